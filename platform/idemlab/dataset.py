@@ -1,0 +1,125 @@
+"""The contract of a dataset, and the batches that are made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Dataset", "MapStyle", "TensorRows"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch: f(input, condition) is to become target.
+
+    Args:
+        input: [B, *shape].
+        target: [B, *shape]; the input itself unless the dataset says otherwise.
+        condition: [B, ...] or None.
+        label: [B] class numbers or None; for metrics only, never shown to the operator.
+    """
+
+    input: Tensor
+    target: Tensor
+    condition: Tensor | None = None
+    label: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.input.shape[0]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype, range: tuple[float, float] | None = None) -> Batch:
+        """On the device in floating point; uint8 images are scaled from 0..255 to `range`."""
+
+        def values(t: Tensor) -> Tensor:
+            same = t.to(device, non_blocking=True)
+            if same.dtype != torch.uint8:
+                return same.to(dtype)
+            low, high = range or (0.0, 1.0)
+            return same.to(dtype).mul_((high - low) / 255).add_(low)
+
+        input = values(self.input)
+        return Batch(
+            input,
+            input if self.target is self.input else values(self.target),
+            None if self.condition is None else self.condition.to(device),
+            None if self.label is None else self.label.to(device),
+        )
+
+    def replace(self, **changes: Any) -> Batch:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+class MapStyle(Protocol):
+    """A map-style set whose `__getitems__` gives a whole batch at once, as torch's loaders use it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: list[int], /) -> Batch: ...
+
+
+class TensorRows:
+    """A map-style set held in memory as tensors, uint8 or floating point: the fastest there is for small sets.
+
+    Args:
+        input: [N, *shape].
+        target, condition, label: [N, ...] or None.
+    """
+
+    def __init__(
+        self,
+        input: Tensor,
+        target: Tensor | None = None,
+        condition: Tensor | None = None,
+        label: Tensor | None = None,
+    ) -> None:
+        for name, rows in (("target", target), ("condition", condition), ("label", label)):
+            if rows is not None and len(rows) != len(input):
+                raise ValueError(f"{name} has {len(rows)} rows, input has {len(input)}")
+        self.input, self.target, self.condition, self.label = input, target, condition, label
+
+    def __len__(self) -> int:
+        return len(self.input)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.input[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        rows = torch.as_tensor(indices)
+
+        def pick(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t[rows]
+
+        input = self.input[rows]
+        target = pick(self.target)
+        return Batch(input, input if target is None else target, pick(self.condition), pick(self.label))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Data to train and to evaluate on.
+
+    Args:
+        train, test: map-style sets (see `MapStyle`); no test sample may occur in train.
+        shape: of one sample, without the batch; images are (channels, height, width).
+        range: smallest and largest value of a sample after scaling, for instance (-1, 1); None if unbounded.
+        distance: points [B, *shape] -> distance of each to the true manifold, [B], where it is known.
+        classes: number of classes, if the batches have labels.
+    """
+
+    train: MapStyle
+    test: MapStyle
+    shape: tuple[int, ...]
+    range: tuple[float, float] | None = None
+    distance: Callable[[Tensor], Tensor] | None = None
+    classes: int | None = None
+
+    @classmethod
+    def of_tensors(cls, train: Tensor, test: Tensor, **settings: Any) -> Dataset:
+        """A dataset of two tensors [N, *shape] in memory; `settings` are the fields of `Dataset`."""
+        return cls(train=TensorRows(train), test=TensorRows(test), shape=tuple(train.shape[1:]), **settings)

@@ -1,0 +1,171 @@
+"""The hooks that a plugin may implement, one per kind. Each yields specs, so a plugin is one function.
+
+A plugin is a module named by an entry point of the group ``idemlab``::
+
+    [project.entry-points.idemlab]
+    shrink = "idemlab_shrink"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from .specs import DatasetSpec, EnforcerSpec, ExperimentSpec, MetricSpec, ModelSpec, SourceSpec, StudySpec
+
+__all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
+
+PROJECT = "idemlab"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HookSpecs:
+    """The hooks. The example under each is a complete plugin module."""
+
+    @hookspec
+    def provide_models(self) -> Iterable[ModelSpec]:  # type: ignore[empty-body]
+        """Yield the models that this plugin offers.
+
+        Example::
+
+            from idemlab import ModelSpec, hookimpl
+
+            def affine(shape: tuple[int, ...], bias: bool = True):
+                import math
+                from torch import nn
+                n = math.prod(shape)
+                return nn.Sequential(nn.Flatten(), nn.Linear(n, n, bias=bias), nn.Unflatten(1, shape))
+
+            @hookimpl
+            def provide_models():
+                yield ModelSpec(name="affine", factory=affine, summary="One affine map of the flattened sample.")
+        """
+
+    @hookspec
+    def provide_datasets(self) -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
+        """Yield the data sets that this plugin offers.
+
+        Example::
+
+            from typing import Annotated
+            from annotated_types import Gt
+            from idemlab import DatasetSpec, hookimpl
+
+            def circle(points: Annotated[int, Gt(0)] = 1000):
+                import torch
+                from idemlab import Dataset
+                angle = torch.linspace(0, 6.283, points)
+                ring = torch.stack([angle.cos(), angle.sin()], dim=1)
+                return Dataset.of_tensors(train=ring[::2], test=ring[1::2], range=(-1.0, 1.0))
+
+            @hookimpl
+            def provide_datasets():
+                yield DatasetSpec(name="circle", factory=circle, summary="The unit circle in the plane.")
+        """
+
+    @hookspec
+    def provide_enforcers(self) -> Iterable[EnforcerSpec]:  # type: ignore[empty-body]
+        """Yield the enforcers that this plugin offers.
+
+        Example::
+
+            from typing import Annotated
+            from annotated_types import Ge
+            from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
+
+            def squared(weight: Annotated[float, Ge(0)] = 1.0):
+                from idemlab import Enforcement, Enforcer
+
+                class Squared(Enforcer):
+                    def forward(self, orbit, step):
+                        residual = orbit.live(2) - orbit.output
+                        return Enforcement(loss=weight * residual.flatten(1).square().mean(1))
+
+                return Squared()
+
+            @hookimpl
+            def provide_enforcers():
+                yield EnforcerSpec(
+                    name="squared", factory=squared, summary="Mean squared idempotence error.",
+                    traits=Traits(kinds=frozenset({EnforcerKind.LOSS}), orthogonally_equivariant=True, live_depth=1),
+                )
+        """
+
+    @hookspec
+    def provide_sources(self) -> Iterable[SourceSpec]:  # type: ignore[empty-body]
+        """Yield the sources of points that this plugin offers.
+
+        Example::
+
+            from typing import Annotated
+            from annotated_types import Gt
+            from idemlab import SourceSpec, hookimpl
+
+            def uniform(bound: Annotated[float, Gt(0)] = 1.0):
+                from idemlab import Points, Source
+
+                class Uniform(Source):
+                    def sample(self, batch, step, operator):
+                        return Points(bound * (2 * step.uniform(batch.input) - 1))
+
+                return Uniform()
+
+            @hookimpl
+            def provide_sources():
+                yield SourceSpec(name="uniform", factory=uniform, summary="Uniform noise in a cube.")
+        """
+
+    @hookspec
+    def provide_metrics(self) -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+        """Yield the metrics that this plugin offers.
+
+        Example::
+
+            from idemlab import MetricSpec, hookimpl
+
+            def largest_change():
+                from idemlab import Metric
+
+                class LargestChange(Metric):
+                    def __call__(self, orbit, batch):
+                        change = (orbit.output - orbit.input).flatten(1).abs().amax(1)
+                        return {"largest_change": change}
+
+                return LargestChange()
+
+            @hookimpl
+            def provide_metrics():
+                yield MetricSpec(name="largest-change", factory=largest_change, summary="max |f(x) - x| of each sample.")
+        """
+
+    @hookspec
+    def provide_experiments(self) -> Iterable[ExperimentSpec]:  # type: ignore[empty-body]
+        """Yield the experiments that this plugin offers.
+
+        Example::
+
+            from pathlib import Path
+            from idemlab import ExperimentSpec, hookimpl
+
+            @hookimpl
+            def provide_experiments():
+                for path in sorted((Path(__file__).parent / "experiments").glob("*.toml")):
+                    yield ExperimentSpec(name=path.stem, factory=lambda path=path: path, summary="An experiment of mine.")
+        """
+
+    @hookspec
+    def provide_studies(self) -> Iterable[StudySpec]:  # type: ignore[empty-body]
+        """Yield the studies that this plugin offers.
+
+        Example::
+
+            from pathlib import Path
+            from idemlab import StudySpec, hookimpl
+
+            @hookimpl
+            def provide_studies():
+                for path in sorted((Path(__file__).parent / "studies").glob("*.toml")):
+                    yield StudySpec(name=path.stem, factory=lambda path=path: path, summary="A study of mine.")
+        """

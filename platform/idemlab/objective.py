@@ -1,0 +1,119 @@
+"""The objective: operator, enforcer and sources in one module that turns one batch into one loss.
+
+It is the only module that is prepared and wrapped: one forward a micro-step is what data-parallel engines, autocast and
+compilers understand. In a distributed run nobody else calls the operator.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .dataset import Batch
+from .enforcer import Distance, Enforcer
+from .orbit import Operator, Orbit
+from .source import Source
+from .step import Step
+
+__all__ = ["Figures", "Objective"]
+
+Figures = dict[str, Tensor]
+"""Detached scalars of one step, by name."""
+
+
+class Objective(nn.Module):
+    """mean(weight * reconstruction + sum over sources of the enforcement).
+
+    Args:
+        operator: f; the enforcer may wrap it (kind architecture).
+        enforcer: makes it idempotent at the points of the sources.
+        sources: where idempotence is enforced; None in the list stands for the reconstruction's own inputs, which share
+            their orbit with it.
+        corruption: makes the reconstruction's inputs u of the batch; None for the batch's own.
+        weight: of the reconstruction; 0 leaves it out.
+        distance: D of the reconstruction.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        enforcer: Enforcer,
+        sources: list[Source | None],
+        *,
+        corruption: Source | None = None,
+        weight: float = 1.0,
+        distance: Distance,
+    ) -> None:
+        super().__init__()
+        self.operator = enforcer.wrap(operator)
+        self.enforcer = enforcer
+        self.corruption = corruption
+        self.sources = nn.ModuleList([source for source in sources if source is not None])
+        self._at_data = any(source is None for source in sources)
+        self._weight = weight
+        self._distance = distance
+
+    def forward(
+        self, batch: Batch, step: Step | None = None, mode: Literal["train", "apply"] = "train"
+    ) -> tuple[Tensor, Figures]:
+        """One loss and its figures (mode "train"), or f(input) and no figures (mode "apply").
+
+        `batch` is a `Batch` in floating point on the module's device.
+        """
+        if mode == "apply":
+            return Orbit(self.operator, batch.input, batch.condition).output, {}
+        assert step is not None, "training needs a step"
+        return self._train(batch, step)
+
+    def _train(self, batch: Batch, step: Step) -> tuple[Tensor, Figures]:
+        orbits: list[Orbit] = []
+        terms: list[Tensor] = []
+        if self._weight > 0 or self._at_data:
+            batch, orbit = self._at_inputs(batch, step)
+            if self._weight > 0:
+                terms.append(self._distance(orbit.output, batch.target))
+            if self._at_data:
+                orbits.append(orbit)
+        for source in self.sources:
+            points, targets = source.sample(batch, step, self.operator)  # type: ignore[operator]
+            orbit = Orbit(self.operator, points, batch.condition)
+            if targets is not None and self._weight > 0:
+                terms.append(self._distance(orbit.output, targets))
+            orbits.append(orbit)
+        figures: Figures = {}
+        losses: list[Tensor] = []
+        if terms:
+            reconstruction = torch.stack(terms).sum(0)
+            step.reconstruction = reconstruction
+            losses.append(self._weight * reconstruction)
+            figures["reconstruction"] = reconstruction.detach().mean()
+        for orbit in orbits:
+            enforcement = self.enforcer(orbit, step)
+            if enforcement.loss is not None:
+                losses.append(enforcement.loss)
+            for name, value in enforcement.reported.items():
+                figures[name] = figures.get(name, 0) + value.detach().mean() / len(orbits)  # type: ignore[operator]
+        loss = torch.stack(losses).sum(0).mean() if losses else batch.input.new_zeros(())
+        figures["loss"] = loss.detach()
+        figures |= _idempotence(orbits)
+        return loss, figures
+
+    def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
+        """The batch as the reconstruction sees it, corrupted if asked for, and its orbit."""
+        if self.corruption is not None:
+            points, targets = self.corruption.sample(batch, step, self.operator)
+            batch = batch.replace(input=points, target=batch.target if targets is None else targets)
+        return batch, Orbit(self.operator, batch.input, batch.condition)
+
+
+@torch.no_grad()
+def _idempotence(orbits: list[Orbit]) -> Figures:
+    """Absolute and relative idempotence error over the batch, where the enforcer has computed f(f(x)) anyway."""
+    pairs = [(orbit.ahead(0), orbit.ahead(1)) for orbit in orbits if orbit.known(2)]
+    if not pairs:
+        return {}
+    change = torch.cat([(after - y).flatten(1).float() for y, after in pairs])
+    spread = torch.cat([(y - y.mean(0)).flatten(1).float() for y, _ in pairs])
+    return {"idempotence": change.abs().mean(), "relative": change.norm() / spread.norm().clamp_min(1e-12)}

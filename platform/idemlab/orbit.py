@@ -1,0 +1,95 @@
+"""The orbit of a batch under the operator: x, f(x), f(f(x)), ..., lazily and each point once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+__all__ = ["Operator", "Orbit"]
+
+Operator = nn.Module
+"""f: [B, *shape] -> [B, *shape], or f(x, condition)."""
+
+
+class _Frozen(torch.autograd.Function):
+    """f(y) with gradient to y and none to the parameters.
+
+    A `functional_call` with detached parameters is silently wrong under per-block FSDP2; this asks for the gradient of
+    the input alone, which is exact everywhere.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, orbit: Orbit, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            ctx.y = y.detach().requires_grad_()
+            ctx.output = orbit.apply(ctx.y)
+        return ctx.output.detach().clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        (at_y,) = torch.autograd.grad(ctx.output, ctx.y, gradient)
+        return None, at_y
+
+
+class Orbit:
+    """The orbit of `input` under `operator`. Shared by reconstruction, enforcer and metrics, so that no forward is made twice.
+
+    Args:
+        operator: keeps the shape of its input.
+        input: [B, *shape].
+        condition: passed on to the operator as its second argument, if there is one.
+    """
+
+    def __init__(self, operator: Operator, input: Tensor, condition: Tensor | None = None) -> None:
+        self._operator = operator
+        self.condition = condition
+        self._live = [input]
+        self._still = [input.detach()]
+
+    @property
+    def input(self) -> Tensor:
+        """x, [B, *shape]."""
+        return self._live[0]
+
+    @property
+    def output(self) -> Tensor:
+        """y = f(x), with gradient."""
+        return self.live(1)
+
+    def live(self, k: int) -> Tensor:
+        """f^k(x) with gradient through all k applications; live(0) is x."""
+        while len(self._live) <= k:
+            self._live.append(self.apply(self._live[-1]))
+        return self._live[k]
+
+    def ahead(self, k: int) -> Tensor:
+        """f^k(y) at y = f(x), without gradient: the detached live point where there is one; ahead(0) is y."""
+        while len(self._still) <= k + 1:
+            depth = len(self._still)
+            if depth < len(self._live):
+                point = self._live[depth].detach()
+            else:
+                with torch.no_grad():
+                    point = self.apply(self._still[-1])
+            self._still.append(point)
+        return self._still[k + 1]
+
+    def known(self, k: int) -> bool:
+        """Whether f^k(x) has been computed already, with or without gradient."""
+        return k < max(len(self._live), len(self._still))
+
+    def apply(self, y: Tensor) -> Tensor:
+        """f(y) with gradient to y and to the parameters."""
+        return self._operator(y) if self.condition is None else self._operator(y, self.condition)  # type: ignore[no-any-return]
+
+    def frozen(self, y: Tensor) -> Tensor:
+        """f(y) with gradient to y only, as through a frozen copy of f."""
+        return _Frozen.apply(self, y)  # type: ignore[no-any-return, no-untyped-call]
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """J v, the Jacobian of f at y = f(x) times v [B, *shape], with gradient to y and to the parameters."""
+        return torch.func.jvp(self.apply, (self.output,), (v,))[1]

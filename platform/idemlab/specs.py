@@ -1,0 +1,185 @@
+"""What a plugin offers: one frozen record per named thing. Torch-free, so that listing is fast."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "API_VERSION",
+    "KINDS",
+    "OLDEST_API_VERSION",
+    "DatasetSpec",
+    "EnforcerKind",
+    "EnforcerSpec",
+    "ExperimentSpec",
+    "MetricSpec",
+    "ModelSpec",
+    "SourceSpec",
+    "Spec",
+    "StudySpec",
+    "Traits",
+]
+
+API_VERSION = 1
+"""The version of the hook specs and contracts. It grows by one when a plugin would have to change."""
+OLDEST_API_VERSION = 1
+"""The oldest version that still works: each is supported for one more after it is replaced."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One named thing that a plugin offers.
+
+    Args:
+        name: lower-case words joined by hyphens, for instance ``cubic-projection``.
+        factory: a plain function with annotated keyword arguments that imports its implementation inside.
+            Its signature is the schema of the arguments in an experiment file, its docstring their help.
+        summary: one line for ``idemlab list``.
+        reference: paper or address.
+        install: what to ``pip install`` when the factory's imports are missing, for instance ``idemlab[demo]``.
+        api_version: the version of these contracts that the plugin was written for.
+        aliases: other names for the same thing.
+
+    Raises:
+        ValueError: if a name is malformed or the factory cannot be called.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    factory: Callable[..., Any]
+    summary: str
+    reference: str = ""
+    install: str = ""
+    api_version: int = API_VERSION
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.aliases):
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{type(self).__name__} name {name!r}: use lower-case words joined by hyphens, like 'my-name'"
+                )
+        if not callable(self.factory):
+            raise ValueError(f"{type(self).__name__} {self.name!r}: factory must be a function")
+
+
+class EnforcerKind(StrEnum):
+    """The four ways to make an operator idempotent."""
+
+    LOSS = "loss"
+    SUBSTITUTION = "gradient substitution"
+    PROJECTION = "weight projection"
+    ARCHITECTURE = "architecture"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What an enforcer is and cannot do; read by the preflight and by the conformance kit.
+
+    Args:
+        kinds: which of the four kinds it is (a hybrid may be several; none for a control that enforces nothing).
+        linear_only: works on linear maps only.
+        smooth: its loss is differentiable at idempotents (L1 losses are not).
+        orthogonally_equivariant: f -> Q f Q^T changes its update in the same way.
+        batch_coupled: the loss of one sample depends on the others.
+        stochastic: draws random numbers through `Step`.
+        needs_double_backward: uses `create_graph`, which FSDP2 and torch.compile cannot do.
+        needs_reconstruction: reads `Step.reconstruction`.
+        batch_statistics: is exact on operators with batch statistics (BatchNorm).
+        targets_rank: drives the rank to a value the user gives.
+        preserves_rank: keeps the trace (and so the rank) that the operator has.
+        domain: interval of real eigenvalues of the Jacobian on which it is defined, or None for all.
+        live_depth: number of applications of f, beyond f(x), that it differentiates through.
+    """
+
+    kinds: frozenset[EnforcerKind] = frozenset()
+    linear_only: bool = False
+    smooth: bool = True
+    orthogonally_equivariant: bool = False
+    batch_coupled: bool = False
+    stochastic: bool = False
+    needs_double_backward: bool = False
+    needs_reconstruction: bool = False
+    batch_statistics: bool = True
+    targets_rank: bool = False
+    preserves_rank: bool = False
+    domain: tuple[float, float] | None = None
+    live_depth: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """A network. The factory takes `shape` (of one sample, no batch) as its first argument and returns the operator, an
+    `nn.Module` on [B, *shape] that keeps the shape; the other keyword arguments come from the experiment."""
+
+    kind = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(Spec):
+    """Data. The factory returns an `idemlab.Dataset`."""
+
+    kind = "dataset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnforcerSpec(Spec):
+    """An enforcer. The factory returns an `idemlab.Enforcer`.
+
+    Args:
+        traits: a `Traits`, or a torch-free function of the factory's arguments that returns one.
+    """
+
+    kind = "enforcer"
+    traits: Traits | Callable[..., Traits] = field(default_factory=Traits)
+
+    def traits_for(self, arguments: dict[str, Any]) -> Traits:
+        """The traits under the given (complete) arguments of the factory."""
+        return self.traits if isinstance(self.traits, Traits) else self.traits(**arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec(Spec):
+    """Where points come from. The factory returns an `idemlab.Source`."""
+
+    kind = "source"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec(Spec):
+    """Something to measure. The factory returns an `idemlab.Metric`.
+
+    Args:
+        inputs: names of the evaluation inputs it is measured at (`data`, `noise`, `corrupted`, ...); empty means all.
+    """
+
+    kind = "metric"
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSpec(Spec):
+    """A named experiment. The factory takes no argument and returns the path of its TOML file."""
+
+    kind = "experiment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec(Spec):
+    """A named study: experiments to run and what to draw from them. The factory takes no argument and returns the path
+    of its TOML file."""
+
+    kind = "study"
+
+
+KINDS: dict[str, type[Spec]] = {
+    spec.kind: spec for spec in (ModelSpec, DatasetSpec, EnforcerSpec, SourceSpec, MetricSpec, ExperimentSpec, StudySpec)
+}
+"""Every kind of named thing, in the order in which `idemlab list` shows them."""

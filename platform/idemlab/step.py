@@ -1,0 +1,117 @@
+"""What a source and an enforcer may know of the present step, and the only randomness they may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Shard", "Step", "generator"]
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """A CPU generator whose stream depends on the key alone: on every machine and in every process the same."""
+    words = [part if isinstance(part, int) else int.from_bytes(part.encode(), "little") for part in key]
+    state = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which rows of the global batch this process sees in this micro-step.
+
+    The global batch is cut into `micros` micro-batches (gradient accumulation), each of them into `world` shares.
+    """
+
+    rank: int = 0
+    world: int = 1
+    micro: int = 0
+    micros: int = 1
+
+    @property
+    def index(self) -> int:
+        """Position of this share among all shares of the global batch."""
+        return self.micro * self.world + self.rank
+
+    @property
+    def count(self) -> int:
+        """Number of shares of the global batch."""
+        return self.micros * self.world
+
+
+class Step:
+    """One training (or evaluation) step as sources and enforcers see it.
+
+    Every per-sample draw is made for the global batch from a generator keyed by (seed, step, purpose, number of the draw)
+    and then cut to this process's rows, so that a run does not depend on the number of processes.
+
+    Args:
+        seed: of the experiment.
+        index: number of the optimiser step.
+        progress: share of the run that is done, in [0, 1].
+        purpose: keeps streams apart, for instance training and evaluation.
+        shard: the rows of the global batch that this process sees.
+    """
+
+    def __init__(
+        self, *, seed: int = 0, index: int = 0, progress: float = 1.0, purpose: str = "train", shard: Shard | None = None
+    ) -> None:
+        self.seed = seed
+        self.index = index
+        self.progress = progress
+        self.purpose = purpose
+        self.shard = shard or Shard()
+        self._draws = 0
+        self._reconstruction: Tensor | None = None
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The reconstruction term of the same rows, [B], with gradient.
+
+        Raises:
+            RuntimeError: in an objective without a reconstruction term; say `needs_reconstruction` in the traits and the
+                preflight refuses the combination.
+        """
+        if self._reconstruction is None:
+            raise RuntimeError("this objective has no reconstruction term: declare `needs_reconstruction` in the traits")
+        return self._reconstruction
+
+    @reconstruction.setter
+    def reconstruction(self, value: Tensor) -> None:
+        self._reconstruction = value
+
+    def normal(self, like: Tensor) -> Tensor:
+        """N(0, 1) in the shape [B, ...], dtype and device of `like`."""
+        return self._draw(like, torch.randn)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform in [0, 1) in the shape [B, ...], dtype and device of `like`."""
+        return self._draw(like, torch.rand)
+
+    def signs(self, like: Tensor) -> Tensor:
+        """-1 or 1 with equal probability in the shape [B, ...], dtype and device of `like`."""
+        return self.uniform(like).ge(0.5).to(like.dtype).mul(2).sub(1)
+
+    def mean(self, t: Tensor) -> Tensor:
+        """Mean of t [B] over the global batch, with the gradient that data-parallel averaging makes exact.
+
+        Each process differentiates its own rows' mean; the average of these gradients over processes, which the
+        data-parallel engine takes, is the gradient of the global mean.
+        """
+        local = t.mean()
+        if self.shard.world == 1:
+            return local
+        total = local.detach().clone()
+        torch.distributed.all_reduce(total)
+        return local + (total / self.shard.world - local.detach())
+
+    def _draw(self, like: Tensor, sampler: object) -> Tensor:
+        stream = generator(self.seed, self.index, self.purpose, self._draws)
+        self._draws += 1
+        rows = like.shape[0]
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        everyone = sampler((rows * self.shard.count, *like.shape[1:]), generator=stream, dtype=dtype)  # type: ignore[operator]
+        mine: Tensor = everyone[self.shard.index * rows : (self.shard.index + 1) * rows]
+        return mine.to(device=like.device, dtype=like.dtype)

@@ -1,0 +1,1 @@
+"""Enforcers that idemlab ships, reached only through their entry point."""

@@ -1,0 +1,1 @@
+"""Metrics that idemlab ships, reached only through their entry point."""

@@ -1,0 +1,1 @@
+"""Models that idemlab ships, reached only through their entry point."""

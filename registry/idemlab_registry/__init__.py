@@ -1,0 +1,1 @@
+"""Named experiments and studies, the index of known plugins, and records of reproduced results."""
