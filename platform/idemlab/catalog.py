@@ -162,12 +162,15 @@ class Catalog:
             )
             return
         try:
-            schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
+            if kind not in ("experiment", "study"):  # theirs take no arguments: any callable will do
+                schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
         except (TypeError, ValueError) as error:
             self._fail(plugin, f"{kind} '{spec.name}': {error}", "annotate every argument of the factory, by name")
             return
         if any(entry.full_name == f"{plugin.distribution}:{spec.name}" for entry in self._provided[kind]):
-            self._fail(plugin, f"{kind} '{spec.name}' is offered twice by {plugin.distribution}", "rename one of the two")
+            self._fail(
+                plugin, f"{kind} '{spec.name}' is offered twice by {plugin.distribution}", "rename one of the two"
+            )
             return
         self._provided[kind].append(Provided(spec, plugin))
 

@@ -94,7 +94,7 @@ class Objective(nn.Module):
             if enforcement.loss is not None:
                 losses.append(enforcement.loss)
             for name, value in enforcement.reported.items():
-                figures[name] = figures.get(name, 0) + value.detach().mean() / len(orbits)  # type: ignore[operator]
+                figures[name] = figures.get(name, 0) + value.detach().mean() / len(orbits)
         loss = torch.stack(losses).sum(0).mean() if losses else batch.input.new_zeros(())
         figures["loss"] = loss.detach()
         figures |= _idempotence(orbits)

@@ -26,7 +26,8 @@ class _Frozen(torch.autograd.Function):
         with torch.enable_grad():
             ctx.y = y.detach().requires_grad_()
             ctx.output = orbit.apply(ctx.y)
-        return ctx.output.detach().clone()
+        frozen: Tensor = ctx.output.detach().clone()
+        return frozen
 
     @staticmethod
     @once_differentiable
@@ -36,7 +37,7 @@ class _Frozen(torch.autograd.Function):
 
 
 class Orbit:
-    """The orbit of `input` under `operator`. Shared by reconstruction, enforcer and metrics, so that no forward is made twice.
+    """The orbit of `input` under `operator`, shared by reconstruction, enforcer and metrics: no forward is made twice.
 
     Args:
         operator: keeps the shape of its input.
@@ -78,6 +79,12 @@ class Orbit:
             self._still.append(point)
         return self._still[k + 1]
 
+    def note(self, k: int, point: Tensor) -> None:
+        """Make known f^k(x), k >= 2, that was computed with a routing of its own: its value is not computed again."""
+        self.ahead(k - 2)
+        if len(self._still) == k:
+            self._still.append(point.detach())
+
     def known(self, k: int) -> bool:
         """Whether f^k(x) has been computed already, with or without gradient."""
         return k < max(len(self._live), len(self._still))
@@ -92,4 +99,5 @@ class Orbit:
 
     def jvp(self, v: Tensor) -> Tensor:
         """J v, the Jacobian of f at y = f(x) times v [B, *shape], with gradient to y and to the parameters."""
-        return torch.func.jvp(self.apply, (self.output,), (v,))[1]
+        product: Tensor = torch.func.jvp(self.apply, (self.output,), (v,))[1]
+        return product

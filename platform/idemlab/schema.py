@@ -85,7 +85,11 @@ def describe(annotation: Any) -> str:
 
 def _constraint(constraint: Any) -> str:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
-    words = [f"{sign} {getattr(constraint, key)}" for key, sign in signs.items() if getattr(constraint, key, None) is not None]
+    words = [
+        f"{sign} {getattr(constraint, key)}"
+        for key, sign in signs.items()
+        if getattr(constraint, key, None) is not None
+    ]
     if getattr(constraint, "min_length", None):
         words.append(f"at least {constraint.min_length} long")
     return " and ".join(words) or str(constraint)
@@ -105,7 +109,9 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
     found = []
     for name, parameter in list(inspect.signature(factory).parameters.items())[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise TypeError(f"argument {parameter} of {factory.__name__}: name each argument, so that a misspelt one is found")
+            raise TypeError(
+                f"argument {parameter} of {factory.__name__}: name each argument, so that a misspelt one is found"
+            )
         if name not in hints:
             raise TypeError(f"argument {name!r} of {factory.__name__} has no annotation: the signature is the schema")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
@@ -162,10 +168,8 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
             next_step=f"idemlab show {spec.name}",
         )
     plain = {name: p for name, p in expected.items() if p.kind is None}
-    checker = pydantic.create_model(
-        "Arguments",
-        **{name: (p.annotation, ... if p.default is REQUIRED else p.default) for name, p in plain.items()},
-    )
+    fields: Any = {name: (p.annotation, ... if p.default is REQUIRED else p.default) for name, p in plain.items()}
+    checker = pydantic.create_model("Arguments", **fields)
     values = {name: value for name, value in given.items() if name in plain}
     complete = checked(checker, values, where, f"{spec.kind} '{spec.name}'", f"idemlab show {spec.name}")
     result: dict[str, Any] = {}

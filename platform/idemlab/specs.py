@@ -180,6 +180,7 @@ class StudySpec(Spec):
 
 
 KINDS: dict[str, type[Spec]] = {
-    spec.kind: spec for spec in (ModelSpec, DatasetSpec, EnforcerSpec, SourceSpec, MetricSpec, ExperimentSpec, StudySpec)
+    spec.kind: spec
+    for spec in (ModelSpec, DatasetSpec, EnforcerSpec, SourceSpec, MetricSpec, ExperimentSpec, StudySpec)
 }
 """Every kind of named thing, in the order in which `idemlab list` shows them."""

@@ -56,7 +56,13 @@ class Step:
     """
 
     def __init__(
-        self, *, seed: int = 0, index: int = 0, progress: float = 1.0, purpose: str = "train", shard: Shard | None = None
+        self,
+        *,
+        seed: int = 0,
+        index: int = 0,
+        progress: float = 1.0,
+        purpose: str = "train",
+        shard: Shard | None = None,
     ) -> None:
         self.seed = seed
         self.index = index
@@ -75,7 +81,9 @@ class Step:
                 preflight refuses the combination.
         """
         if self._reconstruction is None:
-            raise RuntimeError("this objective has no reconstruction term: declare `needs_reconstruction` in the traits")
+            raise RuntimeError(
+                "this objective has no reconstruction term: declare `needs_reconstruction` in the traits"
+            )
         return self._reconstruction
 
     @reconstruction.setter
@@ -95,12 +103,13 @@ class Step:
         return self.uniform(like).ge(0.5).to(like.dtype).mul(2).sub(1)
 
     def mean(self, t: Tensor) -> Tensor:
-        """Mean of t [B] over the global batch, with the gradient that data-parallel averaging makes exact.
+        """Mean of t [B, ...] over the rows of all processes, [...], with the gradient that averaging over them makes exact.
 
         Each process differentiates its own rows' mean; the average of these gradients over processes, which the
-        data-parallel engine takes, is the gradient of the global mean.
+        data-parallel engine takes, is the gradient of the global mean, and so of every function of global means. A mean
+        that goes back into the rows (a spread around it, say) must be detached there: what then is lost has to be zero.
         """
-        local = t.mean()
+        local = t.mean(0)
         if self.shard.world == 1:
             return local
         total = local.detach().clone()

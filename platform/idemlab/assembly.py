@@ -1,0 +1,162 @@
+"""From names to objects: the dataset, the objective and the optimisers of an experiment."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from .catalog import Catalog, Named
+from .dataset import Dataset
+from .enforcer import DISTANCES, Enforcer
+from .errors import BadInput, nearest_match
+from .experiment import Experiment
+from .metric import Metric
+from .objective import Objective
+from .orbit import Operator
+from .settings import OptimizerSettings
+from .source import Source
+
+__all__ = ["Parts", "assemble", "build_operator", "build_optimizers"]
+
+T = TypeVar("T")
+
+SHARED_ORBIT = "data"
+"""The source whose points are the reconstruction's own inputs."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All objects of one experiment.
+
+    Args:
+        dataset: what to train and evaluate on.
+        objective: what is trained.
+        inputs: evaluation inputs beside the test data, by name.
+        metrics: (spec's inputs, metric) pairs; empty inputs mean all.
+    """
+
+    dataset: Dataset
+    objective: Objective
+    inputs: dict[str, Source]
+    metrics: list[tuple[tuple[str, ...], Metric]]
+
+
+def assemble(experiment: Experiment, catalog: Catalog) -> Parts:
+    """Build everything an experiment names, under its seed, and fit sources and metrics to the data.
+
+    Raises:
+        BadInput, Failure: from the factories; says whose it is.
+    """
+    dataset: Dataset = catalog.build(experiment.dataset)
+    if not isinstance(dataset, Dataset):
+        raise BadInput(
+            f"dataset '{experiment.dataset.name}' returned {type(dataset).__name__}, not an idemlab.Dataset",
+            where=str(catalog.find("dataset", experiment.dataset.name).plugin),
+        )
+    torch.manual_seed(experiment.training.seed)
+    dtype: torch.dtype = getattr(torch, experiment.training.dtype)
+    enforcer = _checked(catalog, experiment.enforcer, Enforcer)
+
+    def source(named: Named) -> Source | None:
+        return None if named.name == SHARED_ORBIT else _checked(catalog, named, Source)
+
+    objective = Objective(
+        build_operator(experiment, dataset.shape, catalog),
+        enforcer,
+        [source(named) for named in experiment.sources],
+        corruption=source(experiment.corruption),
+        weight=experiment.reconstruction.weight,
+        distance=DISTANCES[experiment.reconstruction.distance],
+    ).to(dtype)
+    inputs = {name: _checked(catalog, named, Source) for name, named in experiment.inputs.items()}
+    sources = [*objective.sources, *inputs.values(), *([objective.corruption] if objective.corruption else [])]
+    for each in sources:
+        each.to(dtype)
+        each.fit(dataset)
+    metrics = []
+    for named in experiment.metrics:
+        metric = catalog.build(named)
+        metric.fit(dataset)
+        metrics.append((catalog.find("metric", named.name).spec.inputs, metric))  # type: ignore[attr-defined]
+    return Parts(dataset, objective, inputs, metrics)
+
+
+def _checked(catalog: Catalog, named: Named, expected: type[T]) -> T:
+    """The thing of this name, which must be an instance of its contract."""
+    thing = catalog.build(named)
+    if not isinstance(thing, expected):
+        raise BadInput(
+            f"{named.kind} '{named.name}' returned {type(thing).__name__}, not an idemlab.{expected.__name__}",
+            where=str(catalog.find(named.kind, named.name).plugin),
+        )
+    return thing
+
+
+def build_operator(experiment: Experiment, shape: tuple[int, ...], catalog: Catalog) -> Operator:
+    """The network that the experiment names, for samples of this shape."""
+    operator = catalog.build(experiment.model, shape)
+    if not isinstance(operator, nn.Module):
+        raise BadInput(
+            f"model '{experiment.model.name}' returned {type(operator).__name__}, not a torch.nn.Module",
+            where=str(catalog.find("model", experiment.model.name).plugin),
+        )
+    return operator
+
+
+def _optimizer_class(name: str, where: str) -> type[torch.optim.Optimizer]:
+    classes = {
+        key.lower(): value
+        for key, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+    }
+    if name.lower() not in classes:
+        raise BadInput(
+            f"there is no optimizer '{name}'",
+            where=where,
+            choices=sorted(classes),
+            nearest=nearest_match(name, classes),
+            next_step="any class of torch.optim, in any case",
+        )
+    return classes[name.lower()]
+
+
+def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
+    """The optimiser, or two where matrices and the rest are treated apart (`muon`). Empty where there is nothing to train.
+
+    Raises:
+        BadInput: for an unknown name, or an argument that the class does not take or refuses.
+    """
+    where = "[optimizer]"
+    extra = settings.model_extra or {}
+    cls = _optimizer_class(settings.name, f"{where}, key 'name'")
+    if cls is torch.optim.Muon:
+        matrices = [p for p in parameters if p.ndim == 2]
+        groups = [(cls, matrices, extra), (torch.optim.AdamW, [p for p in parameters if p.ndim != 2], {})]
+    else:
+        groups = [(cls, list(parameters), extra)]
+    built = []
+    for kind, members, arguments in groups:
+        if not members:
+            continue
+        accepted = inspect.signature(kind).parameters
+        for key in arguments:
+            if key not in accepted or key == "params":
+                choices = sorted(set(accepted) - {"params"})
+                raise BadInput(
+                    f"optimizer '{settings.name}' has no argument '{key}'",
+                    where=f"{where}, key '{key}'",
+                    choices=choices,
+                    nearest=nearest_match(key, choices),
+                )
+        # One fused kernel per step instead of several passes over all parameters.
+        fused = {"fused": True} if "fused" in accepted and not {"fused", "foreach"} & set(arguments) else {}
+        try:
+            built.append(kind(members, lr=settings.lr, **fused, **arguments))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BadInput(f"optimizer '{settings.name}': {error}", where=where) from error
+    return built

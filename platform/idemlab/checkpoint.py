@@ -1,0 +1,170 @@
+"""Checkpoints: atomic, hashed, pruned last; JSON and safetensors only.
+
+A checkpoint is a folder ``step-N`` with ``objective.safetensors``, ``optimizer.safetensors``, ``state.json`` and
+``manifest.json`` (sha256 of the others). It is written under another name, then renamed, so that it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .errors import Failure
+
+__all__ = ["latest", "load_checkpoint", "read_weights", "save_checkpoint", "sha256", "write_weights"]
+
+_MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(\d+)")
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_weights(path: Path, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
+    """The parameters and buffers of a module as safetensors, written under another name and then renamed."""
+    partial = path.with_name(path.name + ".tmp")
+    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        Failure: if the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Failure(f"cannot read the weights: {error}", where=str(path)) from error
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    objective: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    state: dict[str, Any],
+    *,
+    keep: int,
+) -> Path:
+    """Write ``folder/step-N`` and then remove all but the newest `keep`.
+
+    Args:
+        state: further plain values, kept as JSON.
+
+    Raises:
+        Failure: if the disk is full or the folder cannot be written; older checkpoints stay as they are.
+    """
+    final = folder / f"step-{step}"
+    partial = folder / f"step-{step}.tmp"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_weights(partial / "objective.safetensors", objective)
+        tensors, plain = _pack([optimizer.state_dict() for optimizer in optimizers])
+        save_file(tensors, partial / "optimizer.safetensors")
+        (partial / "state.json").write_text(json.dumps(state | {"step": step, "optimizers": plain}))
+        manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise Failure(
+            f"the checkpoint of step {step} cannot be written: {error}",
+            where=str(folder),
+            next_step="make room or choose another folder; the checkpoints before it are whole, go on with --resume",
+        ) from error
+    for old in _steps(folder)[keep:]:
+        shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
+    return final
+
+
+def _steps(folder: Path) -> list[int]:
+    """Numbers of the checkpoints in a folder, newest first; unfinished ones are not counted."""
+    if not folder.is_dir():
+        return []
+    found = (_STEP.fullmatch(path.name) for path in folder.iterdir())
+    return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def latest(folder: Path, message: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The newest checkpoint whose hashes are right, or None; says through `message` which ones it passes over."""
+    for step in _steps(folder):
+        path = folder / f"step-{step}"
+        fault = _fault(path)
+        if fault is None:
+            return path
+        message(f"checkpoint {path.name} is damaged ({fault}): falling back to the one before")
+    return None
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+        for name, digest in manifest.items():
+            if sha256(path / name) != digest:
+                return f"{name} has changed"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{_MANIFEST}: {error}"
+    expected = {"objective.safetensors", "optimizer.safetensors", "state.json"}
+    return None if expected <= set(manifest) else f"{_MANIFEST} does not list {', '.join(expected - set(manifest))}"
+
+
+def load_checkpoint(path: Path, objective: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+    """Put a checkpoint back into the objective and the optimisers; returns its `state`."""
+    objective.load_state_dict(read_weights(path / "objective.safetensors"))
+    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    unpacked = _unpack(state.pop("optimizers"), read_weights(path / "optimizer.safetensors"))
+    for optimizer, values in zip(optimizers, unpacked, strict=True):
+        optimizer.load_state_dict(values)
+    return state
+
+
+def _pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
+    """A nested structure as (tensors by number, plain structure for JSON with the numbers in their place)."""
+    tensors: dict[str, Tensor] = {}
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            key = str(len(tensors))
+            tensors[key] = node.detach().cpu().contiguous().clone()
+            return {"tensor": key}
+        if isinstance(node, dict):
+            return {"dict": [[key, walk(value)] for key, value in node.items()]}
+        if isinstance(node, (list, tuple)):
+            return {type(node).__name__: [walk(item) for item in node]}
+        return node
+
+    return tensors, walk(tree)
+
+
+def _unpack(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `_pack`."""
+    if not isinstance(plain, dict):
+        return plain
+    ((kind, content),) = plain.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _unpack(value, tensors) for key, value in content}
+    items = [_unpack(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items

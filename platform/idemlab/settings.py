@@ -1,0 +1,105 @@
+"""The tables of an experiment that are not named things: what may stand in them, with defaults and ranges."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["EvaluationSettings", "OptimizerSettings", "ReconstructionSettings", "TrainingSettings"]
+
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReconstructionSettings(_Table):
+    """The data term D(f(u, c), t).
+
+    Args:
+        weight: in front of the term; 0 leaves it out.
+        distance: D, the mean absolute (`l1`) or mean squared (`l2`) difference.
+        input: source that makes u of the batch, for instance `corrupted`; `data` is the batch itself.
+    """
+
+    weight: Annotated[float, Ge(0)] = 1.0
+    distance: Literal["l1", "l2"] = "l2"
+    input: Any = "data"
+
+
+class OptimizerSettings(BaseModel):
+    """The optimiser. Further keys are arguments of its class and are checked against it in the preflight.
+
+    Args:
+        name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...), or `muon`: Muon on matrices, AdamW elsewhere.
+        lr: learning rate at its highest.
+        schedule: `constant`, or `cosine` from lr down to final * lr.
+        warmup: share of the run over which the rate rises linearly from 0.
+        final: last rate of the cosine schedule, as a share of lr.
+        clip: largest norm of the gradient; 0 does not clip.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "adam"
+    lr: Annotated[float, Ge(0)] = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Share = 0.0
+    final: Share = 0.0
+    clip: Annotated[float, Ge(0)] = 0.0
+
+
+class TrainingSettings(_Table):
+    """How long and how to train.
+
+    Args:
+        steps: optimiser steps; left out if `flops` is given.
+        flops: budget of counted floating-point operations instead of steps; the preflight turns it into steps.
+        batch_size: of the global batch, over all processes and micro-steps.
+        micro_batches: parts the global batch is cut into, one after the other (gradient accumulation).
+        seed: of everything that is drawn.
+        dtype: of the parameters.
+        precision: `bf16` computes the forward in mixed precision.
+        compile: `torch.compile` the objective.
+        log_every, checkpoint_every: steps between entries in metrics.jsonl and between checkpoints.
+        keep: number of checkpoints kept.
+        trackers: where figures go beside metrics.jsonl.
+    """
+
+    steps: Annotated[int, Gt(0)] | None = None
+    flops: Annotated[float, Gt(0)] | None = None
+    batch_size: Annotated[int, Gt(0)] = 64
+    micro_batches: Annotated[int, Gt(0)] = 1
+    seed: Annotated[int, Ge(0)] = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    precision: Literal["full", "bf16"] = "full"
+    compile: bool = False
+    log_every: Annotated[int, Gt(0)] = 50
+    checkpoint_every: Annotated[int, Gt(0)] = 1000
+    keep: Annotated[int, Gt(0)] = 2
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+
+
+class EvaluationSettings(_Table):
+    """What is measured, where, how often.
+
+    Args:
+        every: steps between evaluations; there is always one at the end.
+        points: samples of the test set that are used, at most.
+        batch_size: samples a forward.
+        depth: errors are measured at f^k for k up to depth.
+        rank_points: samples at which the Jacobian is computed at the end.
+        inputs: name -> source of evaluation inputs, beside the test data itself (`data`).
+        metrics: named metrics.
+    """
+
+    every: Annotated[int, Gt(0)] = 1000
+    points: Annotated[int, Gt(1)] = 1000
+    batch_size: Annotated[int, Gt(0)] = 250
+    depth: Annotated[int, Gt(0)] = 3
+    rank_points: Annotated[int, Ge(0)] = 8
+    inputs: dict[str, Any] = {"noise": "gaussian"}
+    metrics: list[Any] = []

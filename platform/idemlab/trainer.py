@@ -1,0 +1,448 @@
+"""The training loop, on Accelerate. One forward of the objective and one backward a micro-step; nothing else in the step."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from .assembly import Parts, assemble, build_optimizers
+from .batches import batches
+from .catalog import Catalog, installed
+from .checkpoint import latest, load_checkpoint, save_checkpoint, write_weights
+from .dataset import Batch
+from .environment import describe_environment
+from .errors import BadInput, Failure, IdemlabError
+from .evaluation import Evaluation, evaluate
+from .experiment import Experiment, resolve
+from .objective import Objective
+from .preflight import Plan, blame, preflight
+from .projection import project_weights
+from .run import Run
+from .settings import OptimizerSettings
+from .specs import EnforcerKind
+from .step import Shard, Step, generator
+from .watching import Watcher
+
+__all__ = ["Interrupted", "train"]
+
+RANK_POINTS_IN_PASSING = 1
+"""Jacobians at an evaluation during the run; the last one has `evaluation.rank_points`."""
+
+
+class Interrupted(IdemlabError):
+    """The run was asked to stop; its state is saved."""
+
+    exit_code = 130
+
+
+def train(
+    experiment: Experiment | str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    catalog: Catalog | None = None,
+) -> Run:
+    """Train what an experiment describes and leave a run folder.
+
+    Args:
+        experiment: a resolved experiment, or what `resolve` takes.
+        out: folder of the run; must not hold a run unless `resume`.
+        overrides: as `resolve` takes them.
+        resume: go on from the newest whole checkpoint of the folder.
+        watcher: hears of the progress.
+
+    Raises:
+        BadInput: before anything is written, if something does not fit.
+        Failure: not finite, disk full, a plugin raised; what was computed is kept.
+        Interrupted: after Ctrl-C or SIGTERM; the state is saved.
+    """
+    catalog = catalog or installed()
+    watcher = watcher or Watcher()
+    if not isinstance(experiment, Experiment):
+        experiment = resolve(experiment, overrides, catalog=catalog)
+    run = Run(Path(out))
+    _check_folder(run, experiment, resume=resume)
+    _check_trackers(experiment)
+    AcceleratorState._reset_state()  # so that runs of different precision may follow each other in one process
+    accelerator = Accelerator(
+        mixed_precision="bf16" if experiment.training.precision == "bf16" else "no",
+        log_with=list(experiment.training.trackers) or None,
+        project_dir=str(run.path),
+    )
+    parts = assemble(experiment, catalog)
+    plan = preflight(experiment, parts, catalog, device=accelerator.device)
+    optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
+    loop = _Loop(experiment, catalog, run, parts, plan, accelerator, optimizers, watcher)
+    return loop.run_all(resume=resume)
+
+
+# -- before the loop --------------------------------------------------------------------------------------------------
+
+
+def _check_folder(run: Run, experiment: Experiment, *, resume: bool) -> None:
+    """The folder is new, or is to be resumed with the same experiment, and can be written."""
+    if run.path.exists() and not run.path.is_dir():
+        raise BadInput(f"'{run.path}' is a file", expected="a folder for the run", next_step="choose another --out")
+    if run.experiment_file.is_file():
+        if not resume:
+            raise BadInput(
+                f"'{run.path}' holds a run already",
+                next_step=f"choose another --out, or go on with --out {run.path} --resume",
+            )
+        changed = _differences(resolve(run.experiment_file).table(), experiment.table())
+        if changed:
+            raise BadInput(
+                f"the experiment differs from the one in '{run.path}': " + "; ".join(changed),
+                next_step="resume it unchanged, or start a new run in another --out",
+            )
+    nearest = run.path
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not os.access(nearest, os.W_OK):
+        raise Failure(
+            f"the output folder '{run.path}' cannot be written", where=str(nearest), next_step="choose another --out"
+        )
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """Where two nested tables differ, as ``key: old -> new``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new} - ({"summary"} if not key else set()))
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+    return [] if old == new else [f"{key}: {old} -> {new}"]
+
+
+def _check_trackers(experiment: Experiment) -> None:
+    for tracker in experiment.training.trackers:
+        if find_spec(tracker) is None:
+            raise BadInput(
+                f"tracker '{tracker}' is not installed",
+                where="[training], key 'trackers'",
+                next_step=f"pip install 'idemlab[{tracker}]'",
+            )
+
+
+# -- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def _learning_rate(settings: OptimizerSettings, progress: float) -> float:
+    """Learning rate at a share of the run that is done, in [0, 1)."""
+    if progress < settings.warmup:
+        return settings.lr * progress / settings.warmup
+    if settings.schedule == "constant":
+        return settings.lr
+    done = (progress - settings.warmup) / max(1 - settings.warmup, 1e-12)
+    return settings.lr * (settings.final + (1 - settings.final) * (1 + math.cos(math.pi * done)) / 2)
+
+
+class _Latch:
+    """Remembers the first step whose loss was not finite.
+
+    On the CPU it is read at once. On an accelerator reading would stall the queue, so it stays on the device, fused
+    optimisers skip their updates as soon as it is set, and it is read at the log interval.
+    """
+
+    def __init__(self, device: torch.device, world: int, optimizers: list[torch.optim.Optimizer]) -> None:
+        fused = all(optimizer.defaults.get("fused") for optimizer in optimizers)
+        self.deferred = device.type == "cuda" and fused and bool(optimizers)
+        self._world = world
+        self._first = torch.full((), -1.0, device=device)
+        self._bad = torch.zeros((), device=device)
+        if self.deferred:
+            for optimizer in optimizers:
+                optimizer.found_inf, optimizer.grad_scale = self._bad, None  # type: ignore[attr-defined]
+
+    def see(self, loss: Tensor, step: int) -> None:
+        """Look at the loss of a step that is about to be taken."""
+        bad = (~torch.isfinite(loss.detach())).to(self._bad.dtype)
+        if self._world > 1:
+            torch.distributed.all_reduce(bad)
+        self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))
+        self._bad.copy_(torch.clamp(self._bad + bad, max=1.0))
+
+    def first_bad_step(self) -> int | None:
+        """The step at which it was set, or None."""
+        first = int(self._first.item())
+        return None if first < 0 else first
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that a run stops between two steps; a second Ctrl-C stops at once."""
+    asked = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+class _Loop:
+    """One training run: state that the steps share."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        catalog: Catalog,
+        run: Run,
+        parts: Parts,
+        plan: Plan,
+        accelerator: Accelerator,
+        optimizers: list[torch.optim.Optimizer],
+        watcher: Watcher,
+    ) -> None:
+        self.experiment, self.catalog, self.run, self.parts, self.plan = experiment, catalog, run, parts, plan
+        self.accelerator, self.bare_optimizers = accelerator, optimizers
+        self.watcher = watcher if accelerator.is_main_process else Watcher()
+        self.world, self.rank = accelerator.num_processes, accelerator.process_index
+        self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
+        self.latch = _Latch(accelerator.device, self.world, optimizers)
+        self.sums: dict[str, tuple[Tensor, int]] = {}  # figures since the last log: (sum, how many)
+        self.logged_at = 0
+        self.started = time.perf_counter()
+        self.since = self.started
+
+    @property
+    def bare(self) -> Objective:
+        """The objective without the engine's wrappers."""
+        return self.parts.objective
+
+    def run_all(self, *, resume: bool) -> Run:
+        training = self.experiment.training
+        first = self.logged_at = self._open_folder(resume=resume)
+        if training.compile:
+            self.bare.compile()
+        self.bare.to(self.accelerator.device)
+        self.objective, *self.optimizers = self.accelerator.prepare(self.bare, *self.bare_optimizers)
+        if training.trackers:
+            self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
+        self.watcher.started(self.experiment, self.plan, first)
+        steps = range(first, self.plan.steps)
+        stream = batches(self.parts.dataset, training, steps, rank=self.rank, world=self.world)
+        with _stop_signals() as asked, self.run.metrics_file.open("a", encoding="utf-8") as self.metrics:
+            if first == 0:
+                self._save(0)
+            for step in steps:
+                self._step(step, stream)
+                done = step + 1
+                self.watcher.stepped(done)
+                if done % training.log_every == 0 or done == self.plan.steps:
+                    self._check_finite()
+                    self._log(done)
+                if done % self.experiment.evaluation.every == 0 and done < self.plan.steps:
+                    self._evaluate(done, RANK_POINTS_IN_PASSING)
+                stop = self._any(asked.is_set())
+                if done % training.checkpoint_every == 0 or done == self.plan.steps or stop:
+                    self._check_finite()
+                    self._save(done)
+                if stop and done < self.plan.steps:
+                    raise Interrupted(
+                        f"stopped after step {done} of {self.plan.steps}; the state is saved",
+                        where=str(self.run.path),
+                        next_step=f"idemlab run {self.run.experiment_file} --out {self.run.path} --resume",
+                    )
+            self._finish()
+        if training.trackers:
+            self.accelerator.end_training()
+        return self.run
+
+    def _step(self, index: int, stream: Iterator[Batch]) -> None:
+        """One optimiser step over one global batch."""
+        training, settings = self.experiment.training, self.experiment.optimizer
+        progress = index / self.plan.steps
+        dtype: torch.dtype = getattr(torch, training.dtype)
+        torch.manual_seed(int(generator(training.seed, index, "step").initial_seed()))  # dropout, and what plugins draw
+        for micro in range(training.micro_batches):
+            batch = next(stream).to(self.accelerator.device, dtype, self.parts.dataset.range)
+            shard = Shard(self.rank, self.world, micro, training.micro_batches)
+            step = Step(seed=training.seed, index=index, progress=progress, shard=shard)
+            last = micro == training.micro_batches - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                loss, figures = blame(self.experiment, self.catalog, lambda: self.objective(batch, step))  # noqa: B023
+                self.latch.see(loss, index)
+                if not self.latch.deferred:
+                    self._check_finite()
+                if loss.requires_grad:
+                    self.accelerator.backward(loss / training.micro_batches)
+            self._count(figures)
+        if settings.clip > 0:
+            self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(settings, progress)
+            optimizer.step()
+            optimizer.zero_grad()
+        if self.projects:
+            left = project_weights(self.bare.enforcer, self.bare.operator)
+            if left is not None:
+                self._count({"projection_residual": left})
+
+    def _any(self, mine: bool) -> bool:
+        """Whether any process says so, so that all stop together."""
+        if self.world == 1:
+            return mine
+        flag = torch.tensor(float(mine), device=self.accelerator.device)
+        torch.distributed.all_reduce(flag)
+        return bool(flag.item())
+
+    # -- figures ------------------------------------------------------------------------------------------------------
+
+    def _count(self, figures: Mapping[str, Tensor]) -> None:
+        """Add figures to the sums since the last log, on the device: the step reads nothing back."""
+        for name, value in figures.items():
+            total, count = self.sums.get(name, (0, 0))
+            self.sums[name] = (total + value, count + 1)
+
+    def _log(self, done: int) -> None:
+        """Write the means since the last log."""
+        means = {name: total / count for name, (total, count) in sorted(self.sums.items())}
+        if self.world > 1:
+            means = self.accelerator.reduce(means, reduction="mean")
+        now = time.perf_counter()
+        figures = {name: float(value) for name, value in means.items()}
+        figures["lr"] = _learning_rate(self.experiment.optimizer, (done - 1) / self.plan.steps)
+        rate = (done - self.logged_at) / max(now - self.since, 1e-9)
+        self._write(done, "train", figures, {"steps_per_second": round(rate, 3)})
+        self.sums, self.logged_at, self.since = {}, done, now
+
+    def _write(self, step: int, split: str, figures: dict[str, float], time_figures: dict[str, float]) -> None:
+        """One line of metrics.jsonl; timings stand apart, under "time", as they differ from run to run."""
+        self.watcher.logged(step, figures)
+        if self.experiment.training.trackers:
+            self.accelerator.log({f"{split}/{name}": value for name, value in figures.items()}, step=step)
+        if self.accelerator.is_main_process:
+            clock = {"seconds": round(time.perf_counter() - self.started, 3)} | time_figures
+            entry = {"step": step, "split": split} | figures | {"time": clock}
+            self.metrics.write(json.dumps(entry) + "\n")
+            self.metrics.flush()
+
+    def _check_finite(self) -> None:
+        """Stop at a loss that is not finite, with the last good state saved and all metrics written."""
+        step = self.latch.first_bad_step()
+        if step is None:
+            return
+        if self.sums:
+            self._log(step)
+        saved = "the last good state is the newest checkpoint"
+        if all(bool(torch.isfinite(p).all()) for p in self.bare.parameters()):
+            self._save(step)
+            saved = f"the state before it is saved as step-{step}"
+        raise Failure(
+            f"the loss is not finite at step {step + 1} of {self.plan.steps}; {saved}",
+            where=str(self.run.path),
+            next_step="lower optimizer.lr or enforcer.weight, or clip the gradient: --set optimizer.clip=1.0",
+        )
+
+    # -- evaluation and files -----------------------------------------------------------------------------------------
+
+    def _apply(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """f through the wrapped objective: in a distributed run nobody else calls the operator."""
+        out: Tensor = self.objective(Batch(x, x, condition), mode="apply")[0]
+        return out
+
+    def _evaluate(self, done: int, rank_points: int) -> Evaluation:
+        began = time.perf_counter()
+        self.objective.eval()
+        evaluation = evaluate(
+            self.experiment, self.parts, self._apply, self.accelerator.device, rank_points=rank_points
+        )
+        self.objective.train()
+        took = time.perf_counter() - began
+        self._write(done, "evaluation", evaluation.flat(), {"evaluation_seconds": round(took, 3)})
+        self.watcher.evaluated(done, evaluation)
+        self.since += took
+        return evaluation
+
+    def _save(self, done: int) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(
+                self.run.checkpoints, done, self.bare, self.bare_optimizers, {}, keep=self.experiment.training.keep
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _finish(self) -> None:
+        evaluation = self._evaluate(self.plan.steps, self.experiment.evaluation.rank_points)
+        if not self.accelerator.is_main_process:
+            return
+        shape, value_range = self.parts.dataset.shape, self.parts.dataset.range
+        metadata = {"shape": json.dumps(list(shape)), "range": json.dumps(list(value_range) if value_range else None)}
+        write_weights(self.run.weights_file, self.bare.operator, metadata)
+        certificate = {
+            "verdict": evaluation.verdict.value,
+            "sentence": evaluation.verdict.sentence,
+            "steps": self.plan.steps,
+            "flops": self.plan.steps * self.plan.flops_per_step,
+            "inputs": {
+                name: c.as_dict() | {"figures": evaluation.figures[name]} for name, c in evaluation.certificates.items()
+            },
+        }
+        _write_json(self.run.certificate_file, certificate)
+
+    def _open_folder(self, *, resume: bool) -> int:
+        """Make the run folder, or find the step to go on from."""
+        if self.accelerator.is_main_process:
+            try:
+                self.run.path.mkdir(parents=True, exist_ok=True)
+                if not self.run.experiment_file.is_file():
+                    self.run.experiment_file.write_text(self.experiment.to_toml(), encoding="utf-8")
+                environment = describe_environment(self.catalog, self.accelerator.device, self.world)
+                plan = asdict(self.plan)
+                plan.pop("traits")
+                _write_json(self.run.environment_file, environment | {"plan": plan})
+            except OSError as error:
+                raise Failure(
+                    f"the output folder '{self.run.path}' cannot be written: {error}", next_step="choose another --out"
+                ) from error
+        self.accelerator.wait_for_everyone()
+        checkpoint = latest(self.run.checkpoints, self.watcher.message) if resume else None
+        if checkpoint is None:
+            if resume:
+                self.watcher.message("there is no whole checkpoint: starting from the beginning")
+            first = 0
+        else:
+            first = int(load_checkpoint(checkpoint, self.bare, self.bare_optimizers)["step"])
+            self.watcher.message(f"going on from {checkpoint.name}")
+        if self.accelerator.is_main_process:
+            self._drop_metrics_after(first)
+        return first
+
+    def _drop_metrics_after(self, step: int) -> None:
+        """Entries that the resumed run will write again."""
+        kept = [entry for entry in self.run.metrics if entry["step"] <= step]
+        partial = self.run.metrics_file.with_suffix(".tmp")
+        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        os.replace(partial, self.run.metrics_file)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,94 @@
+"""The orbit: every point once, and where the gradient goes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from idemlab import Orbit
+
+
+class _Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 5)).double()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        self.calls += 1
+        out: torch.Tensor = self.inner(x)
+        return out if condition is None else out + condition
+
+
+X = torch.randn(3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_each_point_is_computed_once() -> None:
+    f = _Counting()
+    orbit = Orbit(f, X)
+    assert f.calls == 0
+    assert orbit.live(2) is orbit.live(2)
+    assert f.calls == 2
+    assert torch.equal(orbit.ahead(1), orbit.live(2))  # f(f(x)) is the detached live point
+    assert f.calls == 2
+    orbit.ahead(2)
+    orbit.ahead(2)
+    assert f.calls == 3
+    assert orbit.known(3)
+    assert not orbit.known(4)
+
+
+def test_live_has_gradient_and_ahead_has_none() -> None:
+    orbit = Orbit(_Counting(), X)
+    assert orbit.live(2).requires_grad
+    assert not orbit.ahead(0).requires_grad
+    assert not orbit.ahead(2).requires_grad
+    assert torch.equal(orbit.ahead(0), orbit.output.detach())
+    assert orbit.input is X
+
+
+def test_frozen_gives_gradient_to_the_point_and_none_to_the_parameters() -> None:
+    f = _Counting()
+    y = X.clone().requires_grad_()
+    out = Orbit(f, X).frozen(y)
+    out.square().sum().backward()
+    assert all(p.grad is None for p in f.parameters())
+    again = X.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(f(again).square().sum(), again)
+    assert torch.equal(y.grad, expected)
+
+
+def test_frozen_inside_a_chain_adds_only_the_inner_gradient() -> None:
+    """d/dθ of |F(f(x))|^2 with a frozen copy F, against a deep copy of the network."""
+    import copy
+
+    f = _Counting()
+    orbit = Orbit(f, X)
+    orbit.frozen(orbit.output).square().sum().backward()
+    got = [p.grad.clone() for p in f.parameters()]
+    f.zero_grad()
+    copy.deepcopy(f)(f(X)).square().sum().backward()
+    for a, p in zip(got, f.parameters(), strict=True):
+        assert torch.allclose(a, p.grad, atol=1e-14)
+
+
+def test_jvp_is_the_jacobian_at_the_output_times_v_with_gradient() -> None:
+    f = _Counting()
+    v = torch.randn(3, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    orbit = Orbit(f, X)
+    product = orbit.jvp(v)
+    y = orbit.output.detach()
+    expected = torch.stack([torch.autograd.functional.jacobian(f, y[i]) @ v[i] for i in range(3)])
+    assert torch.allclose(product, expected, atol=1e-13)
+    product.sum().backward()
+    # The last bias moves f(y), not its Jacobian.
+    assert all(bool(p.grad.abs().sum() > 0) for name, p in f.named_parameters() if name != "inner.2.bias")
+
+
+def test_the_condition_is_passed_on_at_every_application() -> None:
+    f = _Counting()
+    c = torch.ones(3, 5, dtype=torch.float64)
+    orbit = Orbit(f, X, c)
+    assert torch.equal(orbit.live(2), f(f(X, c), c))
+    assert torch.equal(orbit.apply(X), f(X, c))
