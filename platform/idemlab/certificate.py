@@ -22,13 +22,15 @@ __all__ = ["THRESHOLDS", "Certificate", "Spectrum", "Verdict", "certify", "error
 
 THRESHOLDS = {
     "constant: spread of f(x), as a share of the spread of x, below": 0.05,
-    "identity: rank, as a share of n, at least": 0.95,
-    "identity: |f(x) - x| off the manifold, as a share of the spread, below": 0.05,
     "not idempotent: relative error above": 0.1,
+    "identity: |f(x) - x| off the manifold, as a share of the spread, below": 0.05,
+    "identity: or that below a half, and the rank, as a share of n, at least": 0.95,
     "rank: singular values of the Jacobian at f(x) above": 0.5,
 }
-"""What the verdict goes by, in this order; printed with the numbers."""
-_CONSTANT, _FULL_RANK, _UNMOVED, _RELATIVE, _SINGULAR = THRESHOLDS.values()
+"""What the verdict goes by, in this order (rank 0 is constant, too); printed with the numbers."""
+_CONSTANT, _RELATIVE, _UNMOVED, _FULL_RANK, _SINGULAR = THRESHOLDS.values()
+
+_HALF = 0.5
 
 EXACT_UP_TO = 1024
 """Largest n at which the whole Jacobian is computed; above, a randomised range finder with `PROBES` probes."""
@@ -223,10 +225,14 @@ def _certificate(orbit: list[Tensor], spectra: tuple[Spectrum, ...], off_manifol
     rank = median(s.rank for s in spectra) if spectra else None
     if rank == 0 or spread <= _CONSTANT**2 * input_spread:
         verdict = Verdict.CONSTANT
-    elif (rank is not None and rank >= _FULL_RANK * dimension) or (off_manifold and displacement < _UNMOVED):
-        verdict = Verdict.IDENTITY
-    elif not relative[0] <= _RELATIVE:  # NaN is not idempotent either
+    elif (
+        not relative[0] <= _RELATIVE
+    ):  # a map of full rank that still moves is no identity; NaN is not idempotent either
         verdict = Verdict.NOT_IDEMPOTENT
+    elif off_manifold and displacement < _UNMOVED:
+        verdict = Verdict.IDENTITY
+    elif rank is not None and rank >= _FULL_RANK * dimension and displacement < _HALF:
+        verdict = Verdict.IDENTITY  # sorting, say, has full rank, too, but moves what is not sorted
     else:
         verdict = Verdict.GENUINE
     entries = x.numel()

@@ -13,31 +13,31 @@ from torch import Tensor, nn
 from .orbit import Operator, Orbit
 from .step import Step
 
-__all__ = ["DISTANCES", "Distance", "Enforcement", "Enforcer", "half_squared_distance", "l1", "l2"]
+__all__ = ["DISTANCES", "Distance", "Enforcement", "Enforcer", "half_squared_distance", "l1", "l2", "rows"]
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(a [B, *shape], b [B, *shape]) -> [B]."""
 
 
-def _rows(difference: Tensor) -> Tensor:
+def rows(difference: Tensor) -> Tensor:
     """[B, *shape] -> [B, n], in single precision at least, so that sums over n are accurate under bf16."""
-    rows = difference.flatten(1)
-    return rows.float() if rows.element_size() < 4 else rows
+    flat = difference.flatten(1)
+    return flat.float() if flat.element_size() < 4 else flat
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference of each sample, [B]."""
-    return _rows(a - b).abs().mean(1)
+    return rows(a - b).abs().mean(1)
 
 
 def l2(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference of each sample, [B]."""
-    return _rows(a - b).square().mean(1)
+    return rows(a - b).square().mean(1)
 
 
 def half_squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """1/2 |a - b|^2 of each sample, [B]: its gradient at a is a - b."""
-    return 0.5 * _rows(a - b).square().sum(1)
+    return 0.5 * rows(a - b).square().sum(1)
 
 
 DISTANCES: dict[str, Distance] = {"l1": l1, "l2": l2}

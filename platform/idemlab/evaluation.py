@@ -93,7 +93,7 @@ def evaluate(
             condition=batch.condition,
             depth=experiment.evaluation.depth,
             rank_points=rank_points,
-            off_manifold=name != "data",
+            off_manifold=name != "data" or batch.target is not batch.input,
             batch_size=experiment.evaluation.batch_size,
         )
         figures[name] = _metrics(experiment, parts, apply, name, batch)
@@ -144,12 +144,12 @@ class Examples:
     Args:
         name: of the inputs.
         orbit: [f^0(x), f^1(x), ...], each [N, *shape] on the CPU.
-        target: what f should make of them, [N, *shape].
+        target: what f should make of them, [N, *shape]; None where the inputs are not made of the data (noise, say).
     """
 
     name: str
     orbit: list[Tensor]
-    target: Tensor
+    target: Tensor | None
 
 
 @torch.no_grad()
@@ -163,5 +163,17 @@ def examples(
         orbit = [part.input]
         for _ in range(experiment.evaluation.depth):
             orbit.append(apply(orbit[-1], part.condition))
-        shown.append(Examples(name, [points.float().cpu() for points in orbit], part.target.float().cpu()))
+        target = part.target.float().cpu() if name == "data" or _made_of_data(experiment, parts, name, part) else None
+        shown.append(Examples(name, [points.float().cpu() for points in orbit], target))
     return shown
+
+
+def _made_of_data(experiment: Experiment, parts: Parts, name: str, batch: Batch) -> bool:
+    """Whether the inputs change with the data under the same draws: only then are the data's targets theirs."""
+    source = parts.inputs[name].to(batch.input.device)
+
+    def drawn(input: Tensor) -> Tensor:
+        step = Step(seed=experiment.training.seed, purpose=f"evaluation {name}")
+        return source.fresh(batch.replace(input=input), step)
+
+    return not torch.equal(drawn(batch.target), drawn(batch.target + 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,9 @@ def resolve(
         table = _with_base(table, where, Path.cwd(), catalog, ())
     else:
         name, where, table = _read(reference, catalog, ())
-    table = _merged(table, _overriding(overrides, table)) if overrides else table
+    if overrides:
+        table = _merged(_written_out(table), _overriding(overrides))
+        where = " ".join([where, "with", *(f"--set {override}" for override in overrides)])
     return _checked(name, table, where, catalog)
 
 
@@ -139,36 +140,43 @@ def _locate(reference: str | Path, catalog: Catalog) -> Path:
 
 
 def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`, table by table. A table that names another thing replaces the base's: arguments belong to
-    the thing that takes them."""
-    result = dict(base)
-    for key, value in top.items():
-        below = result.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            renamed = "name" in value and value["name"] != below.get("name")
-            result[key] = dict(value) if renamed and key != "optimizer" else _merged(below, value)
-        elif isinstance(value, _Elements):
-            result[key] = value.laid_over(below, key)
-        else:
-            result[key] = value
-    return result
+    """`top` laid over `base`, key by key."""
+    return dict(base) | {key: _laid_over(base.get(key), value, key) for key, value in top.items()}
+
+
+def _laid_over(below: Any, value: Any, key: str) -> Any:
+    """One value over the one below it. Tables are merged, but a table that names another thing replaces the one below:
+    arguments belong to the thing that takes them."""
+    if isinstance(value, _Elements):
+        return value.laid_over(below, key)
+    if isinstance(below, str) and isinstance(value, Mapping):
+        below = {"name": below}  # a bare name is short for a table
+    if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
+        return value
+    renamed = "name" in value and value["name"] != below.get("name")
+    return dict(value) if renamed and key != "optimizer" else _merged(below, value)
 
 
 class _Elements(dict[int, Any]):
     """Overrides of single elements of an array of tables, ``source.0.pool=128``."""
 
-    def laid_over(self, below: Any, key: str) -> Any:
-        if isinstance(below, Mapping):
+    def laid_over(self, below: Any, key: str) -> list[Any]:
+        if isinstance(below, (str, Mapping)):
             below = [below]
         if not isinstance(below, list) or any(index >= len(below) for index in self):
             raise BadInput(f"'{key}' has no element {max(self)}", where=f"--set {key}.{max(self)}")
-        return [
-            _merged(item, self[i]) if i in self and isinstance(item, Mapping) else self.get(i, item)
-            for i, item in enumerate(below)
-        ]
+        return [_laid_over(item, self[i], key) if i in self else item for i, item in enumerate(below)]
 
 
-def _overriding(overrides: Sequence[str], table: Mapping[str, Any]) -> dict[str, Any]:
+def _written_out(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with the one default that has keys of its own, so that these can be overridden."""
+    evaluation = table.get("evaluation", {})
+    if not isinstance(evaluation, Mapping):
+        return dict(table)
+    return dict(table) | {"evaluation": {"inputs": EvaluationSettings().inputs} | dict(evaluation)}
+
+
+def _overriding(overrides: Sequence[str]) -> dict[str, Any]:
     """The overrides as one table."""
     tree: dict[str, Any] = {}
     for override in overrides:
@@ -180,7 +188,7 @@ def _overriding(overrides: Sequence[str], table: Mapping[str, Any]) -> dict[str,
                 where="--set",
                 expected="key=value, for instance enforcer.weight=0.5",
             )
-        if parts[0] not in _KEYS:
+        if parts[0] not in ("summary", *_TABLES):
             raise BadInput(
                 f"there is no key '{parts[0]}'",
                 where=f"--set {override}",
@@ -192,13 +200,15 @@ def _overriding(overrides: Sequence[str], table: Mapping[str, Any]) -> dict[str,
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text.strip()
-        node: dict[Any, Any] = tree
-        for part, following in pairwise(parts):
-            index: str | int = int(part) if isinstance(node, _Elements) else part
-            node = node.setdefault(index, _Elements() if following.isdigit() else {})
-            if not isinstance(node, dict):
+        node: Any = tree
+        for place, part in enumerate(parts):
+            if not isinstance(node, dict) or (isinstance(node, _Elements) and not part.isdigit()):
                 raise BadInput(f"'{key}' is set twice, in different ways", where=f"--set {override}")
-        node[int(parts[-1]) if isinstance(node, _Elements) else parts[-1]] = value
+            index = int(part) if isinstance(node, _Elements) else part
+            if place == len(parts) - 1:
+                node[index] = value
+            else:
+                node = node.setdefault(index, _Elements() if parts[place + 1].isdigit() else {})
     return tree
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .dataset import Batch
-from .enforcer import Distance, Enforcer
+from .enforcer import Distance, Enforcer, rows
 from .orbit import Operator, Orbit
 from .source import Source
 from .step import Step
@@ -114,6 +114,6 @@ def _idempotence(orbits: list[Orbit]) -> Figures:
     pairs = [(orbit.ahead(0), orbit.ahead(1)) for orbit in orbits if orbit.known(2)]
     if not pairs:
         return {}
-    change = torch.cat([(after - y).flatten(1).float() for y, after in pairs])
-    spread = torch.cat([(y - y.mean(0)).flatten(1).float() for y, _ in pairs])
+    change = torch.cat([rows(after - y) for y, after in pairs])
+    spread = torch.cat([rows(y - y.mean(0)) for y, _ in pairs])
     return {"idempotence": change.abs().mean(), "relative": change.norm() / spread.norm().clamp_min(1e-12)}

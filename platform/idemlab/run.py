@@ -139,15 +139,15 @@ class Run:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample, as kept with the weights."""
-        return tuple(json.loads(self._weights_metadata()["shape"]))
+        return tuple(self._sample()["shape"])
 
     @property
     def range(self) -> tuple[float, float] | None:
         """Smallest and largest value of a sample, as kept with the weights."""
-        values = json.loads(self._weights_metadata()["range"])
+        values = self._sample()["range"]
         return tuple(values) if values else None
 
-    def _weights_metadata(self) -> dict[str, str]:
+    def _sample(self) -> dict[str, Any]:
         if not self.weights_file.is_file():
             raise BadInput(
                 f"run '{self.path}' has no trained operator yet",
@@ -156,8 +156,9 @@ class Run:
             )
         try:
             with safe_open(self.weights_file, framework="pt") as file:
-                return file.metadata() or {}
-        except (OSError, SafetensorError) as error:
+                sample: dict[str, Any] = json.loads(file.metadata()["sample"])
+                return sample
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise Failure(f"cannot read the weights: {error}", where=str(self.weights_file)) from error
 
 
@@ -170,7 +171,7 @@ def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str |
     """
     catalog = catalog or installed()
     run = run if isinstance(run, Run) else Run.open(run)
-    experiment = run.experiment
+    experiment = resolve(run.experiment_file, catalog=catalog)
     operator = build_operator(experiment, run.shape, catalog)
     enforcer: Enforcer = catalog.build(experiment.enforcer)
     operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))

@@ -331,11 +331,11 @@ class _Loop:
         figures["lr"] = _learning_rate(self.experiment.optimizer, (done - 1) / self.plan.steps)
         rate = (done - self.logged_at) / max(now - self.since, 1e-9)
         self._write(done, "train", figures, {"steps_per_second": round(rate, 3)})
+        self.watcher.logged(done, figures)
         self.sums, self.logged_at, self.since = {}, done, now
 
     def _write(self, step: int, split: str, figures: dict[str, float], time_figures: dict[str, float]) -> None:
         """One line of metrics.jsonl; timings stand apart, under "time", as they differ from run to run."""
-        self.watcher.logged(step, figures)
         if self.experiment.training.trackers:
             self.accelerator.log({f"{split}/{name}": value for name, value in figures.items()}, step=step)
         if self.accelerator.is_main_process:
@@ -392,9 +392,9 @@ class _Loop:
         evaluation = self._evaluate(self.plan.steps, self.experiment.evaluation.rank_points)
         if not self.accelerator.is_main_process:
             return
-        shape, value_range = self.parts.dataset.shape, self.parts.dataset.range
-        metadata = {"shape": json.dumps(list(shape)), "range": json.dumps(list(value_range) if value_range else None)}
-        write_weights(self.run.weights_file, self.bare.operator, metadata)
+        # One key: safetensors keeps several in no fixed order, and equal runs shall leave equal bytes.
+        sample = {"shape": self.parts.dataset.shape, "range": self.parts.dataset.range}
+        write_weights(self.run.weights_file, self.bare.operator, {"sample": json.dumps(sample)})
         certificate = {
             "verdict": evaluation.verdict.value,
             "sentence": evaluation.verdict.sentence,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from .evaluation import Evaluation
-from .experiment import Experiment
-from .preflight import Plan
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+    from .experiment import Experiment
+    from .preflight import Plan
 
 __all__ = ["Watcher"]
 
@@ -21,7 +23,7 @@ class Watcher:
         """Optimiser step `step` (counted from 1) is done. Called at every step: be quick."""
 
     def logged(self, step: int, figures: Mapping[str, float]) -> None:
-        """An entry went into metrics.jsonl."""
+        """The mean training figures since the last such entry went into metrics.jsonl."""
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         """An evaluation is done; the last one has all spectra."""

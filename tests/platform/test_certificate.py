@@ -74,6 +74,23 @@ def test_the_error_threshold_is_a_tenth() -> None:
     assert certify(lambda x: 0.89 * x @ p.T, _inputs()).verdict is Verdict.NOT_IDEMPOTENT
 
 
+def test_a_rotation_has_full_rank_but_is_no_identity() -> None:
+    q = torch.linalg.qr(_oblique(4)).Q
+    certificate = certify(lambda x: x @ q, _inputs())
+    assert certificate.rank == 12
+    assert certificate.verdict is Verdict.NOT_IDEMPOTENT
+
+
+def test_sorting_has_full_rank_at_its_outputs_but_is_no_identity() -> None:
+    certificate = certify(lambda x: x.sort(1).values, _inputs())
+    assert certificate.rank == 12
+    assert certificate.verdict is Verdict.GENUINE
+
+
+def test_a_slight_shrinking_of_everything_is_no_projection() -> None:
+    assert certify(lambda x: 0.92 * x, _inputs()).verdict is Verdict.IDENTITY
+
+
 def test_not_a_number_is_not_idempotent() -> None:
     assert certify(lambda x: x * float("nan"), _inputs(), rank_points=0).verdict is Verdict.NOT_IDEMPOTENT
 

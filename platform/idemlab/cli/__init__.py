@@ -1,0 +1,13 @@
+"""The command line. Every command is a thin call of a documented function; nothing below this package prints."""
+
+from __future__ import annotations
+
+from . import browsing, health, results, running  # noqa: F401  (each registers its commands)
+from .app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """The command `idemlab`; ends the process with its exit code."""
+    app()

@@ -1,0 +1,148 @@
+"""The application: its groups, its options, and what becomes of errors.
+
+Exit codes: 0 fine, 1 the thing failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import BadInput, Failure, IdemlabError, nearest_match
+from .console import note, show_error
+
+__all__ = ["Group", "app", "example"]
+
+UsageError: type[Any] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError")
+"""Typer's base of all wrong command lines; it has no public name there."""
+
+_ENVIRONMENT = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
+"""Causes that lie in the machine, not in the program."""
+
+
+def example(*lines: str) -> str:
+    """The examples of a command, for the end of its help."""
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+class Group(TyperGroup):
+    """A group of commands that names the nearest one when there is no such command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            raise BadInput(
+                f"there is no command '{args[0]}'",
+                where=ctx.command_path,
+                choices=list(self.commands),
+                nearest=nearest_match(args[0], self.commands),
+                next_step=f"{ctx.command_path} --help",
+            )
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands)
+
+
+class _Root(Group):
+    """The command `idemlab`: turns whatever happens into a message on stderr and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        try:
+            code = self._code(sys.argv[1:] if args is None else args)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `idemlab list | head`: the reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        sys.exit(code)
+
+    def _code(self, args: Sequence[str]) -> int:
+        try:
+            with self.make_context("idemlab", list(args)) as context:
+                self.invoke(context)
+        except typer.Exit as end:
+            return end.exit_code
+        except KeyboardInterrupt:
+            note("interrupted")
+            return 130
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            told = _told(error)
+            if told is None:
+                traceback.print_exc()
+                told = Failure(
+                    "this is a bug in idemlab or in a plugin, not a mistake of yours",
+                    next_step="report it with the lines above and the output of: idemlab doctor",
+                )
+            show_error(told)
+            return told.exit_code
+        return 0
+
+
+def _told(error: Exception) -> IdemlabError | None:
+    """An error as the user should read it, or None if only its traceback can tell."""
+    if isinstance(error, IdemlabError):
+        return error
+    if isinstance(error, UsageError):
+        return _usage(error)
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT:
+        return Failure(str(error.strerror), where=str(error.filename) if error.filename else None)
+    return None
+
+
+def _usage(error: Any) -> BadInput:
+    """A command line that typer could not read."""
+    command = error.ctx.command_path if error.ctx else "idemlab"
+    help_command = f"{command} --help"
+    if hasattr(error, "possibilities"):
+        options = [option for parameter in error.ctx.command.params for option in parameter.opts if option[:2] == "--"]
+        return BadInput(
+            f"there is no option '{error.option_name}'",
+            where=command,
+            choices=[*options, "--help"],
+            nearest=nearest_match(error.option_name, options),
+            next_step=help_command,
+        )
+    if hasattr(error, "param_type") and error.param is not None:
+        return BadInput(f"the argument {error.param.metavar} is missing", where=command, next_step=help_command)
+    text = error.format_message().rstrip(".")
+    return BadInput(text[:1].lower() + text[1:], where=command, next_step=help_command)
+
+
+app = typer.Typer(
+    name="idemlab",
+    cls=_Root,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"idemlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=example("idemlab run digits-projector", "idemlab list enforcers", "idemlab show cubic"),
+)
+def idemlab(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train idempotent neural networks, f(f(x)) = f(x), and show what they learned."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

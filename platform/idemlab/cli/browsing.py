@@ -1,0 +1,407 @@
+"""`list`, `show` and `plugins`: what is installed. Without torch, so that they answer at once."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..catalog import Catalog, Named, Provided, installed
+from ..errors import BadInput, nearest_match
+from ..schema import REQUIRED, Parameter, parameters
+from ..specs import KINDS, EnforcerSpec, Spec, StudySpec, Traits
+from .app import Group, app, example
+from .console import console, note, show, show_json, table
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+PLURALS = {kind: "studies" if kind == "study" else f"{kind}s" for kind in KINDS}
+HOME = "idemlab"
+"""The distribution whose name goes without saying."""
+
+
+def _kind(word: str) -> str:
+    """A kind by its singular or plural name."""
+    words = {name: kind for kind in KINDS for name in (kind, PLURALS[kind])}
+    if word not in words:
+        near = nearest_match(word, words)
+        raise BadInput(
+            f"there is no kind '{word}'",
+            choices=list(PLURALS.values()),
+            nearest=near and PLURALS[words[near]],
+            next_step="idemlab list",
+        )
+    return words[word]
+
+
+def _warn_of_failures(catalog: Catalog) -> None:
+    broken = sorted({failure.plugin.distribution for failure in catalog.failures})
+    if broken:
+        note(f"some of what {', '.join(broken)} offers could not be loaded: idemlab plugins")
+
+
+# -- list ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command("list", epilog=example("idemlab list", "idemlab list enforcers", "idemlab list datasets --json"))
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KIND]", help=f"One of {', '.join(PLURALS.values())}. Default: all.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the named things that the installed plugins offer."""
+    catalog = installed()
+    kinds = [_kind(kind)] if kind is not None else list(KINDS)
+    if as_json:
+        show_json([_brief(entry) for kind in kinds for entry in catalog.entries(kind)])
+        return
+    filled = [(kind, catalog.entries(kind)) for kind in kinds if catalog.entries(kind) or len(kinds) == 1]
+    width = max((len(name) for _, entries in filled for name in _names(entries)), default=0)
+    for position, (kind, entries) in enumerate(filled):
+        if position:
+            show("")
+        _show_kind(kind, entries, width)
+    if not any(entries for _, entries in filled):
+        show("no plugin offers any")
+    _warn_of_failures(catalog)
+
+
+def _names(entries: list[Provided]) -> list[str]:
+    """Their names; the full ones where two plugins offer the same."""
+    bare = [entry.spec.name for entry in entries]
+    return [entry.full_name if bare.count(entry.spec.name) > 1 else entry.spec.name for entry in entries]
+
+
+def _show_kind(kind: str, entries: list[Provided], width: int) -> None:
+    strange = any(entry.plugin.distribution != HOME for entry in entries)
+    columns = [PLURALS[kind].ljust(width), "", *(["from"] if strange else [])]
+    rows = []
+    for name, entry in zip(_names(entries), entries, strict=True):
+        origin = "" if entry.plugin.distribution == HOME else f"{entry.plugin.distribution} {entry.plugin.version}"
+        rows.append([name, entry.spec.summary, *([origin] if strange else [])])
+    show(table(columns, rows))
+
+
+def _brief(entry: Provided) -> dict[str, Any]:
+    spec, plugin = entry.spec, entry.plugin
+    return {
+        "kind": spec.kind,
+        "name": spec.name,
+        "summary": spec.summary,
+        "reference": spec.reference,
+        "aliases": list(spec.aliases),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+    }
+
+
+# -- show ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command(
+    "show", epilog=example("idemlab show cubic", "idemlab show digits-projector", "idemlab show gaussian --kind source")
+)
+def show_(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Of anything listed, or the path of an experiment file.", show_default=False
+        ),
+    ],
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Explain one named thing: its arguments, or the whole of an experiment."""
+    catalog = installed()
+    if _is_file(name):
+        from ..experiment import resolve
+
+        experiment = resolve(Path(name), catalog=catalog)
+        if as_json:
+            show_json([{"kind": "experiment", "name": experiment.name, "experiment": experiment.table()}])
+        else:
+            _show_experiment(experiment, name)
+        return
+    entries = _matching(catalog, name, _kind(kind) if kind is not None else None)
+    if as_json:
+        show_json([_brief(entry) | _details(entry, catalog) for entry in entries])
+        return
+    for position, entry in enumerate(entries):
+        if position:
+            show("")
+        _show_entry(entry, catalog)
+
+
+def _is_file(name: str) -> bool:
+    path = Path(name)
+    return path.suffix == ".toml" or os.sep in name or (path / "experiment.toml").is_file()
+
+
+def _matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
+    """All things of this name or alias (or `distribution:name`), of one kind or of all."""
+    distribution, _, bare = name.rpartition(":")
+    entries = [entry for entry in catalog if kind in (None, entry.spec.kind)]
+    found = [
+        entry
+        for entry in entries
+        if bare in (entry.spec.name, *entry.spec.aliases) and distribution in ("", entry.plugin.distribution)
+    ]
+    if found:
+        return [entry for entry in found if entry.spec.name == bare] or found
+    if kind is not None:
+        catalog.find(kind, name)
+    near = nearest_match(name, [n for entry in entries for n in (entry.spec.name, *entry.spec.aliases)])
+    raise BadInput(f"nothing is called '{name}'", nearest=near, next_step="idemlab list")
+
+
+def _arguments(spec: Spec) -> list[Parameter]:
+    """The arguments that stand in an experiment file."""
+    if spec.kind in ("experiment", "study"):
+        return []
+    return parameters(spec.factory, skip=1 if spec.kind == "model" else 0)
+
+
+def _default(parameter: Parameter) -> str:
+    """The default value as it would be written in an experiment file."""
+    value = parameter.default
+    if value is REQUIRED:
+        return "required"
+    return "none" if value is None else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _help(spec: Spec) -> tuple[str, dict[str, str]]:
+    """(text, help of each argument) of the factory's docstring."""
+    text = inspect.getdoc(spec.factory) if inspect.isfunction(spec.factory) else None
+    before, _, arguments = (text or "").partition("Args:\n")
+    listed = textwrap.dedent(arguments.partition("\n\n")[0])
+    found = re.findall(r"^(\w+)[^:\n]*:\s*((?:.*)(?:\n[ \t]+.*)*)", listed, flags=re.MULTILINE)
+    return before.strip(), {name: " ".join(words.split()) for name, words in found}
+
+
+def _traits(spec: Spec, arguments: list[Parameter]) -> Traits | None:
+    """An enforcer's traits under its default arguments; None if they depend on arguments that must be given."""
+    if not isinstance(spec, EnforcerSpec):
+        return None
+    if isinstance(spec.traits, Traits):
+        return spec.traits
+    if any(argument.default is REQUIRED for argument in arguments):
+        return None
+    return spec.traits_for({argument.name: argument.default for argument in arguments})
+
+
+def _true_traits(traits: Traits) -> Iterator[str]:
+    """What is remarkable about an enforcer, in words."""
+    for name, value in asdict(traits).items():
+        words = name.replace("_", " ")
+        if name == "domain" and value is not None:
+            yield "real eigenvalues in [{:g}, {:g}]".format(*value)
+        elif name == "live_depth":
+            yield f"differentiates through {value} further application{'s' * (value != 1)} of f"
+        elif name == "batch_statistics":
+            if not value:
+                yield "not exact with batch statistics"
+        elif value is True:
+            yield words
+
+
+def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
+    """What `show --json` has beyond `list --json`."""
+    spec, arguments = entry.spec, _arguments(entry.spec)
+    text, helps = _help(spec)
+    details: dict[str, Any] = {
+        "help": text,
+        "arguments": [
+            {
+                "name": argument.name,
+                "type": argument.type_text,
+                "required": argument.default is REQUIRED,
+                "default": None if argument.default is REQUIRED else argument.default,
+                "help": helps.get(argument.name, ""),
+            }
+            for argument in arguments
+        ],
+    }
+    traits = _traits(spec, arguments)
+    if traits is not None:
+        details["traits"] = asdict(traits) | {"kinds": sorted(traits.kinds)}
+    if spec.kind == "experiment":
+        from ..experiment import resolve
+
+        details["experiment"] = resolve(entry.full_name, catalog=catalog).table()
+    return details
+
+
+def _show_entry(entry: Provided, catalog: Catalog) -> None:
+    spec, arguments = entry.spec, _arguments(entry.spec)
+    text, helps = _help(spec)
+    _show_title(spec.kind, spec.name, spec.summary)
+    if text and text != spec.summary:
+        show("", text)
+    facts = [("reference", spec.reference), ("also called", ", ".join(spec.aliases)), ("needs", spec.install)]
+    traits = _traits(spec, arguments)
+    if traits is not None:
+        facts.append(("kind", ", ".join(sorted(traits.kinds)) or "enforces nothing"))
+        facts.append(("traits", ", ".join(_true_traits(traits))))
+    elif isinstance(spec, EnforcerSpec):
+        facts.append(("traits", "depend on its arguments"))
+    facts.append(("from", str(entry.plugin)))
+    _show_facts(facts)
+    if spec.kind == "experiment":
+        from ..experiment import resolve
+
+        _show_experiment_body(resolve(entry.full_name, catalog=catalog), spec.name)
+    elif isinstance(spec, StudySpec):
+        show("", Path(spec.factory()).read_text(encoding="utf-8"))
+    elif arguments:
+        rows = [[a.name, a.type_text, _default(a), helps.get(a.name, "")] for a in arguments]
+        show("", table(["argument", "type", "default", ""], rows))
+    else:
+        show("", "It takes no arguments.")
+
+
+def _show_title(kind: str, name: str, summary: str) -> None:
+    from rich.text import Text
+
+    show(Text.assemble((name, "bold"), f", {kind}: {summary}"))
+
+
+def _show_facts(facts: list[tuple[str, str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for label, value in facts:
+        if value:
+            grid.add_row(Text(label, style="dim"), Text(value))
+    show("", grid)
+
+
+def _show_experiment(experiment: Experiment, name: str) -> None:
+    _show_title("experiment", experiment.name, experiment.summary)
+    _show_experiment_body(experiment, name)
+
+
+def _show_experiment_body(experiment: Experiment, name: str) -> None:
+    """The resolved file and the keys that can be set."""
+    import sys
+
+    toml = experiment.to_toml().rstrip()
+    if console(sys.stdout).is_terminal:
+        from rich.syntax import Syntax
+
+        show("", Syntax(toml, "toml", theme="ansi_dark", background_color="default", word_wrap=True))
+    else:
+        show("", toml)
+    keys = list(_keys(experiment))
+    show("", "Keys for --set:", textwrap.fill(", ".join(keys), 100, initial_indent="  ", subsequent_indent="  "))
+    key = f"training.seed={experiment.training.seed + 1}"
+    show("", f"For instance: idemlab run {name} --set {key}")
+
+
+def _keys(experiment: Experiment) -> Iterator[str]:
+    """Dotted keys of an experiment, those without a value among them."""
+
+    def of_named(prefix: str, named: Named) -> Iterator[str]:
+        yield f"{prefix}.name"
+        for key, value in named.arguments.items():
+            yield from of_value(f"{prefix}.{key}", value)
+
+    def of_value(prefix: str, value: Any) -> Iterator[str]:
+        if isinstance(value, Named):
+            yield from of_named(prefix, value)
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, Named) for item in value):
+            for index, item in enumerate(value):
+                yield from of_value(f"{prefix}.{index}", item)
+        else:
+            yield prefix
+
+    yield from of_named("dataset", experiment.dataset)
+    yield from of_named("model", experiment.model)
+    yield from of_value("source", experiment.sources if len(experiment.sources) > 1 else experiment.sources[0])
+    yield from of_named("enforcer", experiment.enforcer)
+    for part in ("reconstruction", "optimizer", "training", "evaluation"):
+        settings = getattr(experiment, part)
+        nested: Mapping[str, Any] = {}
+        if part == "reconstruction":
+            nested = {"input": experiment.corruption}
+        elif part == "evaluation":
+            nested = {"metrics": list(experiment.metrics)}
+        for key in [*type(settings).model_fields, *(settings.model_extra or {})]:
+            if key == "inputs":
+                for name, source in experiment.inputs.items():
+                    yield from of_named(f"{part}.{key}.{name}", source)
+            else:
+                yield from of_value(f"{part}.{key}", nested.get(key))
+
+
+# -- plugins ------------------------------------------------------------------------------------------------------------
+
+
+plugins = typer.Typer(cls=Group, rich_markup_mode=None)
+app.add_typer(plugins, name="plugins")
+
+
+@plugins.callback(invoke_without_command=True, epilog=example("idemlab plugins", "idemlab plugins list --json"))
+def plugins_(context: typer.Context, as_json: Json = False) -> None:
+    """The installed plugins, what they offer, and what is wrong with the broken ones."""
+    if context.invoked_subcommand is None:
+        _show_plugins(as_json)
+
+
+@plugins.command("list", epilog=example("idemlab plugins list", "idemlab plugins list --json"))
+def plugins_list(context: typer.Context, as_json: Json = False) -> None:
+    """List the installed plugins."""
+    assert context.parent is not None
+    _show_plugins(as_json or context.parent.params["as_json"])
+
+
+def _show_plugins(as_json: bool) -> None:
+    catalog = installed()
+    offers = {
+        plugin: {
+            PLURALS[kind]: [e.spec.name for e in catalog.entries(kind) if e.plugin == plugin]
+            for kind in KINDS
+            if any(e.plugin == plugin for e in catalog.entries(kind))
+        }
+        for plugin in catalog.plugins
+    }
+    if as_json:
+        show_json(
+            {
+                "plugins": [asdict(plugin) | {"offers": offer} for plugin, offer in offers.items()],
+                "failures": [asdict(failure) for failure in catalog.failures],
+            }
+        )
+        return
+    rows = []
+    for plugin, offer in offers.items():
+        counted = (f"{len(names)} {kind if len(names) > 1 else _kind(kind)}" for kind, names in offer.items())
+        rows.append([plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(counted) or "nothing"])
+    if rows:
+        show(table(["plugin", "from", "offers"], rows))
+    else:
+        show("no plugin is loaded")
+    for failure in catalog.failures:
+        show("")
+        _show_failure(str(failure.plugin), failure.cause, failure.fix)
+
+
+def _show_failure(plugin: str, cause: str, fix: str) -> None:
+    from rich.text import Text
+
+    show(Text.assemble(("broken", "bold red"), f": {plugin}"), f"  cause: {cause}", f"  fix: {fix}")

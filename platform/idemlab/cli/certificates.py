@@ -1,0 +1,59 @@
+"""The certificate of a run as tables, with one sentence of verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .console import number, show, table
+
+__all__ = ["show_certificate"]
+
+
+def show_certificate(certificate: Mapping[str, Any]) -> None:
+    """Print the contents of certificate.json: one row for each set of evaluation inputs, the thresholds, the verdict."""
+    from rich.text import Text
+
+    inputs: Mapping[str, Any] = certificate["inputs"]
+    depth = max(len(c["relative"]) for c in inputs.values())
+    powers = ["f", *(f"f{k}" for k in range(2, depth + 1))]
+    columns = [
+        "inputs",
+        *(f"error at {power}" for power in powers),
+        "absolute",
+        "rank / n",
+        "trace",
+        "spread",
+        "verdict",
+    ]
+    rows = [
+        [
+            name,
+            *(number(error) for error in c["relative"]),
+            number(c["absolute"][0]),
+            "-" if c["rank"] is None else f"{c['rank']:g} / {c['dimension']}",
+            number(c["trace"]),
+            number(c["spread"]),
+            c["verdict"],
+        ]
+        for name, c in inputs.items()
+    ]
+    show("", table(columns, rows, right=columns[1:-1]))
+    _show_figures({name: c["figures"] for name, c in inputs.items()})
+    thresholds: Mapping[str, float] = next(iter(inputs.values()))["thresholds"]
+    small = [
+        "error at f: how much f changes f(x), sqrt(sum |f(f(x)) - f(x)|^2 / sum |f(x) - mean|^2); absolute: mean |f(f(x)) - f(x)|",
+        *(f"{rule} {value:g}" for rule, value in thresholds.items()),
+    ]
+    show("", *(Text(line, style="dim") for line in small))
+    verdict = Text.assemble("Verdict: ", (str(certificate["verdict"]), "bold"), f". {certificate['sentence']}")
+    show("", verdict)
+
+
+def _show_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """The metric figures, one row for each and one column for each set of inputs."""
+    names = list(dict.fromkeys(name for of_inputs in figures.values() for name in of_inputs))
+    measured = [inputs for inputs, of_inputs in figures.items() if of_inputs]
+    if names:
+        rows = [[name.replace("_", " "), *(number(figures[i].get(name)) for i in measured)] for name in names]
+        show("", table(["metric", *measured], rows, right=measured))

@@ -1,0 +1,100 @@
+"""What the commands print with: results go to stdout, everything else to stderr. Text of users is never read as markup."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ..errors import IdemlabError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+__all__ = ["console", "note", "number", "show", "show_error", "show_json", "table"]
+
+PIPE_WIDTH = 10_000
+"""Columns where nobody looks: lines in a pipe or a file are never wrapped, so that they can be searched."""
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console on a stream: in colour on a terminal, plain elsewhere."""
+    from rich.console import Console
+
+    made = Console(file=stream, markup=False, highlight=False, emoji=False)
+    return (
+        made if made.is_terminal else Console(file=stream, markup=False, highlight=False, emoji=False, width=PIPE_WIDTH)
+    )
+
+
+def show(*things: RenderableType) -> None:
+    """Print results to stdout."""
+    _print(sys.stdout, things)
+
+
+def note(*things: RenderableType) -> None:
+    """Print to stderr what is not the result."""
+    _print(sys.stderr, things)
+
+
+def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
+    out = console(stream)
+    with out.capture() as captured:  # so that a closed pipe is met here, and not swallowed by rich
+        for thing in things:
+            out.print(thing)
+    text = captured.get()
+    stream.write(text if out.is_terminal else re.sub(r" +$", "", text, flags=re.MULTILINE))
+
+
+def show_json(content: Any) -> None:
+    """Print plain values as JSON to stdout; figures that are not finite, which JSON cannot write, become null."""
+    sys.stdout.write(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content
+
+
+def show_error(error: IdemlabError) -> None:
+    """Print an error to stderr: what is wrong, then one labelled line each for where, what was expected, the next step."""
+    title = "" if error.exit_code == 130 else "error"
+    lines = [(label or title, text) for label, text in error.lines()]
+    if not console(sys.stderr).is_terminal:
+        (first, what), *rest = lines
+        sys.stderr.write("\n".join([f"{first}: {what}" if first else what, *(f"  {k}: {v}" for k, v in rest)]) + "\n")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for label, text in lines:
+        grid.add_row(Text(label, style="bold red" if label == "error" else "dim"), Text(text))
+    note(grid)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A table without lines around it. Columns named in `right` are aligned to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return made
+
+
+def number(value: float | None) -> str:
+    """A figure with three significant digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,201 @@
+"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere, nothing in any process but the main one."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..watching import Watcher
+from .console import console, number
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..certificate import Certificate
+    from ..evaluation import Evaluation
+    from ..experiment import Experiment
+    from ..preflight import Plan
+
+__all__ = ["is_main_process", "watching"]
+
+REDRAW = 0.25
+"""Seconds between two drawings of the bar: each costs milliseconds, and training pays for them."""
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that prints. Known from what the launcher has set, before torch is loaded."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+@contextmanager
+def watching() -> Iterator[Watcher]:
+    """A watcher that shows the progress of a run on stderr; nothing of it is left on the screen afterwards but lines."""
+    if not is_main_process():
+        yield Watcher()
+        return
+    out = console(sys.stderr)
+    if not out.is_terminal:
+        yield _Lines(out)
+        return
+    bar = _Bar(out)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class _Lines(Watcher):
+    """Plain lines."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._total = 0
+        self._first = 0
+        self._relative: float | None = None
+        self._rank = "-"
+        self.say("loading")
+
+    def say(self, text: str) -> None:
+        """Print a line; a reader that has gone away does not stop the run."""
+        with contextlib.suppress(BrokenPipeError):
+            self._out.print(text)
+
+    def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
+        self._total, self._first = plan.steps, first_step
+        self._began = self._since = time.monotonic()
+        self._counted = first_step
+        self.say(
+            f"{experiment.name}: {experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
+            f"{plan.parameters:,} parameters, {plan.steps:,} steps on {plan.device}"
+        )
+
+    def logged(self, step: int, figures: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        rate = (step - self._counted) / max(now - self._since, 1e-9)
+        self._counted, self._since = step, now
+        self.say(
+            f"step {step}/{self._total}  loss {number(figures['loss'])}  "
+            f"error {number(figures.get('relative', self._relative))}  rank {self._rank}  "
+            f"{number(rate)} steps/s  {self._left(step)} left"
+        )
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        self._since = time.monotonic()
+        self._relative, self._rank = _worst(evaluation)
+        parts = [
+            f"{name}: error {number(certificate.relative[0])}, rank {_rank(certificate)}"
+            for name, certificate in evaluation.certificates.items()
+        ]
+        self.say(f"step {step}/{self._total}  " + "; ".join(parts))
+
+    def message(self, text: str) -> None:
+        self.say(text)
+
+    def _left(self, step: int) -> str:
+        done = max(step - self._first, 1)
+        return duration((time.monotonic() - self._began) / done * (self._total - step))
+
+
+class _Bar(Watcher):
+    """A bar on a terminal, under the lines that are to stay."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._figures: dict[str, Any] = {"loss": "-", "error": "-", "rank": "-"}
+        self._from_training = False
+        self._next = 0.0
+        self._bar: Progress | None = None
+        self._status = out.status("loading")
+        self._status.start()
+
+    def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._status.stop()
+        self._out.print(
+            f"{experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
+            f"{plan.parameters:,} parameters on {plan.device}"
+        )
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} steps/s", markup=False),
+            TextColumn("loss {task.fields[loss]}", markup=False),
+            TextColumn("error {task.fields[error]}", markup=False),
+            TextColumn("rank {task.fields[rank]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=self._out,
+            auto_refresh=False,
+            transient=True,
+            expand=True,
+        )
+        self._total, self._first = plan.steps, first_step
+        self._began = time.monotonic()
+        self._task = self._bar.add_task(
+            experiment.name, total=plan.steps, completed=first_step, rate="-", **self._figures
+        )
+        self._bar.start()
+
+    def stepped(self, step: int) -> None:
+        if time.monotonic() >= self._next or step == self._total:
+            self._draw(step)
+
+    def logged(self, step: int, figures: Mapping[str, float]) -> None:
+        self._figures["loss"] = number(figures["loss"])
+        if "relative" in figures:
+            self._from_training = True
+            self._figures["error"] = number(figures["relative"])
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        error, self._figures["rank"] = _worst(evaluation)
+        if not self._from_training:
+            self._figures["error"] = number(error)
+        self._draw(step)
+
+    def message(self, text: str) -> None:
+        self._out.print(text)
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self._status.stop()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _draw(self, step: int) -> None:
+        now = time.monotonic()
+        self._next = now + REDRAW
+        assert self._bar is not None
+        task = self._bar.tasks[0]
+        rate = (step - self._first) / max(now - self._began, 1e-9)
+        self._bar.update(self._task, completed=step, rate=number(task.speed or rate), **self._figures)
+        self._bar.refresh()
+
+
+def _worst(evaluation: Evaluation) -> tuple[float, str]:
+    """(relative error, rank / n) at the inputs where the operator is least idempotent."""
+    worst = max(
+        evaluation.certificates.values(), key=lambda c: math.inf if math.isnan(c.relative[0]) else c.relative[0]
+    )
+    return worst.relative[0], _rank(worst)
+
+
+def _rank(certificate: Certificate) -> str:
+    return "-" if certificate.rank is None else f"{certificate.rank:g}/{certificate.dimension}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, for instance `4 min 10 s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

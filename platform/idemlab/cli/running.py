@@ -1,0 +1,136 @@
+"""`run`: train an experiment, certify it, report on it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import BadInput, IdemlabError
+from .app import app, example
+from .certificates import show_certificate
+from .console import note, show, show_json
+from .progress import is_main_process, watching
+
+RUNS = Path("runs")
+"""Where runs go that are not told where."""
+
+
+class _Stopped(IdemlabError):
+    """Ctrl-C outside the training loop, or for the second time in it."""
+
+    exit_code = 130
+
+
+@app.command(
+    epilog=example(
+        "idemlab run digits-projector",
+        "idemlab run mlp-cubic --set enforcer.weight=0.5 --set training.seed=1 --out runs/half",
+        "idemlab run digits-projector --resume",
+    )
+)
+def run(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help="Name of an experiment, path of a TOML file, or folder of a run.",
+            show_default=False,
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one key; `idemlab show EXPERIMENT` prints all.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run. Default: runs/NAME, or NAME-2, NAME-3, ... if taken.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint, of the newest run if --out is not given.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON instead of tables.")] = False,
+) -> None:
+    """Train an experiment, certify what came out, and write the report."""
+    from ..experiment import resolve
+
+    resolved = resolve(experiment, overrides or [])
+    folder = _own_folder(experiment)
+    name = resolved.name if folder is None else folder.resolve().name
+    if out is None:
+        out = (folder or _newest(name)) if resume else _free(name)
+    try:
+        with watching() as watcher:
+            from ..trainer import train
+
+            finished = train(resolved, out, resume=resume, watcher=watcher)
+        if not is_main_process():
+            return
+        if not as_json:
+            assert finished.certificate is not None
+            show_certificate(finished.certificate)
+        from ..report import write_report
+
+        report = write_report(finished)
+    except KeyboardInterrupt:
+        raise _stopped(out) from None
+    if as_json:
+        show_json({"run": str(finished.path), "report": str(report)} | (finished.certificate or {}))
+    else:
+        show(f"Report:  {report}")
+
+
+def _own_folder(reference: str) -> Path | None:
+    """The run folder that a reference names, by itself or by its resolved file; None if it names something else."""
+    path = Path(reference)
+    folder = path.parent if path.name == "experiment.toml" else path
+    return folder if (folder / "environment.json").is_file() else None
+
+
+def _free(name: str) -> Path:
+    """runs/NAME, or the first of runs/NAME-2, -3, ... that is not taken."""
+    number, path = 1, RUNS / name
+    while path.exists():
+        number += 1
+        path = RUNS / f"{name}-{number}"
+    return path
+
+
+def _newest(name: str) -> Path:
+    """The run among runs/NAME, runs/NAME-2, ... that was written to last."""
+    own = re.compile(re.escape(name) + r"(-\d+)?")
+    found = [path for path in RUNS.glob("*/environment.json") if own.fullmatch(path.parent.name)]
+    if not found:
+        raise BadInput(
+            f"there is no run of '{name}' in '{RUNS}' to go on with",
+            next_step="leave --resume out, or say which folder with --out",
+        )
+    newest = max(found, key=lambda path: path.stat().st_mtime).parent
+    if is_main_process():
+        note(f"going on with {newest}")
+    return newest
+
+
+def _stopped(out: Path) -> _Stopped:
+    """What to do after Ctrl-C at a place where the trainer does not save."""
+    if not (out / "environment.json").is_file():
+        return _Stopped("stopped before training began; nothing was written")
+    folder = shlex.quote(str(out))
+    if (out / "certificate.json").is_file():
+        return _Stopped(
+            "stopped while the report was written; the run is complete", next_step=f"idemlab report {folder}"
+        )
+    return _Stopped(
+        "stopped at once; everything up to the last checkpoint is saved",
+        next_step=f"idemlab run {folder} --resume",
+    )

@@ -1,0 +1,239 @@
+"""The report of a run: figures as PNG files, and one page that holds everything and asks for nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from . import __version__, figures
+from .assembly import assemble
+from .catalog import Catalog, installed
+from .errors import Failure, IdemlabError
+from .evaluation import examples
+from .experiment import Experiment, resolve
+from .orbit import Orbit
+from .run import Run, load
+from .summary import Summary, number, summarise, time_span
+
+__all__ = ["write_report"]
+
+_BADGES = {"genuine": "genuine", None: "open"}
+_ARROWS = 100
+"""Orbits in a picture of vectors."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as it stands in the page.
+
+    Args:
+        png: the file.
+        alt: what it shows, for those who do not see it.
+        caption: what to look at.
+    """
+
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def source(self) -> str:
+        """Data URI of the image."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
+    """Draw the figures of a run, finished or not, and write its page; returns the page's path.
+
+    Args:
+        run: the run or its folder.
+        catalog: defaults to the installed plugins.
+
+    Raises:
+        BadInput: if the folder holds no run.
+        Failure: if a file of the run is damaged, or the folder cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    catalog = catalog or installed()
+    summary, certificate = summarise(run), run.certificate
+    notes: list[str] = []
+    drawn: dict[str, Picture] = {}
+    explanations: dict[str, str] = {}
+    try:
+        experiment = resolve(run.experiment_file, catalog=catalog)
+        explanations = _explanations(experiment, catalog)
+        if summary.finished:
+            drawn |= _pictures(run, experiment, catalog)
+    except IdemlabError as error:  # a plugin or the data are not here: the page says so and shows all the rest
+        notes.append(
+            "The pictures could not be drawn. " + " · ".join(f"{k}: {t}" if k else t for k, t in error.lines())
+        )
+    pictures = [picture for name, picture in drawn.items() if name != "hero"]
+    drawn |= _curves(run) | _spectrum(certificate)
+    page = _template().render(
+        name=run.name,
+        summary=summary,
+        badge=_BADGES.get(summary.verdict, "wrong"),
+        notes=notes,
+        pictures=pictures,
+        curves=drawn.get("curves"),
+        spectrum=drawn.get("spectrum"),
+        explanations=explanations,
+        version=__version__,
+        **_certificates(certificate),
+        **_metrics(summary, certificate),
+        **_experiment(run),
+        **_environment(run),
+    )
+    try:
+        for name, picture in drawn.items():
+            figures.save(picture.png, run.figures / f"{name}.png")
+        partial = run.report_file.with_name(run.report_file.name + ".tmp")
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, run.report_file)
+    except OSError as error:
+        raise Failure(
+            f"the report cannot be written: {error}", where=str(run.path), next_step="make room, or the folder writable"
+        ) from error
+    return run.report_file
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("idemlab", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "time_span": time_span}
+    return environment.get_template("report.html.j2")
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------------
+
+
+def _pictures(run: Run, experiment: Experiment, catalog: Catalog) -> dict[str, Picture]:
+    """Orbits of the trained operator at the evaluation inputs, by file name, and the hero picture of images."""
+    operator = load(run, catalog=catalog)
+    parts = assemble(experiment, catalog)
+    images = figures.is_image(parts.dataset.shape)
+    shown = examples(
+        experiment,
+        parts,
+        lambda x, condition: Orbit(operator, x, condition).output,
+        torch.device("cpu"),
+        figures.COLUMNS if images else _ARROWS,
+    )
+    origin = {"data": f"test samples of '{experiment.dataset.name}'"}
+    origin |= {name: f"source '{source.name}'" for name, source in experiment.inputs.items()}
+    drawn = {}
+    for name, figure in figures.orbit_figures(shown, parts.dataset.range).items():
+        inputs = [name] if images else list(origin)
+        said = "; ".join(f"{each}: {origin[each]}" for each in inputs)
+        reading = "Each column is one orbit, from top to bottom." if images else "Each point, or curve, is one sample."
+        drawn[f"orbits-{name}" if images else "orbits"] = Picture(
+            figures.png(figure), f"x, f(x), f(f(x)) and on, for {', '.join(inputs)}", f"x is {said}. {reading}"
+        )
+    if images:
+        ordered = sorted(shown, key=lambda each: each.name == "data")[-3:]
+        picture = figures.hero(ordered, parts.dataset.range)
+        drawn["hero"] = Picture(figures.png(picture), "x, f(x) and f(f(x)), side by side", "")
+    return drawn
+
+
+def _curves(run: Run) -> dict[str, Picture]:
+    if not run.metrics:
+        return {}
+    caption = "The rank in passing is that of one point, at the end the median of several."
+    figure = figures.training_curves(run.metrics)
+    return {"curves": Picture(figures.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
+
+
+def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
+    inputs = certificate["inputs"] if certificate else {}
+    if not any(one["spectra"] for one in inputs.values()):
+        return {}
+    caption = (
+        "The Jacobian of an exact projection has eigenvalues 0 and 1, and singular values 0 or at least 1: look for a cliff "
+        "at the rank. A slope across the dashed line means directions that are neither kept nor dropped."
+    )
+    figure = figures.jacobian_spectrum(inputs)
+    return {
+        "spectrum": Picture(figures.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)
+    }
+
+
+# -- words and tables ---------------------------------------------------------------------------------------------------
+
+
+def _explanations(experiment: Experiment, catalog: Catalog) -> dict[str, str]:
+    """What each metric of the experiment says of itself."""
+    return {
+        metric.name.replace("-", " "): catalog.find("metric", metric.name).spec.summary for metric in experiment.metrics
+    }
+
+
+def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
+    inputs: Mapping[str, Any] = certificate["inputs"] if certificate else {}
+    first: Mapping[str, Any] = next(iter(inputs.values()), {"relative": (), "thresholds": {}, "spectra": ()})
+    changes = [f"{100 * one['relative'][0]:.3g} % at {name}" for name, one in inputs.items()]
+    return {
+        "certificates": inputs,
+        "powers": [figures.power(k + 1) for k in range(len(first["relative"]))],
+        "thresholds": first["thresholds"],
+        "rank_points": len(first["spectra"]),
+        "estimated": any(not spectrum["exact"] for one in inputs.values() for spectrum in one["spectra"]),
+        "changes": " and ".join([", ".join(changes[:-1]), changes[-1]] if changes[1:] else changes),
+    }
+
+
+def _metrics(summary: Summary, certificate: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Figures by plain label, one value for each set of inputs. A certificate's own stand in its table."""
+    if certificate is None:
+        sets: list[Mapping[str, Any]] = list(summary.figures.values())
+        labels = {"relative": "relative error", "absolute": "absolute error"}
+    else:
+        sets, labels = [one["figures"] for one in certificate["inputs"].values()], {}
+    keys = dict.fromkeys(key for one in sets for key in one)
+    return {
+        "inputs": list(summary.figures),
+        "metrics": {labels.get(key, key.replace("_", " ")): [one.get(key) for one in sets] for key in keys},
+    }
+
+
+def _experiment(run: Run) -> dict[str, Any]:
+    """The experiment's file as it stands: it need not fit the plugins that are installed now."""
+    try:
+        text = run.experiment_file.read_text(encoding="utf-8")
+        description = tomllib.loads(text).get("summary", "")
+    except (OSError, ValueError) as error:
+        raise Failure(f"damaged: {error}", where=str(run.experiment_file)) from error
+    return {
+        "toml": text,
+        "description": description,
+        "resume": f"idemlab run {run.experiment_file} --out {run.path} --resume",
+        "again": f"idemlab run {run.experiment_file} --out ANOTHER-FOLDER",
+    }
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    environment = dict(run.environment or {})
+    parameters = environment.pop("plan", {}).get("parameters")
+    return {
+        "parameters": parameters,
+        "environment": {
+            key: ", ".join(f"{name} {version}" for name, version in value.items())
+            if isinstance(value, Mapping)
+            else value
+            for key, value in environment.items()
+        },
+    }

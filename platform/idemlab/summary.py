@@ -1,0 +1,121 @@
+"""What a run has reached, finished or not, in one record: what the report and the comparison start from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .run import Run
+
+__all__ = ["Summary", "number", "summarise", "time_span"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run has reached.
+
+    Args:
+        verdict: None while the run is not finished.
+        sentence: the verdict in plain words, or how far the run got.
+        step: optimiser steps done.
+        steps: optimiser steps planned, if known.
+        flops: counted floating-point operations so far, if known.
+        seconds: that the run took so far, evaluations included, over all its resumptions.
+        figures: inputs -> figure -> value (`relative`, `absolute`, `rank`, `trace`, `spread` and the metrics), of the end or
+            of the last evaluation.
+    """
+
+    verdict: str | None
+    sentence: str
+    step: int
+    steps: int | None
+    flops: float | None
+    seconds: float | None
+    figures: dict[str, dict[str, float | None]]
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a certificate."""
+        return self.verdict is not None
+
+
+def summarise(run: Run) -> Summary:
+    """Read a run folder.
+
+    Raises:
+        Failure: if one of its JSON files is damaged.
+    """
+    certificate, entries = run.certificate, run.metrics
+    plan: Mapping[str, Any] = (run.environment or {}).get("plan", {})
+    if certificate is not None:
+        return Summary(
+            verdict=certificate["verdict"],
+            sentence=certificate["sentence"],
+            step=certificate["steps"],
+            steps=certificate["steps"],
+            flops=certificate["flops"],
+            seconds=_seconds(entries),
+            figures={name: _figures(one) for name, one in certificate["inputs"].items()},
+        )
+    step, steps = max((entry["step"] for entry in entries), default=0), plan.get("steps")
+    share = f" of {steps} ({100 * step / steps:.0f} %)" if steps else ""
+    return Summary(
+        verdict=None,
+        sentence=f"Not finished: it got to step {step}{share}.",
+        step=step,
+        steps=steps,
+        flops=step * plan["flops_per_step"] if "flops_per_step" in plan else None,
+        seconds=_seconds(entries),
+        figures=_last_evaluation(entries),
+    )
+
+
+def _figures(certificate: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of one set of inputs in certificate.json, named as in metrics.jsonl."""
+    named = {key: certificate[key] for key in ("rank", "trace", "spread")}
+    return (
+        {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
+        | named
+        | certificate["figures"]
+    )
+
+
+def _last_evaluation(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    figures: dict[str, dict[str, float | None]] = {}
+    for entry in [entry for entry in entries if entry["split"] == "evaluation"][-1:]:
+        for key, value in entry.items():
+            inputs, slash, figure = key.partition("/")
+            if slash:
+                figures.setdefault(inputs, {})[figure] = value
+    return figures
+
+
+def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
+    """The clock starts anew when a run is resumed: add up where each stretch ended."""
+    clock = [float(entry["time"]["seconds"]) for entry in entries]
+    ends = [now for now, after in zip(clock, [*clock[1:], 0.0], strict=True) if after < now]
+    return sum(ends) if clock else None
+
+
+def number(value: float | str | None) -> str:
+    """A figure with three significant digits; a dash for what is not there. Whole numbers stay whole up to a million."""
+    if value is None or isinstance(value, str):
+        return value or "—"
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
+    if float(value).is_integer() and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}".replace("e+", "e")
+
+
+def time_span(seconds: float | None) -> str:
+    """Seconds as one says them."""
+    if seconds is None:
+        return "—"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
