@@ -1,1 +1,196 @@
+"""The models that idemlab ships. Torch-free: each factory imports its implementation when called."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from idemlab import BadInput, ModelSpec, hookimpl
+
+from .choices import Activation
+
+__all__ = ["provide_models"]
+
+
+def linear(
+    shape: tuple[int, ...],
+    bias: bool = False,
+    init: Literal["default", "identity", "spectrum"] = "default",
+    scale: Annotated[float, Ge(0)] | None = None,
+    condition: Annotated[float, Ge(1)] | None = None,
+    margin: Annotated[float, Gt(0), Lt(0.433)] | None = None,
+    rank: Annotated[int, Ge(0)] | None = None,
+) -> Any:
+    """One linear map K of the flattened sample, of any shape: here the theory of the cubic iteration is exact.
+
+    Args:
+        bias: whether a vector is added; it starts at 0 unless `init` is "default".
+        init: where K starts. "default" is torch's own choice for a linear layer; "identity" is I + scale G / sqrt(n)
+            with G standard normal; "spectrum" is S diag(λ) S^-1 with real eigenvalues λ in the basin of the cubic
+            iteration, so that the projector it leads to is known: the one onto the eigenvectors in the basin of 1.
+        scale: with init "identity" only: distance from the identity, about its spectral radius; 0.01 if not given.
+        condition: with init "spectrum" only: cond(S), reached exactly; 1 (if not given) makes K symmetric.
+        margin: with init "spectrum" only: how far eigenvalues stay from 1/2 and from the ends of the basin,
+            (1 - sqrt 3)/2 and (1 + sqrt 3)/2; 0.05 if not given.
+        rank: with init "spectrum" only: how many eigenvalues lie in the basin of 1, from 0 to n; half of n if not
+            given.
+    """
+    from .linear import Linear, near_identity
+    from .spectrum import in_basin
+
+    owners = {"scale": "identity", "condition": "spectrum", "margin": "spectrum", "rank": "spectrum"}
+    values: dict[str, Any] = {"scale": scale, "condition": condition, "margin": margin, "rank": rank}
+    given = {name: value for name, value in values.items() if value is not None}
+    for name in given:
+        if owners[name] != init:
+            raise BadInput(
+                f"model 'linear': '{name}' has no effect with init = \"{init}\"",
+                expected=f"'{name}' only with init = \"{owners[name]}\"",
+                next_step=f"leave '{name}' out, or set init = \"{owners[name]}\"",
+            )
+    operator = Linear(shape, bias=bias)
+    if init == "identity":
+        operator.start_at(near_identity(operator.n, **given))
+    elif init == "spectrum":
+        operator.start_at(in_basin(operator.n, **given))
+    return operator
+
+
+def mlp(
+    shape: tuple[int, ...],
+    width: Annotated[int, Gt(0)] = 128,
+    depth: Annotated[int, Gt(0)] = 4,
+    activation: Activation = "relu",
+    residual: bool = False,
+    norm: Literal["none", "layer"] = "none",
+    bias: bool = True,
+) -> Any:
+    """A multilayer perceptron on the flattened sample, of any shape.
+
+    Args:
+        width: units in each hidden layer.
+        depth: number of hidden layers.
+        activation: after each hidden layer.
+        residual: f(x) = x + g(x) with a last layer of g that starts near 0, so that f starts near the identity.
+        norm: before each activation: "layer" normalises each sample by itself, "none" leaves it out.
+        bias: whether the linear layers add a vector.
+    """
+    from .mlp import MLP
+
+    return MLP(shape, width=width, depth=depth, activation=activation, residual=residual, norm=norm, bias=bias)
+
+
+def autoencoder(
+    shape: tuple[int, ...],
+    channels: Annotated[int, Gt(0)] = 32,
+    latent: Annotated[int, Gt(0)] = 96,
+    depth: Annotated[int, Gt(0)] | None = None,
+    activation: Literal["dcgan", Activation] = "dcgan",
+    norm: Literal["group", "batch", "none"] = "group",
+    output: Literal["tanh", "none"] = "tanh",
+    init: Literal["default", "dcgan"] = "default",
+) -> Any:
+    """f(x) = G(D(x)) in the style of DCGAN: the discriminator D encodes, the generator G decodes.
+
+    Works on images (C, H, W) whose sides are multiples of 4, for instance 28x28, 32x32, 64x64 or 112x92; with `depth`
+    given, whose sides are multiples of 2^depth. `encode(x)` gives the codes h [B, latent], `decode(h)` the images.
+
+    Args:
+        channels: of the largest feature maps; doubled at each halving of the sides.
+        latent: size of the code, and so the largest rank that f can have.
+        depth: number of halvings of the sides; if not given, as many as leave the shorter one at 4 to 7, or fewer where
+            a side becomes odd: 2 for 28x28, 3 for 32x32, 4 for 64x64.
+        activation: "dcgan" is leaky ReLU (slope 0.2) in the encoder and ReLU in the decoder; else the same in both.
+        norm: "group" normalises each sample by itself; "batch", which DCGAN and IGN were published with, makes samples
+            depend on each other, and training differ from evaluation; "none" leaves it out.
+        output: "tanh" keeps outputs in (-1, 1), "none" leaves them linear.
+        init: "default" is torch's own choice, "dcgan" is normal weights of deviation 0.02.
+    """
+    from .autoencoder import Autoencoder
+
+    return Autoencoder(
+        shape,
+        channels=channels,
+        latent=latent,
+        depth=depth,
+        activation=activation,
+        norm=norm,
+        output=output,
+        init=init,
+    )
+
+
+def unet(
+    shape: tuple[int, ...],
+    channels: Annotated[int, Gt(0)] = 32,
+    depth: Annotated[int, Gt(0)] = 2,
+    residual: bool = False,
+) -> Any:
+    """A small U-Net with GroupNorm: no bottleneck, so that detail passes and only the enforcer limits the rank.
+
+    Works on images (C, H, W) whose sides are multiples of 2^depth.
+
+    Args:
+        channels: of the largest feature maps; doubled at each halving of the sides.
+        depth: number of halvings.
+        residual: f(x) = x + g(x) with a last layer of g that starts near 0, so that f starts near the identity.
+    """
+    from .unet import UNet
+
+    return UNet(shape, channels=channels, depth=depth, residual=residual)
+
+
+def attention(
+    shape: tuple[int, ...],
+    width: Annotated[int, Gt(0)] = 64,
+    depth: Annotated[int, Gt(0)] = 2,
+    heads: Annotated[int, Gt(0)] = 4,
+    patch: Annotated[int, Gt(0)] | None = None,
+    position: bool = True,
+) -> Any:
+    """A small pre-norm transformer encoder on the tokens of a sample.
+
+    A sample (n,) is n numbers, (n, d) is n tokens of d numbers, (C, H, W) is an image cut into patches.
+
+    Args:
+        width: of a token inside the network; a multiple of `heads`.
+        depth: number of blocks.
+        heads: of the attention in each block.
+        patch: side of a patch in pixels, which divides both sides of the image; images only, 4 if not given.
+        position: whether tokens know their place, by a learned embedding; false makes f permutation-equivariant, for
+            sets.
+    """
+    from .attention import Attention
+
+    return Attention(shape, width=width, depth=depth, heads=heads, patch=patch, position=position)
+
+
+@hookimpl
+def provide_models() -> Iterable[ModelSpec]:
+    cubic = "Jensen & Vicary, ICML 2025, PMLR 267:27070-27090"
+    yield ModelSpec(name="linear", factory=linear, summary="One linear map of the flattened sample.", reference=cubic)
+    yield ModelSpec(
+        name="mlp", factory=mlp, summary="A multilayer perceptron on the flattened sample.", reference=cubic
+    )
+    yield ModelSpec(
+        name="autoencoder",
+        factory=autoencoder,
+        summary="DCGAN's discriminator as encoder, its generator as decoder: f(x) = G(D(x)).",
+        reference="Shocher et al., ICLR 2024, arXiv 2311.01462; Radford et al., ICLR 2016, arXiv 1511.06434",
+        aliases=("dcgan",),
+    )
+    yield ModelSpec(
+        name="unet",
+        factory=unet,
+        summary="A small U-Net with skip connections.",
+        reference="Ronneberger et al., MICCAI 2015, arXiv 1505.04597",
+    )
+    yield ModelSpec(
+        name="attention",
+        factory=attention,
+        summary="A small transformer on sets, sequences or image patches.",
+        reference="Vaswani et al., NeurIPS 2017, arXiv 1706.03762; Xiong et al., ICML 2020, arXiv 2002.04745",
+        aliases=("transformer",),
+    )

@@ -1,0 +1,112 @@
+"""f = G(D(x)) in the style of DCGAN: the discriminator encodes, the generator decodes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+
+from .choices import Activation
+from .parts import activation as make_activation
+from .parts import group_norm
+from .sizes import image_sizes
+
+__all__ = ["Autoencoder"]
+
+Norm = Literal["group", "batch", "none"]
+
+
+class Autoencoder(nn.Module):
+    """f(x) = decode(encode(x)) on images, [B, C, H, W] -> [B, C, H, W].
+
+    The encoder halves the sides `depth` times while it doubles the channels; the decoder mirrors it. No norm stands at
+    the first layer of the encoder and the last of the decoder, as in DCGAN (arXiv 1511.06434).
+
+    Args:
+        shape: (C, H, W); the others are explained by `idemlab show autoencoder`.
+
+    Raises:
+        BadInput: if H or W is not a multiple of 2^depth, or of 4 without a depth.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        channels: int = 32,
+        latent: int = 96,
+        depth: int | None = None,
+        activation: Literal["dcgan", Activation] = "dcgan",
+        norm: Norm = "group",
+        output: Literal["tanh", "none"] = "tanh",
+        init: Literal["default", "dcgan"] = "default",
+    ) -> None:
+        super().__init__()
+        if depth is None:
+            C, H, W = image_sizes("autoencoder", shape, 4, "where 'depth' is not given", "depth")
+            depth = _default_depth(H, W)
+        else:
+            C, H, W = image_sizes("autoencoder", shape, 2**depth, f"2^depth with depth = {depth}", "depth")
+        h, w = H // 2**depth, W // 2**depth
+        maps = [channels * 2**i for i in range(depth)]  # channels after each halving
+        flat = maps[-1] * h * w
+        act_in: Activation = "leaky-relu" if activation == "dcgan" else activation
+        act_out: Activation = "relu" if activation == "dcgan" else activation
+        bias = norm != "batch"  # BatchNorm takes out what a bias adds
+
+        encoder: list[nn.Module] = [nn.Conv2d(C, channels, 4, 2, 1), make_activation(act_in)]
+        for a, b in pairwise(maps):
+            encoder += [nn.Conv2d(a, b, 4, 2, 1, bias=bias), *_norm(norm, b), make_activation(act_in)]
+        encoder += [Rearrange("b c h w -> b (c h w)"), nn.Linear(flat, latent)]
+
+        decoder: list[nn.Module] = [nn.Linear(latent, flat, bias=bias), Rearrange("b (c h w) -> b c h w", h=h, w=w)]
+        decoder += [*_norm(norm, maps[-1]), make_activation(act_out)]
+        for a, b in pairwise(maps[::-1]):
+            decoder += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias), *_norm(norm, b), make_activation(act_out)]
+        decoder += [nn.ConvTranspose2d(channels, C, 4, 2, 1)]
+        if output == "tanh":
+            decoder += [nn.Tanh()]
+
+        self.encoder = nn.Sequential(*encoder)
+        self.decoder = nn.Sequential(*decoder)
+        if init == "dcgan":
+            self.apply(_start_as_dcgan)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code h [B, latent] of images x [B, C, H, W]."""
+        return self.encoder(x)  # type: ignore[no-any-return]
+
+    def decode(self, h: Tensor) -> Tensor:
+        """The images [B, C, H, W] of codes h [B, latent]."""
+        return self.decoder(h)  # type: ignore[no-any-return]
+
+
+def _default_depth(H: int, W: int) -> int:
+    """Number of halvings that leave the shorter side at 4 to 7, or fewer where a side becomes odd; at least 1."""
+    depth = 0
+    while H % 2 == W % 2 == 0 and min(H, W) >= 8:
+        H, W, depth = H // 2, W // 2, depth + 1
+    return max(depth, 1)
+
+
+def _norm(name: Norm, channels: int) -> list[nn.Module]:
+    if name == "group":
+        return [group_norm(channels)]
+    return [nn.BatchNorm2d(channels)] if name == "batch" else []
+
+
+def _start_as_dcgan(module: nn.Module) -> None:
+    """Weights N(0, 0.02²) (arXiv 1511.06434, section 4), scales of norms N(1, 0.02²), biases 0."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, (nn.GroupNorm, nn.BatchNorm2d)):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

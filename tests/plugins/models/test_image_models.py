@@ -1,0 +1,123 @@
+"""The autoencoder and the U-Net: layers, sizes, code, initialisation, skip connections."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from idemlab_models.autoencoder import Autoencoder
+from idemlab_models.parts import group_norm
+from idemlab_models.unet import UNet
+
+
+def convolutions(part: nn.Module) -> list[tuple[int, int]]:
+    return [(m.in_channels, m.out_channels) for m in part.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "depth", "flat"),
+    [
+        ((1, 28, 28), None, 4 * 7 * 7),
+        ((1, 32, 32), None, 8 * 4 * 4),
+        ((3, 64, 64), None, 16 * 4 * 4),
+        ((1, 36, 36), None, 4 * 9 * 9),
+        ((1, 112, 92), None, 4 * 28 * 23),
+        ((1, 8, 40), None, 2 * 4 * 20),
+        ((1, 4, 4), None, 2 * 2 * 2),
+        ((1, 30, 6), 1, 2 * 15 * 3),
+        ((1, 8, 8), 3, 8 * 1 * 1),
+    ],
+)
+def test_halvings(shape: tuple[int, ...], depth: int | None, flat: int) -> None:
+    f = Autoencoder(shape, channels=2, latent=3, depth=depth)
+    assert f.encoder[-1].in_features == flat
+    x = torch.randn(2, *shape)
+    assert f.encode(x).shape == (2, 3)
+    assert f.decode(torch.randn(5, 3)).shape == (5, *shape)
+    assert torch.equal(f.decode(f.encode(x)), f(x))
+
+
+def test_the_decoder_mirrors_the_encoder() -> None:
+    f = Autoencoder((3, 64, 64), channels=8, latent=3)
+    assert convolutions(f.encoder) == [(3, 8), (8, 16), (16, 32), (32, 64)]
+    assert convolutions(f.decoder) == [(64, 32), (32, 16), (16, 8), (8, 3)]
+
+
+def test_layers_for_digits() -> None:
+    f = Autoencoder((1, 28, 28), channels=16, latent=96)
+    kinds = [type(layer).__name__ for layer in (*f.encoder, *f.decoder)]
+    encoder = ["Conv2d", "LeakyReLU", "Conv2d", "GroupNorm", "LeakyReLU", "Rearrange", "Linear"]
+    decoder = ["Linear", "Rearrange", "GroupNorm", "ReLU", "ConvTranspose2d", "GroupNorm", "ReLU"]
+    assert kinds == [*encoder, *decoder, "ConvTranspose2d", "Tanh"]
+    assert sum(p.numel() for p in f.parameters()) == 319_841
+
+
+def test_the_code_bounds_the_rank() -> None:
+    torch.manual_seed(0)
+    f = Autoencoder((1, 8, 8), channels=4, latent=3).double()
+    x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
+    J = torch.autograd.functional.jacobian(f, x).reshape(64, 64)
+    assert torch.linalg.matrix_rank(J).item() == 3
+
+
+def test_batch_norm_layers_have_no_bias_before_them() -> None:
+    f = Autoencoder((1, 8, 8), channels=4, latent=3, depth=2, norm="batch")
+    for part in (f.encoder, f.decoder):
+        layers = [layer for layer in part if type(layer).__name__ != "Rearrange"]
+        for layer, after in pairwise(layers):
+            if isinstance(after, nn.BatchNorm2d):
+                assert layer.bias is None
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in f.modules()) == 3
+
+
+def test_activation_in_both_halves() -> None:
+    f = Autoencoder((1, 8, 8), channels=4, latent=3, activation="silu")
+    assert {type(m) for m in f.modules()} & {nn.ReLU, nn.LeakyReLU, nn.SiLU} == {nn.SiLU}
+
+
+def test_output_is_bounded_by_tanh_or_linear() -> None:
+    bounded = Autoencoder((1, 8, 8), channels=4, latent=3)
+    free = Autoencoder((1, 8, 8), channels=4, latent=3, output="none")
+    free.load_state_dict(bounded.state_dict())
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(bounded(x), free(x).tanh())
+
+
+def test_start_as_dcgan() -> None:
+    torch.manual_seed(0)
+    f = Autoencoder((3, 32, 32), channels=32, latent=64, init="dcgan")
+    for module in f.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert abs(module.weight.mean().item()) < 0.002
+        elif isinstance(module, nn.GroupNorm):
+            assert module.weight.mean().item() == pytest.approx(1.0, abs=0.02)
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.5)
+        else:
+            continue
+        assert module.bias is not None
+        assert not module.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (2, 1), (4, 2), (6, 3), (7, 1), (8, 4), (12, 6), (16, 8), (64, 8)]
+)
+def test_groups_divide_the_channels(channels: int, groups: int) -> None:
+    assert group_norm(channels).num_groups == groups
+
+
+@pytest.mark.parametrize(("below", "skip"), [(True, True), (False, True), (True, False), (False, False)])
+def test_unet_sees_what_comes_from_below_and_what_skips(below: bool, skip: bool) -> None:
+    """Either path alone carries the image to the output; with both cut, the output is the same for all images."""
+    torch.manual_seed(0)
+    f = UNet((1, 8, 8), channels=4)
+    with torch.no_grad():
+        for up, merge in zip(f.up, f.merge, strict=True):
+            up.weight *= below
+            merge[0].weight[:, up.out_channels :] *= skip
+    y = f(torch.randn(2, 1, 8, 8))
+    difference = (y[0] - y[1]).abs().max().item()
+    assert difference > 0.01 if below or skip else difference == 0
