@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -128,35 +128,47 @@ def _optimizer_class(name: str, where: str) -> type[torch.optim.Optimizer]:
 def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
     """The optimiser, or two where matrices and the rest are treated apart (`muon`). Empty where there is nothing to train.
 
+    Each parameter group keeps its highest learning rate as `initial_lr`, which the schedule scales.
+
     Raises:
         BadInput: for an unknown name, or an argument that the class does not take or refuses.
     """
     where = "[optimizer]"
-    extra = settings.model_extra or {}
+    arguments = {"lr": settings.lr} | (settings.model_extra or {})
     cls = _optimizer_class(settings.name, f"{where}, key 'name'")
-    if cls is torch.optim.Muon:
-        matrices = [p for p in parameters if p.ndim == 2]
-        groups = [(cls, matrices, extra), (torch.optim.AdamW, [p for p in parameters if p.ndim != 2], {})]
-    else:
-        groups = [(cls, list(parameters), extra)]
-    built = []
-    for kind, members, arguments in groups:
-        if not members:
-            continue
-        accepted = inspect.signature(kind).parameters
-        for key in arguments:
-            if key not in accepted or key == "params":
-                choices = sorted(set(accepted) - {"params"})
-                raise BadInput(
-                    f"optimizer '{settings.name}' has no argument '{key}'",
-                    where=f"{where}, key '{key}'",
-                    choices=choices,
-                    nearest=nearest_match(key, choices),
-                )
-        # One fused kernel per step instead of several passes over all parameters.
-        fused = {"fused": True} if "fused" in accepted and not {"fused", "foreach"} & set(arguments) else {}
-        try:
-            built.append(kind(members, lr=settings.lr, **fused, **arguments))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise BadInput(f"optimizer '{settings.name}': {error}", where=where) from error
+    if cls is not torch.optim.Muon:
+        return [_optimizer(cls, parameters, arguments, where)] if parameters else []
+    others = arguments.pop("adamw", {})
+    if not isinstance(others, Mapping):
+        raise BadInput("'adamw' must be a table of arguments of AdamW", where=f"{where}, key 'adamw'")
+    matrices = [p for p in parameters if p.ndim == 2]
+    rest = [p for p in parameters if p.ndim != 2]
+    built = [_optimizer(cls, matrices, arguments, where)] if matrices else []
+    if rest:
+        others = {"lr": settings.lr} | others
+        built.append(_optimizer(torch.optim.AdamW, rest, others, f"{where}, key 'adamw'"))
     return built
+
+
+def _optimizer(
+    cls: type[torch.optim.Optimizer], parameters: Sequence[nn.Parameter], arguments: Mapping[str, Any], where: str
+) -> torch.optim.Optimizer:
+    accepted = inspect.signature(cls).parameters
+    choices = sorted(set(accepted) - {"params"})
+    for key in arguments:
+        if key not in choices:
+            raise BadInput(
+                f"optimizer '{cls.__name__.lower()}' has no argument '{key}'",
+                where=f"{where}, key '{key}'",
+                choices=choices,
+                nearest=nearest_match(key, choices),
+            )
+    # One fused kernel per step instead of several passes over all parameters.
+    fused = {"fused": True} if "fused" in accepted and not {"fused", "foreach"} & set(arguments) else {}
+    try:
+        optimizer = cls(parameters, **fused, **arguments)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"optimizer '{cls.__name__.lower()}': {error}", where=where) from error
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer

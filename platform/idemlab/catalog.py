@@ -5,11 +5,14 @@ A broken plugin never stops the host: its failure is kept as data and shown by `
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
 from typing import Any
 
 import pluggy
@@ -83,7 +86,7 @@ class Named:
                 return value.table()
             if isinstance(value, (list, tuple)):
                 return [plain(item) for item in value]
-            return value
+            return str(value) if isinstance(value, PurePath) else value
 
         return {"name": self.name} | {k: plain(v) for k, v in self.arguments.items() if v is not None}
 
@@ -117,28 +120,31 @@ class Catalog:
             module=point.value,
         )
         key = f"{plugin.distribution}:{plugin.name}"
-        fix = f"pip install --upgrade {plugin.distribution}, or leave it out with IDEMLAB_PLUGINS"
         try:
             module = point.load()
-            self._manager.register(module, key)
             try:
+                self._manager.register(module, key)
                 self._manager.check_pending()
             except Exception:
                 self._manager.unregister(name=key)
                 raise
         except (Exception, SystemExit) as error:
-            if isinstance(error, ModuleNotFoundError) and error.name:
-                fix = f"pip install {error.name.partition('.')[0]}, or leave the plugin out with IDEMLAB_PLUGINS"
-            self._fail(plugin, f"cannot be loaded: {_one_line(error)}", fix, error)
+            self._fail(plugin, f"cannot be loaded: {_one_line(error)}", _fix(plugin, error), error)
+            return
+        if not self._manager.get_hookcallers(module):
+            self._fail(plugin, "offers nothing", "mark a function such as provide_models with @idemlab.hookimpl")
             return
         self.plugins.append(plugin)
         others = [other for name, other in self._manager.list_name_plugin() if name != key]
         for hook, kind in _HOOKS.items():
             try:
                 caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
-                specs = [spec for result in caller() for spec in result]
+                results = caller()
+                if caller.get_hookimpls() and not results:  # pluggy drops None
+                    raise TypeError("it returned None, not specs")
+                specs = [spec for result in results for spec in result]
             except (Exception, SystemExit) as error:
-                self._fail(plugin, f"its hook {hook} raised {_one_line(error)}", fix, error)
+                self._fail(plugin, f"its hook {hook} raised {_one_line(error)}", _fix(plugin, error), error)
                 continue
             for spec in specs:
                 self._accept(plugin, hook, kind, spec)
@@ -157,7 +163,8 @@ class Catalog:
             self._fail(
                 plugin,
                 f"{kind} '{spec.name}' is written for api_version {spec.api_version}, "
-                f"this idemlab understands {OLDEST_API_VERSION} to {API_VERSION}",
+                f"this idemlab understands no {'later than' if newer else 'earlier than'} "
+                f"{API_VERSION if newer else OLDEST_API_VERSION}",
                 "pip install --upgrade idemlab" if newer else f"pip install --upgrade {plugin.distribution}",
             )
             return
@@ -165,7 +172,9 @@ class Catalog:
             if kind not in ("experiment", "study"):  # theirs take no arguments: any callable will do
                 schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
         except (TypeError, ValueError) as error:
-            self._fail(plugin, f"{kind} '{spec.name}': {error}", "annotate every argument of the factory, by name")
+            self._fail(
+                plugin, f"{kind} '{spec.name}': {error}", "make it a plain function whose arguments are annotated"
+            )
             return
         if any(entry.full_name == f"{plugin.distribution}:{spec.name}" for entry in self._provided[kind]):
             self._fail(
@@ -220,7 +229,7 @@ class Catalog:
         elsewhere = [k for k in KINDS if k != kind and any(e.spec.name == name for e in self._provided[k])]
         what = f"there is no {kind} '{name}'"
         if elsewhere:
-            what += f" ('{name}' is a {elsewhere[0]})"
+            what += f" ('{name}' is {_a(elsewhere[0])})"
         if self.failures:
             broken = sorted({failure.plugin.distribution for failure in self.failures})
             what += f"; plugins that could not be loaded: {', '.join(broken)}"
@@ -244,9 +253,9 @@ class Catalog:
             table = {"name": table}
         if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
             raise BadInput(
-                f"{kind}: a table with a 'name' is expected",
+                f"{_a(kind)} is a table with a 'name', not {_shown(table)}",
                 where=where,
-                expected=f'{{ name = "...", arguments }}, with the name of a {kind}',
+                expected=f'{{ name = "...", arguments }}, with the name of {_a(kind)}',
                 next_step=f"idemlab list {kind}s",
             )
         entry = self.find(kind, table["name"], f"{where}, key 'name'")
@@ -264,7 +273,12 @@ class Catalog:
                     self.check(parameter.kind, item, f"{place}[{i}]") for i, item in enumerate(value)
                 ]
             else:
-                raise BadInput(f"'{parameter.name}' must be a list of {parameter.kind}s, not empty", where=place)
+                raise BadInput(
+                    f"'{parameter.name}' is a list of {parameter.kind}s, at least one, not {_shown(value)}",
+                    where=place,
+                    expected='[{ name = "...", arguments }, ...]',
+                    next_step=f"idemlab list {parameter.kind}s",
+                )
         unique = len([e for e in self._provided[kind] if e.spec.name == entry.spec.name]) == 1
         return Named(kind, entry.spec.name if unique else entry.full_name, complete)
 
@@ -292,24 +306,22 @@ class Catalog:
                 error.where = f"{named.kind} '{named.name}' of {entry.plugin}"
             raise
         except ModuleNotFoundError as error:
-            missing = error.name or str(error)
+            missing = _foreign_package(entry.plugin, error)
+            if missing is None:
+                raise _plugin_at_fault(named, entry.plugin, error) from error
             raise BadInput(
                 f"{named.kind} '{named.name}' needs the package '{missing}', which is not installed",
                 where=str(entry.plugin),
-                next_step=f"pip install '{entry.spec.install or missing.partition('.')[0]}'",
+                next_step=f"pip install '{entry.spec.install or missing}'",
             ) from error
         except ValueError as error:
             raise BadInput(
-                f"{named.kind} '{named.name}': {_one_line(error)}",
+                f"{named.kind} '{named.name}': {' '.join(str(error).split()) or 'it refuses its arguments'}",
                 where=str(entry.plugin),
                 next_step=f"idemlab show {named.name}",
             ) from error
         except Exception as error:
-            raise Failure(
-                f"{named.kind} '{named.name}' raised {_one_line(error)}",
-                where=str(entry.plugin),
-                next_step=f"report it to the authors of {entry.plugin.distribution}",
-            ) from error
+            raise _plugin_at_fault(named, entry.plugin, error) from error
 
     def traits(self, named: Named) -> Any:
         """The traits of a checked enforcer."""
@@ -322,12 +334,54 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _a(kind: str) -> str:
+    """`an enforcer`, `a model`."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _shown(value: object) -> str:
+    """A value of an experiment file, short enough for a message."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _foreign_package(plugin: Plugin, error: BaseException) -> str | None:
+    """The package that is missing, unless it is the plugin's own or idemlab: those are not missing but at fault."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    package = error.name.partition(".")[0]
+    return None if package in (re.split("[.:]", plugin.module)[0], PROJECT) else package
+
+
+def _fix(plugin: Plugin, error: BaseException) -> str:
+    """What to do about a plugin that raised while it was loaded."""
+    package = _foreign_package(plugin, error)
+    if package:
+        step = f"pip install {package}"
+    elif isinstance(error, pluggy.PluginValidationError):
+        step = f"name its hooks {', '.join(_HOOKS)}, without arguments"
+    else:
+        step = f"pip install --upgrade {plugin.distribution}"
+    return f"{step}, or leave the plugin out with IDEMLAB_PLUGINS"
+
+
+def _plugin_at_fault(named: Named, plugin: Plugin, error: BaseException) -> Failure:
+    return Failure(
+        f"{named.kind} '{named.name}' raised {_one_line(error)}",
+        where=str(plugin),
+        next_step=f"report it to the authors of {plugin.distribution}",
+    )
+
+
 @cache
 def installed() -> Catalog:
     """The catalog of the installed plugins, loaded once.
 
     ``IDEMLAB_PLUGINS=a,b`` loads only the plugins (entry points or distributions) of these names, an empty value none;
     ``IDEMLAB_STRICT=1`` raises at the first broken plugin.
+
+    Raises:
+        BadInput: if ``IDEMLAB_PLUGINS`` names a plugin that is not installed.
     """
     points = sorted(
         entry_points(group=PROJECT),
@@ -335,6 +389,15 @@ def installed() -> Catalog:
     )
     chosen = os.environ.get("IDEMLAB_PLUGINS")
     if chosen is not None:
-        names = {name.strip() for name in chosen.split(",")}
+        names = {name.strip() for name in chosen.split(",")} - {""}
+        known = {p.name for p in points} | {p.dist.name for p in points if p.dist is not None}
+        for name in sorted(names - known):
+            raise BadInput(
+                f"there is no plugin '{name}'",
+                where="the environment variable IDEMLAB_PLUGINS",
+                choices=sorted(known),
+                nearest=nearest_match(name, known),
+                next_step="unset IDEMLAB_PLUGINS to load all of them",
+            )
         points = [p for p in points if p.name in names or (p.dist is not None and p.dist.name in names)]
     return Catalog(points, strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
 
 from .catalog import Catalog, installed
 
@@ -84,15 +85,13 @@ def _shadowing() -> Finding:
 # -- packages -----------------------------------------------------------------------------------------------------------
 
 
-def _requirements(extra: str | None = None) -> Iterator[tuple[str, str]]:
-    """(package, version range) of what idemlab needs, or of one of its extras."""
-    for line in requires("idemlab") or []:
-        requirement, _, marker = line.partition(";")
-        match = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
-        if (match[1] if match else None) == extra:
-            name = re.match(r"[\w.-]+", requirement)
-            assert name is not None, line
-            yield name[0], requirement[name.end() :].strip()
+def _requirements(extra: str = "") -> list[Requirement]:
+    """What idemlab needs on this machine, or what one of its extras adds to that."""
+    found = [Requirement(line) for line in requires("idemlab") or []]
+    if not extra:
+        return [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
+    marked = [each for each in found if each.marker is not None and not each.marker.evaluate({"extra": ""})]
+    return [each for each in marked if each.marker is not None and each.marker.evaluate({"extra": extra})]
 
 
 def _installed_version(package: str) -> str | None:
@@ -103,40 +102,26 @@ def _installed_version(package: str) -> str | None:
 
 
 def _packages() -> Iterator[Finding]:
-    from packaging.specifiers import SpecifierSet
-
-    try:
-        needed = list(_requirements())
-    except PackageNotFoundError:
-        yield Finding("packages", "broken", "idemlab itself is not installed", "pip install idemlab")
-        return
     fine = []
-    for package, accepted in needed:
-        found = _installed_version(package)
+    for needed in _requirements():
+        found = _installed_version(needed.name)
+        fix = f"pip install '{needed.name}{needed.specifier}'"
         if found is None:
-            yield Finding(package, "broken", "not installed", f"pip install '{package}{accepted}'")
-        elif not SpecifierSet(accepted).contains(found, prereleases=True):
-            yield Finding(
-                package, "broken", f"{found} is too old, {accepted} is needed", f"pip install '{package}{accepted}'"
-            )
+            yield Finding(needed.name, "broken", "not installed", fix)
+        elif not needed.specifier.contains(found, prereleases=True):
+            yield Finding(needed.name, "broken", f"{found} does not do, {needed.specifier} is needed", fix)
         else:
-            fine.append(f"{package} {found}")
+            fine.append(f"{needed.name} {found}")
     yield Finding("packages", "fine", ", ".join(fine))
 
 
 def _extras() -> Iterator[Finding]:
     """The optional dependencies that are missing."""
-    try:
-        lines = requires("idemlab") or []
-    except PackageNotFoundError:
-        return
-    extras = dict.fromkeys(name for line in lines for name in re.findall(r"extra\s*==\s*['\"]([^'\"]+)['\"]", line))
-    for extra in extras:
-        missing = [package for package, _ in _requirements(extra) if _installed_version(package) is None]
+    for extra in metadata("idemlab").get_all("Provides-Extra") or []:
+        missing = [each.name for each in _requirements(extra) if _installed_version(each.name) is None]
         if missing and extra not in TOOLS:
-            yield Finding(
-                f"optional: {extra}", "note", f"{', '.join(missing)} not installed", f"pip install 'idemlab[{extra}]'"
-            )
+            text = f"{', '.join(missing)} not installed"
+            yield Finding(f"optional: {extra}", "note", text, f"pip install 'idemlab[{extra}]'")
 
 
 # -- devices ------------------------------------------------------------------------------------------------------------
@@ -159,7 +144,7 @@ def _devices() -> Iterator[Finding]:
     try:
         state = PartialState()
     except Exception as error:
-        yield Finding("Accelerate", "broken", _one_line(error), "accelerate env; accelerate config default")
+        yield Finding("Accelerate", "broken", _one_line(error), "look at what the launcher has set: accelerate env")
         return
     processes = f"{state.num_processes} process" + "es" * (state.num_processes > 1)
     yield Finding("Accelerate", "fine", f"a run trains on {state.device}, in {processes}")
@@ -190,12 +175,10 @@ def _no_plugins() -> str:
 def _imports_torch(entry: str) -> bool:
     """Whether importing a hook module in a fresh process imports torch."""
     module = entry.partition(":")[0]
-    code = f"import sys, importlib; importlib.import_module({module!r}); sys.exit('torch' in sys.modules)"
-    paths = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, check=False
-    )
-    return done.returncode == 1 and not done.stderr
+    code = f"import sys, importlib; importlib.import_module({module!r}); print('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    return done.stdout.split()[-1:] == ["True"]
 
 
 # -- the place for runs -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Text is matplotlib's default of 10 pt, never below 9.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .certificate import THRESHOLDS
+from .certificate import _RELATIVE as _NOT_IDEMPOTENT
+from .certificate import _SINGULAR
 from .evaluation import Examples
 
 __all__ = [
@@ -58,7 +60,6 @@ _GREY = "#8a8a8a"
 _GRID = "#d9d9d9"
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-*_, _NOT_IDEMPOTENT, _SINGULAR = THRESHOLDS.values()
 _FLOOR = 1e-3
 """Singular values below are drawn at the lower edge."""
 
@@ -231,7 +232,7 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
 
 
 def orbit_plane(shown: Sequence[Examples]) -> Figure:
-    """Where f takes points: arrows from x to f(x), f(f(x)) over f(x), in the plane where the first set's f(x) spread most."""
+    """Where f takes points: arrows from x to f(x), f(f(x)) over f(x), in the plane where the first set's f(x) vary."""
     origin, plane, labels = _plane(_array(shown[0].orbit[1]).reshape(len(shown[0].orbit[1]), -1))
     figure = Figure(figsize=(3.3 * len(shown) + 0.6, 4.2), dpi=DPI, layout="constrained")
     grid = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
@@ -306,9 +307,12 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
     for axes, (label, curves) in zip(grid, panels, strict=True):
         for i, (name, (steps, values)) in enumerate(curves.items()):
             axes.plot(steps, values, label=name, **_style(i, markers=curves is rank or name in relative))
+        _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
         if label == _RELATIVE:
             _threshold(axes)
-        _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
+            _bound(axes, [value for _, values in relative.values() for value in values])
+        _legend(axes)
+        axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
     return figure
 
 
@@ -336,9 +340,10 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     for axes, (label, curves) in zip(grid, panels, strict=True):
         for i, (steps, values) in enumerate(curves.values()):
             axes.plot(steps, values, **_style(i, markers=label.startswith("relative")))
+        _finish(axes, label, logarithmic=True)
         if label.startswith("relative"):
             _threshold(axes)
-        _finish(axes, label, logarithmic=True)
+        axes.set_xlim(left=0)
     handles = [Line2D([], [], label=name, **_style(i, markers=True)) for i, name in enumerate(runs)]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
     return figure
@@ -377,17 +382,24 @@ def _style(i: int, *, markers: bool) -> dict[str, Any]:
     style: dict[str, Any] = {
         "color": _CYCLE[i % len(_CYCLE)],
         "ls": _DASHES[i // len(_CYCLE) % len(_DASHES)] if markers else _DASHES[i % len(_DASHES)],
-        "lw": 1.5,
+        "lw": max(1.2, 2.4 - 0.5 * i),  # the first ones are broader, so that lines upon each other are seen
     }
-    return style | ({"marker": _MARKERS[i % len(_MARKERS)], "ms": 5} if markers else {})
+    return style | ({"marker": _MARKERS[i % len(_MARKERS)], "ms": max(4.0, 7.5 - 1.5 * i)} if markers else {})
 
 
 def _threshold(axes: Axes) -> None:
-    axes.axhline(_NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"verdict's limit, {_NOT_IDEMPOTENT:g}")
+    axes.axhline(_NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit of the verdict, {_NOT_IDEMPOTENT:g}")
+
+
+def _bound(axes: Axes, measured: Sequence[float]) -> None:
+    """Let what was measured fill the panel: a single bad training batch may lie far above it."""
+    finite = [value for value in measured if math.isfinite(value)]
+    if finite and max(finite) > 0:
+        axes.set_ylim(top=min(axes.get_ylim()[1], 3 * max(*finite, _NOT_IDEMPOTENT)))
 
 
 def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
-    """Axis labels with units, the scale, and the legend above the panel, where it covers nothing."""
+    """Axis labels and the scale."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
     finite = values[np.isfinite(values)]
     if logarithmic and (finite > 0).any():
@@ -396,25 +408,19 @@ def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
             axes.set_yscale("symlog", linthresh=float(np.abs(finite[finite != 0]).min()))
         else:
             axes.set_yscale("log", nonpositive="mask")
-            label = f"{label} (log scale)"
+        label = f"{label} (log scale)"
     else:
-        axes.set_ylim(bottom=min(0.0, float(finite.min())) if len(finite) else 0.0)
+        axes.set_ylim(bottom=min(0.0, finite.min(initial=0.0)))
     axes.set_xlabel("optimiser step")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _plain(axes)
-    handles, names = axes.get_legend_handles_labels()
-    if any(names):
-        axes.legend(
-            handles,
-            names,
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=3,
-            frameon=False,
-            fontsize=9,
-            columnspacing=1.2,
-        )
+
+
+def _legend(axes: Axes) -> None:
+    """Above the panel, where it covers nothing."""
+    if any(axes.get_legend_handles_labels()[1]):
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9, columnspacing=1.2)
 
 
 def _plain(axes: Axes) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from .errors import BadInput, nearest_match
+from .errors import BadInput, Failure, nearest_match
 from .specs import Spec
 
 __all__ = ["REQUIRED", "Parameter", "check_arguments", "parameters"]
@@ -75,12 +76,23 @@ def describe(annotation: Any) -> str:
         return ", ".join([describe(arguments[0]), *(_constraint(c) for c in arguments[1:])])
     if origin is Literal:
         return " | ".join(json.dumps(a) for a in arguments)
-    if origin is typing.Union or str(origin) == "<class 'types.UnionType'>":
+    if origin in (typing.Union, types.UnionType):
         return " | ".join(describe(a) for a in arguments if a is not type(None))
-    if origin is not None:
-        inside = ", ".join("..." if a is Ellipsis else describe(a) for a in arguments)
-        return f"{getattr(origin, '__name__', origin)}[{inside}]"
+    if annotation is Any:
+        return "anything"
+    if origin is tuple and Ellipsis not in arguments:
+        return f"[{', '.join(_grouped(a) for a in arguments)}]"
+    if origin is dict:
+        return "table" if arguments[1] is Any else f"table of {_grouped(arguments[1])}"
+    if origin is not None:  # a list, or what is written as one
+        return "list" if arguments[0] is Any else f"list of {_grouped(arguments[0])}"
     return getattr(annotation, "__name__", str(annotation))
+
+
+def _grouped(annotation: Any) -> str:
+    """A part of a longer description, in brackets if it has several words itself."""
+    text = describe(annotation)
+    return f"({text})" if ", " in text or " | " in text else text
 
 
 def _constraint(constraint: Any) -> str:
@@ -92,6 +104,8 @@ def _constraint(constraint: Any) -> str:
     ]
     if getattr(constraint, "min_length", None):
         words.append(f"at least {constraint.min_length} long")
+    if getattr(constraint, "max_length", None):
+        words.append(f"at most {constraint.max_length} long")
     return " and ".join(words) or str(constraint)
 
 
@@ -99,21 +113,32 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
     """The arguments of a factory, without the first `skip` ones, which the platform gives.
 
     Raises:
-        TypeError: if an argument has no annotation, or one that cannot be read.
+        TypeError: if the factory is no plain function, or an argument has no name of its own, no annotation, or one that
+            cannot be read.
     """
-    hints_scope = {**_STAND_INS}
+    if inspect.isclass(factory) or not hasattr(factory, "__name__"):
+        what = "class" if inspect.isclass(factory) else type(factory).__name__
+        raise TypeError(f"the factory is a {what}, not a plain function")
+    where = f"of {factory.__name__}"
     try:
-        hints = typing.get_type_hints(factory, localns=hints_scope, include_extras=True)
+        hints = typing.get_type_hints(factory, localns=dict(_STAND_INS), include_extras=True)
     except NameError as error:
-        raise TypeError(f"{error}: import it at run time, or use a built-in type") from error
+        raise TypeError(f"{error}, in an annotation {where}: import it at run time, or use a built-in type") from error
+    except Exception as error:  # annotations may be any text
+        raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
+    arguments = list(inspect.signature(factory).parameters.items())
+    if len(arguments) < skip:
+        raise TypeError(f"{factory.__name__} takes no argument, but is given the shape of a sample first")
     found = []
-    for name, parameter in list(inspect.signature(factory).parameters.items())[skip:]:
+    for name, parameter in arguments[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise TypeError(
-                f"argument {parameter} of {factory.__name__}: name each argument, so that a misspelt one is found"
-            )
+            raise TypeError(f"argument {parameter} {where}: name each argument, so that a misspelt one is found")
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(f"argument {name!r} {where} is positional only: arguments are given by name")
+        if name == "name" or name.startswith("_"):
+            raise TypeError(f"argument {name!r} {where} cannot stand in an experiment file: rename it")
         if name not in hints:
-            raise TypeError(f"argument {name!r} of {factory.__name__} has no annotation: the signature is the schema")
+            raise TypeError(f"argument {name!r} {where} has no annotation: the signature is the schema")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
         kind, many = _named_kind(hints[name])
         found.append(Parameter(name, hints[name], default, kind, many))
@@ -141,11 +166,14 @@ def _named_kind(annotation: Any) -> tuple[str | None, bool]:
 def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: int = 0) -> dict[str, Any]:
     """The plain arguments of a factory, checked and completed with defaults. Named things are left as they are.
 
+    An argument that is None counts as not given: a file cannot say None.
+
     Args:
         where: where they stand, for the message, for instance ``my.toml, [enforcer]``.
 
     Raises:
         BadInput: for an unknown or missing argument, a wrong type, a value out of range.
+        Failure: if the signature itself cannot be used.
     """
     import pydantic
 
@@ -159,6 +187,7 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
                 nearest=nearest_match(name, expected),
                 next_step=f"idemlab show {spec.name}",
             )
+    given = {name: value for name, value in given.items() if value is not None}
     missing = [p.name for p in expected.values() if p.default is REQUIRED and p.name not in given]
     if missing:
         raise BadInput(
@@ -167,18 +196,23 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
             where=where,
             next_step=f"idemlab show {spec.name}",
         )
-    plain = {name: p for name, p in expected.items() if p.kind is None}
-    fields: Any = {name: (p.annotation, ... if p.default is REQUIRED else p.default) for name, p in plain.items()}
-    checker = pydantic.create_model("Arguments", **fields)
-    values = {name: value for name, value in given.items() if name in plain}
-    complete = checked(checker, values, where, f"{spec.kind} '{spec.name}'", f"idemlab show {spec.name}")
-    result: dict[str, Any] = {}
-    for name, parameter in expected.items():
-        if parameter.kind is None:
-            result[name] = getattr(complete, name)
-        else:
-            result[name] = given.get(name, parameter.default)
-    return result
+    # The fields have names of their own, as pydantic keeps some (`copy`, `json`, ...) to itself.
+    plain = {name: f"argument_{i}" for i, (name, p) in enumerate(expected.items()) if p.kind is None and name in given}
+    fields: Any = {field: (expected[name].annotation, pydantic.Field(alias=name)) for name, field in plain.items()}
+    try:
+        checker = pydantic.create_model("Arguments", **fields)
+    except Exception as error:
+        raise Failure(
+            f"{spec.kind} '{spec.name}': the types of its arguments cannot be checked: {str(error).splitlines()[0]}",
+            where=where,
+            next_step="report it to the authors of the plugin",
+        ) from error
+    values = {name: given[name] for name in plain}
+    checks = checked(checker, values, where, f"{spec.kind} '{spec.name}'", f"idemlab show {spec.name}")
+    return {
+        name: getattr(checks, plain[name]) if name in plain else given.get(name, parameter.default)
+        for name, parameter in expected.items()
+    }
 
 
 def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_step: str) -> Any:
@@ -186,43 +220,45 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     import pydantic
 
     try:
-        return model.model_validate_json(json.dumps(dict(values)), strict=True)
+        return model.model_validate_json(json.dumps(dict(values), default=str), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal["))) or "?"
-        top = str(first["loc"][0]) if first["loc"] else "?"
-        fields = model.model_fields
-        if first["type"] == "extra_forbidden":
-            raise BadInput(
-                f"{owner} has no key '{key}'",
-                where=f"{where}, key '{key}'",
-                choices=sorted(fields),
-                nearest=nearest_match(key, fields),
-                next_step=next_step,
-            ) from None
-        expected = None
-        choices: tuple[str, ...] = ()
-        nearest = None
-        if top in fields:
-            info = fields[top]
-            annotation = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-            expected = describe(annotation)
-            if first["type"] == "literal_error" and get_origin(info.annotation) is Literal:
-                choices = tuple(str(choice) for choice in get_args(info.annotation))
-                nearest = nearest_match(str(first["input"]), choices)
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    key, value = _fault(first["loc"], values)
+    if first["type"] == "extra_forbidden":
         raise BadInput(
-            f"{owner}: '{key}' {_problem(first)}",
+            f"{owner} has no key '{key}'",
             where=f"{where}, key '{key}'",
-            expected=expected,
-            choices=choices,
-            nearest=nearest,
+            choices=sorted(fields),
+            nearest=nearest_match(key, fields),
             next_step=next_step,
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{owner}: {error}", where=where, next_step=next_step) from None
+        )
+    info = fields[str(first["loc"][0])]
+    choices = _choices(info.annotation) if isinstance(value, str) else ()
+    problem = "" if first["type"] == "literal_error" else f": {first['msg'][0].lower()}{first['msg'][1:]}"
+    raise BadInput(
+        f"{owner}: '{key}' cannot be {json.dumps(value, default=str)}{problem.replace(' after validation', '')}",
+        where=f"{where}, key '{key}'",
+        expected=describe(Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation),
+        nearest=nearest_match(str(value), choices),
+        next_step=next_step,
+    )
 
 
-def _problem(error: Mapping[str, Any]) -> str:
-    if error["type"] == "missing":
-        return "is missing"
-    return f"is {json.dumps(error['input'], default=str)}: {error['msg'][0].lower()}{error['msg'][1:]}"
+def _fault(location: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[str, Any]:
+    """(dotted key, value) at fault. pydantic's location also names the types it tried, which are no keys."""
+    path, value = [], dict(values)
+    for part in location:
+        try:
+            value = value[part]  # type: ignore[assignment, index]
+        except (LookupError, TypeError):
+            continue
+        path.append(str(part))
+    return ".".join(path), value
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The texts that may stand somewhere in an annotation."""
+    if get_origin(annotation) is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    return tuple(choice for argument in get_args(annotation) for choice in _choices(argument))

@@ -34,7 +34,8 @@ class OptimizerSettings(BaseModel):
     """The optimiser. Further keys are arguments of its class and are checked against it in the preflight.
 
     Args:
-        name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...), or `muon`: Muon on matrices, AdamW elsewhere.
+        name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...), or `muon`: Muon on matrices and AdamW
+            elsewhere, whose own arguments stand in the table `adamw`.
         lr: learning rate at its highest.
         schedule: `constant`, or `cosine` from lr down to final * lr.
         warmup: share of the run over which the rate rises linearly from 0.

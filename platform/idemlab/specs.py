@@ -47,7 +47,7 @@ class Spec:
         aliases: other names for the same thing.
 
     Raises:
-        ValueError: if a name is malformed or the factory cannot be called.
+        ValueError: if a field is malformed or the factory cannot be called.
     """
 
     kind: ClassVar[str]
@@ -61,6 +61,8 @@ class Spec:
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.aliases, str):
+            raise ValueError(f"{type(self).__name__} {self.name!r}: aliases are a tuple, like ({self.aliases!r},)")
         for name in (self.name, *self.aliases):
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise ValueError(
@@ -68,6 +70,8 @@ class Spec:
                 )
         if not callable(self.factory):
             raise ValueError(f"{type(self).__name__} {self.name!r}: factory must be a function")
+        if type(self.api_version) is not int:
+            raise ValueError(f"{type(self).__name__} {self.name!r}: api_version must be a whole number")
 
 
 class EnforcerKind(StrEnum):

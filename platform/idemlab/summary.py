@@ -100,13 +100,13 @@ def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def number(value: float | str | None) -> str:
-    """A figure with three significant digits; a dash for what is not there. Whole numbers stay whole up to a million."""
+    """A figure with three significant digits; a dash for what is not there. Whole numbers stay whole."""
     if value is None or isinstance(value, str):
         return value or "—"
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
-    if float(value).is_integer() and abs(value) < 1e6:
-        return f"{value:.0f}"
+    if float(value).is_integer() and abs(value) < 1e12:
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.0f}"
     return f"{value:.3g}".replace("e+", "e")
 
 

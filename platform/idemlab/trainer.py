@@ -79,7 +79,7 @@ def train(
     if not isinstance(experiment, Experiment):
         experiment = resolve(experiment, overrides, catalog=catalog)
     run = Run(Path(out))
-    _check_folder(run, experiment, resume=resume)
+    _check_folder(run, experiment, catalog, resume=resume)
     _check_trackers(experiment)
     AcceleratorState._reset_state()  # so that runs of different precision may follow each other in one process
     accelerator = Accelerator(
@@ -97,7 +97,7 @@ def train(
 # -- before the loop --------------------------------------------------------------------------------------------------
 
 
-def _check_folder(run: Run, experiment: Experiment, *, resume: bool) -> None:
+def _check_folder(run: Run, experiment: Experiment, catalog: Catalog, *, resume: bool) -> None:
     """The folder is new, or is to be resumed with the same experiment, and can be written."""
     if run.path.exists() and not run.path.is_dir():
         raise BadInput(f"'{run.path}' is a file", expected="a folder for the run", next_step="choose another --out")
@@ -107,7 +107,7 @@ def _check_folder(run: Run, experiment: Experiment, *, resume: bool) -> None:
                 f"'{run.path}' holds a run already",
                 next_step=f"choose another --out, or go on with --out {run.path} --resume",
             )
-        changed = _differences(resolve(run.experiment_file).table(), experiment.table())
+        changed = _differences(resolve(run.experiment_file, catalog=catalog).table(), experiment.table())
         if changed:
             raise BadInput(
                 f"the experiment differs from the one in '{run.path}': " + "; ".join(changed),
@@ -143,14 +143,14 @@ def _check_trackers(experiment: Experiment) -> None:
 # -- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def _learning_rate(settings: OptimizerSettings, progress: float) -> float:
-    """Learning rate at a share of the run that is done, in [0, 1)."""
+def _schedule(settings: OptimizerSettings, progress: float) -> float:
+    """Learning rate as a share of the highest one, at a share of the run that is done, in [0, 1)."""
     if progress < settings.warmup:
-        return settings.lr * progress / settings.warmup
+        return progress / settings.warmup
     if settings.schedule == "constant":
-        return settings.lr
+        return 1.0
     done = (progress - settings.warmup) / max(1 - settings.warmup, 1e-12)
-    return settings.lr * (settings.final + (1 - settings.final) * (1 + math.cos(math.pi * done)) / 2)
+    return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * done)) / 2
 
 
 class _Latch:
@@ -297,7 +297,7 @@ class _Loop:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(settings, progress)
+                group["lr"] = group["initial_lr"] * _schedule(settings, progress)
             optimizer.step()
             optimizer.zero_grad()
         if self.projects:
@@ -326,9 +326,9 @@ class _Loop:
         means = {name: total / count for name, (total, count) in sorted(self.sums.items())}
         if self.world > 1:
             means = self.accelerator.reduce(means, reduction="mean")
-        now = time.perf_counter()
+        now, settings = time.perf_counter(), self.experiment.optimizer
         figures = {name: float(value) for name, value in means.items()}
-        figures["lr"] = _learning_rate(self.experiment.optimizer, (done - 1) / self.plan.steps)
+        figures["lr"] = settings.lr * _schedule(settings, (done - 1) / self.plan.steps)
         rate = (done - self.logged_at) / max(now - self.since, 1e-9)
         self._write(done, "train", figures, {"steps_per_second": round(rate, 3)})
         self.watcher.logged(done, figures)
