@@ -36,7 +36,7 @@ from .projection import project_weights
 from .run import Run
 from .settings import OptimizerSettings
 from .specs import EnforcerKind
-from .step import Shard, Step, generator
+from .step import Shard, Step, seed_everything
 from .watching import Watcher
 
 __all__ = ["Interrupted", "train"]
@@ -220,7 +220,7 @@ class _Loop:
         watcher: Watcher,
     ) -> None:
         self.experiment, self.catalog, self.run, self.parts, self.plan = experiment, catalog, run, parts, plan
-        self.accelerator, self.bare_optimizers = accelerator, optimizers
+        self.accelerator, self.optimizers = accelerator, optimizers
         self.watcher = watcher if accelerator.is_main_process else Watcher()
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
@@ -241,7 +241,7 @@ class _Loop:
         if training.compile:
             self.bare.compile()
         self.bare.to(self.accelerator.device)
-        self.objective, *self.optimizers = self.accelerator.prepare(self.bare, *self.bare_optimizers)
+        self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
         if training.trackers:
             self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
         self.watcher.started(self.experiment, self.plan, first)
@@ -279,7 +279,7 @@ class _Loop:
         training, settings = self.experiment.training, self.experiment.optimizer
         progress = index / self.plan.steps
         dtype: torch.dtype = getattr(torch, training.dtype)
-        torch.manual_seed(int(generator(training.seed, index, "step").initial_seed()))  # dropout, and what plugins draw
+        seed_everything(training.seed, index)  # dropout, and what plugins draw past `Step`
         for micro in range(training.micro_batches):
             batch = next(stream).to(self.accelerator.device, dtype, self.parts.dataset.range)
             shard = Shard(self.rank, self.world, micro, training.micro_batches)
@@ -295,7 +295,7 @@ class _Loop:
             self._count(figures)
         if settings.clip > 0:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-        for optimizer in self.optimizers:
+        for optimizer in self.optimizers:  # not Accelerate's wrappers, which add a loss scaler and, at every step, imports
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * _schedule(settings, progress)
             optimizer.step()
@@ -384,7 +384,7 @@ class _Loop:
     def _save(self, done: int) -> None:
         if self.accelerator.is_main_process:
             save_checkpoint(
-                self.run.checkpoints, done, self.bare, self.bare_optimizers, {}, keep=self.experiment.training.keep
+                self.run.checkpoints, done, self.bare, self.optimizers, {}, keep=self.experiment.training.keep
             )
         self.accelerator.wait_for_everyone()
 
@@ -428,7 +428,7 @@ class _Loop:
                 self.watcher.message("there is no whole checkpoint: starting from the beginning")
             first = 0
         else:
-            first = int(load_checkpoint(checkpoint, self.bare, self.bare_optimizers)["step"])
+            first = int(load_checkpoint(checkpoint, self.bare, self.optimizers)["step"])
             self.watcher.message(f"going on from {checkpoint.name}")
         if self.accelerator.is_main_process:
             self._drop_metrics_after(first)
