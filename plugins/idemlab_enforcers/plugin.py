@@ -1,1 +1,263 @@
+"""The built-in enforcers. Nothing here imports torch: each factory imports its implementation when it is called.
 
+Costs are counted in forwards F of the operator on one batch, a backward being 2F, with f(x) in the count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl, installed
+
+if TYPE_CHECKING:
+    from idemlab import Enforcer
+    from idemlab.catalog import Named
+
+
+def cubic(
+    weight: Annotated[float, Ge(0)] = 1.0,
+    cotangent: Literal["unit", "mean", "matched"] = "matched",
+) -> Any:
+    """Modified backpropagation: y = f(x) is pulled to 3 f(y) - 2 f(f(y)), on any network.
+
+    The gradient of an idempotence loss at y is replaced by g = y - 3 f(y) + 2 f(f(y)), times a constant; ordinary
+    backpropagation takes it to the parameters. 5F. On one linear layer with whitened inputs, plain gradient descent
+    with the constant "unit" is the damped cubic iteration of `cubic-projection`, its step being the learning rate.
+
+    The paper does not state the constant. The default is that of the canonical loss `gradient`: a weight then means the
+    same in both, and the same beside a reconstruction, which is a mean over entries too, whatever the size of a sample.
+
+    Args:
+        weight: of the loss, >= 0.
+        cotangent: what stands at y: "unit" g, "mean" g/n, "matched" 2g/n; n is the number of entries of one sample.
+    """
+    from .cubic import Cubic
+
+    return Cubic(weight, cotangent)
+
+
+def cubic_projection(step: Annotated[float, Gt(0), Le(1)] = 1.0) -> Any:
+    """Weight projection: after each optimiser step, K <- (1-s) K + s (3 K^2 - 2 K^3) on the square linear maps.
+
+    Linear operators only; two matrix products, no gradient. Eigenvalues in (-0.366, 0.5) go to 0 and those in
+    (0.5, 1.366) to 1, quadratically at s = 1; outside, they may reach the wrong one or diverge.
+
+    Args:
+        step: s, in (0, 1]; below 1 the iteration is damped and converges linearly, at the rate 1 - s.
+    """
+    from .cubic_projection import CubicProjection
+
+    return CubicProjection(step)
+
+
+def gradient(
+    weight: Annotated[float, Ge(0)] = 1.0,
+    routing: Literal["full", "inner", "outer"] = "full",
+    distance: Literal["l1", "l2"] = "l2",
+    depth: Annotated[int, Ge(1)] = 1,
+) -> Any:
+    """The canonical idempotence loss D(f(y), y) at y = f(x), by ordinary backpropagation.
+
+    Its gradient is the sum of an inner part (through y, the outer f being frozen) and an outer part (through the
+    application of f to a fixed y). Full 6F, inner 5F, outer 4F.
+
+    Args:
+        weight: of the loss, >= 0.
+        routing: "full"; "inner", D(F(y), y) with F a frozen copy; "outer", D(f(sg y), sg y) with sg y held fixed.
+        distance: D: "l2", the mean of squares over a sample's entries, or "l1", the mean of absolute values.
+        depth: number of applications, >= 1, that must leave y alone: the mean of D(f^k(y), f^(k-1)(y)) over
+            k = 1 ... depth, each further one 3F; routing "full" only.
+    """
+    from .gradient import Gradient
+
+    return Gradient(weight, routing, distance, depth)
+
+
+def relative(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
+    """The scale-free exact penalty: the relative idempotence error sqrt(mean |f(y)-y|^2 / mean |y - mean y|^2) as loss.
+
+    Unsquared, with gradient through everything, over the global batch: it gains nothing by shrinking the outputs, and
+    its pull does not fade near an idempotent. 6F. It couples the samples of a batch: use a batch of more than a few,
+    uncut into micro-batches. A batch without spread (one sample, constant outputs) is measured by a running scale.
+
+    Args:
+        weight: of the loss, >= 0.
+    """
+    from .relative import Relative
+
+    return Relative(weight)
+
+
+def ign(
+    idempotence: Annotated[float, Ge(0)] = 20.0,
+    tightness: Annotated[float, Ge(0)] = 2.5,
+    clamp: Annotated[float, Ge(0)] = 1.5,
+    distance: Literal["l1", "l2"] = "l1",
+    routing: Literal["reversal", "surrogate", "cubic"] = "reversal",
+) -> Any:
+    """Idempotent Generative Network: λi D(F(y), y) - λt D(f(sg y), sg y), y = f(z), F a frozen copy, sg y held fixed.
+
+    Tightness expands what the reconstruction and the idempotence term would let collapse, and is clamped sample by
+    sample to tanh(L/(a r)) a r. There r is the reconstruction of the same row of the batch, unweighted and not
+    detached: the clamp has a gradient through r too. The third weight, 20 as published, is that of `[reconstruction]`.
+
+    9F with "reversal", 10F with the others, 8F without tightness, all with f(x) of the reconstruction. Each routing is
+    exact, but that "reversal" keeps 1e-6 of the tightness gradient where the clamp is saturated (1e-7 of the whole).
+
+    Args:
+        idempotence: λi, >= 0.
+        tightness: λt, >= 0; 0 leaves the term out.
+        clamp: a, >= 0; 0 for no clamp, which then needs no reconstruction.
+        distance: D: "l1", the mean of absolute values over a sample's entries, or "l2", the mean of squares.
+        routing: how the idempotence term reaches y: "reversal", by one application of f that serves both terms (not
+            with the clamp on models with BatchNorm); "surrogate", by its gradient as a fixed cotangent, on all models;
+            "cubic", by the cubic cotangent (see `cubic`, "matched") instead.
+    """
+    from .ign import IGN
+
+    return IGN(idempotence, tightness, clamp, distance, routing)
+
+
+def hybrid(
+    enforcers: list[Enforcer],
+    mode: Literal["blend", "crossfade", "switch"] = "blend",
+    threshold: Annotated[float, Gt(0)] | None = None,
+    warmup: Annotated[float, Ge(0), Le(1)] = 0.0,
+) -> Any:
+    """Several enforcers as one: their losses added, faded from one into the other, or switched sample by sample.
+
+    Warm-up keeps an operator that has learned nothing yet from collapsing to a constant; it takes one enforcer, too.
+    Projections and architectures among the members are applied in order, in mode "blend" only, and are not warmed up.
+    The switch goes by the local residual |f(y) - y| / sqrt(mean |x - mean x|^2), y = f(x), the mean over the batch: a
+    heuristic for whether f is near enough to an idempotent for the cubic iteration to converge.
+
+    Args:
+        enforcers: the members, each a table with a name and its arguments, its own weight among them. List those that
+            differentiate through f(f(x)) last: the others then reuse what they compute.
+        mode: "blend", the sum; "crossfade", from the first to the second, linearly over the run; "switch", the first
+            where the residual is below the threshold, the second elsewhere.
+        threshold: of the local residual, > 0, for instance 0.25; mode "switch" needs it, the others take none.
+        warmup: share of the run, in [0, 1], over which the loss rises linearly from zero.
+    """
+    from .hybrid import Hybrid
+
+    return Hybrid(enforcers, mode, threshold, warmup)
+
+
+def none() -> Any:
+    """The control: enforces nothing, so that what the data term alone gives can be measured."""
+    from idemlab import Enforcer
+
+    return Enforcer()
+
+
+def _kinds(*kinds: EnforcerKind) -> frozenset[EnforcerKind]:
+    return frozenset(kinds)
+
+
+def _gradient_traits(distance: str, depth: int, **_: Any) -> Traits:
+    return Traits(
+        kinds=_kinds(EnforcerKind.LOSS),
+        smooth=distance == "l2",
+        orthogonally_equivariant=distance == "l2",
+        live_depth=depth,
+    )
+
+
+def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
+    clamped = tightness > 0 and clamp > 0
+    cubic_only = routing == "cubic" and tightness == 0
+    return Traits(
+        kinds=_kinds(EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION) if routing == "cubic" else _kinds(EnforcerKind.LOSS),
+        smooth=distance == "l2" or cubic_only,
+        # The clamp's scale is the reconstruction, whose distance is not known here.
+        orthogonally_equivariant=(distance == "l2" or cubic_only) and not clamped,
+        needs_reconstruction=clamped,
+        batch_statistics=not (clamped and routing == "reversal"),
+        live_depth=0 if cubic_only else 1,
+    )
+
+
+def _hybrid_traits(enforcers: list[Named], mode: str, **_: Any) -> Traits:
+    """What holds for all members, or is asked by any of them."""
+    members: list[Traits] = [installed().traits(member) for member in enforcers]
+    domains = [member.domain for member in members if member.domain is not None]
+    return Traits(
+        kinds=frozenset().union(*(member.kinds for member in members)),
+        linear_only=any(member.linear_only for member in members),
+        smooth=all(member.smooth for member in members),
+        orthogonally_equivariant=all(member.orthogonally_equivariant for member in members),
+        batch_coupled=mode == "switch" or any(member.batch_coupled for member in members),
+        stochastic=any(member.stochastic for member in members),
+        needs_double_backward=any(member.needs_double_backward for member in members),
+        needs_reconstruction=any(member.needs_reconstruction for member in members),
+        batch_statistics=all(member.batch_statistics for member in members),
+        targets_rank=any(member.targets_rank for member in members),
+        preserves_rank=all(member.preserves_rank for member in members),
+        domain=(max(low for low, _ in domains), min(high for _, high in domains)) if domains else None,
+        live_depth=max(member.live_depth for member in members),
+    )
+
+
+_JENSEN_VICARY = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"
+
+
+@hookimpl
+def provide_enforcers() -> Iterable[EnforcerSpec]:
+    yield EnforcerSpec(
+        name="cubic",
+        aliases=("cubic-iteration",),
+        factory=cubic,
+        summary="Modified backpropagation: pulls y = f(x) to 3 f(y) - 2 f(f(y)).",
+        reference=_JENSEN_VICARY,
+        traits=Traits(kinds=_kinds(EnforcerKind.SUBSTITUTION), orthogonally_equivariant=True),
+    )
+    yield EnforcerSpec(
+        name="cubic-projection",
+        factory=cubic_projection,
+        summary="Weight projection K <- 3 K^2 - 2 K^3 on square linear maps.",
+        reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}",
+        traits=Traits(kinds=_kinds(EnforcerKind.PROJECTION), linear_only=True, orthogonally_equivariant=True),
+    )
+    yield EnforcerSpec(
+        name="gradient",
+        aliases=("gradient-loss",),
+        factory=gradient,
+        summary="The canonical loss D(f(f(x)), f(x)): full, inner-only or outer-only gradient.",
+        reference=f"the ordinary backpropagation of {_JENSEN_VICARY}",
+        traits=_gradient_traits,
+    )
+    yield EnforcerSpec(
+        name="hybrid",
+        factory=hybrid,
+        summary="Any enforcers blended, crossfaded or switched by the local residual, with warm-up.",
+        traits=_hybrid_traits,
+    )
+    yield EnforcerSpec(
+        name="ign",
+        factory=ign,
+        summary="Idempotence and clamped tightness of the Idempotent Generative Network.",
+        reference="A. Shocher et al., Idempotent Generative Network, ICLR 2024, arXiv 2311.01462",
+        traits=_ign_traits,
+    )
+    yield EnforcerSpec(
+        name="none",
+        factory=none,
+        summary="The control: enforces nothing.",
+        traits=Traits(orthogonally_equivariant=True),
+    )
+    yield EnforcerSpec(
+        name="relative",
+        factory=relative,
+        summary="Scale-free exact penalty: the relative idempotence error itself as the loss.",
+        traits=Traits(
+            kinds=_kinds(EnforcerKind.LOSS),
+            smooth=False,
+            orthogonally_equivariant=True,
+            batch_coupled=True,
+            live_depth=1,
+        ),
+    )

@@ -1,0 +1,58 @@
+"""The scale-free exact penalty: the relative idempotence error itself as the loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from idemlab import Enforcement, Enforcer, Orbit, Step
+from idemlab.enforcer import l2
+
+__all__ = ["Relative"]
+
+_RATE = 0.1
+"""Of the running scale: it follows the batches' spread within some ten steps."""
+
+
+class Relative(Enforcer):
+    """sqrt( mean |f(y) - y|^2 / mean |y - mean y|^2 ) over the global batch, with gradient through everything.
+
+    Unsquared, so that its gradient does not fade as the error does (an exact penalty); a ratio, so that shrinking the
+    outputs gains nothing. At an exact idempotent, where the root has no derivative, the gradient is zero.
+
+    Where the batch has no spread above rounding (a batch of one, constant outputs) the ratio would be x/0: the running
+    scale takes the place of the spread there, without gradient. It is an exponential average of the spreads seen in
+    training, 1 at first, and part of the checkpoint.
+
+    Args:
+        weight: of the loss.
+    """
+
+    scale: Tensor
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self._weight = weight
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        y = orbit.output
+        error = step.mean(l2(orbit.live(2), y))
+        ratio = error / self._spread(y, step)
+        # The root of zero has no derivative: differentiate the root of one there, and give it no weight.
+        exact = ratio == 0
+        loss = torch.where(exact, 0.0, torch.where(exact, 1.0, ratio).sqrt())
+        return Enforcement(loss=self._weight * loss.expand(y.shape[0]))
+
+    def _spread(self, y: Tensor, step: Step) -> Tensor:
+        """mean |y - mean y|^2 / n, a scalar, or the running scale where that is no more than rounding."""
+        rounding = 4 * torch.finfo(y.dtype).eps
+        y = y.to(torch.promote_types(y.dtype, torch.float32))
+        # Deviations from a mean sum to zero, so the derivative through the centre vanishes: nothing is lost by detaching.
+        centre = step.mean(y.detach())
+        spread = step.mean(l2(y, centre))
+        with torch.no_grad():
+            spreads = spread > rounding**2 * (spread + centre.square().mean())
+            if self.training:
+                self.scale.lerp_(torch.where(spreads, spread, self.scale).to(self.scale.dtype), _RATE)
+        return torch.where(spreads, spread, self.scale.to(spread.dtype))
