@@ -1,0 +1,92 @@
+"""Every shipped experiment runs end to end for a few steps, on tiny data where its own is not shipped."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import idemlab
+
+EXPERIMENTS = [entry.spec.name for entry in idemlab.installed().entries("experiment")]
+
+
+def _idx(path: Path, array: np.ndarray) -> None:
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> dict[str, Path]:
+    """Folders in the form of MNIST and of CelebA, with random pictures."""
+    random = np.random.default_rng(0)
+    mnist, celeba = tmp_path / "mnist", tmp_path / "celeba"
+    mnist.mkdir()
+    celeba.mkdir()
+    for split, count in (("train", 60), ("t10k", 20)):
+        _idx(mnist / f"{split}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+        _idx(mnist / f"{split}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
+    for number in range(30):
+        picture = Image.fromarray(random.integers(0, 256, (218, 178, 3), dtype=np.uint8))
+        picture.save(celeba / f"{number:06d}.jpg")
+    return {"mnist": mnist, "celeba": celeba}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_runs(name: str, tmp_path: Path, roots: dict[str, Path]) -> None:
+    overrides = [
+        "training.steps=2", "training.batch_size=4", "training.log_every=1",
+        "evaluation.every=1", "evaluation.points=12", "evaluation.rank_points=1",
+    ]  # fmt: skip
+    experiment = idemlab.resolve(name)
+    dataset = experiment.dataset.name
+    if dataset in roots:
+        overrides += [f"dataset.root={str(roots[dataset])!r}"]
+    if "channels" in experiment.model.arguments:
+        overrides += ["model.channels=4"]
+    if dataset == "digits":
+        overrides += ["evaluation.metrics=['reconstruction-error']"]  # the others look at all 4000 digits
+    run = idemlab.train(name, tmp_path / "run", overrides=overrides)
+    certificate = run.certificate
+    assert certificate is not None
+    assert {"data", *experiment.inputs} == set(certificate["inputs"])
+    assert certificate["steps"] == 2
+    assert [entry["step"] for entry in run.metrics if entry["split"] == "train"] == [1, 2]
+    assert idemlab.load(run).training is False
+
+
+def test_the_experiments_that_the_readme_and_the_papers_name_are_there() -> None:
+    assert set(EXPERIMENTS) >= {
+        "digits-projector", "digits-control", "linear-cubic", "mlp-cubic", "mlp-gradient", "mlp-hybrid",
+        "mnist-ign", "mnist-cubic", "celeba-ign", "celeba-cubic", "sorting", "compression",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_has_a_summary_that_fits_a_line(name: str) -> None:
+    entry = idemlab.installed().find("experiment", name)
+    assert 20 < len(entry.spec.summary) < 130
+    assert idemlab.resolve(name).summary == entry.spec.summary
+
+
+def test_the_control_spends_the_operations_of_the_main_job() -> None:
+    """`digits-control` states as FLOPs what the steps of `digits-projector` cost."""
+    import torch
+
+    from idemlab.assembly import assemble
+    from idemlab.preflight import preflight
+
+    catalog = idemlab.installed()
+    plans = []
+    for name in ("digits-projector", "digits-control"):
+        experiment = idemlab.resolve(name)
+        plans.append(preflight(experiment, assemble(experiment, catalog), catalog, device=torch.device("cpu")))
+    projector, control = plans
+    assert control.steps * control.flops_per_step == pytest.approx(
+        projector.steps * projector.flops_per_step, rel=0.001
+    )
+    assert control.steps > projector.steps
