@@ -142,16 +142,23 @@ def _files(folder: Path, suffixes: frozenset[str], message: Callable[[str], None
 
 def _below(folder: Path) -> Iterator[Path]:
     """Everything in and below a folder that is no folder and not hidden, by name."""
-    for parent, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise BadInput(
+            f"cannot be read: {error.strerror}", where=error.filename, next_step="make it readable, or remove it"
+        )
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(parent, name) for name in [*folders, *sorted(names)]):
+        files = sorted(name for name in names if not name.startswith("."))
+        for path in (Path(parent, name) for name in [*folders, *files]):
             if path.is_symlink() and not path.resolve().is_relative_to(folder):
                 raise BadInput(
                     f"'{path.relative_to(folder)}' is a link that leads out of the input folder",
                     where=str(folder),
                     next_step="copy the file in place of the link, or remove the link",
                 )
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        yield from (Path(parent, name) for name in files)
 
 
 def _names(files: list[Path], folder: Path, suffix: str) -> list[Path]:
@@ -295,7 +302,7 @@ def _upright(file: Image.Image) -> Image.Image:
         if image.mode == "F" or values.max() > 65535 or values.min() < 0:
             raise ValueError(f"pixels of mode {image.mode} are not of 8 or 16 bits")
         return Image.fromarray((values / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
+    if "A" in image.getbands() or "transparency" in image.info:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured)
     return image

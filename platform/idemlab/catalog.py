@@ -238,7 +238,7 @@ class Catalog:
             where=where,
             choices=sorted(names) or ["(none: no plugin offers any)"],
             nearest=near,
-            next_step="idemlab plugins" if self.failures or not names else f"idemlab list {kind}s",
+            next_step="idemlab plugins" if self.failures or not names else _listing(kind),
         )
 
     # -- checking and building --------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ class Catalog:
                 f"{_a(kind)} is a table with a 'name', not {_shown(table)}",
                 where=where,
                 expected=f'{{ name = "...", arguments }}, with the name of {_a(kind)}',
-                next_step=f"idemlab list {kind}s",
+                next_step=_listing(kind),
             )
         entry = self.find(kind, table["name"], f"{where}, key 'name'")
         given = {key: value for key, value in table.items() if key != "name"}
@@ -277,7 +277,7 @@ class Catalog:
                     f"'{parameter.name}' is a list of {parameter.kind}s, at least one, not {_shown(value)}",
                     where=place,
                     expected='[{ name = "...", arguments }, ...]',
-                    next_step=f"idemlab list {parameter.kind}s",
+                    next_step=_listing(parameter.kind),
                 )
         unique = len([e for e in self._provided[kind] if e.spec.name == entry.spec.name]) == 1
         return Named(kind, entry.spec.name if unique else entry.full_name, complete)
@@ -337,6 +337,11 @@ def _one_line(error: BaseException) -> str:
 def _a(kind: str) -> str:
     """`an enforcer`, `a model`."""
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _listing(kind: str) -> str:
+    """The command that lists a kind."""
+    return "idemlab list " + ("studies" if kind == "study" else f"{kind}s")
 
 
 def _shown(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from . import figures, tables
 from .errors import BadInput, Failure
 from .run import Run
-from .summary import Summary, number, summarise, time_span
+from .summary import Summary, summarise
 
 __all__ = ["Comparison", "Row", "compare"]
 
@@ -61,30 +61,6 @@ class Comparison:
         inputs, _, name = figure.partition("/")
         return row.summary.figures.get(inputs, {}).get(name)
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Column heads and one row of cells for each run, to print."""
-        heads = [
-            "run",
-            "verdict",
-            *(_head(figure) for figure in self.figures),
-            "steps",
-            "FLOPs",
-            "time",
-            "what differs",
-        ]
-        return heads, [
-            [
-                row.run,
-                row.summary.verdict or f"not finished (step {row.summary.step})",
-                *(number(self.value(row, figure)) for figure in self.figures),
-                number(row.summary.step),
-                number(row.summary.flops),
-                time_span(row.summary.seconds),
-                "\n".join(f"{key}: {'not there' if value is None else value}" for key, value in row.differs.items()),
-            ]
-            for row in self.rows
-        ]
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -105,13 +81,6 @@ class Comparison:
             ],
             "picture": None if self.picture is None else str(self.picture),
         }
-
-
-def _head(figure: str) -> str:
-    """``noise/relative`` in words."""
-    inputs, _, name = figure.partition("/")
-    words = {"relative": "relative error", "absolute": "absolute error"}.get(name, name.replace("_", " "))
-    return f"{inputs}: {words}"
 
 
 def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Comparison:

@@ -17,6 +17,8 @@ __all__ = ["Experiment", "resolve"]
 
 _TABLES = ("dataset", "model", "source", "enforcer", "reconstruction", "optimizer", "training", "evaluation")
 _KEYS = ("summary", "base", *_TABLES)
+_LENGTHS = frozenset({"steps", "flops"})
+"""Two ways to say how long to train: one replaces the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,82 +92,117 @@ def resolve(
     """
     catalog = catalog or installed()
     if isinstance(reference, Mapping):
-        name, where, table = "experiment", "the given table", dict(reference)
-        table = _with_base(table, where, Path.cwd(), catalog, ())
+        name, where = "experiment", "the given table"
+        where, table = _with_base(dict(reference), where, Path.cwd(), catalog, ())
     else:
-        name, where, table = _read(reference, catalog, ())
+        name, where, table = _read(_locate(reference, catalog), catalog, ())
     if overrides:
-        table = _merged(_written_out(table), _overriding(overrides))
+        table = _written_out(table)
+        for override in _in_order(overrides):
+            table = _merged(table, override)
         where = " ".join([where, "with", *(f"--set {override}" for override in overrides)])
     return _checked(name, table, where, catalog)
 
 
-def _read(reference: str | Path, catalog: Catalog, seen: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
-    """(name, where, table with its base merged in) of an experiment's file."""
-    path = _locate(reference, catalog)
+def _read(path: Path, catalog: Catalog, above: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
+    """(name, where, table with its base merged in) of an experiment's file that those `above` are based on."""
     where = path.name if path.parent.name == "experiments" else str(path)
-    if path.resolve() in seen:
-        raise BadInput("experiments are based on each other in a circle", where=f"{where}, key 'base'")
+    chain = (*above, path.resolve())
+    if path.resolve() in above:
+        circle = " -> ".join(link.name for link in chain)
+        raise BadInput(f"experiments are based on each other in a circle: {circle}", where=f"{where}, key 'base'")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"not valid TOML: {error}", where=where, next_step="correct the file; see toml.io") from None
     except (UnicodeDecodeError, OSError) as error:
         raise BadInput(f"cannot be read: {error}", where=where) from None
-    return path.stem, where, _with_base(table, where, path.parent, catalog, (*seen, path.resolve()))
+    return path.stem, *_with_base(table, where, path.parent, catalog, chain)
 
 
 def _with_base(
-    table: dict[str, Any], where: str, folder: Path, catalog: Catalog, seen: tuple[Path, ...]
-) -> dict[str, Any]:
+    table: dict[str, Any], where: str, folder: Path, catalog: Catalog, chain: tuple[Path, ...]
+) -> tuple[str, dict[str, Any]]:
+    """(where, table) with the base, if there is one, merged in."""
     if "base" not in table:
-        return table
+        return where, table
     base = table.pop("base")
     if not isinstance(base, str):
-        raise BadInput("'base' must be the name or the path of an experiment", where=f"{where}, key 'base'")
-    relative = folder / base
-    return _merged(_read(relative if relative.is_file() else base, catalog, seen)[2], table)
+        raise BadInput(
+            "'base' must be the name or the path of an experiment",
+            where=f"{where}, key 'base'",
+            next_step="idemlab list experiments",
+        )
+    _, origin, below = _read(_locate(base, catalog, folder, f"{where}, key 'base'"), catalog, chain)
+    return f"{where} (based on {origin})", _merged(below, table)
 
 
-def _locate(reference: str | Path, catalog: Catalog) -> Path:
-    path = Path(reference)
-    if path.is_file():
-        return path
-    if path.is_dir() and (path / "experiment.toml").is_file():
-        return path / "experiment.toml"
-    if path.suffix == ".toml" or len(path.parts) > 1 or isinstance(reference, Path):
-        raise BadInput(f"there is no file '{reference}'", next_step="idemlab list experiments")
-    location: Path = catalog.find("experiment", str(reference)).spec.factory()
-    return location
+def _locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where: str | None = None) -> Path:
+    """The file of an experiment. A registered name comes first: no run's folder of that name may hide it."""
+    known = [name for entry in catalog.entries("experiment") for name in (entry.spec.name, *entry.spec.aliases)]
+    path = folder / reference
+    if isinstance(reference, Path) or reference not in known:
+        if path.is_file():
+            return path
+        if (path / "experiment.toml").is_file():
+            return path / "experiment.toml"
+        if isinstance(reference, Path) or path.suffix == ".toml" or len(Path(reference).parts) > 1:
+            folder_only = path.is_dir()
+            raise BadInput(
+                f"the folder '{path}' holds no experiment.toml" if folder_only else f"there is no file '{path}'",
+                where=where,
+                nearest=None if folder_only else nearest_match(path.stem, known),
+                next_step="idemlab list experiments",
+            )
+    entry = catalog.find("experiment", reference, where)
+    return Path(catalog.build(Named("experiment", entry.full_name)))
 
 
-def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` laid over `base`, key by key."""
-    return dict(base) | {key: _laid_over(base.get(key), value, key) for key, value in top.items()}
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """`top` laid over `base`, key by key; `at` is the dotted key of both."""
+    return dict(base) | {
+        key: _laid_over(base.get(key), value, f"{at}.{key}" if at else key) for key, value in top.items()
+    }
 
 
-def _laid_over(below: Any, value: Any, key: str) -> Any:
+def _laid_over(below: Any, value: Any, at: str) -> Any:
     """One value over the one below it. Tables are merged, but a table that names another thing replaces the one below:
     arguments belong to the thing that takes them."""
-    if isinstance(value, _Elements):
-        return value.laid_over(below, key)
+    if isinstance(value, _Element):
+        return value.laid_over(below, at)
+    # A bare name is short for a table.
     if isinstance(below, str) and isinstance(value, Mapping):
-        below = {"name": below}  # a bare name is short for a table
+        below = {"name": below}
+    elif isinstance(below, Mapping) and isinstance(value, str):
+        value = {"name": value}
     if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
         return value
+    if at == "evaluation.inputs" and not value:
+        return {}  # none, rather than no more
+    if at == "training" and not _LENGTHS.isdisjoint(value):
+        below = {key: kept for key, kept in below.items() if key not in _LENGTHS}
     renamed = "name" in value and value["name"] != below.get("name")
-    return dict(value) if renamed and key != "optimizer" else _merged(below, value)
+    return dict(value) if renamed and at != "optimizer" else _merged(below, value, at)
 
 
-class _Elements(dict[int, Any]):
-    """Overrides of single elements of an array of tables, ``source.0.pool=128``."""
+@dataclass(frozen=True)
+class _Element:
+    """Override of one element of an array, ``source.0.pool=128``."""
 
-    def laid_over(self, below: Any, key: str) -> list[Any]:
-        if isinstance(below, (str, Mapping)):
+    index: int
+    value: Any
+
+    def laid_over(self, below: Any, at: str) -> list[Any]:
+        if at == "source" and isinstance(below, (str, Mapping)):
             below = [below]
-        if not isinstance(below, list) or any(index >= len(below) for index in self):
-            raise BadInput(f"'{key}' has no element {max(self)}", where=f"--set {key}.{max(self)}")
-        return [_laid_over(item, self[i], key) if i in self else item for i, item in enumerate(below)]
+        size = len(below) if isinstance(below, list) else 0
+        if self.index >= size:
+            raise BadInput(
+                f"'{at}' has no element {self.index}",
+                where=f"--set {at}.{self.index}",
+                expected=f"an element from 0 to {size - 1}" if size else f"a list; --set '{at}=[...]' writes a new one",
+            )
+        return [_laid_over(item, self.value, at) if i == self.index else item for i, item in enumerate(below)]
 
 
 def _written_out(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,40 +213,42 @@ def _written_out(table: Mapping[str, Any]) -> dict[str, Any]:
     return dict(table) | {"evaluation": {"inputs": EvaluationSettings().inputs} | dict(evaluation)}
 
 
-def _overriding(overrides: Sequence[str]) -> dict[str, Any]:
-    """The overrides as one table."""
-    tree: dict[str, Any] = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
-            raise BadInput(
-                f"'{override}' is not an override",
-                where="--set",
-                expected="key=value, for instance enforcer.weight=0.5",
-            )
-        if parts[0] not in ("summary", *_TABLES):
-            raise BadInput(
-                f"there is no key '{parts[0]}'",
-                where=f"--set {override}",
-                choices=_TABLES,
-                nearest=nearest_match(parts[0], _TABLES),
-                next_step="idemlab show EXPERIMENT prints all keys",
-            )
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        node: Any = tree
-        for place, part in enumerate(parts):
-            if not isinstance(node, dict) or (isinstance(node, _Elements) and not part.isdigit()):
-                raise BadInput(f"'{key}' is set twice, in different ways", where=f"--set {override}")
-            index = int(part) if isinstance(node, _Elements) else part
-            if place == len(parts) - 1:
-                node[index] = value
-            else:
-                node = node.setdefault(index, _Elements() if parts[place + 1].isdigit() else {})
-    return tree
+def _in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Each override as a table of its own: whole things before their parts, names before arguments, so that the order in
+    which they were written does not matter."""
+    parsed = [_parsed(override) for override in overrides]
+    parsed.sort(key=lambda pair: (len(pair[0]), pair[0][-1] != "name"))
+    tables = []
+    for parts, value in parsed:
+        for part in reversed(parts):
+            value = _Element(int(part), value) if part.isdecimal() else {part: value}
+        tables.append(value)
+    return tables
+
+
+def _parsed(override: str) -> tuple[list[str], Any]:
+    """(key's parts, value) of ``key=value``."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise BadInput(
+            f"'{override}' is not an override",
+            where="--set",
+            expected="key=value, for instance enforcer.weight=0.5",
+        )
+    if parts[0] not in ("summary", *_TABLES):
+        raise BadInput(
+            f"there is no key '{parts[0]}' to set",
+            where=f"--set {override}",
+            choices=_TABLES,
+            nearest=nearest_match(parts[0], _TABLES),
+            next_step="idemlab show EXPERIMENT prints all keys",
+        )
+    try:
+        loaded = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        loaded = {}
+    return parts, loaded["value"] if len(loaded) == 1 else text.strip()
 
 
 def _checked(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> Experiment:
@@ -225,9 +264,16 @@ def _checked(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) 
     for key in ("dataset", "model"):
         if key not in table:
             raise BadInput(f"the table [{key}] is missing", where=where, next_step=f"idemlab list {key}s")
+    if isinstance(table.get("optimizer"), str):
+        table = dict(table) | {"optimizer": {"name": table["optimizer"]}}
     for key in ("reconstruction", "optimizer", "training", "evaluation"):
         if not isinstance(table.get(key, {}), Mapping):
-            raise BadInput(f"'{key}' must be a table", where=f"{where}, key '{key}'")
+            raise BadInput(
+                f"'{key}' must be a table",
+                where=f"{where}, key '{key}'",
+                expected=f"[{key}], with its keys on the lines below",
+                next_step="idemlab show EXPERIMENT prints all keys",
+            )
 
     def settings(model: type[Any], key: str) -> Any:
         return checked(
@@ -237,9 +283,11 @@ def _checked(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) 
     reconstruction: ReconstructionSettings = settings(ReconstructionSettings, "reconstruction")
     training: TrainingSettings = settings(TrainingSettings, "training")
     evaluation: EvaluationSettings = settings(EvaluationSettings, "evaluation")
-    if training.steps is None and training.flops is None:
+    if (training.steps is None) == (training.flops is None):
         raise BadInput(
-            "how long to train is not said", where=f"{where}, [training]", expected="steps = 1000, or flops = 1e15"
+            "how long to train is " + ("not said" if training.steps is None else "said twice"),
+            where=f"{where}, [training]",
+            expected="either steps, for instance steps = 1000, or flops, for instance flops = 1e15",
         )
     if training.batch_size % training.micro_batches:
         raise BadInput(
@@ -248,28 +296,37 @@ def _checked(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) 
             expected="a batch_size that micro_batches divides",
         )
     if "data" in evaluation.inputs:
-        raise BadInput("'data' is always evaluated and cannot be redefined", where=f"{where}, [evaluation.inputs]")
+        raise BadInput(
+            "'data' is always evaluated and cannot be redefined",
+            where=f"{where}, [evaluation.inputs]",
+            next_step="choose another name for this input",
+        )
     sources = table.get("source", "data")
-    sources = sources if isinstance(sources, list) else [sources]
+    many = isinstance(sources, list)
+    sources = sources if many else [sources]
     if not sources:
         raise BadInput("'source' is empty", where=f"{where}, [source]", next_step="idemlab list sources")
     summary = table.get("summary", "")
     if not isinstance(summary, str):
-        raise BadInput("'summary' must be text", where=f"{where}, key 'summary'")
+        raise BadInput("'summary' must be text", where=f"{where}, key 'summary'", expected='summary = "..."')
     return Experiment(
         name=name,
         summary=summary,
         dataset=catalog.check("dataset", table["dataset"], f"{where}, [dataset]"),
         model=catalog.check("model", table["model"], f"{where}, [model]"),
         enforcer=catalog.check("enforcer", table.get("enforcer", "none"), f"{where}, [enforcer]"),
-        sources=tuple(catalog.check("source", source, f"{where}, [source]") for source in sources),
+        sources=tuple(
+            catalog.check("source", source, f"{where}, [source]{f'[{i}]' if many else ''}")
+            for i, source in enumerate(sources)
+        ),
         corruption=catalog.check("source", reconstruction.input, f"{where}, [reconstruction], key 'input'"),
         inputs={
             key: catalog.check("source", source, f"{where}, [evaluation.inputs], key '{key}'")
             for key, source in evaluation.inputs.items()
         },
         metrics=tuple(
-            catalog.check("metric", metric, f"{where}, [evaluation], key 'metrics'") for metric in evaluation.metrics
+            catalog.check("metric", metric, f"{where}, [evaluation], key 'metrics'[{i}]")
+            for i, metric in enumerate(evaluation.metrics)
         ),
         reconstruction=reconstruction,
         optimizer=settings(OptimizerSettings, "optimizer"),

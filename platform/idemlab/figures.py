@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from .certificate import _RELATIVE as _NOT_IDEMPOTENT
@@ -227,24 +229,23 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
         Line2D([], [], color=ORANGE, lw=1.8, ls="--", label="f(f(x))"),
         Line2D([], [], color=_GREY, lw=4, alpha=0.5, label="target"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
+    _legend_above(figure, handles)
     return figure
 
 
 def orbit_plane(shown: Sequence[Examples]) -> Figure:
-    """Where f takes points: arrows from x to f(x), f(f(x)) over f(x), in the plane where the first set's f(x) vary."""
+    """Where f takes points: lines from x to f(x), f(f(x)) over f(x), in the plane where the first set's f(x) vary."""
     origin, plane, labels = _plane(_array(shown[0].orbit[1]).reshape(len(shown[0].orbit[1]), -1))
-    figure = Figure(figsize=(3.3 * len(shown) + 0.6, 4.2), dpi=DPI, layout="constrained")
-    grid = figure.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(3.4 * len(shown) + 0.4, 4.4), dpi=DPI, layout="constrained")
+    grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for examples, axes in zip(shown, grid, strict=True):
         orbit = [(_array(points).reshape(len(points), -1) - origin) @ plane for points in examples.orbit[:3]]
         x, y = orbit[:2]
-        for start, end in zip(x, y, strict=True):
-            axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": _GREY, "lw": 0.6, "alpha": 0.7})
+        axes.add_collection(LineCollection(list(np.stack([x, y], axis=1)), colors=_GREY, linewidths=0.6))
         axes.plot(*x.T, ".", color=BLACK, ms=3)
-        axes.plot(*y.T, "o", color=BLUE, ms=5)
+        axes.plot(*y.T, "o", color=BLUE, ms=6)
         if len(orbit) > 2:
-            axes.plot(*orbit[2].T, "x", color=ORANGE, ms=5, mew=1.4)
+            axes.plot(*orbit[2].T, "x", color=ORANGE, ms=4, mew=1.2)
         axes.set_title(f"x: {examples.name}", loc="left", fontsize=11, fontweight="bold")
         axes.set_xlabel(labels[0])
         axes.set_aspect("equal", adjustable="datalim")
@@ -253,10 +254,10 @@ def orbit_plane(shown: Sequence[Examples]) -> Figure:
     handles = [
         Line2D([], [], color=BLACK, marker=".", ls="", label="x"),
         Line2D([], [], color=BLUE, marker="o", ls="", label="f(x)"),
-        Line2D([], [], color=ORANGE, marker="x", ls="", mew=1.4, label="f(f(x))"),
+        Line2D([], [], color=ORANGE, marker="x", ls="", mew=1.2, label="f(f(x))"),
         Line2D([], [], color=_GREY, lw=0.6, label="from x to f(x)"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
+    _legend_above(figure, handles)
     return figure
 
 
@@ -278,7 +279,7 @@ def _plane(points: Array) -> tuple[Array, Array, tuple[str, str]]:
 # -- curves -------------------------------------------------------------------------------------------------------------
 
 
-_LOSS, _RELATIVE = "loss terms", "relative idempotence error"
+_LOSS, _RELATIVE = "loss and its terms", "relative error"
 
 
 def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
@@ -295,10 +296,10 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
     terms = [key for key in _keys(train) if key not in ("lr", "relative")]
     relative = _at_inputs(evaluation, "relative")
     rank = _at_inputs(evaluation, "rank")
-    batches = {"training batches": _series(train, "relative")} if any("relative" in entry for entry in train) else {}
+    passing = {"in training": _series(train, "relative")} if any("relative" in entry for entry in train) else {}
     panels: list[tuple[str, dict[str, Curve]]] = [
         (_LOSS, {key.replace("_", " "): _series(train, key) for key in terms}),
-        (_RELATIVE, relative | batches),
+        (_RELATIVE, relative | passing),
         ("rank of the Jacobian at f(x)", rank),
         ("learning rate", {"": _series(train, "lr")} if train else {}),
     ]
@@ -311,6 +312,9 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
         if label == _RELATIVE:
             _threshold(axes)
             _bound(axes, [value for _, values in relative.values() for value in values])
+        if curves is rank:
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _decimal(axes.yaxis)
         _legend(axes)
         axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
     return figure
@@ -339,13 +343,16 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     figure, grid = _grid_of(len(panels))
     for axes, (label, curves) in zip(grid, panels, strict=True):
         for i, (steps, values) in enumerate(curves.values()):
-            axes.plot(steps, values, **_style(i, markers=label.startswith("relative")))
+            axes.plot(steps, values, **_style(i, markers=True), markevery=max(1, len(steps) // 8))
         _finish(axes, label, logarithmic=True)
         if label.startswith("relative"):
             _threshold(axes)
+        _decimal(axes.yaxis)
         axes.set_xlim(left=0)
     handles = [Line2D([], [], label=name, **_style(i, markers=True)) for i, name in enumerate(runs)]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False)
+    if inputs:
+        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
+    _legend_above(figure, handles)
     return figure
 
 
@@ -369,12 +376,16 @@ def _at_inputs(evaluation: Sequence[Mapping[str, Any]], figure: str) -> dict[str
     return {key.partition("/")[0]: _series(evaluation, key) for key in keys}
 
 
+_PANEL = (4.9, 3.1)
+"""Width and height of a panel of curves, in inches."""
+
+
 def _grid_of(count: int) -> tuple[Figure, list[Axes]]:
     """A figure with this many panels, two in a row."""
     if count == 0:
         raise ValueError("there is nothing to draw: the entries hold no figures")
     columns, rows = min(count, 2), (count + 1) // 2
-    figure = Figure(figsize=(4.9 * columns, 3.1 * rows), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), dpi=DPI, layout="constrained")
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
 
 
@@ -388,7 +399,7 @@ def _style(i: int, *, markers: bool) -> dict[str, Any]:
 
 
 def _threshold(axes: Axes) -> None:
-    axes.axhline(_NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit of the verdict, {_NOT_IDEMPOTENT:g}")
+    axes.axhline(_NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}")
 
 
 def _bound(axes: Axes, measured: Sequence[float]) -> None:
@@ -410,7 +421,7 @@ def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
             axes.set_yscale("log", nonpositive="mask")
         label = f"{label} (log scale)"
     else:
-        axes.set_ylim(bottom=min(0.0, finite.min(initial=0.0)))
+        axes.set_ylim(bottom=finite.min(initial=0.0))
     axes.set_xlabel("optimiser step")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -419,8 +430,40 @@ def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
 
 def _legend(axes: Axes) -> None:
     """Above the panel, where it covers nothing."""
-    if any(axes.get_legend_handles_labels()[1]):
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9, columnspacing=1.2)
+    names = axes.get_legend_handles_labels()[1]
+    if any(names):
+        columns = _columns(names, _PANEL[0] - 1.0)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9, columnspacing=1.2
+        )
+
+
+def _legend_above(figure: Figure, handles: list[Line2D]) -> None:
+    """One legend for all panels, in as many columns as there is room for."""
+    columns = _columns([str(handle.get_label()) for handle in handles], figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False)
+
+
+def _columns(names: Sequence[str], inches: float) -> int:
+    """In how many columns these names, each behind a piece of its line, fit a width."""
+    lengths = np.array([len(name) for name in names])
+    for columns in range(len(names), 1, -1):
+        if sum(0.6 + 0.075 * max(column) for column in np.array_split(lengths, columns)) <= inches:
+            return columns
+    return 1
+
+
+def _decimal(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis, more of them on one that spans little; other axes stay as they are."""
+    if axis.get_scale() != "log":
+        return
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(
+        LogLocator(subs=(1,) if decades > 2.5 else (1, 2, 5) if decades > 0.8 else tuple(range(1, 10)))
+    )
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _plain(axes: Axes) -> None:
@@ -450,28 +493,28 @@ def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
     grid = figure.subplots(len(kinds), len(measured), sharex=True, sharey="row", squeeze=False)
     for row, (key, label) in zip(grid, kinds.items(), strict=True):
         row[0].set_ylabel(f"{label} (log scale)")
-        for axes, (name, certificate) in zip(row, measured.items(), strict=True):
+        for axes, certificate in zip(row, measured.values(), strict=True):
             spectra = np.maximum([spectrum[key] for spectrum in certificate["spectra"]], _FLOOR)
             index = np.arange(1, spectra.shape[1] + 1)
             axes.plot(index, spectra.T, color=SKY, lw=0.7)
-            axes.plot(index, np.median(spectra, axis=0), color=BLUE, lw=2.2)
+            axes.plot(index, np.median(spectra, axis=0), color=BLUE, lw=2.2, marker="o" if len(index) <= 32 else "")
             axes.axhline(_SINGULAR, color=VERMILLION, lw=1.2, ls="--")
             axes.axvline(certificate["rank"], color=BLACK, lw=1.2, ls=":")
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_ylim(bottom=_FLOOR)
+            _decimal(axes.xaxis)
+            _decimal(axes.yaxis)
             _plain(axes)
-            if row is grid[0]:
-                rank, n = certificate["rank"], certificate["dimension"]
-                axes.set_title(f"x: {name}", loc="left", fontsize=11, fontweight="bold")
-                axes.set_title(f"rank {rank:g} of {n}", loc="right", fontsize=10)
-            if row is grid[-1]:
-                axes.set_xlabel("index (log scale)")
+    for top, bottom, (name, certificate) in zip(grid[0], grid[-1], measured.items(), strict=True):
+        top.set_title(f"x: {name}", loc="left", fontsize=11, fontweight="bold")
+        top.set_title(f"rank {certificate['rank']:g} of {certificate['dimension']}", loc="right", fontsize=10)
+        bottom.set_xlabel("index (log scale)")
     handles = [
         Line2D([], [], color=SKY, lw=0.9, label="at one f(x)"),
         Line2D([], [], color=BLUE, lw=2.2, label="median"),
         Line2D([], [], color=VERMILLION, lw=1.2, ls="--", label=f"{_SINGULAR:g}: above counts as rank"),
         Line2D([], [], color=BLACK, lw=1.2, ls=":", label="median rank"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
+    _legend_above(figure, handles)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from .summary import Summary, number, summarise, time_span
 __all__ = ["write_report"]
 
 _BADGES = {"genuine": "genuine", None: "open"}
-_ARROWS = 100
+_SAMPLES = 80
 """Orbits in a picture of vectors."""
 
 
@@ -131,7 +132,7 @@ def _pictures(run: Run, experiment: Experiment, catalog: Catalog) -> dict[str, P
         parts,
         lambda x, condition: Orbit(operator, x, condition).output,
         torch.device("cpu"),
-        figures.COLUMNS if images else _ARROWS,
+        figures.COLUMNS if images else _SAMPLES,
     )
     origin = {"data": f"test samples of '{experiment.dataset.name}'"}
     origin |= {name: f"source '{source.name}'" for name, source in experiment.inputs.items()}
@@ -185,7 +186,7 @@ def _explanations(experiment: Experiment, catalog: Catalog) -> dict[str, str]:
 def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
     inputs: Mapping[str, Any] = certificate["inputs"] if certificate else {}
     first: Mapping[str, Any] = next(iter(inputs.values()), {"relative": (), "thresholds": {}, "spectra": ()})
-    changes = [f"{100 * one['relative'][0]:.3g} % at {name}" for name, one in inputs.items()]
+    changes = [f"{100 * one['relative'][0]:.2g} % at {name}" for name, one in inputs.items()]
     return {
         "certificates": inputs,
         "powers": [figures.power(k + 1) for k in range(len(first["relative"]))],
@@ -220,8 +221,8 @@ def _experiment(run: Run) -> dict[str, Any]:
     return {
         "toml": text,
         "description": description,
-        "resume": f"idemlab run {run.experiment_file} --out {run.path} --resume",
-        "again": f"idemlab run {run.experiment_file} --out ANOTHER-FOLDER",
+        "resume": shlex.join(["idemlab", "run", str(run.experiment_file), "--out", str(run.path), "--resume"]),
+        "again": shlex.join(["idemlab", "run", str(run.experiment_file), "--out", "ANOTHER-FOLDER"]),
     }
 
 

@@ -77,7 +77,8 @@ def describe(annotation: Any) -> str:
     if origin is Literal:
         return " | ".join(json.dumps(a) for a in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(describe(a) for a in arguments if a is not type(None))
+        texts = [describe(a) for a in arguments if a is not type(None)]
+        return " | ".join(f"({text})" if len(texts) > 1 and ", " in text else text for text in texts)
     if annotation is Any:
         return "anything"
     if origin is tuple and Ellipsis not in arguments:
@@ -224,37 +225,50 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
-    key, value = _fault(first["loc"], values)
+    top = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         raise BadInput(
-            f"{owner} has no key '{key}'",
-            where=f"{where}, key '{key}'",
+            f"{owner} has no key '{top}'",
+            where=f"{where}, key '{top}'",
             choices=sorted(fields),
-            nearest=nearest_match(key, fields),
+            nearest=nearest_match(top, fields),
             next_step=next_step,
         )
-    info = fields[str(first["loc"][0])]
+    key, value = _fault(first["loc"], values)
+    info = fields[top]
     choices = _choices(info.annotation) if isinstance(value, str) else ()
-    problem = "" if first["type"] == "literal_error" else f": {first['msg'][0].lower()}{first['msg'][1:]}"
     raise BadInput(
-        f"{owner}: '{key}' cannot be {json.dumps(value, default=str)}{problem.replace(' after validation', '')}",
-        where=f"{where}, key '{key}'",
+        f"{owner}: {key} cannot be {json.dumps(value, default=str)}{_problem(first)}",
+        where=f"{where}, key {key}",
         expected=describe(Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation),
-        nearest=nearest_match(str(value), choices),
+        nearest=nearest_match(str(value), [choice for choice in choices if choice != value]),
         next_step=next_step,
     )
 
 
+def _problem(error: Mapping[str, Any]) -> str:
+    """What pydantic says, in the words of TOML; the choices are told as what was expected."""
+    if error["type"] == "literal_error":
+        return ""
+    words = {" after validation": "", "an object": "a table", "valid array": "list", "valid dictionary": "table"}
+    text: str = error["msg"][0].lower() + error["msg"][1:]
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return f": {text}"
+
+
 def _fault(location: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[str, Any]:
-    """(dotted key, value) at fault. pydantic's location also names the types it tried, which are no keys."""
-    path, value = [], dict(values)
+    """(key, value) at fault, the key as in ``'shape'[0]``. pydantic's location also names the types it tried, which are
+    no keys."""
+    path: list[str] = []
+    value: Any = values
     for part in location:
         try:
-            value = value[part]  # type: ignore[assignment, index]
+            value = value[part]
         except (LookupError, TypeError):
             continue
-        path.append(str(part))
-    return ".".join(path), value
+        path.append(f"[{part}]" if path else f"'{part}'")
+    return "".join(path), value
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ReconstructionSettings(_Table):
@@ -43,7 +43,7 @@ class OptimizerSettings(BaseModel):
         clip: largest norm of the gradient; 0 does not clip.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: str = "adam"
     lr: Annotated[float, Ge(0)] = 1e-3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from .run import Run
@@ -74,12 +75,9 @@ def summarise(run: Run) -> Summary:
 
 def _figures(certificate: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of one set of inputs in certificate.json, named as in metrics.jsonl."""
-    named = {key: certificate[key] for key in ("rank", "trace", "spread")}
-    return (
-        {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
-        | named
-        | certificate["figures"]
-    )
+    own = {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
+    own |= {key: certificate[key] for key in ("rank", "trace", "spread")}
+    return own | dict(certificate["figures"])
 
 
 def _last_evaluation(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -95,8 +93,9 @@ def _last_evaluation(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
 def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
     """The clock starts anew when a run is resumed: add up where each stretch ended."""
     clock = [float(entry["time"]["seconds"]) for entry in entries]
-    ends = [now for now, after in zip(clock, [*clock[1:], 0.0], strict=True) if after < now]
-    return sum(ends) if clock else None
+    if not clock:
+        return None
+    return clock[-1] + sum(now for now, after in pairwise(clock) if after < now)
 
 
 def number(value: float | str | None) -> str:

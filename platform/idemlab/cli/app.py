@@ -41,7 +41,7 @@ class Group(TyperGroup):
             raise BadInput(
                 f"there is no command '{args[0]}'",
                 where=ctx.command_path,
-                choices=list(self.commands),
+                choices=sorted(self.commands),
                 nearest=nearest_match(args[0], self.commands),
                 next_step=f"{ctx.command_path} --help",
             )
@@ -75,7 +75,7 @@ class _Root(Group):
         except BrokenPipeError:
             raise
         except Exception as error:
-            told = _told(error)
+            told = _told(error, args)
             if told is None:
                 traceback.print_exc()
                 told = Failure(
@@ -87,20 +87,20 @@ class _Root(Group):
         return 0
 
 
-def _told(error: Exception) -> IdemlabError | None:
+def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
     """An error as the user should read it, or None if only its traceback can tell."""
     if isinstance(error, IdemlabError):
         return error
     if isinstance(error, UsageError):
-        return _usage(error)
+        return _usage(error, args)
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT:
         return Failure(str(error.strerror), where=str(error.filename) if error.filename else None)
     return None
 
 
-def _usage(error: Any) -> BadInput:
+def _usage(error: Any, args: Sequence[str]) -> BadInput:
     """A command line that typer could not read."""
-    command = error.ctx.command_path if error.ctx else "idemlab"
+    command = error.ctx.command_path if error.ctx else " ".join(["idemlab", *args[:1]])
     help_command = f"{command} --help"
     if hasattr(error, "possibilities"):
         options = [option for parameter in error.ctx.command.params for option in parameter.opts if option[:2] == "--"]

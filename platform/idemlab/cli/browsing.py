@@ -126,7 +126,7 @@ def show_(
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain one named thing: its arguments, or the whole of an experiment."""
+    """Explain a named thing: its arguments, or a whole experiment."""
     catalog = installed()
     if _is_file(name):
         from ..experiment import resolve
@@ -185,12 +185,18 @@ def _default(parameter: Parameter) -> str:
 
 
 def _help(spec: Spec) -> tuple[str, dict[str, str]]:
-    """(text, help of each argument) of the factory's docstring."""
-    text = inspect.getdoc(spec.factory) if inspect.isfunction(spec.factory) else None
-    before, _, arguments = (text or "").partition("Args:\n")
+    """(text, help of each argument) of the factory's docstring, each paragraph on one line."""
+    docstring = inspect.getdoc(spec.factory) if inspect.isfunction(spec.factory) else None
+    text, _, arguments = (docstring or "").partition("Args:\n")
     listed = textwrap.dedent(arguments.partition("\n\n")[0])
-    found = re.findall(r"^(\w+)[^:\n]*:\s*((?:.*)(?:\n[ \t]+.*)*)", listed, flags=re.MULTILINE)
-    return before.strip(), {name: " ".join(words.split()) for name, words in found}
+    found = re.findall(r"^(\w+)[^:\n]*:(.*(?:\n[ \t]+.*)*)", listed, flags=re.MULTILINE)
+    return _one_line_paragraphs(text), {name: " ".join(words.split()) for name, words in found}
+
+
+def _one_line_paragraphs(text: str) -> str:
+    """Paragraphs without line breaks; indented ones, such as code and formulas, are left alone."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(p if re.search(r"^[ \t]", p, re.MULTILINE) else " ".join(p.split()) for p in paragraphs)
 
 
 def _traits(spec: Spec, arguments: list[Parameter]) -> Traits | None:
@@ -204,19 +210,17 @@ def _traits(spec: Spec, arguments: list[Parameter]) -> Traits | None:
     return spec.traits_for({argument.name: argument.default for argument in arguments})
 
 
-def _true_traits(traits: Traits) -> Iterator[str]:
-    """What is remarkable about an enforcer, in words."""
+def _remarkable(traits: Traits) -> Iterator[str]:
+    """What sets an enforcer apart, in words."""
+    if traits.domain is not None:
+        yield "real eigenvalues in [{:g}, {:g}]".format(*traits.domain)
+    if not traits.smooth:
+        yield "not smooth at idempotents"
+    if not traits.batch_statistics:
+        yield "not exact with batch statistics"
     for name, value in asdict(traits).items():
-        words = name.replace("_", " ")
-        if name == "domain" and value is not None:
-            yield "real eigenvalues in [{:g}, {:g}]".format(*value)
-        elif name == "live_depth":
-            yield f"differentiates through {value} further application{'s' * (value != 1)} of f"
-        elif name == "batch_statistics":
-            if not value:
-                yield "not exact with batch statistics"
-        elif value is True:
-            yield words
+        if value is True and name not in ("smooth", "batch_statistics"):
+            yield name.replace("_", " ")
 
 
 def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
@@ -255,8 +259,8 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
     facts = [("reference", spec.reference), ("also called", ", ".join(spec.aliases)), ("needs", spec.install)]
     traits = _traits(spec, arguments)
     if traits is not None:
-        facts.append(("kind", ", ".join(sorted(traits.kinds)) or "enforces nothing"))
-        facts.append(("traits", ", ".join(_true_traits(traits))))
+        facts.append(("works by", ", ".join(sorted(traits.kinds))))
+        facts.append(("traits", ", ".join(_remarkable(traits))))
     elif isinstance(spec, EnforcerSpec):
         facts.append(("traits", "depend on its arguments"))
     facts.append(("from", str(entry.plugin)))
@@ -325,8 +329,9 @@ def _keys(experiment: Experiment) -> Iterator[str]:
         if isinstance(value, Named):
             yield from of_named(prefix, value)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, Named) for item in value):
+            yield prefix
             for index, item in enumerate(value):
-                yield from of_value(f"{prefix}.{index}", item)
+                yield from list(of_named(f"{prefix}.{index}", item))[1:]
         else:
             yield prefix
 
@@ -358,7 +363,7 @@ app.add_typer(plugins, name="plugins")
 
 @plugins.callback(invoke_without_command=True, epilog=example("idemlab plugins", "idemlab plugins list --json"))
 def plugins_(context: typer.Context, as_json: Json = False) -> None:
-    """The installed plugins, what they offer, and what is wrong with the broken ones."""
+    """The installed plugins, what they offer, and how to mend them."""
     if context.invoked_subcommand is None:
         _show_plugins(as_json)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .console import number, show, table
+from ..summary import number
+from .console import show, table
 
 __all__ = ["show_certificate"]
 
@@ -31,7 +32,7 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
             name,
             *(number(error) for error in c["relative"]),
             number(c["absolute"][0]),
-            "-" if c["rank"] is None else f"{c['rank']:g} / {c['dimension']}",
+            number(None) if c["rank"] is None else f"{c['rank']:g} / {c['dimension']}",
             number(c["trace"]),
             number(c["spread"]),
             c["verdict"],
@@ -42,7 +43,7 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
     _show_figures({name: c["figures"] for name, c in inputs.items()})
     thresholds: Mapping[str, float] = next(iter(inputs.values()))["thresholds"]
     small = [
-        "error at f: how much f changes f(x), sqrt(sum |f(f(x)) - f(x)|^2 / sum |f(x) - mean|^2); absolute: mean |f(f(x)) - f(x)|",
+        "error at f: relative, sqrt(sum |f(f(x)) - f(x)|^2 / sum |f(x) - mean f(x)|^2); absolute: mean |f(f(x)) - f(x)|",
         *(f"{rule} {value:g}" for rule, value in thresholds.items()),
     ]
     show("", *(Text(line, style="dim") for line in small))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import IdemlabError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["console", "note", "number", "show", "show_error", "show_json", "table"]
+__all__ = ["console", "is_main_process", "loading", "note", "show", "show_error", "show_json", "table"]
 
 PIPE_WIDTH = 10_000
 """Columns where nobody looks: lines in a pipe or a file are never wrapped, so that they can be searched."""
@@ -50,6 +52,26 @@ def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
     stream.write(text if out.is_terminal else re.sub(r" +$", "", text, flags=re.MULTILINE))
 
 
+def is_main_process() -> bool:
+    """Whether this is the process of a distributed run that prints: known from what the launcher sets, without torch."""
+    return _rank() == "0"
+
+
+def _rank() -> str:
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Say on a terminal that it takes a while; nothing of it is left afterwards."""
+    out = console(sys.stderr)
+    if out.is_terminal and is_main_process():
+        with out.status("loading"):
+            yield
+    else:
+        yield
+
+
 def show_json(content: Any) -> None:
     """Print plain values as JSON to stdout; figures that are not finite, which JSON cannot write, become null."""
     sys.stdout.write(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str) + "\n")
@@ -66,7 +88,14 @@ def _finite(content: Any) -> Any:
 
 
 def show_error(error: IdemlabError) -> None:
-    """Print an error to stderr: what is wrong, then one labelled line each for where, what was expected, the next step."""
+    """Print an error to stderr: what is wrong, then one labelled line each for where, what was expected, the next step.
+
+    Other processes than the main one leave it at one line: most often the main one tells the same, but not always.
+    """
+    if not is_main_process():
+        if error.exit_code != 130:
+            sys.stderr.write(f"error in process {_rank()}: {error.what}\n")
+        return
     title = "" if error.exit_code == 130 else "error"
     lines = [(label or title, text) for label, text in error.lines()]
     if not console(sys.stderr).is_terminal:
@@ -93,8 +122,3 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
-
-
-def number(value: float | None) -> str:
-    """A figure with three significant digits; a dash where there is none."""
-    return "-" if value is None else f"{value:.3g}"

@@ -17,7 +17,7 @@ _STYLES = {"fine": "green", "note": "yellow", "broken": "bold red"}
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Look for what stands in the way on this machine, and say what to do."""
+    """Find what stands in the way on this machine, and say what to do."""
     from rich.text import Text
 
     from ..doctor import examine
@@ -34,7 +34,7 @@ def doctor(
             ]
             for finding in findings
         ]
-        show(table(["", "", "found"], rows))
+        show(table(["state", "what", "found"], rows))
     broken = [finding.subject for finding in findings if finding.state == "broken"]
     if broken:
         if not as_json:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..summary import number, time_span
 from ..watching import Watcher
-from .console import console, number
+from .console import console, is_main_process
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +23,10 @@ if TYPE_CHECKING:
     from ..experiment import Experiment
     from ..preflight import Plan
 
-__all__ = ["is_main_process", "watching"]
+__all__ = ["watching"]
 
 REDRAW = 0.25
 """Seconds between two drawings of the bar: each costs milliseconds, and training pays for them."""
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that prints. Known from what the launcher has set, before torch is loaded."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 @contextmanager
@@ -42,7 +37,7 @@ def watching() -> Iterator[Watcher]:
         return
     out = console(sys.stderr)
     if not out.is_terminal:
-        yield _Lines(out)
+        yield _Lines()
         return
     bar = _Bar(out)
     try:
@@ -54,18 +49,16 @@ def watching() -> Iterator[Watcher]:
 class _Lines(Watcher):
     """Plain lines."""
 
-    def __init__(self, out: Console) -> None:
-        self._out = out
+    def __init__(self) -> None:
         self._total = 0
         self._first = 0
         self._relative: float | None = None
-        self._rank = "-"
-        self.say("loading")
+        self._rank = number(None)
 
     def say(self, text: str) -> None:
-        """Print a line; a reader that has gone away does not stop the run."""
+        """Print a line at once; a reader that has gone away does not stop the run."""
         with contextlib.suppress(BrokenPipeError):
-            self._out.print(text)
+            print(text, file=sys.stderr, flush=True)
 
     def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
         self._total, self._first = plan.steps, first_step
@@ -100,7 +93,7 @@ class _Lines(Watcher):
 
     def _left(self, step: int) -> str:
         done = max(step - self._first, 1)
-        return duration((time.monotonic() - self._began) / done * (self._total - step))
+        return time_span(round((time.monotonic() - self._began) / done * (self._total - step)))
 
 
 class _Bar(Watcher):
@@ -108,11 +101,11 @@ class _Bar(Watcher):
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._figures: dict[str, Any] = {"loss": "-", "error": "-", "rank": "-"}
+        self._figures: dict[str, Any] = dict.fromkeys(("loss", "error", "rank"), number(None))
         self._from_training = False
         self._next = 0.0
         self._bar: Progress | None = None
-        self._status = out.status("loading")
+        self._status = out.status("preparing")
         self._status.start()
 
     def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
@@ -140,7 +133,7 @@ class _Bar(Watcher):
         self._total, self._first = plan.steps, first_step
         self._began = time.monotonic()
         self._task = self._bar.add_task(
-            experiment.name, total=plan.steps, completed=first_step, rate="-", **self._figures
+            experiment.name, total=plan.steps, completed=first_step, rate=number(None), **self._figures
         )
         self._bar.start()
 
@@ -173,9 +166,9 @@ class _Bar(Watcher):
         now = time.monotonic()
         self._next = now + REDRAW
         assert self._bar is not None
-        task = self._bar.tasks[0]
-        rate = (step - self._first) / max(now - self._began, 1e-9)
-        self._bar.update(self._task, completed=step, rate=number(task.speed or rate), **self._figures)
+        rate = self._bar.tasks[0].speed or (step - self._first) / max(now - self._began, 1e-9)
+        words: dict[str, Any] = {"description": "certifying"} if step == self._total else {}
+        self._bar.update(self._task, completed=step, rate=number(rate), **words, **self._figures)
         self._bar.refresh()
 
 
@@ -188,14 +181,4 @@ def _worst(evaluation: Evaluation) -> tuple[float, str]:
 
 
 def _rank(certificate: Certificate) -> str:
-    return "-" if certificate.rank is None else f"{certificate.rank:g}/{certificate.dimension}"
-
-
-def duration(seconds: float) -> str:
-    """A time in words, for instance `4 min 10 s`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return number(None) if certificate.rank is None else f"{certificate.rank:g}/{certificate.dimension}"

@@ -1,3 +1,103 @@
-"""`doctor`: what stands in the way on this machine."""
+"""`compare`, `report` and `apply`: what to do with runs."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import app, example
+from .console import loading, note, show, show_json, table
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command(
+    epilog=example("idemlab compare runs/mlp-cubic runs/mlp-gradient --out curves.png", "idemlab compare runs/*")
+)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the curves of all runs in one picture.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put runs side by side: figures, differences, curves."""
+    with loading():
+        from ..comparison import compare as compared
+    comparison = compared(runs, out=out)
+    if as_json:
+        show_json(comparison.as_dict())
+        return
+    _show_comparison(comparison)
+    if comparison.picture is not None:
+        show("", f"Curves: {comparison.picture}")
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    """One column for each run: what it reached, and below it the keys in which the experiments differ."""
+    from ..summary import number, time_span
+
+    rows = comparison.rows
+    names = [row.run for row in rows]
+    reached = [
+        ["verdict", *(row.summary.verdict or "not finished" for row in rows)],
+        ["steps", *(str(row.summary.step) for row in rows)],
+        ["counted FLOPs", *(number(row.summary.flops) for row in rows)],
+        ["time", *(time_span(row.summary.seconds) for row in rows)],
+        *([figure, *(number(comparison.value(row, figure)) for row in rows)] for figure in comparison.figures),
+    ]
+    show(table(["run", *names], reached, right=names))
+    keys = list(dict.fromkeys(key for row in rows for key in row.differs))
+    if keys:
+        differing = [
+            [key, *(number(None) if row.differs[key] is None else str(row.differs[key]) for row in rows)]
+            for key in keys
+        ]
+        show("", table(["what differs", *names], differing, right=names))
+
+
+@app.command(epilog=example("idemlab report runs/digits-projector"))
+def report(
+    run: RunFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
+) -> None:
+    """Write the report of a run, finished or not, as one HTML page."""
+    with loading():
+        from ..report import write_report
+    page = write_report(run)
+    if as_json:
+        show_json({"report": str(page)})
+    else:
+        show(f"Report:  {page}")
+
+
+@app.command(
+    epilog=example(
+        "idemlab apply runs/digits-projector images projected",
+        "idemlab apply runs/digits-projector images projected --times 2",
+    )
+)
+def apply(
+    run: RunFolder,
+    inputs: Annotated[
+        Path, typer.Argument(metavar="IN", help="Folder of images, or of .npy arrays.", show_default=False)
+    ],
+    outputs: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
+    times: Annotated[int, typer.Option(metavar="K", help="How often f is applied.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the paths of what was written as JSON.")] = False,
+) -> None:
+    """Project a folder of images or arrays with a trained operator."""
+    with loading():
+        from ..applying import apply as applied
+    written = applied(run, inputs, outputs, times=times, message=note)
+    if as_json:
+        show_json([str(path) for path in written])
+    else:
+        show(f"{len(written)} file{'s' * (len(written) != 1)} written to {outputs}")

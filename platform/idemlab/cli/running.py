@@ -11,9 +11,7 @@ import typer
 
 from ..errors import BadInput, IdemlabError
 from .app import app, example
-from .certificates import show_certificate
-from .console import note, show, show_json
-from .progress import is_main_process, watching
+from .console import is_main_process, loading, note, show, show_json
 
 RUNS = Path("runs")
 """Where runs go that are not told where."""
@@ -70,17 +68,17 @@ def run(
     if out is None:
         out = (folder or _newest(name)) if resume else _free(name)
     try:
-        with watching() as watcher:
+        with loading():
+            from ..report import write_report
             from ..trainer import train
-
+            from .certificates import show_certificate
+            from .progress import watching
+        with watching() as watcher:
             finished = train(resolved, out, resume=resume, watcher=watcher)
         if not is_main_process():
             return
-        if not as_json:
-            assert finished.certificate is not None
+        if not as_json and finished.certificate is not None:
             show_certificate(finished.certificate)
-        from ..report import write_report
-
         report = write_report(finished)
     except KeyboardInterrupt:
         raise _stopped(out) from None

@@ -1,0 +1,172 @@
+"""`doctor`: what it finds, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from idemlab import doctor
+from idemlab.catalog import Catalog
+from idemlab.doctor import Finding, examine
+
+
+@pytest.fixture
+def nothing_installed() -> Catalog:
+    return Catalog([])
+
+
+def found(findings: list[Finding], subject: str) -> Finding:
+    (finding,) = [finding for finding in findings if finding.subject == subject]
+    return finding
+
+
+def test_this_machine_can_run_idemlab(here):
+    findings = examine()
+    assert {finding.state for finding in findings} <= {"fine", "note"}
+    for subject in ("Python", "module 'platform'", "packages", "torch", "Accelerate", "plugins", "folder for runs"):
+        assert found(findings, subject).state == "fine"
+    assert sys.version.split()[0] in found(findings, "Python").text
+    assert "idemlab:enforcers" in found(findings, "plugins").text
+    assert "trains on cpu" in found(findings, "Accelerate").text
+
+
+@pytest.mark.parametrize("name", ["platform.py", "platform/__init__.py"])
+def test_a_module_that_hides_the_standard_librarys_is_found(here, nothing_installed, name):
+    (here / name).parent.mkdir(exist_ok=True)
+    (here / name).write_text("")
+    finding = found(examine(nothing_installed), "module 'platform'")
+    assert finding.state == "broken"
+    assert name in finding.text
+
+
+def test_a_folder_called_platform_hides_nothing(here, nothing_installed):
+    (here / "platform").mkdir()
+    assert found(examine(nothing_installed), "module 'platform'").state == "fine"
+
+
+def test_packages_that_are_missing_or_too_old(monkeypatch):
+    versions = {"numpy": "1.0", "torch": "2.9.0+cpu"}
+    needed = [Requirement("numpy>=1.26"), Requirement("torch>=2.9"), Requirement("no-such-package>=3")]
+    monkeypatch.setattr(doctor, "_requirements", lambda extra="": needed)
+    monkeypatch.setattr(doctor, "_installed_version", versions.get)
+    numpy, missing, fine = doctor._packages()
+    assert (numpy.state, numpy.fix) == ("broken", "pip install 'numpy>=1.26'")
+    assert "1.0" in numpy.text
+    assert (missing.state, missing.text, missing.fix) == ("broken", "not installed", "pip install 'no-such-package>=3'")
+    assert (fine.state, fine.text) == ("fine", "torch 2.9.0+cpu")
+
+
+def test_requirements_of_extras_are_apart():
+    base = {each.name for each in doctor._requirements()}
+    demo = {each.name for each in doctor._requirements("demo")}
+    assert {"torch", "typer"} <= base
+    assert "mlxtend" in demo
+    assert not base & demo
+
+
+def test_missing_extras_are_notes_with_the_command(monkeypatch):
+    monkeypatch.setattr(doctor, "_installed_version", lambda package: None if package == "mlxtend" else "1.0")
+    (finding,) = doctor._extras()
+    assert (finding.subject, finding.state) == ("optional: demo", "note")
+    assert finding.fix == "pip install 'idemlab[demo]'"
+
+
+def test_the_version_of_a_package_that_is_not_there():
+    assert doctor._installed_version("idemlab-no-such-package") is None
+    assert doctor._installed_version("typer") is not None
+
+
+def test_an_old_python(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1, "final", 0))
+    assert doctor._python() == Finding("Python", "broken", "3.9.1", "install Python 3.11 or newer")
+
+
+def test_a_torch_that_cannot_be_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (finding,) = doctor._devices()
+    assert (finding.subject, finding.state) == ("torch", "broken")
+
+
+def test_an_accelerate_that_cannot_start(monkeypatch):
+    def fails() -> None:
+        raise ValueError("no\nmaster")
+
+    monkeypatch.setattr("accelerate.PartialState", fails)
+    *_, finding = doctor._devices()
+    assert (finding.subject, finding.state, finding.text) == ("Accelerate", "broken", "ValueError: no master")
+
+
+def test_accelerators_are_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: f"Some GPU {index}")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert "accelerators: Some GPU 0, Apple MPS" in next(iter(doctor._devices())).text
+
+
+def test_a_broken_plugin_is_in_the_way():
+    catalog = Catalog([EntryPoint("lost", "idemlab_no_such_module", "idemlab")])
+    broken, none = doctor._plugins(catalog)
+    assert (broken.subject, broken.state, broken.fix) == ("plugin lost", "broken", catalog.failures[0].fix)
+    assert (none.subject, none.state) == ("plugins", "note")
+
+
+def test_no_plugins_because_of_the_environment(monkeypatch, nothing_installed):
+    monkeypatch.setenv("IDEMLAB_PLUGINS", "")
+    assert next(iter(doctor._plugins(nothing_installed))).fix == "unset IDEMLAB_PLUGINS"
+
+
+@pytest.mark.parametrize(("line", "slow"), [("import torch", True), ("import json", False), ("print('True')", False)])
+def test_a_hook_module_that_imports_torch_is_slow(here, monkeypatch, line, slow):
+    hook = "@idemlab.hookimpl\ndef provide_models(): return []\n"
+    (here / "idemlab_test_plugin.py").write_text(f"import idemlab\n{line}\n{hook}")
+    monkeypatch.syspath_prepend(here)
+    catalog = Catalog([EntryPoint("slow", "idemlab_test_plugin", "idemlab")])
+    sys.modules.pop("idemlab_test_plugin")
+    states = [finding.state for finding in doctor._plugins(catalog) if finding.subject == "plugin slow"]
+    assert states == (["note"] if slow else [])
+
+
+def test_a_folder_that_cannot_be_written(here):
+    (here / "file").write_text("")
+    finding = doctor._folder(Path("file/runs"))
+    assert (finding.state, finding.text, finding.fix) == (
+        "broken",
+        "file/runs: Not a directory",
+        "choose another with --out",
+    )
+    assert doctor._folder(Path("new/folder")).state == "fine"
+    assert not (here / "new").exists()
+
+
+FINDINGS = [Finding("one", "fine", "all well"), Finding("two", "note", "might be [red]better[/red]", "do this")]
+BROKEN = Finding("three", "broken", "does not work", "do that")
+
+
+def test_the_command_passes_when_nothing_is_broken(idemlab, monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda: FINDINGS)
+    result = idemlab("doctor")
+    assert result.exit_code == 0
+    assert "might be [red]better[/red]" in result.stdout
+    assert "fix: do this" in result.stdout
+    assert result.stdout.endswith("Nothing stands in the way.\n")
+
+
+def test_the_command_fails_when_something_is_broken(idemlab, monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda: [*FINDINGS, BROKEN])
+    result = idemlab("doctor")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("In the way: three\n")
+    shown = idemlab("doctor", "--json")
+    assert shown.exit_code == 1
+    assert [finding["state"] for finding in json.loads(shown.stdout)] == ["fine", "note", "broken"]
+
+
+def test_the_command_as_json_passes(idemlab, monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda: FINDINGS)
+    shown = idemlab("doctor", "--json")
+    assert (shown.exit_code, len(json.loads(shown.stdout))) == (0, 2)

@@ -1,0 +1,192 @@
+"""IMLE: the nearest of a pool, without side effects, in one process or several."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from idemlab import BadInput, Batch, Dataset, Points, Source, Step
+from idemlab.step import Shard
+from idemlab_data.imle import ImleSource
+from idemlab_data.noise import FourierSource, GaussianSource
+
+
+def batch(count: int = 6, *shape: int) -> Batch:
+    x = torch.randn(count, *(shape or (5,)), generator=torch.Generator().manual_seed(1))
+    return Batch(x, x)
+
+
+def operator() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 5), nn.Tanh())
+
+
+class Recording(nn.Module):
+    """Keeps what it was called with."""
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        assert not torch.is_grad_enabled()
+        self.seen.append(z)
+        return self.inside(z)
+
+
+def test_each_x_gets_the_z_of_the_pool_whose_image_is_nearest():
+    b, f = batch(), Recording(operator())
+    points, targets = ImleSource(40, GaussianSource(1.0)).sample(b, Step(seed=2), f)
+    (pool,) = f.seen
+    assert pool.shape == (40, 5)
+    assert targets is b.target
+    for z, x in zip(points, b.target, strict=True):
+        distances = [(f.inside(candidate) - x).norm().item() for candidate in pool]
+        assert torch.equal(z, pool[distances.index(min(distances))])
+
+
+def test_x_is_the_clean_target_not_the_corrupted_input():
+    b = batch()
+    corrupted = Batch(b.input + 3, b.target)
+    source = ImleSource(30, GaussianSource(1.0))
+    assert torch.equal(source.sample(corrupted, Step(), operator()).points, source.sample(b, Step(), operator()).points)
+
+
+def test_images_are_compared_as_wholes():
+    b = batch(3, 1, 4, 4)
+    points = ImleSource(20, GaussianSource(1.0)).sample(b, Step(), nn.Identity()).points
+    assert points.shape == b.input.shape
+
+
+def test_a_pool_of_one_serves_all():
+    points = ImleSource(1, GaussianSource(1.0)).sample(batch(), Step(), operator()).points
+    assert len(points.unique(dim=0)) == 1
+
+
+def test_a_larger_pool_is_nearer():
+    b, f = batch(), operator()
+    errors = [
+        (f(ImleSource(pool, GaussianSource(1.0)).sample(b, Step(), f).points) - b.target).norm()
+        for pool in (1, 10, 1000)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_the_pool_is_new_at_each_step_and_apart_from_other_draws():
+    b, source, f = batch(), ImleSource(8, GaussianSource(1.0)), Recording(nn.Identity())
+    step = Step(seed=1, index=0)
+    source.sample(b, step, f)
+    source.sample(b, Step(seed=1, index=1), f)
+    assert not torch.equal(f.seen[0], f.seen[1])
+    untouched = Step(seed=1, index=0).normal(b.input)
+    assert torch.equal(step.normal(b.input), untouched)  # the pool took nothing from the step's own stream
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norms_stay_in_their_mode_and_learn_nothing(training):
+    norm = nn.BatchNorm1d(5)
+    norm.running_mean.fill_(0.25)
+    f = nn.Sequential(nn.Linear(5, 5), norm).train(training)
+    before = {name: value.clone() for name, value in f.state_dict().items()}
+    b, source = batch(), ImleSource(30, GaussianSource(1.0))
+    points = source.sample(b, Step(), f).points
+    for name, value in f.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert norm.track_running_stats
+    assert norm.training == training
+    pool = Step(purpose="train, imle").normal(torch.empty(30, 5))
+    with torch.no_grad():
+        y = f(pool)  # in training mode with the statistics of the pool, as it must have been
+    assert torch.equal(points, pool[torch.cdist(b.target, y).argmin(1)])
+
+
+def test_batch_norms_learn_again_after_an_error():
+    class Fails(nn.Module):
+        def forward(self, z):
+            raise RuntimeError("inside")
+
+    f = nn.Sequential(nn.BatchNorm1d(5), Fails())
+    with pytest.raises(RuntimeError, match="inside"):
+        ImleSource(4, GaussianSource(1.0)).sample(batch(), Step(), f)
+    assert f[0].track_running_stats
+
+
+def test_other_noise_is_fitted_and_used():
+    data = Dataset.of_tensors(train=100 + torch.randn(50, 5), test=torch.zeros(1, 5))
+    source = ImleSource(16, FourierSource(50))
+    source.fit(data)
+    f = Recording(nn.Identity())
+    source.sample(batch(), Step(), f)
+    assert f.seen[0].mean() > 90
+
+
+def test_evaluation_uses_plain_noise_and_no_operator():
+    b = batch()
+    assert torch.equal(ImleSource(8, GaussianSource(2.0)).fresh(b, Step(seed=4)), 2 * Step(seed=4).normal(b.input))
+
+
+def test_a_condition_is_refused():
+    b = batch().replace(condition=torch.zeros(6))
+    with pytest.raises(BadInput, match="condition"):
+        ImleSource(8, GaussianSource(1.0)).sample(b, Step(), operator())
+
+
+def test_the_noise_s_state_is_part_of_the_source():
+    class Stateful(Source):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.tensor(2.0))
+
+        def sample(self, batch, step, operator):
+            return Points(self.scale * step.normal(batch.input))
+
+    assert list(ImleSource(4, Stateful()).state_dict()) == ["noise.scale"]
+
+
+def test_micro_batches_choose_as_the_whole_batch_does():
+    b, f, source = batch(8), operator(), ImleSource(50, GaussianSource(1.0))
+    whole = source.sample(b, Step(seed=1), f).points
+    for micro in range(2):
+        rows = slice(4 * micro, 4 * micro + 4)
+        part = Batch(b.input[rows], b.target[rows])
+        step = Step(seed=1, shard=Shard(micro=micro, micros=2))
+        assert torch.equal(source.sample(part, step, f).points, whole[rows])
+
+
+POOLS = [50, 51, 1]
+
+
+def _one_of_two(rank: int, folder: Path) -> None:
+    """What each of two processes does: choose for its half of the batch."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    rows = slice(4 * rank, 4 * rank + 4)
+    b, f = batch(8), Recording(operator())
+    part = Batch(b.input[rows], b.target[rows])
+    step = Step(seed=1, shard=Shard(rank=rank, world=2))
+    chosen = [ImleSource(pool, GaussianSource(1.0)).sample(part, step, f).points for pool in POOLS]
+    torch.save((chosen, [len(z) for z in f.seen]), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_choose_as_one_does_and_share_the_work(tmp_path: Path):
+    """Each is a fresh interpreter: a fork of a process whose OpenMP threads run may hang."""
+    command = [sys.executable, __file__, str(tmp_path)]
+    workers = [subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors
+    (first, seen), (second, seen_too) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert seen == seen_too == [25, 26, 1]
+    for pool, *parts in zip(POOLS, first, second, strict=True):
+        whole = ImleSource(pool, GaussianSource(1.0)).sample(batch(8), Step(seed=1), operator()).points
+        assert torch.equal(torch.cat(parts), whole)
+
+
+if __name__ == "__main__":
+    _one_of_two(int(sys.argv[2]), Path(sys.argv[1]))

@@ -1,0 +1,56 @@
+"""Reconstruction and restoration error, distance to a known manifold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from idemlab import BadInput, Batch, Dataset, Orbit
+from idemlab_metrics.errors import ManifoldDistance, TargetError
+
+
+class Shift(nn.Module):
+    def forward(self, x):
+        return x + 0.5
+
+
+def test_target_error_is_the_mean_absolute_difference_of_each_sample():
+    x = torch.tensor([[[1.0, -2.0]], [[0.0, 4.0]]], dtype=torch.float64)
+    target = torch.tensor([[[1.5, -1.5]], [[0.0, 0.0]]], dtype=torch.float64)
+    figures = TargetError("restoration_error")(Orbit(Shift(), x), Batch(x, target))
+    assert list(figures) == ["restoration_error"]
+    assert figures["restoration_error"].tolist() == [0.0, (0.5 + 4.5) / 2]
+
+
+def test_target_error_shares_the_orbit():
+    class Counting(Shift):
+        calls = 0
+
+        def forward(self, x):
+            Counting.calls += 1
+            return super().forward(x)
+
+    x = torch.zeros(3, 2)
+    orbit = Orbit(Counting(), x)
+    for figure in ("a", "b"):
+        TargetError(figure)(orbit, Batch(x, x))
+    assert Counting.calls == 1
+
+
+def test_manifold_distance_is_measured_at_the_output():
+    data = Dataset.of_tensors(
+        train=torch.zeros(2, 3), test=torch.zeros(2, 3), distance=lambda y: (y.norm(dim=1) - 1).abs()
+    )
+    metric = ManifoldDistance()
+    metric.fit(data)
+    x = torch.tensor([[-0.5, -0.5, 1.5], [-0.5, -0.5, -0.5]])
+    figures = metric(Orbit(Shift(), x), Batch(x, x))
+    assert figures["manifold_distance"].tolist() == [1.0, 1.0]  # f(x) is (0, 0, 2) and 0
+
+
+def test_manifold_distance_needs_a_known_manifold():
+    data = Dataset.of_tensors(train=torch.zeros(2, 3), test=torch.zeros(2, 3))
+    with pytest.raises(BadInput, match="manifold is known") as caught:
+        ManifoldDistance().fit(data)
+    assert "torus" in caught.value.next_step

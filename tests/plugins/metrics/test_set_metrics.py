@@ -1,0 +1,123 @@
+"""Spread and nearest training sample."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from idemlab import Batch, Dataset, Orbit, TensorRows
+from idemlab_metrics import nearest
+from idemlab_metrics.nearest import NearestTraining
+from idemlab_metrics.rows import evenly_spaced
+from idemlab_metrics.spread import Spread
+
+
+def measure(metric, y: torch.Tensor) -> dict[str, torch.Tensor]:
+    return metric(Orbit(nn.Identity(), y), Batch(y, y))
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sizes", [[100], [30, 70], [1, 98, 1]], ids=str)
+def test_spread_is_that_of_the_whole_set_however_it_is_cut(sizes):
+    rows = 3 * normal(100, 2, 4) + 100 * normal(2, 4, seed=1)
+    metric = Spread()
+    for part in rows.split(sizes):
+        assert measure(metric, part) == {}
+    expected = rows.var(0, correction=0).mean().sqrt().item()
+    assert metric.compute()["spread"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_spread_survives_a_large_offset():
+    """Sum of squares minus square of sums would lose all digits here."""
+    rows = normal(1000, 3)
+    metric = Spread()
+    for part in (rows + 1e9).split(100):
+        measure(metric, part)
+    assert metric.compute()["spread"] == pytest.approx(
+        rows.std(0, correction=0).square().mean().sqrt().item(), rel=1e-6
+    )
+
+
+def test_a_constant_has_no_spread_and_compute_forgets():
+    metric = Spread()
+    measure(metric, normal(10, 3))
+    metric.compute()
+    measure(metric, torch.ones(10, 3))
+    assert metric.compute() == {"spread": 0.0}
+    assert metric.compute() == {}
+
+
+def dataset(train: torch.Tensor, test: torch.Tensor, **settings) -> Dataset:
+    return Dataset.of_tensors(train=train, test=test, **settings)
+
+
+def test_nearest_training_is_the_smallest_distance_whatever_the_chunks(monkeypatch):
+    monkeypatch.setattr(nearest, "_CHUNK", 7)
+    train, test, y = normal(50, 2, 3), normal(9, 2, 3, seed=1), normal(11, 2, 3, seed=2)
+    metric = NearestTraining()
+    metric.fit(dataset(train, test))
+    exact = lambda rows: torch.stack([(train - row).flatten(1).norm(dim=1).amin() for row in rows])  # noqa: E731
+    torch.testing.assert_close(measure(metric, y)["nearest_training"].double(), exact(y), atol=1e-5, rtol=1e-5)
+    assert metric.compute()["nearest_training_of_test"] == pytest.approx(exact(test).mean().item(), rel=1e-5)
+
+
+def test_a_copy_of_a_training_image_is_at_distance_zero_in_the_data_s_own_scale():
+    train = (torch.arange(5 * 16).view(5, 1, 4, 4) % 256).to(torch.uint8)
+    metric = NearestTraining()
+    metric.fit(dataset(train, train[:1], range=(-1.0, 1.0)))
+    copy = train[3:4].double() / 255 * 2 - 1
+    assert measure(metric, copy)["nearest_training"].item() < 1e-3
+    assert metric.compute() == {"nearest_training_of_test": pytest.approx(0, abs=1e-3)}
+
+
+def test_nearest_training_compares_with_targets():
+    rows = TensorRows(torch.zeros(2, 3), target=torch.full((2, 3), 2.0))
+    metric = NearestTraining()
+    metric.fit(Dataset(train=rows, test=rows, shape=(3,)))
+    assert measure(metric, torch.zeros(1, 3))["nearest_training"].item() == pytest.approx(12**0.5)
+
+
+def test_sets_on_disk_are_represented_by_evenly_spaced_samples(monkeypatch):
+    class OnDisk:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def __len__(self) -> int:
+            return 1000
+
+        def __getitems__(self, indices):
+            self.asked += indices
+            rows = torch.tensor(indices, dtype=torch.float32).unsqueeze(1)
+            return Batch(rows, rows)
+
+    monkeypatch.setattr(nearest, "_FROM_DISK", 10)
+    on_disk = OnDisk()
+    metric = NearestTraining()
+    metric.fit(Dataset(train=on_disk, test=TensorRows(torch.zeros(1, 1)), shape=(1,)))
+    assert measure(metric, torch.tensor([[130.0]]))["nearest_training"].item() == pytest.approx(30)
+    assert on_disk.asked == list(range(0, 1000, 100))
+
+
+def test_the_test_split_is_measured_once(monkeypatch):
+    rows = normal(20, 3)
+    metric = NearestTraining()
+    metric.fit(dataset(rows, rows[:5] + 1))
+    first = metric.compute()
+    monkeypatch.setattr(metric, "_nearest", None)  # a second measurement would call it
+    assert metric.compute() == first
+
+
+@pytest.mark.parametrize(("total", "count"), [(10, 10), (10, 3), (3, 10), (60_000, 1000), (7, 4)])
+def test_evenly_spaced_indices_differ_and_cover(total, count):
+    indices = evenly_spaced(total, count)
+    assert len(indices) == len(set(indices)) == min(total, count)
+    assert indices[0] == 0
+    assert indices[-1] < total
+    gaps = {b - a for a, b in pairwise(indices)}
+    assert max(gaps) - min(gaps) <= 1
