@@ -145,7 +145,7 @@ def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parame
     rest = [p for p in parameters if p.ndim != 2]
     built = [_optimizer(cls, matrices, arguments, where)] if matrices else []
     if rest:
-        others = {"lr": settings.lr} | others
+        others = {"lr": settings.lr, **others}
         built.append(_optimizer(torch.optim.AdamW, rest, others, f"{where}, key 'adamw'"))
     return built
 

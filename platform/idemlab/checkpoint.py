@@ -66,7 +66,7 @@ def save_checkpoint(
     """Write ``folder/step-N`` and then remove all but the newest `keep`.
 
     Args:
-        state: further plain values, kept as JSON.
+        state: further values, nested; plain ones and tensors.
 
     Raises:
         Failure: if the disk is full or the folder cannot be written; older checkpoints stay as they are.
@@ -77,9 +77,9 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write_weights(partial / "objective.safetensors", objective)
-        tensors, plain = _pack([optimizer.state_dict() for optimizer in optimizers])
+        tensors, plain = _pack({"optimizers": [optimizer.state_dict() for optimizer in optimizers], "state": state})
         save_file(tensors, partial / "optimizer.safetensors")
-        (partial / "state.json").write_text(json.dumps(state | {"step": step, "optimizers": plain}))
+        (partial / "state.json").write_text(json.dumps(plain))
         manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         shutil.rmtree(final, ignore_errors=True)
@@ -132,10 +132,11 @@ def _fault(path: Path) -> str | None:
 def load_checkpoint(path: Path, objective: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
     """Put a checkpoint back into the objective and the optimisers; returns its `state`."""
     objective.load_state_dict(read_weights(path / "objective.safetensors"))
-    state: dict[str, Any] = json.loads((path / "state.json").read_text())
-    unpacked = _unpack(state.pop("optimizers"), read_weights(path / "optimizer.safetensors"))
-    for optimizer, values in zip(optimizers, unpacked, strict=True):
+    plain = json.loads((path / "state.json").read_text())
+    unpacked = _unpack(plain, read_weights(path / "optimizer.safetensors"))
+    for optimizer, values in zip(optimizers, unpacked["optimizers"], strict=True):
         optimizer.load_state_dict(values)
+    state: dict[str, Any] = unpacked["state"]
     return state
 
 

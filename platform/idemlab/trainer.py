@@ -89,6 +89,7 @@ def train(
     )
     parts = assemble(experiment, catalog)
     plan = preflight(experiment, parts, catalog, device=accelerator.device)
+    parts.objective.to(accelerator.device)
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
     loop = _Loop(experiment, catalog, run, parts, plan, accelerator, optimizers, watcher)
     return loop.run_all(resume=resume)
@@ -237,10 +238,9 @@ class _Loop:
 
     def run_all(self, *, resume: bool) -> Run:
         training = self.experiment.training
-        first = self.logged_at = self._open_folder(resume=resume)
+        first = self._open_folder(resume=resume)
         if training.compile:
             self.bare.compile()
-        self.bare.to(self.accelerator.device)
         self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
         if training.trackers:
             self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
@@ -259,7 +259,7 @@ class _Loop:
                     self._log(done)
                 if done % self.experiment.evaluation.every == 0 and done < self.plan.steps:
                     self._evaluate(done, RANK_POINTS_IN_PASSING)
-                stop = self._any(asked.is_set())
+                stop = self._asked_to_stop(asked, done)
                 if done % training.checkpoint_every == 0 or done == self.plan.steps or stop:
                     self._check_finite()
                     self._save(done)
@@ -295,9 +295,8 @@ class _Loop:
             self._count(figures)
         if settings.clip > 0:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-        for (
-            optimizer
-        ) in self.optimizers:  # not Accelerate's wrappers, which add a loss scaler and, at every step, imports
+        # The optimisers themselves: Accelerate's wrappers add a loss scaler, unused here, and an import at every step.
+        for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * _schedule(settings, progress)
             optimizer.step()
@@ -307,11 +306,13 @@ class _Loop:
             if left is not None:
                 self._count({"projection_residual": left})
 
-    def _any(self, mine: bool) -> bool:
-        """Whether any process says so, so that all stop together."""
+    def _asked_to_stop(self, asked: threading.Event, done: int) -> bool:
+        """Whether any process was asked to. Several agree on it at the log interval only, as that takes a round trip."""
         if self.world == 1:
-            return mine
-        flag = torch.tensor(float(mine), device=self.accelerator.device)
+            return asked.is_set()
+        if done % self.experiment.training.log_every:
+            return False
+        flag = torch.tensor(float(asked.is_set()), device=self.accelerator.device)
         torch.distributed.all_reduce(flag)
         return bool(flag.item())
 
@@ -385,9 +386,9 @@ class _Loop:
 
     def _save(self, done: int) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(
-                self.run.checkpoints, done, self.bare, self.optimizers, {}, keep=self.experiment.training.keep
-            )
+            state = {"step": done, "sums": self.sums, "logged_at": self.logged_at}
+            keep = self.experiment.training.keep
+            save_checkpoint(self.run.checkpoints, done, self.bare, self.optimizers, state, keep=keep)
         self.accelerator.wait_for_everyone()
 
     def _finish(self) -> None:
@@ -431,7 +432,9 @@ class _Loop:
                 self.watcher.message("there is no whole checkpoint: starting from the beginning")
             first = 0
         else:
-            first = int(load_checkpoint(checkpoint, self.bare, self.optimizers)["step"])
+            state = load_checkpoint(checkpoint, self.bare, self.optimizers)
+            first, self.logged_at = state["step"], state["logged_at"]
+            self.sums = {name: (t.to(self.accelerator.device), n) for name, (t, n) in state["sums"].items()}
             self.watcher.message(f"going on from {checkpoint.name}")
         if self.accelerator.is_main_process:
             self._drop_metrics_after(first)

@@ -22,6 +22,9 @@ from .app import Group, app, example
 from .console import console, note, show, show_json, table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from ..experiment import Experiment
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -72,10 +75,10 @@ def list_(
         return
     filled = [(kind, catalog.entries(kind)) for kind in kinds if catalog.entries(kind) or len(kinds) == 1]
     width = max((len(name) for _, entries in filled for name in _names(entries)), default=0)
-    for position, (kind, entries) in enumerate(filled):
-        if position:
-            show("")
-        _show_kind(kind, entries, width)
+    things: list[RenderableType] = []
+    for kind, entries in filled:
+        things += ["", _kind_table(kind, entries, width)]
+    show(*things[1:])
     if not any(entries for _, entries in filled):
         show("no plugin offers any")
     _warn_of_failures(catalog)
@@ -87,14 +90,14 @@ def _names(entries: list[Provided]) -> list[str]:
     return [entry.full_name if bare.count(entry.spec.name) > 1 else entry.spec.name for entry in entries]
 
 
-def _show_kind(kind: str, entries: list[Provided], width: int) -> None:
+def _kind_table(kind: str, entries: list[Provided], width: int) -> Table:
     strange = any(entry.plugin.distribution != HOME for entry in entries)
     columns = [PLURALS[kind].ljust(width), "", *(["from"] if strange else [])]
     rows = []
     for name, entry in zip(_names(entries), entries, strict=True):
         origin = "" if entry.plugin.distribution == HOME else f"{entry.plugin.distribution} {entry.plugin.version}"
         rows.append([name, entry.spec.summary, *([origin] if strange else [])])
-    show(table(columns, rows))
+    return table(columns, rows)
 
 
 def _brief(entry: Provided) -> dict[str, Any]:
