@@ -31,13 +31,6 @@ def manifold_distance() -> Any:
     return ManifoldDistance()
 
 
-def spread() -> Any:
-    """Standard deviation of f(z) over noise inputs (root mean square over entries). Near 0 the operator has collapsed."""
-    from .spread import Spread
-
-    return Spread()
-
-
 def nearest_training() -> Any:
     """Mean Euclidean distance of f(z) to the nearest training sample, and the same of test samples
     (`nearest_training_of_test`). Much below that of test samples: the training set is memorised."""
@@ -75,7 +68,6 @@ def provide_metrics() -> Iterable[MetricSpec]:
         factory=manifold_distance,
         summary="Distance of f(x) to the known manifold of the data.",
     )
-    yield MetricSpec(name="spread", factory=spread, summary="Standard deviation of f(z) over noise.", inputs=("noise",))
     yield MetricSpec(
         name="nearest-training",
         factory=nearest_training,

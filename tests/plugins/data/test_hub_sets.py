@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -134,7 +135,8 @@ def test_large_sets_are_decoded_when_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "IN_MEMORY_BYTES", 0)
     lazy = hub_dataset(str(root))
     assert isinstance(lazy.train, HubImages)
-    a, b = lazy.train.__getitems__([6, 1]), kept.train.__getitems__([6, 1])
+    sent = pickle.loads(pickle.dumps(lazy.train))  # as it is to the workers that decode
+    a, b = sent.__getitems__([6, 1]), kept.train.__getitems__([6, 1])
     assert torch.equal(a.input, b.input)
     assert a.label.tolist() == b.label.tolist() == [1, 0]
 

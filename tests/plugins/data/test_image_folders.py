@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_small_sets_are_kept_in_memory_large_ones_decoded_when_asked_for(tmp_pat
     assert torch.equal(a.target, b.target)
     assert a.label.tolist() == b.label.tolist() == [3, 1]
     assert a.input[:, 0, 0, 0].tolist() == [3, 1]
+
+
+def test_lazy_sets_can_be_sent_to_worker_processes(tmp_path):
+    lazy = FolderImages([picture(tmp_path / f"{k}.png", (k, k, k)) for k in range(4)], 3, 8, labels=torch.arange(4))
+    sent = pickle.loads(pickle.dumps(lazy))
+    assert torch.equal(sent.__getitems__([2]).input, lazy.__getitems__([2]).input)
+    assert sent.__getitems__([2]).label.tolist() == [2]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])

@@ -16,7 +16,6 @@ INPUTS = {
     "nearest-training": ("noise",),
     "reconstruction-error": ("data",),
     "restoration-error": ("corrupted",),
-    "spread": ("noise",),
 }
 
 

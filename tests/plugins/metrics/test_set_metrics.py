@@ -1,4 +1,4 @@
-"""Spread and nearest training sample."""
+"""Nearest training sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from idemlab import Batch, Dataset, Orbit, TensorRows
 from idemlab_metrics import nearest
 from idemlab_metrics.nearest import NearestTraining
 from idemlab_metrics.rows import evenly_spaced
-from idemlab_metrics.spread import Spread
 
 
 def measure(metric, y: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -21,36 +20,6 @@ def measure(metric, y: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("sizes", [[100], [30, 70], [1, 98, 1]], ids=str)
-def test_spread_is_that_of_the_whole_set_however_it_is_cut(sizes):
-    rows = 3 * normal(100, 2, 4) + 100 * normal(2, 4, seed=1)
-    metric = Spread()
-    for part in rows.split(sizes):
-        assert measure(metric, part) == {}
-    expected = rows.var(0, correction=0).mean().sqrt().item()
-    assert metric.compute()["spread"] == pytest.approx(expected, rel=1e-12)
-
-
-def test_spread_survives_a_large_offset():
-    """Sum of squares minus square of sums would lose all digits here."""
-    rows = normal(1000, 3)
-    metric = Spread()
-    for part in (rows + 1e9).split(100):
-        measure(metric, part)
-    assert metric.compute()["spread"] == pytest.approx(
-        rows.std(0, correction=0).square().mean().sqrt().item(), rel=1e-6
-    )
-
-
-def test_a_constant_has_no_spread_and_compute_forgets():
-    metric = Spread()
-    measure(metric, normal(10, 3))
-    metric.compute()
-    measure(metric, torch.ones(10, 3))
-    assert metric.compute() == {"spread": 0.0}
-    assert metric.compute() == {}
 
 
 def dataset(train: torch.Tensor, test: torch.Tensor, **settings) -> Dataset:
