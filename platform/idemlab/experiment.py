@@ -181,8 +181,11 @@ def _laid_over(below: Any, value: Any, at: str) -> Any:
         return {}  # none, rather than no more
     if at == "training" and not _LENGTHS.isdisjoint(value):
         below = {key: kept for key, kept in below.items() if key not in _LENGTHS}
-    renamed = "name" in value and value["name"] != below.get("name")
-    return dict(value) if renamed and at != "optimizer" else _merged(below, value, at)
+    if "name" in value and value["name"] != below.get("name"):
+        # Rate and schedule are the experiment's, whatever the optimiser; all else belongs to what is named.
+        kept = OptimizerSettings.model_fields if at == "optimizer" else ()
+        below = {key: below[key] for key in kept if key in below}
+    return _merged(below, value, at)
 
 
 @dataclass(frozen=True)

@@ -683,3 +683,9 @@ def test_resolving_needs_no_torch() -> None:
     assert count == again
     assert int(count) >= len(shipped()) > 0
     assert loaded.split() == []
+
+
+def test_another_optimizer_keeps_rate_and_schedule_but_not_the_arguments_of_the_class() -> None:
+    settings = resolve("digits-projector", ["optimizer.name=sgd", "optimizer.momentum=0.9"]).optimizer
+    assert (settings.name, settings.lr, settings.schedule) == ("sgd", 0.02, "cosine")
+    assert settings.model_extra == {"momentum": 0.9}
