@@ -163,17 +163,7 @@ def examples(
         orbit = [part.input]
         for _ in range(experiment.evaluation.depth):
             orbit.append(apply(orbit[-1], part.condition))
-        target = part.target.float().cpu() if name == "data" or _made_of_data(experiment, parts, name, part) else None
+        made_of_data = name == "data" or parts.inputs[name].made_of_data
+        target = part.target.float().cpu() if made_of_data else None
         shown.append(Examples(name, [points.float().cpu() for points in orbit], target))
     return shown
-
-
-def _made_of_data(experiment: Experiment, parts: Parts, name: str, batch: Batch) -> bool:
-    """Whether the inputs change with the data under the same draws: only then are the data's targets theirs."""
-    source = parts.inputs[name].to(batch.input.device)
-
-    def drawn(input: Tensor) -> Tensor:
-        step = Step(seed=experiment.training.seed, purpose=f"evaluation {name}")
-        return source.fresh(batch.replace(input=input), step)
-
-    return not torch.equal(drawn(batch.target), drawn(batch.target + 1))

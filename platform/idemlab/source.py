@@ -23,6 +23,9 @@ class Points(NamedTuple):
 class Source(nn.Module):
     """Base of all sources. It is a module so that what `fit` learns is kept in buffers and checkpointed."""
 
+    made_of_data: bool = False
+    """Whether its fresh points are made of the batch's own samples, so that the batch's targets are theirs."""
+
     def fit(self, dataset: Dataset) -> None:
         """Learn what is needed of the data, once, before training."""
 

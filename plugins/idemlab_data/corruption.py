@@ -28,6 +28,7 @@ class CorruptedSource(Source):
         blur: standard deviation of a Gaussian filter, in pixels.
     """
 
+    made_of_data = True
     lowest: Tensor
 
     def __init__(self, noise: float, random_strength: bool, fraction: float, mask: float, blur: float) -> None:

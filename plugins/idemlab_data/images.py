@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -174,9 +174,4 @@ def fixed_share(count: int) -> tuple[list[int], list[int]]:
     if count < 2:
         raise BadInput(f"the set has {count} image(s)", expected="two at least: one to train on, one to test on")
     test = range(min(9, count - 1), count, 10)
-    return _without(count, test), list(test)
-
-
-def _without(count: int, taken: Iterable[int]) -> list[int]:
-    left_out = set(taken)
-    return [index for index in range(count) if index not in left_out]
+    return [index for index in range(count) if index not in test], list(test)

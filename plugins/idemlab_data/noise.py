@@ -17,6 +17,8 @@ class DataSource(Source):
     The objective recognises the name "data" and shares the reconstruction's orbit instead of asking this source.
     """
 
+    made_of_data = True
+
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         return Points(batch.input)
 

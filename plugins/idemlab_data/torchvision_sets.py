@@ -54,7 +54,7 @@ class TorchvisionImages(LazyImages):
 def torchvision_dataset(dataset: str, root: str, size: int | None, channels: int, download: bool) -> Dataset:
     """Images of a class of `torchvision.datasets`. Small sets are kept in memory, large ones decoded when asked for.
 
-    The test split is the class's own (`train=False`, or split "test", "val" or "valid"), else every tenth image.
+    The test split is the class's own (`train=False`, or the split "test", else "val"), else every tenth image.
 
     Raises:
         BadInput: if there is no such class, it holds no images, is not in `root`, or an image is damaged.
