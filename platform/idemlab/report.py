@@ -6,7 +6,7 @@ import base64
 import os
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
     try:
         experiment = resolve(run.experiment_file, catalog=catalog)
         explanations = _explanations(experiment, catalog)
-        if summary.finished:
-            drawn |= _pictures(run, experiment, catalog)
+        if certificate is not None:
+            drawn |= _pictures(run, experiment, catalog, certificate)
     except IdemlabError as error:  # a plugin or the data are not here: the page says so and shows all the rest
         notes.append(
             "The pictures could not be drawn. " + " · ".join(f"{k}: {t}" if k else t for k, t in error.lines())
@@ -122,7 +122,7 @@ def _template() -> Any:
 # -- pictures -----------------------------------------------------------------------------------------------------------
 
 
-def _pictures(run: Run, experiment: Experiment, catalog: Catalog) -> dict[str, Picture]:
+def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: Mapping[str, Any]) -> dict[str, Picture]:
     """Orbits of the trained operator at the evaluation inputs, by file name, and the hero picture of images."""
     operator = load(run, catalog=catalog)
     parts = assemble(experiment, catalog)
@@ -142,13 +142,27 @@ def _pictures(run: Run, experiment: Experiment, catalog: Catalog) -> dict[str, P
         said = "; ".join(f"{each}: {origin[each]}" for each in inputs)
         reading = "Each column is one orbit, from top to bottom." if images else "Each point, or curve, is one sample."
         drawn[f"orbits-{name}" if images else "orbits"] = Picture(
-            figures.png(figure), f"x, f(x), f(f(x)) and on, for {', '.join(inputs)}", f"x is {said}. {reading}"
+            figures.png(figure),
+            f"x, f(x), f(f(x)) and on, for {', '.join(inputs)}",
+            f"x is {said}. {reading} {_measured(certificate, inputs)}".rstrip(),
         )
     if images:
         ordered = sorted(shown, key=lambda each: each.name == "data")[-3:]
         picture = figures.hero(ordered, parts.dataset.range)
         drawn["hero"] = Picture(figures.png(picture), "x, f(x) and f(f(x)), side by side", "")
     return drawn
+
+
+def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """The metrics at these inputs in words, so that a picture of a few samples stands beside what holds for all."""
+    parts = []
+    for name, measured in certificate["inputs"].items():
+        if name not in inputs:
+            continue
+        said = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in measured["figures"].items())
+        if said:
+            parts.append(f"Measured at {measured['points']} inputs of '{name}': {said}.")
+    return " ".join(parts)
 
 
 def _curves(run: Run) -> dict[str, Picture]:
