@@ -61,6 +61,7 @@ def test_an_error_survives_the_way_to_another_process() -> None:
         ("mpl", ["linear", "mlp"], "mlp"),
         ("wieght", ["weight", "cotangent"], "weight"),
         ("Batch-Size", ["batch_size", "keep"], "batch_size"),
+        ("log-every", ["log-ever", "log_every"], "log_every"),
         ("L1", ["l1", "l2"], "l1"),
         ("cubic", ["Cubic"], "Cubic"),
         ("gauss", ["gaussian", "torus"], "gaussian"),

@@ -568,6 +568,7 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
         ({"training": {"steps": 5, "trackers": ["wandb", "x"]}}, "[training]: 'trackers'[1] cannot be \"x\"",
          "[training], key 'trackers'[1]"),
         ({"optimizer": {"lr": float("nan")}}, "[optimizer]: 'lr' cannot be NaN", "[optimizer], key 'lr'"),
+        ({"optimizer": {"lr": float("inf")}}, "[optimizer]: 'lr' cannot be Infinity", "[optimizer], key 'lr'"),
         ({"optimizer": {"schedule": "cosin"}}, "[optimizer]: 'schedule' cannot be \"cosin\"", "[optimizer], key 'schedule'"),
         ({"reconstruction": {"weight": -1}}, "[reconstruction]: 'weight' cannot be -1", "[reconstruction], key 'weight'"),
         ({"reconstruction": {"input": "wron"}}, "there is no source 'wron'", "[reconstruction], key 'input', key 'name'"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Basis", "Block", "LinearMap", "NearIdempotent"]
+__all__ = ["Basis", "Block", "LinearMap", "NearIdempotent", "block_diagonal"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class LinearMap:
     def of(cls, blocks: Iterable[Block], basis: Basis) -> LinearMap:
         """The map with these blocks in this basis; exactly symmetric where it is symmetric."""
         blocks = tuple(blocks)
-        matrix = basis.matrix @ _core(blocks) @ basis.inverse
+        matrix = basis.matrix @ block_diagonal(block.matrix() for block in blocks) @ basis.inverse
         if basis.condition == 1 and all(block.places == 1 for block in blocks):
             matrix = (matrix + matrix.T) / 2
         return cls(matrix, blocks, basis)
@@ -152,8 +152,9 @@ class LinearMap:
 
     def __repr__(self) -> str:
         spectrum = ", ".join(str(block) for block in self.blocks)
-        return f"LinearMap {self.size}x{self.size} with eigenvalues {spectrum}; cond(S) = {self.condition:.4g}\n" + _rows(
-            self.matrix
+        return (
+            f"LinearMap {self.size}x{self.size} with eigenvalues {spectrum}; cond(S) = {self.condition:.4g}\n"
+            + _rows(self.matrix)
         )
 
 
@@ -185,10 +186,10 @@ class NearIdempotent:
         return f"P + D, |D| = {float(self.change.norm()):.4g}, P = {self.idempotent!r}\nD =\n{_rows(self.change)}"
 
 
-def _core(blocks: tuple[Block, ...]) -> Tensor:
-    """Λ, [n, n]."""
-    core: Tensor = torch.block_diag(*(block.matrix() for block in blocks))
-    return core
+def block_diagonal(matrices: Iterable[Tensor]) -> Tensor:
+    """Square matrices along the diagonal of one."""
+    whole: Tensor = torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
+    return whole
 
 
 def _rows(matrix: Tensor) -> str:
