@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .catalog import installed
 from .enforcer import Enforcer
 
-__all__ = ["Ending", "Purification", "project_weights", "purify", "residual", "square_maps"]
+__all__ = ["Ending", "Projected", "Purification", "project_weights", "purify", "residual", "square_maps"]
 
 _CONTRACTION = 0.25
 """||K^2 - K|| below which every member of the family contracts quadratically: what grows there is rounding."""
@@ -33,13 +33,32 @@ def square_maps(operator: nn.Module) -> dict[str, Tensor]:
     }
 
 
+@dataclass(frozen=True)
+class Projected:
+    """What a projection step on the weights reached.
+
+    Args:
+        residual: the largest ||K^2 - K||_F afterwards, a scalar.
+        at_floor: whether every map is at its rounding floor, a boolean scalar.
+    """
+
+    residual: Tensor
+    at_floor: Tensor
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        reached = ", the rounding floor of this map" if bool(self.at_floor) else ""
+        return f"The projected weights have ||K^2 - K|| = {float(self.residual):.2g}{reached}."
+
+
 @torch.no_grad()
-def project_weights(enforcer: Enforcer, operator: nn.Module) -> Tensor | None:
-    """One projection step on every square linear map, in place; the largest residual ||K^2 - K||_F afterwards, or None.
+def project_weights(enforcer: Enforcer, operator: nn.Module) -> Projected | None:
+    """One projection step on every square linear map, in place; None where there is none.
 
     A step that would not decrease a residual below 1/4 is rounding and is not written back.
     """
-    left = []
+    left, floors = [], []
     for weight in square_maps(operator).values():
         before = residual(weight)
         new = enforcer.project(weight.detach())
@@ -47,7 +66,8 @@ def project_weights(enforcer: Enforcer, operator: nn.Module) -> Tensor | None:
         keep = (before < _CONTRACTION) & ~(after < before)
         weight.copy_(torch.where(keep, weight, new))
         left.append(torch.where(keep, before, after))
-    return torch.stack(left).max() if left else None
+        floors.append(keep)
+    return Projected(torch.stack(left).max(), torch.stack(floors).all()) if left else None
 
 
 class Ending(StrEnum):

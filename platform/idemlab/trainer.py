@@ -32,7 +32,7 @@ from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, resolve
 from .objective import Objective
 from .preflight import Plan, blame, preflight
-from .projection import project_weights
+from .projection import Projected, project_weights
 from .run import Run
 from .settings import OptimizerSettings
 from .specs import EnforcerKind
@@ -225,6 +225,7 @@ class _Loop:
         self.watcher = watcher if accelerator.is_main_process else Watcher()
         self.world, self.rank = accelerator.num_processes, accelerator.process_index
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
+        self.projected: Projected | None = None
         self.latch = _Latch(accelerator.device, self.world, optimizers)
         self.sums: dict[str, tuple[Tensor, int]] = {}  # figures since the last log: (sum, how many)
         self.logged_at = 0
@@ -302,9 +303,9 @@ class _Loop:
             optimizer.step()
             optimizer.zero_grad()
         if self.projects:
-            left = project_weights(self.bare.enforcer, self.bare.operator)
-            if left is not None:
-                self._count({"projection_residual": left})
+            self.projected = project_weights(self.bare.enforcer, self.bare.operator)
+            if self.projected is not None:
+                self._count({"projection_residual": self.projected.residual})
 
     def _asked_to_stop(self, asked: threading.Event, done: int) -> bool:
         """Whether any process was asked to. Several agree on it at the log interval only, as that takes a round trip."""
@@ -400,7 +401,7 @@ class _Loop:
         write_weights(self.run.weights_file, self.bare.operator, {"sample": json.dumps(sample)})
         certificate = {
             "verdict": evaluation.verdict.value,
-            "sentence": evaluation.verdict.sentence,
+            "sentence": " ".join([evaluation.verdict.sentence, *([self.projected.sentence] if self.projected else [])]),
             "steps": self.plan.steps,
             "flops": self.plan.steps * self.plan.flops_per_step,
             "inputs": {

@@ -100,7 +100,8 @@ def test_weights_are_projected_in_place_and_never_past_the_floor() -> None:
     for _ in range(30):
         after = project_weights(Cubic(), net)
         assert after is not None
-        left.append(float(after))
+        left.append(float(after.residual))
+    assert "the rounding floor of this map" in after.sentence
     assert left[-1] < 1e-11
     assert left[-1] == min(left)
     assert project_weights(Cubic(), nn.Linear(2, 3)) is None

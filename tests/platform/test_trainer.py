@@ -205,6 +205,7 @@ def test_weight_projection_runs_without_any_loss(tmp_path: Path, tiny: Make) -> 
     assert run.certificate is not None
     assert run.certificate["verdict"] == "genuine"
     assert run.certificate["inputs"]["noise"]["rank"] == 2
+    assert "the rounding floor" in run.certificate["sentence"]
 
 
 def test_optimizers_schedules_clipping_and_trackers(tmp_path: Path, tiny: Make) -> None:

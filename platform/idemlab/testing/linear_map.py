@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,6 +151,10 @@ class LinearMap:
         m, d = self.largest_block, self.margin
         return (self.condition * m * max(1.0, 1 / d) ** (m - 1)) ** 2 * len(self.blocks) / d
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How hypothesis prints a falsifying example."""
+        printer.text(repr(self))
+
     def __repr__(self) -> str:
         spectrum = ", ".join(str(block) for block in self.blocks)
         return (
@@ -181,6 +186,9 @@ class NearIdempotent:
     def matrix(self) -> Tensor:
         """P + D, [n, n]."""
         return self.idempotent.matrix + self.change
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
 
     def __repr__(self) -> str:
         return f"P + D, |D| = {float(self.change.norm()):.4g}, P = {self.idempotent!r}\nD =\n{_rows(self.change)}"

@@ -190,8 +190,7 @@ def orthogonal_bases(draw: st.DrawFn, n: int) -> Basis:
 def oblique_bases(draw: st.DrawFn, n: int, condition: float = 10.0) -> Basis:
     """S = U diag(σ) V^T with U, V orthogonal and 1 <= σ <= condition: cond(S) is known, and at most `condition`."""
     U, V = _rotation(draw, n), _rotation(draw, n)
-    exponents = (_integers(draw, n, 4) + 4) / 8
-    stretch = condition**exponents
+    stretch = condition ** (_integers(draw, n, 8).abs() / 8)
     return Basis(U * stretch @ V.T, V / stretch @ U.T, float(stretch.max() / stretch.min()))
 
 
