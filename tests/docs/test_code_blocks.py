@@ -7,7 +7,7 @@ What a block needs to be followed:
 - other `toml` blocks are experiments, or parts of one, and must resolve.
 - `sh` lines and `$ ` lines of `console` are commands. Those of idemlab are called: `run` resolves the experiment, and trains
   it for two steps if it is the reader's own; `report`, `apply` and `doctor` are only parsed. Lines below a `$ ` line must be
-  among those that the command prints; where they begin with `error:`, it must end with 2.
+  printed by the command, in that order; where one begins with `error:`, the command must end with 2.
 - `<!-- not run: reason -->` above a block exempts it.
 """
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PART_OF = "mlp-gradient"
 """The experiment over which a block that is only part of one is laid."""
-BRIEFLY = ("training.steps=2", "evaluation.points=16", "evaluation.rank_points=1")
+BRIEFLY = ("training.steps=2", "evaluation.points=16", "evaluation.rank_points=0")
 
 _FENCE = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+?) -->\n)?"
@@ -142,9 +142,8 @@ class Reader:
                 patch.setattr("idemlab.comparison.compare", _enough)
             result = CliRunner().invoke(app, words, catch_exceptions=False)
         assert result.exit_code == (2 if refused else 0), f"idemlab {shlex.join(words)}\n{result.output}"
-        lines = [line.rstrip() for line in result.output.splitlines()]
-        for line in printed:
-            assert line in lines, f"idemlab {shlex.join(words)} printed\n{result.output}"
+        lines = iter([line.rstrip() for line in result.output.splitlines()])
+        assert all(line in lines for line in printed), f"idemlab {shlex.join(words)} printed\n{result.output}"
 
 
 def _enough(*_: Any, **__: Any) -> None:

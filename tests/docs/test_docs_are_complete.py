@@ -1,0 +1,138 @@
+"""What the pages say must be all there is, and true: hooks, names, commands, variables, thresholds, versions, links."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import tomllib
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from pydantic import BaseModel
+
+import idemlab
+from idemlab.certificate import THRESHOLDS
+from idemlab.cli import app
+from idemlab.hookspecs import HookSpecs
+from idemlab.settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
+
+ROOT = Path(__file__).parents[2]
+HOOKS = [name for name in vars(HookSpecs) if name.startswith("provide_")]
+
+
+def _page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_page_on_plugins_shows_every_hook_with_its_own_example(hook: str) -> None:
+    section = _page("docs/plugins.md").partition(f"### {hook}\n")[2].partition("\n#")[0]
+    sentence, _, example = (inspect.getdoc(getattr(HookSpecs, hook)) or "").partition("\n\nExample::\n")
+    shown = section.partition("```python\n")[2].partition("```")[0]
+    assert sentence in section
+    assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(dedent(example)))
+
+
+# -- names, commands, variables, thresholds --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"), [("docs/choose.md", "enforcer"), ("docs/choose.md", "source"), ("docs/data.md", "dataset")]
+)
+def test_every_built_in_name_stands_in_a_table(page: str, kind: str) -> None:
+    rows = [line for line in _page(page).splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    ours = {e.spec.name for e in idemlab.installed().entries(kind) if e.plugin.distribution == "idemlab"}
+    assert ours <= named
+
+
+@pytest.mark.parametrize(
+    ("table", "settings"),
+    [
+        ("reconstruction", ReconstructionSettings),
+        ("optimizer", OptimizerSettings),
+        ("training", TrainingSettings),
+        ("evaluation", EvaluationSettings),
+    ],
+)
+def test_the_page_on_experiments_has_every_key_with_its_default(table: str, settings: type[BaseModel]) -> None:
+    section = _page("docs/experiments.md").partition(f"\n`[{table}]`: ")[2].partition("|\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) ?\|", section, flags=re.MULTILINE))
+    assert {
+        key: tomllib.loads(f"value = {text.strip('`')}")["value"] if text else None for key, text in rows.items()
+    } == {key: field.default for key, field in settings.model_fields.items()}
+
+
+def test_the_page_on_the_command_line_has_every_command() -> None:
+    rows = re.findall(r"^\| `idemlab (\w+)", _page("docs/cli.md"), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(
+        {(c.name or c.callback.__name__).rstrip("_") for c in app.registered_commands if c.callback}
+        | {group.name for group in app.registered_groups if group.name}
+    )
+
+
+def test_the_page_on_the_command_line_has_every_variable() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "platform").rglob("*.py"))
+    read = set(re.findall(r"IDEMLAB_[A-Z]+", sources))
+    assert read
+    assert read <= set(re.findall(r"^\| `(IDEMLAB_[A-Z]+)", _page("docs/cli.md"), flags=re.MULTILINE))
+
+
+def test_the_page_on_the_certificate_has_the_thresholds() -> None:
+    table = _page("docs/certificate.md").partition("| Threshold | Value |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.+) \| ([\d.]+) \|$", table, flags=re.MULTILINE)
+    assert {rule.replace("\\|", "|"): float(value) for rule, value in rows} == THRESHOLDS
+
+
+# -- README, versions, links -----------------------------------------------------------------------------------------------
+
+
+def test_readme_has_two_commands_for_a_fresh_machine_and_their_extras_exist() -> None:
+    commands = [line for line in _page("README.md").splitlines() if "-m venv" in line]
+    assert [re.sub(r".*-e '\.\[(\w+)\]' && ", r"\1: ", line) for line in commands] == [
+        *("demo: idemlab run digits-projector", "dev: pytest")
+    ]
+    assert {"demo", "dev"} <= set(_project()["optional-dependencies"])
+
+
+def test_links_inside_the_repository_lead_somewhere() -> None:
+    broken = [
+        f"{page.name}: {target}"
+        for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).is_file()
+    ]
+    assert not broken
+
+
+def _project() -> dict[str, dict[str, list[str]]]:
+    project: dict[str, dict[str, list[str]]] = tomllib.loads(_page("pyproject.toml"))["project"]
+    return project
+
+
+def test_constraints_pin_one_public_version_of_everything_that_is_asked_for() -> None:
+    lines = [line for line in _page("constraints.txt").splitlines() if not line.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", line) for line in lines)
+    extras = _project()["optional-dependencies"]
+    asked = [
+        *_project()["dependencies"],
+        *(r for extra in ("demo", "test", "docs", "tensorboard", "dev") for r in extras[extra]),
+    ]
+    for requirement in map(Requirement, asked):
+        if requirement.name != "idemlab":
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_citation_has_this_version_and_both_papers() -> None:
+    citation = yaml.safe_load(_page("CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == idemlab.__version__
+    assert [(work["title"], work["year"]) for work in citation["references"]] == [
+        *(("Enforcing Idempotency in Neural Networks", 2025), ("Idempotent Generative Network", 2024))
+    ]
