@@ -110,15 +110,24 @@ def eigenvalues_in_basin(
     return real | contracting
 
 
+_ANY = eigenvalues()
+
+
 def _fill(draw: st.DrawFn, values: st.SearchStrategy[complex], places: int, largest_block: int) -> list[Block]:
-    """Blocks that take exactly this number of places; a pair where one place is left becomes its real part."""
+    """Blocks that take exactly this number of places; a pair where one place is left becomes its real part.
+
+    A value and a size are drawn for every place, although pairs and Jordan blocks take several: shrinking prefers short
+    draws, and would otherwise prefer them to simple real eigenvalues.
+    """
+    sizes = st.integers(1, largest_block)
+    drawn = [(complex(draw(values)), draw(sizes) if largest_block > 1 else 1) for _ in range(places)]
     blocks: list[Block] = []
-    while places > 0:
-        value = complex(draw(values))
-        width = 2 if value.imag and places > 1 else 1
-        size = draw(st.integers(1, max(1, min(largest_block, places // width)))) if largest_block > 1 else 1
-        blocks.append(Block(value if width == 2 else value.real, size))
-        places -= blocks[-1].places
+    taken = 0
+    while taken < places:
+        value, size = drawn[taken]
+        width = 2 if value.imag and places - taken > 1 else 1
+        blocks.append(Block(value if width == 2 else value.real, min(size, (places - taken) // width)))
+        taken += blocks[-1].places
     return blocks
 
 
@@ -153,7 +162,7 @@ def spectra(
     n = _size(draw, size, rank)
     drawn = n if rank is None else rank
     return (
-        *_fill(draw, eigenvalues() if values is None else values, drawn, largest_block),
+        *_fill(draw, _ANY if values is None else values, drawn, largest_block),
         *[Block(0.0)] * (n - drawn),
     )
 
@@ -217,10 +226,11 @@ def exact_orthogonal_bases(draw: st.DrawFn, n: int) -> Basis:
 
     Idempotents in such a basis are orthogonal projectors with entries in multiples of 1/8.
     """
+    powers = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))  # for every row, as in `_fill`
     blocks: list[Tensor] = []
     left = n
     while left > 0:
-        blocks.append(_hadamard(draw(st.integers(0, left.bit_length() - 1))))
+        blocks.append(_hadamard(min(powers[n - left], left.bit_length() - 1)))
         left -= len(blocks[-1])
     order = draw(st.permutations(range(n)))
     S = block_diagonal(blocks)[:, order]
@@ -306,17 +316,22 @@ def defective_maps(
       [[0, 1],
        [0, 0]]
     """
-    return linear_maps(_defective_spectra(eigenvalues() if values is None else values, size, largest_block), basis)
+    return linear_maps(_defective_spectra(_ANY if values is None else values, size, largest_block), basis)
 
 
 @st.composite
-def _spectra_in_basin(
-    draw: st.DrawFn, margin: float, size: int | None, rank: int | None, largest_block: int, pairs: bool
+def _split_spectra(
+    draw: st.DrawFn,
+    ones: st.SearchStrategy[complex],
+    zeros: st.SearchStrategy[complex],
+    size: int | None,
+    rank: int | None,
+    largest_block: int = 1,
 ) -> Spectrum:
+    """`rank` eigenvalues of one kind and the others of another."""
     n = _size(draw, size, rank)
     r = draw(st.integers(0, n)) if rank is None else rank
-    ones = _fill(draw, eigenvalues_in_basin(1, margin=margin, pairs=pairs), r, largest_block)
-    return (*ones, *_fill(draw, eigenvalues_in_basin(0, margin=margin, pairs=pairs), n - r, largest_block))
+    return (*_fill(draw, ones, r, largest_block), *_fill(draw, zeros, n - r, largest_block))
 
 
 def maps_in_basin(
@@ -344,14 +359,8 @@ def maps_in_basin(
       [[1, 0],
        [0, 0]]
     """
-    return linear_maps(_spectra_in_basin(margin, size, rank, largest_block, pairs), basis)
-
-
-@st.composite
-def _idempotent_spectra(draw: st.DrawFn, size: int | None, rank: int | None) -> Spectrum:
-    n = _size(draw, size, rank)
-    r = draw(st.integers(0, n)) if rank is None else rank
-    return (*[Block(1.0)] * r, *[Block(0.0)] * (n - r))
+    ones, zeros = (eigenvalues_in_basin(limit, margin=margin, pairs=pairs) for limit in (1, 0))
+    return linear_maps(_split_spectra(ones, zeros, size, rank, largest_block), basis)
 
 
 def idempotents(
@@ -370,7 +379,7 @@ def idempotents(
       [[1, 0],
        [1, 0]]
     """
-    return linear_maps(_idempotent_spectra(size, rank), basis)
+    return linear_maps(_split_spectra(st.just(1.0), st.just(0.0), size, rank), basis)
 
 
 @st.composite

@@ -1,0 +1,95 @@
+"""In float64 the residual ends at about eps ||K||_F^3: `purify` stops there, says so, and going on would not help."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from statistics import median
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idemlab import purify
+from idemlab.projection import Ending, residual
+from idemlab.testing import Basis, Block, LinearMap, maps_in_basin, oblique_bases
+
+EPS = torch.finfo(torch.float64).eps
+SPECTRUM = [-0.3, -0.1, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.3]
+SEEDS = range(20)
+
+
+@pytest.mark.parametrize("condition", [1.0, 10.0, 100.0, 1000.0])
+@given(data=st.data())
+def test_no_map_ends_above_what_rounding_explains(condition, data, rounding):
+    K = data.draw(maps_in_basin(pairs=False, basis=partial(oblique_bases, condition=condition)))
+    result = purify(K.matrix)
+    assert result.idempotent
+    assert result.ending in (Ending.CONVERGED, Ending.FLOOR) or result.residuals[-1] == 0
+    assert result.residuals[-1] == min(result.residuals)
+    assert float(residual(result.matrix)) == result.residuals[-1]
+    # It stopped at r since the next residual, at most 4 r^2 + ρ, was not less: r <= ρ / (1 - 4r) <= 2ρ for r <= 1/8. Here ρ
+    # is what rounding adds: an error E of K' changes N' by K'E + EK' - E + E^2, and N' is formed with n u (k^2 + k).
+    n, k, e = K.size, float(result.matrix.norm()), rounding(result.matrix)
+    assert result.residuals[-1] <= 0.125
+    assert result.residuals[-1] <= 2 * ((2 * k + 1) * e + e**2 + n * EPS * (k**2 + k))
+
+
+def conditioned(condition: float, seed: int) -> LinearMap:
+    """Ten eigenvalues in the basin, in a basis whose singular values lie evenly between 1 and cond(S)."""
+    g = torch.Generator().manual_seed(seed)
+    n = len(SPECTRUM)
+    U, V = (torch.linalg.qr(torch.randn(n, n, generator=g, dtype=torch.float64)).Q for _ in range(2))
+    stretch = torch.linspace(1, condition, n, dtype=torch.float64)
+    return LinearMap.of([Block(value) for value in SPECTRUM], Basis(U * stretch @ V.T, V / stretch @ U.T, condition))
+
+
+@pytest.fixture(scope="module")
+def reached():
+    """cond(S) -> what purify returned for each seed."""
+    return {
+        condition: [purify(conditioned(condition, seed).matrix) for seed in SEEDS] for condition in (1, 10, 100, 1000)
+    }
+
+
+# Orders of magnitude that the method states; the spectrum, n and the basis decide where in the decades a map ends.
+STATED = {1: 1e-14, 10: 6e-14, 100: 1e-11, 1000: 2e-8}
+
+
+@pytest.mark.parametrize("condition", list(STATED))
+def test_the_floor_is_eps_times_the_cube_of_the_norm(condition, reached):
+    ratios = [result.residuals[-1] / (EPS * float(result.matrix.norm()) ** 3) for result in reached[condition]]
+    assert 0.05 < median(ratios) < 20
+    left = median(result.residuals[-1] for result in reached[condition])
+    assert abs(math.log10(left / STATED[condition])) < 1.5
+
+
+def test_each_decade_of_the_condition_number_costs_accuracy(reached):
+    left = [median(result.residuals[-1] for result in results) for results in reached.values()]
+    assert left[1] > 2 * left[0]
+    assert left[2] > 30 * left[1]
+    assert left[3] > 300 * left[2]
+
+
+def iterated_on(matrix, cubic, steps=40):
+    """Residuals of further steps."""
+    left = []
+    for _ in range(steps):
+        matrix = cubic(matrix)
+        left.append(float(residual(matrix)))
+    return left
+
+
+def test_iterated_on_the_residual_of_an_ill_conditioned_map_rises(reached, cubic):
+    rises = [max(iterated_on(result.matrix, cubic)) / result.residuals[-1] for result in reached[1000]]
+    assert min(rises) > 1
+    assert median(rises) > 3
+    orthogonal = [max(iterated_on(result.matrix, cubic)) / result.residuals[-1] for result in reached[1]]
+    assert max(orthogonal) < 4
+
+
+@pytest.mark.parametrize("condition", [1, 10, 100, 1000])
+def test_going_on_gains_less_than_a_digit(condition, reached, cubic):
+    gains = [min(iterated_on(result.matrix, cubic)) / result.residuals[-1] for result in reached[condition]]
+    assert median(gains) > 0.1
