@@ -5,6 +5,7 @@ A broken plugin never stops the host: its failure is kept as data and shown by `
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
+from traceback import walk_tb
 from typing import Any
 
 import pluggy
@@ -22,7 +24,7 @@ from .errors import BadInput, Failure, IdemlabError, nearest_match
 from .hookspecs import PROJECT, HookSpecs
 from .specs import API_VERSION, KINDS, OLDEST_API_VERSION, Spec
 
-__all__ = ["Catalog", "Named", "PluginFailure", "Provided", "installed"]
+__all__ = ["Catalog", "Named", "Plugin", "PluginFailure", "Provided", "installed"]
 
 _HOOKS = {
     "provide_models": "model",
@@ -46,6 +48,11 @@ class Plugin:
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}, plugin '{self.name}'"
+
+    @property
+    def package(self) -> str:
+        """The package, or module, that its code is in."""
+        return re.split("[.:]", self.module)[0]
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,15 @@ class Catalog:
             raise Failure(f"plugin {plugin.name} {cause}", where=str(plugin), next_step=fix) from error
         self.failures.append(PluginFailure(plugin, cause, fix))
 
+    def including(self, spec: Spec) -> Catalog:
+        """This catalog with one more spec, which no plugin need offer, in place of any of its kind and name."""
+        larger = copy.copy(self)
+        module = getattr(spec.factory, "__module__", "?")
+        plugin = Plugin(name=module, distribution="not installed", version="-", module=module)
+        kept = [entry for entry in self._provided[spec.kind] if entry.spec.name != spec.name]
+        larger._provided = self._provided | {spec.kind: [*kept, Provided(spec, plugin)]}
+        return larger
+
     # -- looking up -------------------------------------------------------------------------------------------------
 
     def entries(self, kind: str) -> list[Provided]:
@@ -328,6 +344,22 @@ class Catalog:
         spec = self.find(named.kind, named.name).spec
         return spec.traits_for(dict(named.arguments))  # type: ignore[attr-defined]
 
+    # -- whose it is ------------------------------------------------------------------------------------------------
+
+    def author(self, module: str) -> Plugin | None:
+        """The plugin that a module of this dotted name belongs to, by its package."""
+        package = module.partition(".")[0]
+        return next((plugin for plugin in self.plugins if plugin.package == package), None)
+
+    def running(self, error: BaseException) -> list[tuple[Plugin, str]]:
+        """The plugins whose code an error came through, from the one that raised outwards, each with its file and line."""
+        found: dict[Plugin, str] = {}
+        for frame, line in reversed(list(walk_tb(error.__traceback__))):
+            plugin = self.author(frame.f_globals.get("__name__", ""))
+            if plugin is not None:
+                found.setdefault(plugin, f"{PurePath(frame.f_code.co_filename).name}, line {line}")
+        return list(found.items())
+
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
@@ -355,7 +387,7 @@ def _foreign_package(plugin: Plugin, error: BaseException) -> str | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]
-    return None if package in (re.split("[.:]", plugin.module)[0], PROJECT) else package
+    return None if package in (plugin.package, PROJECT) else package
 
 
 def _fix(plugin: Plugin, error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,8 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from .assembly import Parts
 from .catalog import Catalog
 from .dataset import Batch
+from .enforcer import Enforcement, Enforcer
 from .errors import BadInput, Failure, IdemlabError
 from .experiment import Experiment
+from .objective import Objective
+from .orbit import Orbit
 from .projection import square_maps
 from .specs import EnforcerKind, Traits
 from .step import Shard, Step
@@ -77,6 +80,8 @@ def preflight(experiment: Experiment, parts: Parts, catalog: Catalog, *, device:
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
         flops = _trial_step(experiment, trial, batch, catalog) * training.micro_batches
+        if EnforcerKind.PROJECTION in traits.kinds:
+            _check_projection(experiment, trial, catalog)
     steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
     return Plan(
         steps=steps,
@@ -183,34 +188,116 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
                 )
 
 
-def _trial_step(experiment: Experiment, objective: nn.Module, batch: Batch, catalog: Catalog) -> int:
-    """Counted operations of one forward and backward; whatever a plugin raises in it is reported as its fault."""
+def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, catalog: Catalog) -> int:
+    """Counted operations of one forward and backward; whatever a plugin does wrong in it is reported as its fault."""
+    for module in objective.modules():
+        if isinstance(module, Enforcer):
+            module.register_forward_hook(_answerable(experiment, catalog, module is objective.enforcer))
     step = Step(seed=experiment.training.seed, purpose="preflight", progress=1.0, shard=Shard())
     counter = FlopCounterMode(display=False)
     with counter:
         loss = blame(experiment, catalog, lambda: objective(batch, step)[0])
         if loss.requires_grad:
             blame(experiment, catalog, loss.backward)
-    if not torch.isfinite(loss):
+    wrong = "loss" if not torch.isfinite(loss) else "gradient" if not _finite_gradient(objective) else None
+    if wrong:
         raise Failure(
-            f"the loss is {loss.item()} at the very first batch",
-            where=f"enforcer '{experiment.enforcer.name}' of {catalog.find('enforcer', experiment.enforcer.name).plugin}",
+            f"the {wrong} is {loss.item() if wrong == 'loss' else 'not finite'} at the very first batch",
+            where=_parts(experiment, catalog),
             next_step="lower the weights, or look at the data: idemlab show EXPERIMENT",
         )
     return counter.get_total_flops()
 
 
-def blame(experiment: Experiment, catalog: Catalog, call: Callable[[], T]) -> T:
-    """Run a part of the step; an error of a plugin's code is told with the plugins that took part in it."""
+def _finite_gradient(objective: nn.Module) -> bool:
+    return all(bool(torch.isfinite(p.grad).all()) for p in objective.parameters() if p.grad is not None)
+
+
+def _answerable(experiment: Experiment, catalog: Catalog, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that makes an enforcer answer for what it returns. The objective would take a wrong shape for a right one."""
+
+    def hook(module: nn.Module, arguments: tuple[Orbit, Step], enforcement: Any) -> None:
+        orbit, _ = arguments
+        fault = _fault(orbit, enforcement)
+        if fault:
+            name = experiment.enforcer.name
+            where = f"enforcer '{name}' of {catalog.find('enforcer', name).plugin}"
+            if not outermost:
+                where += f"; in it {type(module).__name__} of {catalog.author(type(module).__module__) or 'no plugin'}"
+            raise Failure(
+                f"the enforcer returned {fault} at the very first batch",
+                where=where,
+                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported figures, [B] each",
+                next_step=f"idemlab check {name}, and report it to the authors",
+            )
+
+    return hook
+
+
+def _fault(orbit: Orbit, enforcement: Any) -> str | None:
+    """What is wrong with an enforcement, or None."""
+    if not isinstance(enforcement, Enforcement):
+        return f"{_a(type(enforcement).__name__)}, not an idemlab.Enforcement,"
+    size = orbit.input.shape[:1]
+    values = {"loss": enforcement.loss} | {f"figure '{name}'": value for name, value in enforcement.reported.items()}
+    for name, value in values.items():
+        if value is None and name == "loss":
+            continue
+        if not isinstance(value, torch.Tensor):
+            return f"a {name} that is {_a(type(value).__name__)}, not a tensor,"
+        if value.shape != size:
+            return f"a {name} of shape {list(value.shape)} for {size[0]} samples"
+    fed = [orbit.input, *([orbit.ahead(0)] if orbit.known(1) else [])]
+    if enforcement.loss is not None and all(bool(torch.isfinite(points).all()) for points in fed):
+        wrong = enforcement.loss[~torch.isfinite(enforcement.loss)]
+        if len(wrong):
+            return f"a loss of {wrong[0].item()} at finite points"
+    return None
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
+
+
+def _check_projection(experiment: Experiment, objective: Objective, catalog: Catalog) -> None:
+    """One step of the weight projection on every map, before it is written into any."""
+    for key, weight in square_maps(objective.operator).items():
+        matrix = weight.detach()
+        new = blame(experiment, catalog, lambda: objective.enforcer.project(matrix))  # noqa: B023
+        right = isinstance(new, torch.Tensor) and new.shape == matrix.shape
+        if right and bool(torch.isfinite(new).all()):
+            continue
+        name = experiment.enforcer.name
+        made = _a(type(new).__name__) if not isinstance(new, torch.Tensor) else f"shape {list(new.shape)}"
+        raise Failure(
+            f"the enforcer projects {key} of shape {list(matrix.shape)} to "
+            + ("what is not finite" if right else made),
+            where=f"enforcer '{name}' of {catalog.find('enforcer', name).plugin}",
+            expected="a finite matrix of the same shape",
+            next_step=f"idemlab check {name}, and report it to the authors",
+        )
+
+
+def blame(experiment: Experiment, catalog: Catalog, call: Callable[[], T], doing: str = "the training step") -> T:
+    """Run what plugins have a part in; what one of them raises is told with the one that did it, by distribution and
+    version. An operating-system error outside their code is passed on: it is the machine's."""
     try:
         return call()
     except IdemlabError:
         raise
     except Exception as error:
-        enforcer = catalog.find("enforcer", experiment.enforcer.name).plugin
-        model = catalog.find("model", experiment.model.name).plugin
+        running = catalog.running(error)
+        if isinstance(error, OSError) and not running:
+            raise
+        whose = f", and report it to the authors of {running[0][0].distribution}" if running else ""
         raise Failure(
-            f"the training step raised {type(error).__name__}: {' '.join(str(error).split())}",
-            where=f"enforcer '{experiment.enforcer.name}' ({enforcer}), model '{experiment.model.name}' ({model})",
-            next_step=f"idemlab check {experiment.enforcer.name}",
+            f"{doing} raised {type(error).__name__}: {' '.join(str(error).split())}",
+            where=", called by ".join(f"{plugin} ({line})" for plugin, line in running) or _parts(experiment, catalog),
+            next_step=f"idemlab check {experiment.enforcer.name}{whose}",
         ) from error
+
+
+def _parts(experiment: Experiment, catalog: Catalog) -> str:
+    """Enforcer and model with their plugins: where to look when nothing tells them apart."""
+    both = [experiment.enforcer, experiment.model]
+    return ", ".join(f"{each.kind} '{each.name}' ({catalog.find(each.kind, each.name).plugin})" for each in both)

@@ -234,6 +234,13 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
             nearest=nearest_match(top, fields),
             next_step=next_step,
         )
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        raise BadInput(
+            f"{owner} lacks the key '{top}'",
+            where=where,
+            expected=describe(fields[top].annotation),
+            next_step=next_step,
+        )
     key, value = _fault(first["loc"], values)
     info = fields[top]
     choices = _choices(info.annotation) if isinstance(value, str) else ()

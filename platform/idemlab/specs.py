@@ -100,7 +100,9 @@ class Traits:
         targets_rank: drives the rank to a value the user gives.
         preserves_rank: keeps the trace (and so the rank) that the operator has.
         domain: interval of real eigenvalues of the Jacobian on which it is defined, or None for all.
-        live_depth: number of applications of f, beyond f(x), that it differentiates through.
+        live_depth: number of applications of f, beyond f(x), that it differentiates through, one behind the other.
+        attracts: alone, with no reconstruction beside it, it leads a map near an idempotent to one.
+        expands: drives f(y) away from y where y is held fixed, as tightness does against a collapse.
     """
 
     kinds: frozenset[EnforcerKind] = frozenset()
@@ -116,6 +118,8 @@ class Traits:
     preserves_rank: bool = False
     domain: tuple[float, float] | None = None
     live_depth: int = 0
+    attracts: bool = True
+    expands: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

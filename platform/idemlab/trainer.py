@@ -8,13 +8,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -40,6 +40,8 @@ from .step import Shard, Step, seed_everything
 from .watching import Watcher
 
 __all__ = ["Interrupted", "train"]
+
+T = TypeVar("T")
 
 RANK_POINTS_IN_PASSING = 1
 """Jacobians at an evaluation during the run; the last one has `evaluation.rank_points`."""
@@ -87,7 +89,7 @@ def train(
         log_with=list(experiment.training.trackers) or None,
         project_dir=str(run.path),
     )
-    parts = assemble(experiment, catalog)
+    parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
     plan = preflight(experiment, parts, catalog, device=accelerator.device)
     parts.objective.to(accelerator.device)
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
@@ -282,17 +284,19 @@ class _Loop:
         dtype: torch.dtype = getattr(torch, training.dtype)
         seed_everything(training.seed, index)  # dropout, and what plugins draw past `Step`
         for micro in range(training.micro_batches):
-            batch = next(stream).to(self.accelerator.device, dtype, self.parts.dataset.range)
+            rows = self._answerable(index, lambda: next(stream))
+            batch = rows.to(self.accelerator.device, dtype, self.parts.dataset.range)
             shard = Shard(self.rank, self.world, micro, training.micro_batches)
             step = Step(seed=training.seed, index=index, progress=progress, shard=shard)
             last = micro == training.micro_batches - 1
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss, figures = blame(self.experiment, self.catalog, lambda: self.objective(batch, step))  # noqa: B023
+                loss, figures = self._answerable(index, lambda: self.objective(batch, step))  # noqa: B023
                 self.latch.see(loss, index)
                 if not self.latch.deferred:
                     self._check_finite()
                 if loss.requires_grad:
-                    self.accelerator.backward(loss / training.micro_batches)
+                    share = loss / training.micro_batches
+                    self._answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
             self._count(figures)
         if settings.clip > 0:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
@@ -303,7 +307,9 @@ class _Loop:
             optimizer.step()
             optimizer.zero_grad()
         if self.projects:
-            self.projected = project_weights(self.bare.enforcer, self.bare.operator)
+            self.projected = blame(
+                self.experiment, self.catalog, lambda: project_weights(self.bare.enforcer, self.bare.operator)
+            )
             if self.projected is not None:
                 self._count({"projection_residual": self.projected.residual})
 
@@ -353,17 +359,30 @@ class _Loop:
         step = self.latch.first_bad_step()
         if step is None:
             return
-        if self.sums:
-            self._log(step)
-        saved = "the last good state is the newest checkpoint"
-        if all(bool(torch.isfinite(p).all()) for p in self.bare.parameters()):
-            self._save(step)
-            saved = f"the state before it is saved as step-{step}"
         raise Failure(
-            f"the loss is not finite at step {step + 1} of {self.plan.steps}; {saved}",
+            f"the loss is not finite at step {step + 1} of {self.plan.steps}; {self._keep(step)}",
             where=str(self.run.path),
             next_step="lower optimizer.lr or enforcer.weight, or clip the gradient: --set optimizer.clip=1.0",
         )
+
+    def _answerable(self, done: int, call: Callable[[], T], doing: str = "the training step") -> T:
+        """Do what plugins have a part in, after `done` steps. If one of them raises, all up to here is kept."""
+        try:
+            return blame(self.experiment, self.catalog, call, doing)
+        except IdemlabError as error:
+            if self.world == 1:  # the other processes would not take part
+                error.what += f", after {done} of {self.plan.steps} steps; {self._keep(done)}"
+                error.next_step = f"{error.next_step}; once it is mended: idemlab run {self.run.path} --resume"
+            raise
+
+    def _keep(self, step: int) -> str:
+        """Log what is not yet logged, and save the state before a step that failed; says what was saved."""
+        if self.sums:
+            self._log(step)
+        if not all(bool(torch.isfinite(p).all()) for p in self.bare.parameters()):
+            return "the last good state is the newest checkpoint"
+        self._save(step)
+        return f"the state before it is saved as step-{step}"
 
     # -- evaluation and files -----------------------------------------------------------------------------------------
 
@@ -375,8 +394,12 @@ class _Loop:
     def _evaluate(self, done: int, rank_points: int) -> Evaluation:
         began = time.perf_counter()
         self.objective.eval()
-        evaluation = evaluate(
-            self.experiment, self.parts, self._apply, self.accelerator.device, rank_points=rank_points
+        evaluation = self._answerable(
+            done,
+            lambda: evaluate(
+                self.experiment, self.parts, self._apply, self.accelerator.device, rank_points=rank_points
+            ),
+            "the evaluation",
         )
         self.objective.train()
         took = time.perf_counter() - began

@@ -158,12 +158,14 @@ def _kinds(*kinds: EnforcerKind) -> frozenset[EnforcerKind]:
     return frozenset(kinds)
 
 
-def _gradient_traits(distance: str, depth: int, **_: Any) -> Traits:
+def _gradient_traits(routing: str, distance: str, depth: int, **_: Any) -> Traits:
     return Traits(
         kinds=_kinds(EnforcerKind.LOSS),
         smooth=distance == "l2",
         orthogonally_equivariant=distance == "l2",
         live_depth=depth,
+        # One half of the gradient alone leads away from some idempotents: the inner one from 1, the outer one from 0.
+        attracts=routing == "full",
     )
 
 
@@ -178,6 +180,8 @@ def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_
         needs_reconstruction=clamped,
         batch_statistics=not (clamped and routing == "reversal"),
         live_depth=0 if cubic_only else 1,
+        attracts=cubic_only,
+        expands=tightness > 0,
     )
 
 
@@ -199,6 +203,8 @@ def _hybrid_traits(enforcers: list[Named], mode: str, **_: Any) -> Traits:
         preserves_rank=all(member.preserves_rank for member in members),
         domain=(max(low for low, _ in domains), min(high for _, high in domains)) if domains else None,
         live_depth=max(member.live_depth for member in members),
+        attracts=all(member.attracts for member in members),
+        expands=all(member.expands for member in members),
     )
 
 
@@ -247,7 +253,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         name="none",
         factory=none,
         summary="The control: enforces nothing.",
-        traits=Traits(orthogonally_equivariant=True),
+        traits=Traits(orthogonally_equivariant=True, attracts=False),
     )
     yield EnforcerSpec(
         name="relative",

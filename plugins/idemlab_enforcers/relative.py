@@ -53,6 +53,7 @@ class Relative(Enforcer):
         spread = step.mean(l2(y, centre))
         with torch.no_grad():
             spreads = spread > rounding**2 * (spread + centre.square().mean())
+            spreads &= spread > torch.finfo(spread.dtype).tiny  # squares of tiny outputs underflow
             if self.training:
                 self.scale.lerp_(torch.where(spreads, spread, self.scale).to(self.scale.dtype), _RATE)
         return torch.where(spreads, spread, self.scale.to(spread.dtype))

@@ -3,19 +3,24 @@
 What a block needs to be followed:
 
 - `python title="name.py"` and `toml title="name.toml"` are files that the reader makes; `toml title="pyproject.toml"` also
-  installs the entry points in it. Other `python` blocks of a page share one namespace.
+  installs the entry points in it, `toml title="known_plugins.toml"` is checked as an index. Other `python` blocks of a page
+  share one namespace.
 - other `toml` blocks are experiments, or parts of one, and must resolve.
 - `sh` lines and `$ ` lines of `console` are commands. Those of idemlab are called: `run` resolves the experiment, and trains
   it for two steps if it is the reader's own; `report`, `apply` and `doctor` are only parsed. Lines below a `$ ` line must be
-  printed by the command, in that order; where one begins with `error:`, the command must end with 2.
+  printed by the command, in that order (`...`: others). Where one begins with `error:`, the command must end with 2,
+  where one ends with ` failed`, with 1. `cd` is followed; `pip install -e` and `pytest` in a project that the reader made
+  install its entry points and collect its tests.
 - `<!-- not run: reason -->` above a block exempts it.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -30,6 +35,7 @@ from typer.testing import CliRunner
 
 import idemlab
 from idemlab.cli import app
+from idemlab.known import KnownPlugin
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -97,32 +103,58 @@ class Reader:
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._folder, self._monkeypatch = folder, monkeypatch
+        self._folder, self._here, self._monkeypatch = folder, folder, monkeypatch
         self._namespace: dict[str, Any] = {"__name__": "__main__"}
 
     def follow(self, block: Block) -> None:
         if block.title:
-            (self._folder / block.title).write_text(block.body, encoding="utf-8")
+            (self._here / block.title).write_text(block.body, encoding="utf-8")
         match block.language:
             case "python" if block.title:
-                importlib.import_module(Path(block.title).stem)
+                self._import(Path(block.title))
             case "python":
                 exec(compile("\n" * block.line + block.body, block.page, "exec"), self._namespace)
             case "toml" if block.title == "pyproject.toml":
                 self._install(tomllib.loads(block.body))
+            case "toml" if block.title == "known_plugins.toml":
+                assert [KnownPlugin(**table) for table in tomllib.loads(block.body)["plugin"]]
             case "toml":
                 table = tomllib.loads(block.body)
                 whole = table.keys() & {"dataset", "base"}
                 idemlab.resolve(Path(block.title) if block.title else table if whole else {"base": PART_OF} | table)
             case "sh" | "console":
                 for words, printed in block.commands:
-                    if words[0] == "idemlab":
-                        self._call(words[1:], printed)
+                    self._command(words, printed)
+
+    def _command(self, words: list[str], printed: list[str]) -> None:
+        project = self._here / "pyproject.toml"
+        match words:
+            case ["idemlab", *rest]:
+                self._call(rest, printed)
+            case ["cd", folder]:
+                self._here = self._here / folder
+                self._monkeypatch.chdir(self._here)
+            case ["pip", "install", "-e", *_] if project.exists():
+                self._monkeypatch.syspath_prepend(self._here / "src")
+                self._install(tomllib.loads(project.read_text(encoding="utf-8")))
+            case ["pytest"] if project.exists():
+                collect = [sys.executable, "-m", "pytest", "-q", "--collect-only"]
+                path = os.pathsep.join([str(self._here / "src"), str(self._folder)])
+                subprocess.run(collect, check=True, env=os.environ | {"PYTHONPATH": path}, capture_output=True)
+
+    def _import(self, file: Path) -> None:
+        """Import a file that the reader made, afresh."""
+        names = [part for part in file.with_suffix("").parts if part != "src"]
+        for name in [name for name in sys.modules if name.partition(".")[0] == names[0]]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        importlib.import_module(".".join(names))
+        idemlab.installed.cache_clear()
 
     def _install(self, project: dict[str, Any]) -> None:
         name, version = project["project"]["name"], project["project"]["version"]
         info = self._folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
+        info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         points = project["project"]["entry-points"]["idemlab"]
         (info / "entry_points.txt").write_text("\n".join(["[idemlab]", *(f"{k} = {v}" for k, v in points.items())]))
@@ -130,20 +162,25 @@ class Reader:
 
     def _call(self, words: list[str], printed: list[str]) -> None:
         refused = any(line.startswith("error:") for line in printed)
+        failed = any(line.endswith(" failed") for line in printed)
         with self._monkeypatch.context() as patch:
             patch.setattr("idemlab.doctor.examine", lambda *_, **__: [])
             patch.setattr("idemlab.applying.apply", lambda *_, **__: [])
             patch.setattr("idemlab.report.write_report", lambda run: run)
-            if words[0] == "run" and (self._folder / words[1]).exists() and not refused:
+            if words[0] == "run" and (self._here / words[1]).exists() and not refused:
                 words = [*words, *(word for override in BRIEFLY for word in ("--set", override))]
             elif words[0] == "run" and not refused:
                 patch.setattr("idemlab.trainer.train", _enough)
-            elif words[0] == "compare" and not any((self._folder / word).exists() for word in words):
+            elif words[0] == "compare" and not any((self._here / word).exists() for word in words):
                 patch.setattr("idemlab.comparison.compare", _enough)
             result = CliRunner().invoke(app, words, catch_exceptions=False)
-        assert result.exit_code == (2 if refused else 0), f"idemlab {shlex.join(words)}\n{result.output}"
+        assert result.exit_code == (2 if refused else 1 if failed else 0), (
+            f"idemlab {shlex.join(words)}\n{result.output}"
+        )
         lines = iter([line.rstrip() for line in result.output.splitlines()])
-        assert all(line in lines for line in printed), f"idemlab {shlex.join(words)} printed\n{result.output}"
+        assert all(line in lines for line in printed if line != "..."), (
+            f"idemlab {shlex.join(words)} printed\n{result.output}"
+        )
 
 
 def _enough(*_: Any, **__: Any) -> None:

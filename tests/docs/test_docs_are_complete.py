@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -98,6 +99,27 @@ def test_readme_has_two_commands_for_a_fresh_machine_and_their_extras_exist() ->
         *("demo: idemlab run digits-projector", "dev: pytest")
     ]
     assert {"demo", "dev"} <= set(_project()["optional-dependencies"])
+
+
+FIGURES = {
+    "relative idempotence error at noise": "noise/relative",
+    "relative idempotence error at corrupted digits": "corrupted/relative",
+    "relative idempotence error at digits": "data/relative",
+    "reconstruction error of digits": "data/reconstruction_error",
+    "restoration error of corrupted digits": "corrupted/restoration_error",
+    "generated digits that a small classifier can read": "noise/readable",
+}
+
+
+def test_the_figures_in_readme_are_those_of_the_record_it_names() -> None:
+    readme = _page("README.md")
+    (folder,) = re.findall(r"`(registry/idemlab_registry/records/[^`]+)`", readme)
+    medians = json.loads(_page(f"{folder}/results.json"))["median_and_range"]
+    rows = re.findall(r"^\| (.+) \| (0\.\d{3}) \| (0\.\d{3}) \|$", readme, flags=re.MULTILINE)
+    assert {label: [with_it, without] for label, with_it, without in rows} == {
+        label: [f"{medians[run][figure]['median']:.3f}" for run in ("digits-projector", "digits-control")]
+        for label, figure in FIGURES.items()
+    }
 
 
 def test_links_inside_the_repository_lead_somewhere() -> None:

@@ -16,12 +16,21 @@ import idemlab
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "platform" / "idemlab"
-FILES = {
-    source: sorted((ROOT / source).rglob("*.py")) for source in ("platform", "plugins", "registry")
-}  # by source root
-OUTSIDE = {path.name for source in ("plugins", "registry") for path in (ROOT / source).iterdir() if path.is_dir()} - {
-    "__pycache__"
+PACKAGES = {
+    source: [
+        path
+        for path in sorted((ROOT / source).iterdir())
+        if path.is_dir() and path.name != "__pycache__" and not (path / "pyproject.toml").exists()
+    ]
+    for source in ("platform", "plugins/idemlab-rank-control/src", "plugins", "registry")
 }
+"""The packages in each source root, what is inside another before what it is inside of."""
+FILES = {
+    source: [path for package in packages for path in sorted(package.rglob("*.py"))]
+    for source, packages in PACKAGES.items()
+}
+PLUGINS = [path for source in FILES if source != "platform" for path in FILES[source]]
+OUTSIDE = {package.name for source in PACKAGES if source != "platform" for package in PACKAGES[source]}
 """Names of the packages that the core must not know."""
 
 LAYERS: list[set[str]] = [
@@ -145,7 +154,10 @@ def test_the_reader_sees_every_way_to_import(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_reader_finds_the_house() -> None:
-    assert {"idemlab_data", "idemlab_enforcers", "idemlab_metrics", "idemlab_models", "idemlab_registry"} <= OUTSIDE
+    assert {
+        *("idemlab_data", "idemlab_enforcers", "idemlab_metrics", "idemlab_models", "idemlab_registry"),
+        "idemlab_rank_control",
+    } == OUTSIDE
     assert {"specs", "hookspecs", "catalog", "orbit", "enforcer", "experiment", "objective", "trainer"} <= set(MODULES)
     assert knows("experiment") >= {"catalog", "errors", "schema", "settings"}
     assert reaches("trainer") >= {"experiment", "objective", "catalog", "specs"}
@@ -177,13 +189,13 @@ def test_the_core_knows_no_plugin(path: Path) -> None:
     assert not [text for text in texts for name in OUTSIDE if name in text]
 
 
-@pytest.mark.parametrize("path", [*FILES["plugins"], *FILES["registry"]], ids=relative)
+@pytest.mark.parametrize("path", PLUGINS, ids=relative)
 def test_plugins_know_each_other_by_name_only(path: Path) -> None:
     """Each could be installed without the others, as a stranger's."""
     assert packages(path) & OUTSIDE <= {package_of(path)[0]}
 
 
-@pytest.mark.parametrize("path", [*FILES["plugins"], *FILES["registry"]], ids=relative)
+@pytest.mark.parametrize("path", PLUGINS, ids=relative)
 def test_plugins_use_the_contracts_only(path: Path) -> None:
     """Nothing of what trains, evaluates or reports: that may change without a new api_version."""
     contracts = {"catalog", "dataset", "enforcer", "errors", "metric", "orbit", "source", "specs", "step"}
@@ -228,7 +240,7 @@ def test_the_core_does_not_go_through_its_own_facade(name: str) -> None:
 BELOW_CLI = [path for name in sorted(set(MODULES) - {"cli", "__main__"}) for path in MODULES[name]]
 
 
-@pytest.mark.parametrize("path", [*BELOW_CLI, *FILES["plugins"], *FILES["registry"]], ids=relative)
+@pytest.mark.parametrize("path", [*BELOW_CLI, *PLUGINS], ids=relative)
 def test_nothing_below_the_command_line_prints(path: Path) -> None:
     calls = [ast.unparse(node.func) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
     assert not {"print", "sys.stdout.write", "sys.stderr.write"} & set(calls)
@@ -240,7 +252,7 @@ def test_nothing_below_the_trainer_knows_accelerate(name: str) -> None:
     assert not [path for path in MODULES[name] if "accelerate" in packages(path)]
 
 
-@pytest.mark.parametrize("path", [*FILES["plugins"], *FILES["registry"]], ids=relative)
+@pytest.mark.parametrize("path", PLUGINS, ids=relative)
 def test_no_plugin_knows_accelerate(path: Path) -> None:
     assert "accelerate" not in packages(path)
 

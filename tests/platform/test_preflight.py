@@ -162,7 +162,7 @@ def _with_enforcer(tiny: Make, what: str) -> Parts:
     return parts
 
 
-@pytest.mark.parametrize(("what", "message"), [("nan", "the loss is nan at the very first"), ("raises", "KeyError")])
+@pytest.mark.parametrize(("what", "message"), [("nan", "a loss of nan at finite points"), ("raises", "KeyError")])
 def test_what_a_plugin_does_wrong_at_the_first_batch_is_told_as_its_fault(tiny: Make, what: str, message: str) -> None:
     with pytest.raises(idemlab.Failure, match=message) as caught:
         preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, what), idemlab.installed(), device=CPU)

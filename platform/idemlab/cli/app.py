@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
+from ..catalog import installed
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
 from .console import note, show_error
 
@@ -78,10 +79,7 @@ class _Root(Group):
             told = _told(error, args)
             if told is None:
                 traceback.print_exc()
-                told = Failure(
-                    "this is a bug in idemlab or in a plugin, not a mistake of yours",
-                    next_step="report it with the lines above and the output of: idemlab doctor",
-                )
+                told = _bug(error)
             show_error(told)
             return told.exit_code
         return 0
@@ -96,6 +94,16 @@ def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT:
         return Failure(str(error.strerror), where=str(error.filename) if error.filename else None)
     return None
+
+
+def _bug(error: Exception) -> Failure:
+    """An error that nobody expected, with the plugin it came from, if it did."""
+    running = installed().running(error) if installed.cache_info().currsize else []
+    return Failure(
+        f"this is a bug in {running[0][0].distribution if running else 'idemlab or in a plugin'}, not a mistake of yours",
+        where=f"{running[0][0]} ({running[0][1]})" if running else None,
+        next_step="report it with the lines above and the output of: idemlab doctor",
+    )
 
 
 def _usage(error: Any, args: Sequence[str]) -> BadInput:

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -371,11 +372,62 @@ def plugins_(context: typer.Context, as_json: Json = False) -> None:
         _show_plugins(as_json)
 
 
-@plugins.command("list", epilog=example("idemlab plugins list", "idemlab plugins list --json"))
-def plugins_list(context: typer.Context, as_json: Json = False) -> None:
-    """List the installed plugins."""
+@plugins.command(
+    "list", epilog=example("idemlab plugins list", "idemlab plugins list --json", "idemlab plugins list --available")
+)
+def plugins_list(
+    context: typer.Context,
+    available: Annotated[
+        bool, typer.Option("--available", help="Known plugins, installed or not, and how to install them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the installed plugins, or all that are known."""
     assert context.parent is not None
-    _show_plugins(as_json or context.parent.params["as_json"])
+    as_json = as_json or context.parent.params["as_json"]
+    if available:
+        _show_available(as_json)
+    else:
+        _show_plugins(as_json)
+
+
+def _show_available(as_json: bool) -> None:
+    from ..known import known_plugins
+
+    index = known_plugins(installed())
+    for failure in index.failures:
+        note(f"left out: {failure}")
+    if as_json:
+        show_json([plugin.model_dump() | {"installed": plugin.installed} for plugin in index.plugins])
+        return
+    rows = [
+        [known.name, ", ".join(known.offers), known.summary, known.installed or "no", known.install]
+        for known in index.plugins
+    ]
+    if rows:
+        show(table(["plugin", "kind", "", "installed", "install with"], rows))
+    else:
+        show("no plugin is known")
+
+
+@plugins.command("new", epilog=example("idemlab plugins new idemlab-shrink", "idemlab plugins new shrink --out work"))
+def plugins_new(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of the distribution: lower-case words and hyphens.", show_default=False),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the project. Default: NAME.", show_default=False)] = None,
+) -> None:
+    """Write a new plugin project, complete with an enforcer, its tests and a licence."""
+    from ..scaffold import new_plugin
+
+    files = new_plugin(name, out)
+    folder = files[0].parent
+    show(
+        *(str(path) for path in files),
+        "",
+        f"Next:  cd {shlex.quote(str(folder))} && pip install -e '.[test]' && pytest",
+    )
 
 
 def _show_plugins(as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -54,9 +55,9 @@ def test_the_plugin_offers_what_it_should():
 
 @pytest.mark.parametrize("spec", [*plugin.provide_datasets(), *plugin.provide_sources()], ids=lambda spec: spec.name)
 def test_every_argument_is_explained(spec):
-    help_text = spec.factory.__doc__
+    help_text = inspect.getdoc(spec.factory)
     for name in spec.factory.__code__.co_varnames[: spec.factory.__code__.co_argcount]:
-        assert f"\n        {name}: " in help_text, name
+        assert f"\n    {name}: " in help_text, name
 
 
 @pytest.mark.parametrize("name", ["gaussian", "torus", "sequences"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -44,8 +45,8 @@ def test_its_help_explains_every_argument(name):
     from idemlab.schema import parameters
 
     arguments = [p.name for p in parameters(spec(name).factory)]
-    explained = spec(name).factory.__doc__.partition("Args:")[2]
-    assert [a for a in arguments if f"\n        {a}: " not in explained] == []
+    explained = inspect.getdoc(spec(name).factory).partition("Args:")[2]
+    assert [a for a in arguments if f"\n    {a}: " not in explained] == []
 
 
 @pytest.mark.parametrize(("alias", "name"), [("cubic-iteration", "cubic"), ("gradient-loss", "gradient")])

@@ -47,6 +47,7 @@ def _traits(spectrum: float, **_: Any) -> Traits:
         targets_rank=True,
         batch_statistics=False,  # J would be that of the whole batch
         live_depth=2 if spectrum > 0 else 1,
+        attracts=spectrum > 0,  # a trace alone is met by other maps, too
     )
 
 

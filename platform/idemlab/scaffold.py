@@ -1,0 +1,168 @@
+"""A new plugin project that passes its own tests: the files of `templates/plugin`, filled in."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+import sys
+from collections.abc import Iterator
+from datetime import date
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from . import __version__
+from .catalog import Catalog, installed
+from .errors import BadInput, Failure
+from .known import known_plugins
+
+__all__ = ["new_plugin"]
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_PREFIX = "idemlab-"
+_USED = {"hookimpl", "idemlab", "provide_enforcers"}
+"""Names in the module that the factory stands in."""
+
+
+def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | None = None) -> list[Path]:
+    """Write a complete project that offers one enforcer, and return its files.
+
+    The distribution and its folder are called `name`, the package the same with underscores, the enforcer the same
+    without a leading `idemlab-`.
+
+    Args:
+        name: lower-case words joined by hyphens.
+        out: folder of the project, new or empty. Default: one called `name`, here.
+        catalog: whose names are taken. Default: the installed plugins.
+
+    Raises:
+        BadInput: for a name that is malformed, reserved or taken, and for a folder with something in it.
+        Failure: if the folder cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    folder = Path(name if out is None else out)
+    _check_form(name)
+    package, enforcer = name.replace("-", "_"), name.removeprefix(_PREFIX)
+    _check_reserved(name, package, enforcer)
+    _check_taken(name, package, enforcer, catalog or installed())
+    _check_folder(folder)
+    values = {
+        "name": name,
+        "package": package,
+        "enforcer": enforcer,
+        "factory": enforcer.replace("-", "_"),
+        "cls": "".join(word.capitalize() for word in enforcer.split("-")),
+        "series": ".".join(__version__.split(".")[:2]),
+        "year": date.today().year,
+    }
+    templates = Environment(
+        loader=PackageLoader("idemlab", "templates/plugin"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # Python and TOML; every value is of letters, digits, hyphens
+    )
+    written = []
+    try:
+        for template, place in _files(package):
+            path = folder / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = templates.get_template(f"{template}.j2").render(values) if template else ""
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    except OSError as error:
+        raise Failure(
+            f"the project cannot be written: {error}", where=str(folder), next_step="choose another --out"
+        ) from error
+    return written
+
+
+def _files(package: str) -> Iterator[tuple[str, str]]:
+    """Name of the template, or none for an empty file, and place in the project."""
+    yield "pyproject.toml", "pyproject.toml"
+    yield "README.md", "README.md"
+    yield "LICENSE", "LICENSE"
+    yield "gitignore", ".gitignore"
+    yield "ci.yml", ".github/workflows/ci.yml"
+    yield "init.py", f"src/{package}/__init__.py"
+    yield "enforcer.py", f"src/{package}/enforcer.py"
+    yield "plugin.py", f"src/{package}/plugin.py"
+    yield "", f"src/{package}/py.typed"
+    yield "test_enforcer.py", "tests/test_enforcer.py"
+
+
+def _check_form(name: str) -> None:
+    if _NAME.fullmatch(name):
+        return
+    words = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-0123456789")
+    raise BadInput(
+        f"'{name}' is no name for a plugin",
+        expected="lower-case words joined by hyphens, a letter first, like 'idemlab-shrink'",
+        nearest=words or None,
+        next_step=f"idemlab plugins new {words or 'idemlab-shrink'}",
+    )
+
+
+def _check_reserved(name: str, package: str, enforcer: str) -> None:
+    def refuse(what: str) -> None:
+        raise BadInput(what, next_step=f"idemlab plugins new {_another(name)}")
+
+    if package in sys.stdlib_module_names:
+        refuse(f"'{package}' is a module of Python itself, which a package of that name would hide")
+    function = enforcer.replace("-", "_")
+    if not _NAME.fullmatch(enforcer):
+        refuse(f"'{name}' leaves '{enforcer}' for the enforcer, which is no name: a letter comes first")
+    for word in (package, function):
+        if keyword.iskeyword(word) or hasattr(builtins, word) or word in _USED:
+            refuse(f"'{word}' is a word of Python or of idemlab, and cannot name a package or function")
+
+
+def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> None:
+    owner = _owner(name, package)
+    if owner is not None:
+        raise BadInput(
+            f"there is a package '{package}' already" + (f", of the distribution {owner}" if owner else ""),
+            where=sys.prefix,
+            next_step=f"idemlab plugins new {_another(name)}",
+        )
+    for entry in catalog.entries("enforcer"):
+        if enforcer in (entry.spec.name, *entry.spec.aliases):
+            raise BadInput(
+                f"there is an enforcer '{enforcer}' already",
+                where=str(entry.plugin),
+                next_step=f"idemlab plugins new {_another(name)}",
+            )
+    for plugin in known_plugins(catalog).plugins:
+        if plugin.name == name or enforcer in plugin.offers.get("enforcer", ()):
+            raise BadInput(
+                f"'{name}' would be taken for a known plugin, {plugin.name}: {plugin.summary}",
+                next_step=f"{plugin.install}, or: idemlab plugins new {_another(name)}",
+            )
+
+
+def _owner(name: str, package: str) -> str | None:
+    """The installed distribution that has this name or package; "" if it cannot be told, None if there is none."""
+    try:
+        return distribution(name).name
+    except PackageNotFoundError:
+        pass
+    owners = packages_distributions().get(package)
+    if owners:
+        return owners[0]
+    spec = find_spec(package)
+    # A folder of that name in the working directory looks like a package, but one without a file of its own.
+    return None if spec is None or spec.origin is None else ""
+
+
+def _another(name: str) -> str:
+    return f"idemlab-my-{name.removeprefix(_PREFIX)}"
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"'{folder}' is a file", expected="a new folder", next_step="choose another --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise BadInput(
+            f"the folder '{folder}' is not empty", expected="a new or empty one", next_step="choose another --out"
+        )

@@ -1,0 +1,175 @@
+"""`idemlab plugins new`: a complete project, and names that would do harm are refused."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import Result
+
+import idemlab
+from idemlab import Catalog
+from idemlab.scaffold import new_plugin
+
+Idemlab = Callable[..., Result]
+Install = Callable[..., None]
+
+FILES = {
+    *("pyproject.toml", "README.md", "LICENSE", ".gitignore", ".github/workflows/ci.yml", "tests/test_enforcer.py"),
+    *(f"src/idemlab_shrink/{name}" for name in ("__init__.py", "enforcer.py", "plugin.py", "py.typed")),
+}
+
+# -- what is written ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(call: Idemlab, here: Path) -> Path:
+    """The folder of a new project, `idemlab-shrink`."""
+    result = call("plugins", "new", "idemlab-shrink")
+    assert result.exit_code == 0
+    assert result.stdout.endswith("Next:  cd idemlab-shrink && pip install -e '.[test]' && pytest\n")
+    return here / "idemlab-shrink"
+
+
+def test_the_project_is_complete(project: Path) -> None:
+    assert {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()} == FILES
+    for path in project.rglob("*"):
+        assert path.is_dir() or "{{" not in path.read_text().replace("${{", ""), path
+
+
+def test_its_distribution_is_described(project: Path) -> None:
+    table = tomllib.loads((project / "pyproject.toml").read_text())
+    assert table["project"]["name"] == "idemlab-shrink"
+    assert table["project"]["entry-points"]["idemlab"] == {"idemlab-shrink": "idemlab_shrink.plugin"}
+    assert {"idemlab>=0.1", "torch>=2.9"} <= set(table["project"]["dependencies"])
+    assert table["project"]["optional-dependencies"]["test"] == ["idemlab[testing]", "pytest>=8.3"]
+    assert "Copyright (c) 2" in (project / "LICENSE").read_text()
+    workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())
+    steps = workflow["jobs"]["tests"]["steps"]
+    assert steps[1]["with"]["python-version"] == "${{ matrix.python }}"
+    assert [step["run"] for step in steps if "run" in step] == ["pip install -e '.[test]'", "pytest"]
+
+
+def test_its_hook_module_imports_no_torch(project: Path) -> None:
+    tree = ast.parse((project / "src/idemlab_shrink/plugin.py").read_text())
+    top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert {getattr(node, "module", "").partition(".")[0] for node in top} == {
+        *("__future__", "collections", "typing", "annotated_types", "idemlab")
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["shrink", "idemlab-shrink", "soft-target-2", "l2", "idemlab-annotated", "idemlab-enforcer"]
+)
+def test_its_enforcer_is_offered_under_its_name(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new_plugin(name)
+    monkeypatch.syspath_prepend(here / name / "src")
+    package, enforcer = name.replace("-", "_"), name.removeprefix("idemlab-")
+    try:
+        catalog = Catalog([EntryPoint(name, f"{package}.plugin", "idemlab")], strict=True)
+        (entry,) = catalog
+        assert (entry.spec.kind, entry.spec.name) == ("enforcer", enforcer)
+        built = catalog.build(catalog.check("enforcer", {"name": enforcer, "weight": 2.0}, "here"))
+        assert isinstance(built, idemlab.Enforcer)
+    finally:
+        for module in [module for module in sys.modules if module.partition(".")[0] == package]:
+            del sys.modules[module]
+        importlib.invalidate_caches()
+
+
+def test_an_empty_folder_will_do(here: Path) -> None:
+    (here / "work").mkdir()
+    files = new_plugin("shrink", here / "work")
+    assert files[0] == here / "work" / "pyproject.toml"
+    assert len(files) == len(FILES)
+
+
+# -- what is refused ------------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, str] = {
+    "My_Plugin": "'My_Plugin' is no name for a plugin",
+    "shrink--more": "'shrink--more' is no name for a plugin",
+    "-shrink": "'-shrink' is no name for a plugin",
+    "3d": "'3d' is no name for a plugin",
+    "": "'' is no name for a plugin",
+    "../shrink": "'../shrink' is no name for a plugin",
+    "platform": "'platform' is a module of Python itself",
+    "json": "'json' is a module of Python itself",
+    "class": "'class' is a word of Python or of idemlab",
+    "idemlab-lambda": "'lambda' is a word of Python or of idemlab",
+    "idemlab-float": "'float' is a word of Python or of idemlab",
+    "idemlab-hookimpl": "'hookimpl' is a word of Python or of idemlab",
+    "idemlab-3d": "'idemlab-3d' leaves '3d' for the enforcer",
+    "idemlab": "'idemlab' is a word of Python or of idemlab",
+    "torch": "there is a package 'torch' already, of the distribution torch",
+    "idemlab-models": "there is a package 'idemlab_models' already",
+    "pytest-xdist": "there is a package 'pytest_xdist' already, of the distribution pytest-xdist",
+    "cubic": "there is an enforcer 'cubic' already",
+    "idemlab-cubic-iteration": "there is an enforcer 'cubic-iteration' already",
+    "rank-control": "'rank-control' would be taken for a known plugin, idemlab-rank-control",
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_a_bad_or_taken_name_is_refused_with_another(name: str, call: Idemlab, here: Path) -> None:
+    result = call("plugins", "new", "--", name)
+    assert result.exit_code == 2
+    assert f"error: {REFUSED[name]}" in result.stderr
+    assert "idemlab plugins new " in result.stderr.splitlines()[-1]
+    assert [path.name for path in here.iterdir()] == ["site"]
+
+
+@pytest.mark.parametrize("name", ["My_Plugin", "-shrink", "platform", "idemlab-float", "torch", "cubic", "3dShrink"])
+def test_the_name_that_is_proposed_instead_will_do(name: str, call: Idemlab) -> None:
+    refusal = call("plugins", "new", "--", name).stderr
+    proposed = refusal.split("idemlab plugins new ")[-1].strip()
+    assert call("plugins", "new", proposed).exit_code == 0
+
+
+def test_a_name_of_an_installed_stranger_is_refused_with_its_origin(call: Idemlab, install: Install) -> None:
+    install(
+        "faraway",
+        """
+        from idemlab import EnforcerSpec, hookimpl
+
+        def shrink(): ...
+
+        @hookimpl
+        def provide_enforcers():
+            yield EnforcerSpec(name="shrink", factory=shrink, summary="Shrinks.")
+        """,
+    )
+    result = call("plugins", "new", "idemlab-shrink")
+    assert result.exit_code == 2
+    assert "there is an enforcer 'shrink' already" in result.stderr
+    assert "faraway 0.3, plugin 'faraway'" in result.stderr
+    assert "there is a package 'faraway' already" in call("plugins", "new", "faraway").stderr
+
+
+def test_a_folder_with_something_in_it_is_left_alone(call: Idemlab, here: Path) -> None:
+    (here / "shrink").mkdir()
+    (here / "shrink" / "thesis.tex").write_text("all my work")
+    (here / "file").write_text("")
+    for words, message in (((), "the folder 'shrink' is not empty"), (("--out", "file"), "'file' is a file")):
+        result = call("plugins", "new", "shrink", *words)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert "next: choose another --out" in result.stderr
+    assert [path.name for path in (here / "shrink").iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(idemlab.Failure, match="cannot be written: no"):
+        new_plugin("shrink")
