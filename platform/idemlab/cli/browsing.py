@@ -35,7 +35,7 @@ HOME = "idemlab"
 """The distribution whose name goes without saying."""
 
 
-def _kind(word: str) -> str:
+def kind_of(word: str) -> str:
     """A kind by its singular or plural name."""
     words = {name: kind for kind in KINDS for name in (kind, PLURALS[kind])}
     if word not in words:
@@ -70,7 +70,7 @@ def list_(
 ) -> None:
     """List the named things that the installed plugins offer."""
     catalog = installed()
-    kinds = [_kind(kind)] if kind is not None else list(KINDS)
+    kinds = [kind_of(kind)] if kind is not None else list(KINDS)
     if as_json:
         show_json([_brief(entry) for kind in kinds for entry in catalog.entries(kind)])
         return
@@ -141,7 +141,7 @@ def show_(
         else:
             _show_experiment(experiment, name)
         return
-    entries = _matching(catalog, name, _kind(kind) if kind is not None else None)
+    entries = matching(catalog, name, kind_of(kind) if kind is not None else None)
     if as_json:
         show_json([_brief(entry) | _details(entry, catalog) for entry in entries])
         return
@@ -156,7 +156,7 @@ def _is_file(name: str) -> bool:
     return path.suffix == ".toml" or os.sep in name or (path / "experiment.toml").is_file()
 
 
-def _matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
+def matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
     """All things of this name or alias (or `distribution:name`), of one kind or of all."""
     distribution, _, bare = name.rpartition(":")
     entries = [entry for entry in catalog if kind in (None, entry.spec.kind)]
@@ -222,8 +222,10 @@ def _remarkable(traits: Traits) -> Iterator[str]:
         yield "not smooth at idempotents"
     if not traits.batch_statistics:
         yield "not exact with batch statistics"
+    if traits.kinds and not traits.attracts:
+        yield "does not attract alone"
     for name, value in asdict(traits).items():
-        if value is True and name not in ("smooth", "batch_statistics"):
+        if value is True and name not in ("smooth", "batch_statistics", "attracts"):
             yield name.replace("_", " ")
 
 
@@ -450,7 +452,7 @@ def _show_plugins(as_json: bool) -> None:
         return
     rows = []
     for plugin, offer in offers.items():
-        counted = (f"{len(names)} {kind if len(names) > 1 else _kind(kind)}" for kind, names in offer.items())
+        counted = (f"{len(names)} {kind if len(names) > 1 else kind_of(kind)}" for kind, names in offer.items())
         rows.append([plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(counted) or "nothing"])
     if rows:
         show(table(["plugin", "from", "offers"], rows))

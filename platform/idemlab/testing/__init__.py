@@ -1,4 +1,7 @@
-"""For those who test: strategies for linear maps (hypothesis) by spectrum and basis.
+"""For those who write plugins: the conformance checks, and strategies for linear maps by spectrum and basis.
+
+    from idemlab.testing import check_enforcer
+    print(check_enforcer("my-enforcer"))
 
 Each name is loaded when first used.
 """
@@ -8,11 +11,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ..errors import BadInput
+
 if TYPE_CHECKING:
+    from .doors import check_dataset as check_dataset
+    from .doors import check_enforcer as check_enforcer
+    from .doors import check_metric as check_metric
+    from .doors import check_model as check_model
+    from .doors import check_source as check_source
+    from .doors import conformance_checks as conformance_checks
+    from .doors import enforcer_checks as enforcer_checks
+    from .doors import reproduce as reproduce
+    from .kit import CheckFailed as CheckFailed
     from .linear_map import Basis as Basis
     from .linear_map import Block as Block
     from .linear_map import LinearMap as LinearMap
     from .linear_map import NearIdempotent as NearIdempotent
+    from .report import Outcome as Outcome
+    from .report import Report as Report
+    from .report import Row as Row
     from .strategies import BASIN as BASIN
     from .strategies import Bases as Bases
     from .strategies import defective_maps as defective_maps
@@ -32,6 +49,18 @@ if TYPE_CHECKING:
     from .strategies import symmetric_maps as symmetric_maps
 
 _HOME = {
+    "CheckFailed": "kit",
+    "Outcome": "report",
+    "Report": "report",
+    "Row": "report",
+    "check_dataset": "doors",
+    "check_enforcer": "doors",
+    "check_metric": "doors",
+    "check_model": "doors",
+    "check_source": "doors",
+    "conformance_checks": "doors",
+    "enforcer_checks": "doors",
+    "reproduce": "doors",
     "Basis": "linear_map",
     "Block": "linear_map",
     "LinearMap": "linear_map",
@@ -66,9 +95,9 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise ModuleNotFoundError(
-            f"idemlab.testing.{name} draws with hypothesis, which is missing: pip install 'idemlab[test]'",
-            name=error.name,
+        raise BadInput(
+            f"idemlab.testing.{name} draws linear maps with the package 'hypothesis', which is not installed",
+            next_step="pip install 'idemlab[testing]'",
         ) from error
     globals()[name] = value
     return value
