@@ -278,4 +278,4 @@ def test_browsing_never_loads_torch(words, tmp_path: Path):
 
 def test_only_what_is_asked_for_is_searched(catalog):
     with pytest.raises(BadInput, match="there is no source 'cubic'"):
-        browsing._matching(catalog, "cubic", "source")
+        browsing.matching(catalog, "cubic", "source")

@@ -25,6 +25,7 @@ COMMANDS = [
     ["compare"],
     ["report"],
     ["apply"],
+    ["check"],
     ["doctor"],
 ]
 
@@ -32,7 +33,7 @@ BROKEN_TOML = "[dataset\nname = 1"
 
 BAD_INPUT = [
     # (command line, what the message must say)
-    (["frobnicate"], ["there is no command 'frobnicate'", "choices: apply, compare", "next: idemlab --help"]),
+    (["frobnicate"], ["there is no command 'frobnicate'", "choices: apply, check, compare", "next: idemlab --help"]),
     (["repot"], ["did you mean: report"]),
     (["plugins", "lst"], ["there is no command 'lst'", "where: idemlab plugins", "did you mean: list"]),
     (["--verison"], ["there is no option '--verison'", "did you mean: --version"]),

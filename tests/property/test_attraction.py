@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from idemlab import purify
-from idemlab.projection import Ending
+from idemlab.projection import Ending, residual
 from idemlab.testing import (
     BASIN,
     Block,
@@ -196,6 +196,7 @@ def test_divergence_is_reported(outside, data):
     assert "outside the basin" in result.ending.value
     assert not result.idempotent
     assert torch.isfinite(result.matrix).all()
+    assert float(residual(result.matrix)) == result.residuals[-1] < math.inf
 
 
 FIBONACCI = torch.tensor([[1.0, 1.0], [1.0, 0.0]]).double()

@@ -95,7 +95,7 @@ def test_on_others_it_is_not_and_may_even_point_away(cubic):
         step, down = K.matrix - cubic(K.matrix), potential(K.matrix)
         return float((step * down).sum()) < -0.1 * float(step.norm() * down.norm()) and float(down.norm()) > 0.1
 
-    K = find(exact_maps, apart, settings=settings(database=None, derandomize=True))
+    K = find(exact_maps, apart, settings=settings(max_examples=1000, database=None, derandomize=True))
     assert not torch.equal(K.matrix, K.matrix.T)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from idemlab import purify
 from idemlab.projection import Ending
+from idemlab.projection import residual as norm_of_residual
 from idemlab.testing import (
     defective_maps,
     eigenvalues,
@@ -82,6 +83,15 @@ def test_purify_takes_no_more_steps_than_that_allows(K):
     steps = math.ceil(math.log2(max(1.0, math.log(4e-13) / math.log(4 * start))))
     assert result.idempotent
     assert sum(left > 1e-13 for left in result.residuals) <= max(1, steps)
+
+
+@given(maps_in_basin())
+def test_purify_takes_the_steps_of_the_enforcer_one_by_one(cubic, K):
+    result, iterate = purify(K.matrix), K.matrix
+    for left in result.residuals:
+        assert float(norm_of_residual(iterate)) == left
+        last, iterate = iterate, cubic(iterate)
+    assert torch.equal(result.matrix, last)
 
 
 halves = linear_maps(spectra(st.sampled_from([0.0, 0.5, 1.0])), exact_orthogonal_bases)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .doors import check_metric as check_metric
     from .doors import check_model as check_model
     from .doors import check_source as check_source
+    from .doors import check_thing as check_thing
     from .doors import conformance_checks as conformance_checks
     from .doors import enforcer_checks as enforcer_checks
     from .doors import reproduce as reproduce
@@ -58,6 +59,7 @@ _HOME = {
     "check_metric": "doors",
     "check_model": "doors",
     "check_source": "doors",
+    "check_thing": "doors",
     "conformance_checks": "doors",
     "enforcer_checks": "doors",
     "reproduce": "doors",

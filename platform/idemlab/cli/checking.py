@@ -1,0 +1,157 @@
+"""`check`: try a named thing against the conformance checks of its kind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..catalog import Provided, installed
+from ..errors import BadInput
+from .app import app, example
+from .browsing import Json, kind_of, matching
+from .console import console, show, show_json, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..testing import Report
+
+_STYLES = {
+    "passed": "green",
+    "failed": "bold red",
+    "failed as expected": "yellow",
+    "passed, expected to fail": "bold red",
+}
+
+
+@app.command(
+    epilog=example(
+        "idemlab check cubic --quick",
+        "idemlab check gradient --set routing=inner",
+        "idemlab check ign --expect-failure 'finite-at-extremes=overflows at 1e30'",
+    )
+)
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of an enforcer, model, dataset, source or metric.", show_default=False),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An argument; `idemlab show NAME` has all.", show_default=False
+        ),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
+    expected: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expect-failure", metavar="CHECK=REASON", help="A check that must fail, and why.", show_default=False
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Try fewer linear maps.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try a named thing against every check that its kind and traits promise."""
+    entries = _checkable(name, kind)
+    given = {key: _value(text) for key, text in _pairs(arguments, "--set", "routing=inner")}
+    reasons = dict(_pairs(expected, "--expect-failure", "attracted-to-the-end='why it fails'"))
+    reports = []
+    with _watching() as watch, _no_traces():
+        from ..testing import check_thing
+
+        for entry in entries:
+            report = check_thing(
+                entry.spec.kind, entry.full_name, given, expected_failures=reasons, quick=quick, watch=watch
+            )
+            reports.append(report)
+    if as_json:
+        dicts = [report.as_dict() for report in reports]
+        show_json(dicts[0] if len(dicts) == 1 else dicts)
+    else:
+        for position, report in enumerate(reports):
+            if position:
+                show("")
+            _show(report)
+    if not all(report.passed for report in reports):
+        raise typer.Exit(1)
+
+
+def _checkable(name: str, kind: str | None) -> list[Provided]:
+    """All things of this name that have checks."""
+    kinds = ("enforcer", "model", "dataset", "source", "metric")
+    entries = matching(installed(), name, kind_of(kind) if kind is not None else None)
+    found = [entry for entry in entries if entry.spec.kind in kinds]
+    if not found:
+        raise BadInput(
+            f"'{name}' is of the kind {entries[0].spec.kind}, for which there are no checks",
+            expected=f"the name of one of: {', '.join(kinds)}",
+            next_step="idemlab list",
+        )
+    return found
+
+
+def _pairs(texts: Sequence[str] | None, option: str, instance: str) -> Iterator[tuple[str, str]]:
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise BadInput(f"'{text}' is not of the form key=value", where=option, expected=f"for instance {instance}")
+        yield key.strip(), value
+
+
+def _value(text: str) -> Any:
+    """A value as in an experiment file, or else text."""
+    try:
+        loaded = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        loaded = {}
+    return loaded["value"] if len(loaded) == 1 else text.strip()
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[str], None]]:
+    """On a terminal, the name of the check that is running."""
+    out = console(sys.stderr)
+    if not out.is_terminal:
+        yield lambda _: None
+        return
+    with out.status("loading") as status:
+        yield lambda check: status.update(check)
+
+
+@contextmanager
+def _no_traces() -> Iterator[None]:
+    """hypothesis keeps a folder of its own, here a temporary one instead of one in the working folder."""
+    key = "HYPOTHESIS_STORAGE_DIRECTORY"
+    before = os.environ.get(key)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault(key, folder)
+        try:
+            yield
+        finally:
+            if before is None:
+                os.environ.pop(key, None)
+
+
+def _show(report: Report) -> None:
+    from rich.text import Text
+
+    rows = [
+        [
+            row.check,
+            Text(row.outcome, style=_STYLES[row.outcome]),
+            f"{row.seconds:.1f}",
+            row.reason or row.statement,
+        ]
+        for row in report.rows
+    ]
+    show(table(["check", "", "s", "statement"], rows, right=["s"]), "", report.summary())
+    if not report.passed:
+        show("", report.failures())

@@ -1,0 +1,13 @@
+"""All checks; importing this puts them on the list, in the order in which they are run."""
+
+from __future__ import annotations
+
+from . import robustness  # noqa: F401
+
+# isort: split
+from . import gradients  # noqa: F401
+
+# isort: split
+from . import datasets, idempotents, metrics, models, sources  # noqa: F401
+
+__all__: list[str] = []

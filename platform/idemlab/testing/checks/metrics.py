@@ -1,0 +1,126 @@
+"""Checks of metrics: figures for each sample, or for the set, that are finite, repeatable and forgotten once given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ...dataset import Dataset
+from ...errors import BadInput
+from ...metric import Metric
+from ...orbit import Orbit
+from ..kit import CheckFailed, at_most, check, must
+from ..subject import Subject
+from .settings import ROWS, batch_of, data, operator_for
+
+__all__: list[str] = []
+
+
+def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Metric]]:
+    """(data, a metric fitted to them) for all data that it does not refuse.
+
+    Raises:
+        CheckFailed: if it refuses all.
+    """
+    taken, refusal = 0, ""
+    for dataset in data():
+        metric: Metric = subject.build()
+        try:
+            metric.fit(dataset)
+        except (BadInput, ValueError) as error:
+            refusal = " ".join(str(error).split())
+            continue
+        taken += 1
+        yield dataset, metric
+    if not taken:
+        raise CheckFailed(f"it refuses all data that the kit has, the last ones with: {refusal}")
+
+
+def _figures(metric: Metric, dataset: Dataset, start: int = 0, rows: int = ROWS) -> dict[str, Tensor]:
+    """What it says of some samples, as an evaluation asks."""
+    batch = batch_of(dataset, start, rows)
+    with torch.no_grad():
+        return metric(Orbit(operator_for(dataset), batch.input), batch)
+
+
+@check("metric", cause="per-sample figures are [B], one for each row; means over the set are taken by the evaluation")
+def figures_are_per_sample(subject: Subject) -> None:
+    """Of each sample it gives finite figures [B], of the set finite floats, at least one of either."""
+    for dataset, metric in _fitted(subject):
+        names = []
+        for rows in (1, 5):
+            for name, value in _figures(metric, dataset, rows=rows).items():
+                must(isinstance(value, Tensor), f"'{name}' is {type(value).__name__}, not a tensor")
+                must(
+                    value.shape == (rows,),
+                    f"'{name}' of {rows} samples has the shape {list(value.shape)}, not [{rows}]",
+                )
+                must(bool(torch.isfinite(value).all()), f"'{name}' is not finite")
+                names.append(name)
+        for name, figure in metric.compute().items():
+            must(isinstance(figure, float) and math.isfinite(figure), f"'{name}' is {figure!r}, not a finite float")
+            names.append(name)
+        must(bool(names), "it gives no figure")
+
+
+@check("metric", cause="a figure of one sample that depends on the others of its batch")
+def figures_do_not_depend_on_the_batch(subject: Subject) -> None:
+    """The figures of the halves of a batch are those of the whole; so are those of the set."""
+    for dataset, metric in _fitted(subject):
+        whole, whole_set = _figures(metric, dataset), metric.compute()
+        halves = [_figures(metric, dataset, start, ROWS // 2) for start in (0, ROWS // 2)]
+        halves_set = metric.compute()
+        for name, value in whole.items():
+            off = (torch.cat([half[name] for half in halves]) - value).norm()
+            at_most(off, 1e-4 * float(value.norm()) + 1e-6, f"|'{name}' in halves - '{name}' in the whole|")
+        for name, figure in whole_set.items():
+            at_most(abs(halves_set[name] - figure), 1e-4 * abs(figure) + 1e-6, f"|'{name}' in halves - in the whole|")
+
+
+@check("metric", cause="what was collected for one set of inputs is still there at the next: empty it in compute")
+def compute_forgets(subject: Subject) -> None:
+    """Figures of a set do not depend on the set before."""
+    for dataset, metric in _fitted(subject):
+        _figures(metric, dataset)
+        first = metric.compute()
+        _figures(metric, dataset, start=ROWS)
+        metric.compute()
+        _figures(metric, dataset)
+        again = metric.compute()
+        must(again.keys() == first.keys(), f"it gives {sorted(again)} where it gave {sorted(first)}")
+        for name, figure in first.items():
+            at_most(abs(again[name] - figure), 0.0, f"|'{name}' again - '{name}'|")
+
+
+@check("metric", cause="torch.randn and the like: a metric draws from idemlab.step.generator, with a fixed key")
+def deterministic(subject: Subject) -> None:
+    """Fitted twice it gives the same, and it leaves the global generator alone."""
+    for dataset, _ in _fitted(subject):
+        results = []
+        for seed in (1, 2):
+            twin: Metric = subject.build()
+            twin.fit(dataset)
+            torch.default_generator.manual_seed(seed)
+            before = torch.get_rng_state()
+            results.append((_figures(twin, dataset), twin.compute()))
+            must(torch.equal(torch.get_rng_state(), before), "it drew from the global generator")
+        (a, a_set), (b, b_set) = results
+        must(all(torch.equal(a[name], b[name]) for name in a) and a_set == b_set, "fitted twice it gives other figures")
+
+
+@check("metric", cause="an in-place operation on the batch or on a point of the orbit")
+def nothing_is_touched(subject: Subject) -> None:
+    """The batch and the orbit are the same afterwards."""
+    for dataset, metric in _fitted(subject):
+        batch, operator = batch_of(dataset), operator_for(dataset)
+        kept, target = batch.input.clone(), batch.target.clone()
+        with torch.no_grad():
+            output = operator(kept)
+            orbit = Orbit(operator, batch.input)
+            metric(orbit, batch)
+            metric.compute()
+        must(torch.equal(batch.input, kept) and torch.equal(batch.target, target), "it changed the batch")
+        must(torch.equal(orbit.ahead(0), output), "it changed a point of the orbit")

@@ -1,0 +1,307 @@
+"""Checks of an enforcer as a citizen: any batch and shape and precision, true reports, nothing touched, nothing random."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ...orbit import Operator, Orbit
+from ...specs import EnforcerKind, Traits
+from ..kit import at_most, check, must
+from ..subject import Subject
+from ..trials import Linear, Pass, Trial, draws, enforce, generic, has_loss, inside, one_pass, shapes, suitable
+
+__all__: list[str] = []
+
+_RESERVED = {"loss", "reconstruction", "idempotence", "relative"}
+"""What the objective itself reports."""
+
+
+def _projects(traits: Traits) -> bool:
+    return EnforcerKind.PROJECTION in traits.kinds
+
+
+@check("enforcer", cause="the kinds in its traits are not those of the methods that it overrides")
+def kinds_as_declared(subject: Subject) -> None:
+    """It has a loss, a projection and an architecture where its kinds say so, and only there."""
+    traits = subject.traits
+    shape = next(iter(shapes(subject).values()))
+    operator, x = generic(subject, shape), draws(shape)
+    enforcer = subject.enforcer()
+    loss = enforcer(Orbit(operator, x), Trial(operator, x)).loss
+    must(
+        (loss is not None) == has_loss(traits),
+        f"kinds are {_kinds(traits)}, and forward returns {'a' if loss is not None else 'no'} loss",
+    )
+    K = inside(traits, 4)
+    moved = not torch.equal(enforcer.project(K), K)
+    must(
+        moved == _projects(traits),
+        f"kinds are {_kinds(traits)}, and project {'changes' if moved else 'leaves'} a matrix",
+    )
+    if EnforcerKind.ARCHITECTURE not in traits.kinds:
+        must(enforcer.wrap(operator) is operator, f"kinds are {_kinds(traits)}, and wrap changes the operator")
+
+
+def _kinds(traits: Traits) -> str:
+    return ", ".join(sorted(traits.kinds)) or "none"
+
+
+@check("enforcer", applies=has_loss, cause="it assumes vectors, or a batch of more than one; sum over flatten(1)")
+def any_shape_and_batch(subject: Subject) -> None:
+    """The loss is [B] and finite for vectors, images and sequences, for batches of 1, 2 and 5; so is all it reports."""
+    for shape, operator in suitable(subject):
+        for rows in (1, 2, 5):
+            done = one_pass(subject.enforcer(), operator, draws(shape, rows))
+            at = f"for {rows} samples of shape {list(shape)}"
+            must(bool(torch.isfinite(done.loss).all()), f"the loss {at} is not finite")
+            must(bool(torch.isfinite(done.flat).all()), f"the gradient {at} is not finite")
+            for name, value in done.reported.items():
+                must(value.shape == (rows,), f"'{name}' reported {at} has the shape {list(value.shape)}, not [{rows}]")
+
+
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="orbit.note is told something else than f^k(x), so that what is logged is not the idempotence error; or the value "
+    "of the loss is that of a surrogate and changes with the gradient; or a name is used that the objective has",
+)
+def reported_values_are_true(subject: Subject) -> None:
+    """What the orbit knows afterwards is the orbit, and values are the same where no gradient is wanted."""
+    for shape, operator in suitable(subject):
+        x = draws(shape)
+        done = one_pass(subject.enforcer(), operator, x)
+        point = x
+        with torch.no_grad():
+            for k in range(1, 6):
+                point = operator(point)
+                if done.orbit.known(k):
+                    off = (done.orbit.ahead(k - 1) - point).norm() / point.norm()
+                    at_most(off, 1e-9, f"|what the orbit has as f^{k}(x) - f^{k}(x)| / |f^{k}(x)|")
+            still = enforce(subject.enforcer(), Orbit(operator, x), Trial(operator, x))
+        assert still.loss is not None
+        at_most((still.loss - done.loss).norm(), 1e-9 * float(done.loss.norm()), "|loss under no_grad - loss|")
+        must(set(still.reported) == set(done.reported), "under no_grad it reports other names")
+        for name, value in done.reported.items():
+            must(name not in _RESERVED, f"'{name}' is a name that the objective itself reports")
+            off, bound = (still.reported[name] - value).norm(), 1e-9 * float(value.norm())
+            at_most(off, bound, f"|'{name}' under no_grad - '{name}'|")
+
+
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="a division by, or a root or norm of, what is zero there; or squares that overflow: put an epsilon into the root",
+)
+def finite_at_extremes(subject: Subject) -> None:
+    """Loss and gradient are finite in float32 on zeros, on tiny and on large points, at maps that are zero, at all times."""
+    shape = next(iter(shapes(subject).values()))
+    n = shape[0]
+    zero = torch.zeros(n, n, dtype=torch.float64)
+    operators: dict[str, Callable[[], Operator]] = {
+        "a small network": lambda: generic(subject, shape),
+        "a linear map": lambda: Linear(inside(subject.traits, n)),
+        "the zero map": lambda: Linear(zero),
+    }
+    for called, make in operators.items():
+        for size in (0.0, 1e-20, 1e-4, 1.0, 1e4):
+            for rows in (1, 4):
+                for progress in (0.0, 1.0):
+                    operator, x = make().float(), (size * draws(shape, rows)).float()
+                    step = Trial(operator, x, progress=progress)
+                    done = one_pass(subject.enforcer(torch.float32), operator, x, step)
+                    at = f"of {called} at {rows} points of size {size:g}, progress {progress:g},"
+                    must(bool(torch.isfinite(done.loss).all()), f"the loss {at} is not finite")
+                    must(bool(torch.isfinite(done.flat).all()), f"the gradient {at} is not finite")
+
+
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="a tensor made without dtype= and device= of the points, or sums over entries in half precision; use "
+    "idemlab.enforcer.rows",
+)
+def every_precision(subject: Subject) -> None:
+    """It works in float64, float32, bfloat16 and under autocast, with nearly the same gradient."""
+    shape = next(iter(shapes(subject).values()))
+    exact: Tensor | None = None
+    # (precision of parameters and points, autocast, largest 1 - cosine with the gradient in float64)
+    for dtype, autocast, bound in (
+        (torch.float64, False, 0.0),
+        (torch.float32, False, 1e-3),
+        (torch.float32, True, 0.25),
+        (torch.bfloat16, False, 0.25),
+    ):
+        operator, x = generic(subject, shape).to(dtype), draws(shape, 16).to(dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            done = one_pass(subject.enforcer(dtype), operator, x)
+        at = f"in {str(dtype).removeprefix('torch.')}{' under autocast' if autocast else ''}"
+        must(done.loss.dtype.is_floating_point, f"the loss {at} is of {done.loss.dtype}")
+        must(bool(torch.isfinite(done.loss).all() and torch.isfinite(done.flat).all()), f"it is not finite {at}")
+        gradient = done.flat.double()
+        exact = gradient if exact is None else exact
+        if gradient.norm() > 0 and not subject.traits.stochastic:  # draws differ between precisions
+            cosine = (gradient * exact).sum() / (gradient.norm() * exact.norm())
+            at_most(1 - cosine, max(bound, 1e-9), f"1 - cosine of the gradient {at} with that in float64")
+
+
+@check("enforcer", applies=has_loss, cause="an in-place operation on x, on a point of the orbit, or on a weight")
+def nothing_is_touched(subject: Subject) -> None:
+    """The points, the orbit and the operator are the same afterwards."""
+    for shape, operator in suitable(subject):
+        x = draws(shape)
+        kept, state = x.clone(), copy.deepcopy(operator.state_dict())
+        with torch.no_grad():
+            output = operator(x).clone()
+        done = one_pass(subject.enforcer(), operator, x)
+        must(torch.equal(x, kept), "it changed the points of the batch")
+        must(all(torch.equal(v, state[k]) for k, v in operator.state_dict().items()), "it changed the operator")
+        at_most(
+            (done.orbit.ahead(0) - output).norm(), 1e-9 * float(output.norm()), "|f(x) of the orbit afterwards - f(x)|"
+        )
+
+
+def _generators() -> tuple[Any, ...]:
+    """The state of every global generator."""
+    return torch.get_rng_state().tolist(), random.getstate(), repr(numpy.random.get_state())
+
+
+@check(
+    "enforcer",
+    cause="torch.randn, numpy.random or random instead of step.normal, step.uniform and step.signs: then a run depends on "
+    "the number of processes, and cannot be resumed",
+)
+def randomness_through_step_only(subject: Subject) -> None:
+    """It leaves the global generators alone, and does not depend on them."""
+    shape = next(iter(shapes(subject).values()))
+    operator, x = generic(subject, shape), draws(shape)
+    results = []
+    for seed in (1, 2):
+        enforcer = subject.enforcer()
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        numpy.random.seed(seed)
+        before = _generators()
+        if has_loss(subject.traits):
+            done = one_pass(enforcer, operator, x)
+            results.append(torch.cat([done.loss, done.flat]))
+        else:
+            results.append(enforcer.project(inside(subject.traits, 4)).flatten())
+        must(_generators() == before, "it drew from a global generator")
+    must(torch.equal(*results), "it depends on the seed of a global generator")
+
+
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="the trait `stochastic` says whether it draws through step: the checks, and those who repeat a run, rely on it",
+)
+def stochastic_as_declared(subject: Subject) -> None:
+    """It draws through step if, and only if, it declares that."""
+    shape = next(iter(shapes(subject).values()))
+    step = one_pass(subject.enforcer(), generic(subject, shape), draws(shape)).step
+    declared = subject.traits.stochastic
+    must(step.drawn == 0 or declared, f"it draws {step.drawn} times through step, and stochastic is not declared")
+    must(step.drawn > 0 or not declared, "stochastic is declared, and it draws nothing through step")
+
+
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="the trait `needs_reconstruction` says whether step.reconstruction is read: where it is not declared, an "
+    "experiment without a reconstruction fails only when it trains",
+)
+def reconstruction_as_declared(subject: Subject) -> None:
+    """It reads step.reconstruction if, and only if, it declares that."""
+    shape = next(iter(shapes(subject).values()))
+    asked = one_pass(subject.enforcer(), generic(subject, shape), draws(shape)).step.asked_reconstruction
+    declared = subject.traits.needs_reconstruction
+    must(declared or not asked, "it reads step.reconstruction, and needs_reconstruction is not declared")
+    must(asked or not declared, "needs_reconstruction is declared, and step.reconstruction is not read")
+
+
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="something that is not a function of points, operator and step: time, hash order, a shared cache",
+)
+def deterministic(subject: Subject) -> None:
+    """Two fresh enforcers give the same at the same step, bit for bit."""
+    for shape, operator in suitable(subject):
+        a, b = (one_pass(subject.enforcer(), operator, draws(shape)) for _ in range(2))
+        must(torch.equal(a.loss, b.loss), "the loss differs")
+        must(torch.equal(a.flat, b.flat), "the gradient differs")
+
+
+@check(
+    "enforcer",
+    cause="state that is kept in a plain attribute: register it as a buffer, so that checkpoints have it",
+)
+def state_round_trips(subject: Subject) -> None:
+    """Restored from its state, or copied, it goes on as the original does."""
+    shape = next(iter(shapes(subject).values()))
+    operator = generic(subject, shape)
+    used = subject.enforcer()
+
+    def step(enforcer: Any, index: int) -> Tensor:
+        x = (1 + index) * draws(shape, 4, f"points {index}")
+        if has_loss(subject.traits):
+            done: Pass = one_pass(enforcer, operator, x, Trial(operator, x, index=index))
+            return torch.cat([done.loss, done.flat])
+        changed: Tensor = enforcer.project(inside(subject.traits, 4 + index))
+        return changed.flatten()
+
+    for index in range(3):
+        step(used, index)
+    restored = subject.enforcer()
+    restored.load_state_dict(load(save({k: v.contiguous() for k, v in used.state_dict().items()})))
+    copied = copy.deepcopy(used)
+    expected = step(used, 3)
+    must(torch.equal(step(restored, 3), expected), "restored from its state_dict, its next step differs")
+    must(torch.equal(step(copied, 3), expected), "its deep copy's next step differs")
+
+
+@check(
+    "enforcer",
+    applies=_projects,
+    cause="project is a pure function of matrices [..., n, n]: nothing in place, and products over the last two dimensions",
+)
+def projection_is_pure(subject: Subject) -> None:
+    """A projection leaves its argument alone, and takes stacks of matrices, of any precision, one by one."""
+    traits = subject.traits
+    for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.1)):
+        K = inside(traits, max(4, (subject.rank or 0) + 2)).to(dtype)
+        stack = torch.stack([K, 0.9 * K, K.mT]).reshape(3, 1, *K.shape)
+        kept = stack.clone()
+        enforcer = subject.enforcer(dtype)
+        with torch.no_grad():
+            together = enforcer.project(stack)
+            alone = torch.stack([subject.enforcer(dtype).project(one[0].clone()) for one in stack]).unsqueeze(1)
+        must(torch.equal(stack, kept), "it changed the matrix that it was given")
+        must(
+            together.shape == stack.shape and together.dtype == dtype,
+            f"a stack {list(stack.shape)} of {dtype} became {list(together.shape)} of {together.dtype}",
+        )
+        at_most((together - alone).norm() / alone.norm(), bound, f"|stack - one by one| / |one by one| in {dtype}")
+
+
+@check(
+    "enforcer",
+    applies=lambda traits: EnforcerKind.ARCHITECTURE in traits.kinds,
+    cause="the wrapped operator is not idempotent by construction: look at its inverse, or at what comes between",
+)
+def wrapped_is_idempotent(subject: Subject) -> None:
+    """A wrapped operator keeps shapes and is idempotent to rounding, before any training."""
+    for shape, operator in suitable(subject):
+        x = draws(shape)
+        y = operator(x)
+        must(y.shape == x.shape, f"samples of shape {list(shape)} became {list(y.shape[1:])}")
+        at_most((operator(y) - y).norm() / y.norm(), 1e-6, "|f(f(x)) - f(x)| / |f(x)|")
+        must(any(p.requires_grad for p in operator.parameters()), "it has no parameters that could be trained")

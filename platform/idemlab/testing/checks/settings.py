@@ -1,0 +1,60 @@
+"""Small data, operators and steps on which sources and metrics are tried."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...dataset import Batch, Dataset, TensorRows
+from ...orbit import Operator
+from ...step import Shard, Step, generator
+from ..trials import Linear
+
+__all__ = ["ROWS", "batch_of", "data", "operator_for", "step"]
+
+ROWS = 8
+"""Samples in a batch."""
+_SHAPES = ((12,), (4, 6), (1, 8, 8))
+_TRAIN, _TEST, _CLASSES = 64, 32, 2
+
+
+def data() -> list[Dataset]:
+    """Vectors, sequences and images in [-1, 1], with labels and the distance to the cube that they fill."""
+    return [_data(shape) for shape in _SHAPES]
+
+
+def _data(shape: tuple[int, ...]) -> Dataset:
+    total = _TRAIN + _TEST
+    rows = 2 * torch.rand((total, *shape), generator=generator("data", *shape)) - 1
+    label = torch.arange(total) % _CLASSES
+    return Dataset(
+        train=TensorRows(rows[:_TRAIN], label=label[:_TRAIN]),
+        test=TensorRows(rows[_TRAIN:], label=label[_TRAIN:]),
+        shape=shape,
+        range=(-1.0, 1.0),
+        distance=_outside,
+        classes=_CLASSES,
+    )
+
+
+def _outside(points: Tensor) -> Tensor:
+    """Distance to the cube [-1, 1]^n, [B]."""
+    distance: Tensor = (points.abs() - 1).clamp_min(0).flatten(1).norm(dim=1)
+    return distance
+
+
+def batch_of(dataset: Dataset, start: int = 0, rows: int = ROWS, dtype: torch.dtype = torch.float32) -> Batch:
+    """Test samples from `start` on."""
+    return dataset.test.__getitems__(list(range(start, start + rows))).to("cpu", dtype, dataset.range)
+
+
+def operator_for(dataset: Dataset) -> Operator:
+    """A linear map near a projector."""
+    n = torch.Size(dataset.shape).numel()
+    K = torch.diag((torch.arange(n) % 2).float())
+    return nn.Sequential(Linear(K + 0.1 * torch.randn(n, n, generator=generator("operator", n)) / n**0.5))
+
+
+def step(index: int = 0, half: int | None = None) -> Step:
+    """A step, over the whole batch or one of its halves as micro-batches."""
+    return Step(index=index, purpose="conformance", shard=Shard() if half is None else Shard(micro=half, micros=2))

@@ -1,0 +1,244 @@
+"""The doors to the checks: a report from Python, a test for each from pytest, one failure again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ..errors import BadInput, nearest_match
+from ..specs import DatasetSpec, EnforcerSpec, MetricSpec, ModelSpec, SourceSpec, Spec
+from . import checks  # noqa: F401  (puts them on the list)
+from .kit import CHECKS, Check, CheckFailed, examine, isolated
+from .report import Outcome, Report, Row, failure_text
+from .subject import Subject
+
+__all__ = [
+    "CHECKED_KINDS",
+    "check_dataset",
+    "check_enforcer",
+    "check_metric",
+    "check_model",
+    "check_source",
+    "check_thing",
+    "conformance_checks",
+    "enforcer_checks",
+    "reproduce",
+]
+
+CHECKED_KINDS = ("enforcer", "model", "dataset", "source", "metric")
+"""The kinds of named things that have checks."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+Failures = Mapping[str, str]
+Thing = Spec | str
+Given = Thing | tuple[Thing, Mapping[str, Any]]
+
+
+def check_enforcer(
+    enforcer: EnforcerSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+    quick: bool = False,
+) -> Report:
+    """Try an enforcer against every check that its traits promise, on small operators and linear maps.
+
+    Args:
+        enforcer: a spec, or the name of an installed one.
+        arguments: of its factory, as in an experiment.
+        expected_failures: check -> why it fails; a failure is then no failure, and a pass is one.
+        quick: with fewer linear maps.
+
+    Raises:
+        BadInput: for an unknown name, check or argument, and whatever the factory raises.
+    """
+    return check_thing("enforcer", enforcer, arguments, expected_failures=expected_failures, quick=quick)
+
+
+def check_model(
+    model: ModelSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Try a model: shapes, batches, precision, state, on the shapes of sample that it takes. See `check_enforcer`."""
+    return check_thing("model", model, arguments, expected_failures=expected_failures)
+
+
+def check_dataset(
+    dataset: DatasetSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Try a dataset: batches, shapes, range, and that no test sample occurs in train. See `check_enforcer`."""
+    return check_thing("dataset", dataset, arguments, expected_failures=expected_failures)
+
+
+def check_source(
+    source: SourceSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Try a source: shapes, randomness, cutting of the batch, state. See `check_enforcer`."""
+    return check_thing("source", source, arguments, expected_failures=expected_failures)
+
+
+def check_metric(
+    metric: MetricSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Try a metric: figures for each sample or for the set, finite, and forgotten once given. See `check_enforcer`."""
+    return check_thing("metric", metric, arguments, expected_failures=expected_failures)
+
+
+def check_thing(
+    kind: str,
+    thing: Thing,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+    quick: bool = False,
+    watch: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """`check_enforcer`, `check_model`, ... for a kind that is a value.
+
+    Args:
+        watch: is told the name of each check before it is run.
+    """
+    subject = Subject.of(kind, thing, arguments)
+    expected = dict(expected_failures or {})
+    applicable = _applicable(subject, expected)
+    if kind != "model":  # which is built for a shape
+        with isolated():
+            subject.built  # noqa: B018  (what cannot be built, or fetched, says so itself)
+    rows = []
+    for check in applicable:
+        watch(check.name)
+        start = time.perf_counter()
+        finding = examine(check, subject, quick=quick)
+        seconds = time.perf_counter() - start
+        reason = expected.get(check.name, "")
+        if finding is None:
+            outcome = Outcome.UNEXPECTED if reason else Outcome.PASSED
+        else:
+            outcome = Outcome.EXPECTED if reason else Outcome.FAILED
+        failure = "" if finding is None else failure_text(check, subject, finding)
+        rows.append(Row(check.name, check.statement, outcome, seconds, reason, failure))
+    return Report(kind, subject.entry.spec.name, subject.given, subject.origin, quick, tuple(rows))
+
+
+def _applicable(subject: Subject, expected: Failures) -> list[Check]:
+    """The checks for this subject, in order.
+
+    Raises:
+        BadInput: if a check is expected to fail that there is not, or without a reason.
+    """
+    kind = subject.named.kind
+    if kind not in CHECKED_KINDS:
+        raise BadInput(f"there are no checks for {kind}s", expected=f"one of {', '.join(CHECKED_KINDS)}")
+    found = [check for check in CHECKS if check.kind == kind and check.applies(subject.traits)]
+    names = [check.name for check in found]
+    for name, reason in expected.items():
+        if name not in names:
+            exists = any(check.name == name and check.kind == kind for check in CHECKS)
+            raise BadInput(
+                f"the check '{name}' does not apply to {subject.title}" if exists else f"there is no check '{name}'",
+                where="expected failures",
+                choices=names,
+                nearest=nearest_match(name, names),
+                next_step="leave it out, or name one of these",
+            )
+        if not reason.strip():
+            raise BadInput(
+                f"the check '{name}' is expected to fail, but it is not said why",
+                where="expected failures",
+                expected="a reason, such as 'it needs a reconstruction beside it'",
+            )
+    return found
+
+
+def enforcer_checks(
+    enforcers: Sequence[Given], *, expected_failures: Failures | None = None, quick: bool = False
+) -> Callable[[F], F]:
+    """For pytest: a test that takes `check`, once for each check of each enforcer.
+
+        @enforcer_checks(["my-enforcer", ("my-enforcer", {"routing": "inner"})])
+        def test_conformance(check):
+            check()
+
+    Args:
+        enforcers: specs or names, each alone or with its arguments.
+        expected_failures: check -> why it fails, where it applies; a strict xfail.
+        quick: with fewer linear maps.
+    """
+    return conformance_checks("enforcer", enforcers, expected_failures=expected_failures, quick=quick)
+
+
+def conformance_checks(
+    kind: str, things: Sequence[Given], *, expected_failures: Failures | None = None, quick: bool = False
+) -> Callable[[F], F]:
+    """`enforcer_checks` for any kind that has checks: enforcer, model, dataset, source, metric."""
+    import pytest
+
+    expected = dict(expected_failures or {})
+    params, unused = [], set(expected)
+    for given in things:
+        thing, arguments = given if isinstance(given, tuple) else (given, None)
+        subject = Subject.of(kind, thing, arguments)
+        for check in _applicable(subject, {}):
+            reason = expected.get(check.name, "")
+            unused.discard(check.name)
+            marks = [pytest.mark.xfail(reason=reason, strict=True, raises=CheckFailed)] if reason else []
+            params.append(
+                pytest.param(_Bound(check, subject, quick), id=f"{_label(subject)}-{check.name}", marks=marks)
+            )
+    if unused:
+        raise BadInput(f"no check is named {', '.join(sorted(unused))}", where="expected failures")
+    mark: Callable[[F], F] = pytest.mark.parametrize("check", params)
+    return mark
+
+
+def _label(subject: Subject) -> str:
+    """Name and arguments, short enough for the name of a test."""
+    shown = [f"{key}={value}" for key, value in subject.given.items() if isinstance(value, (str, int, float))]
+    return ",".join([subject.entry.spec.name, *shown])
+
+
+class _Bound:
+    """One check of one thing, to be called in a test."""
+
+    def __init__(self, check: Check, subject: Subject, quick: bool) -> None:
+        self.check, self.subject, self.quick = check, subject, quick
+
+    def __call__(self) -> None:
+        finding = examine(self.check, self.subject, quick=self.quick)
+        if finding is not None:
+            raise CheckFailed(failure_text(self.check, self.subject, finding)) from finding.error
+
+
+def reproduce(
+    thing: Thing,
+    check: str,
+    *,
+    kind: str = "enforcer",
+    arguments: Mapping[str, Any] | None = None,
+    matrix: Tensor | None = None,
+) -> None:
+    """Run one check again, on one linear map where it is over linear maps, and raise what it raises.
+
+    Raises:
+        CheckFailed: where the statement of the check does not hold.
+        Exception: whatever the thing that is checked raises.
+    """
+    subject = Subject.of(kind, thing, arguments)
+    (found,) = [c for c in _applicable(subject, {check: "to be seen"}) if c.name == check]
+    finding = examine(found, subject, matrix=matrix)
+    if finding is not None:
+        raise finding.error

@@ -1,0 +1,241 @@
+"""The growing list of checks: how one is written, registered, run, and its failure shrunk.
+
+A check is a small function with a name. Those of enforcers are gated by traits. Many are properties of linear maps: for
+these, hypothesis searches a map that breaks the property and shrinks it. Searches and seeds are fixed, so that verdicts
+are the same every time.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy
+import torch
+from torch import Tensor
+
+from ..errors import IdemlabError
+from ..specs import Traits
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from .subject import Subject
+
+__all__ = ["CHECKS", "Check", "CheckFailed", "Finding", "at_most", "check", "examine", "isolated", "must"]
+
+
+class CheckFailed(AssertionError):
+    """What a check raises when its statement does not hold.
+
+    Args:
+        what: what was measured, or what is wrong.
+        measured: the figure, where there is one.
+        bound: what it may be at most.
+    """
+
+    def __init__(self, what: str, measured: float | None = None, bound: float | None = None) -> None:
+        self.what, self.measured, self.bound = what, measured, bound
+        figures = "" if measured is None else f": measured {measured:.3g}, bound {bound:.3g}"
+        super().__init__(what + figures)
+
+
+def at_most(measured: Tensor | float, bound: float, what: str) -> None:
+    """Demand measured <= bound; NaN fails. `what` names the figure."""
+    figure = float(measured.detach() if isinstance(measured, Tensor) else measured)
+    if not figure <= bound:
+        raise CheckFailed(what, figure, bound)
+
+
+def must(condition: bool, what: str) -> None:
+    """Demand a condition; `what` says what is wrong without it."""
+    if not condition:
+        raise CheckFailed(what)
+
+
+class _HasMatrix(Protocol):
+    """What the strategies for linear maps draw."""
+
+    @property
+    def matrix(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named check.
+
+    Args:
+        name: as in reports and in expected failures.
+        kind: of the named things that it is for, for instance "enforcer".
+        statement: what must hold, one sentence.
+        cause: the likely cause where it does not hold.
+        applies: whether it is for enforcers with these traits.
+        run: (subject) or, over linear maps, (subject, K [n, n]); raises where the statement does not hold.
+        maps: subject -> strategy of the linear maps it is run on; None for a check that makes its own example.
+        examples: number of maps drawn by default and under `quick`.
+    """
+
+    name: str
+    kind: str
+    statement: str
+    cause: str
+    applies: Callable[[Traits], bool]
+    run: Callable[..., None]
+    maps: Callable[[Subject], SearchStrategy[Any]] | None
+    examples: tuple[int, int]
+
+
+CHECKS: list[Check] = []
+"""All checks, in the order in which they are run."""
+
+
+def check(
+    kind: str,
+    *,
+    cause: str,
+    applies: Callable[[Traits], bool] = lambda _: True,
+    maps: Callable[[Subject], SearchStrategy[Any]] | None = None,
+    examples: tuple[int, int] = (40, 10),
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put a function on the list. Its name, with hyphens, is the check's; the first line of its docstring the statement."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        statement = (function.__doc__ or "").partition("\n")[0]
+        name = function.__name__.replace("_", "-")
+        CHECKS.append(Check(name, kind, statement, cause, applies, function, maps, examples))
+        return function
+
+    return register
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a check failed.
+
+    Args:
+        what: what was measured, or what was raised and where.
+        measured, bound: figures, where there are any.
+        matrix: the linear map that shows it, shrunk.
+        shown: that map and its spectrum as text.
+        error: what was raised.
+    """
+
+    what: str
+    error: Exception
+    measured: float | None = None
+    bound: float | None = None
+    matrix: Tensor | None = None
+    shown: str = ""
+
+
+def examine(check: Check, subject: Subject, *, quick: bool = False, matrix: Tensor | None = None) -> Finding | None:
+    """Run one check; None if the statement holds.
+
+    Args:
+        matrix: run it on this linear map only, where it is a check over linear maps.
+    """
+    if check.maps is None:
+        error = _attempt(check, subject)
+        return None if error is None else _finding(error)
+    if matrix is not None:
+        error = _attempt(check, subject, matrix)
+        return None if error is None else _finding(error, matrix)
+    found = _search(check, subject, check.examples[quick])
+    return None if found is None else _finding(found[1], found[0].matrix, repr(found[0]))
+
+
+def _attempt(check: Check, *arguments: object) -> Exception | None:
+    """What the check raises; None if nothing."""
+    with isolated():
+        try:
+            check.run(*arguments)
+        except Exception as error:
+            return error
+    return None
+
+
+def _search(check: Check, subject: Subject, examples: int) -> tuple[_HasMatrix, Exception] | None:
+    """A linear map at which the check fails, shrunk, and what it raises there."""
+    from hypothesis import HealthCheck, Phase, find, settings
+    from hypothesis.errors import Flaky, NoSuchExample
+
+    assert check.maps is not None
+    left = 4 * examples  # shrinking must end, too, where a check is expensive
+    known: dict[bytes, bool] = {}
+    worst: tuple[_HasMatrix, Exception] | None = None
+
+    def fails(candidate: _HasMatrix) -> bool:
+        nonlocal left, worst
+        key = candidate.matrix.numpy().tobytes()
+        if key not in known:
+            if left == 0:
+                return False
+            left -= 1
+            error = _attempt(check, subject, candidate.matrix)
+            known[key] = error is not None
+            if error is not None:
+                worst = candidate, error
+        return known[key]
+
+    fixed = settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        shrunk = find(check.maps(subject), fails, settings=fixed, random=random.Random(0))
+    except NoSuchExample:
+        return None
+    except Flaky:  # the number of trials was used up while it shrank
+        return worst
+    error = _attempt(check, subject, shrunk.matrix)
+    return worst if error is None else (shrunk, error)
+
+
+def _finding(error: Exception, matrix: Tensor | None = None, shown: str = "") -> Finding:
+    if matrix is not None:
+        shown = f"{shown or _rows(matrix)}\n{_spectrum(matrix)}"
+    if isinstance(error, CheckFailed):
+        return Finding(error.what, error, error.measured, error.bound, matrix, shown)
+    text = " ".join(str(error.what if isinstance(error, IdemlabError) else error).split())
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"it raised {type(error).__name__}: {text} ({frame.filename}, line {frame.lineno}, in {frame.name})"
+    return Finding(what, error, matrix=matrix, shown=shown)
+
+
+def _rows(matrix: Tensor) -> str:
+    return "  [" + ",\n   ".join(str(row) for row in matrix.tolist()) + "]"
+
+
+def _spectrum(matrix: Tensor) -> str:
+    """Eigenvalues and singular values, as text."""
+    if not bool(torch.isfinite(matrix).all()):
+        return "it has no spectrum: its entries are not finite"
+    values = sorted(torch.linalg.eigvals(matrix).tolist(), key=lambda value: (-value.real, value.imag))
+    shown = [f"{v.real + 0.0:.4g}" + (f"{v.imag:+.4g}i" if abs(v.imag) > 1e-12 else "") for v in values]
+    singular = [f"{value:.4g}" for value in torch.linalg.svdvals(matrix).tolist()]
+    return f"eigenvalues {', '.join(shown)}; singular values {', '.join(singular)}"
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """A world of its own for one attempt: every generator at a fixed seed, ordinary defaults; afterwards as before."""
+    states = random.getstate(), numpy.random.get_state()
+    dtype = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(0)
+        random.seed(0)
+        numpy.random.seed(0)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            random.setstate(states[0])
+            numpy.random.set_state(states[1])

@@ -1,0 +1,148 @@
+"""What is checked: a spec with its arguments, who offers it, and how to build it afresh."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ..catalog import Catalog, Named, Provided, installed
+from ..dataset import Dataset
+from ..enforcer import Enforcer
+from ..errors import BadInput
+from ..metric import Metric
+from ..source import Source
+from ..specs import Spec, Traits
+
+__all__ = ["Subject"]
+
+_CONTRACTS: dict[str, type[Any]] = {
+    "model": torch.nn.Module,
+    "dataset": Dataset,
+    "enforcer": Enforcer,
+    "source": Source,
+    "metric": Metric,
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A named thing with complete arguments.
+
+    Args:
+        named: kind, name and checked arguments.
+        entry: its spec and plugin.
+        catalog: what it is built from.
+        offered: whether an installed plugin offers it; a spec at hand need not be.
+        given: the arguments as they were given.
+    """
+
+    named: Named
+    entry: Provided
+    catalog: Catalog
+    offered: bool
+    given: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, kind: str, thing: Spec | str, arguments: Mapping[str, Any] | None = None) -> Subject:
+        """The thing of this kind: a spec, or the name of one that an installed plugin offers.
+
+        Raises:
+            BadInput: if there is no such thing, or the arguments do not suit it.
+        """
+        catalog, given = installed(), dict(arguments or {})
+        if isinstance(thing, Spec):
+            if thing.kind != kind:
+                raise BadInput(f"{thing.kind} '{thing.name}' is no {kind}", next_step=f"use check_{thing.kind}")
+            entries = [entry for entry in catalog.entries(kind) if entry.spec == thing]
+            offered = len(entries) == 1
+            if not offered:
+                catalog = catalog.including(thing)
+            name = entries[0].full_name if offered else thing.name
+        else:
+            name, offered = thing, True
+        entry = catalog.find(kind, name)
+        named = catalog.check(kind, {"name": name, **given}, f"arguments of {kind} '{entry.spec.name}'")
+        return cls(named, entry, catalog, offered, given)
+
+    def build(self, *positional: Any) -> Any:
+        """A fresh one.
+
+        Raises:
+            BadInput: if the factory refuses, or returns something else than the contract asks for.
+        """
+        built = self.catalog.build(self.named, *positional)
+        contract = _CONTRACTS[self.named.kind]
+        if not isinstance(built, contract):
+            raise BadInput(
+                f"{self.title} is {type(built).__name__}, not {contract.__module__.partition('.')[0]}'s {contract.__name__}",
+                where=self.origin,
+                next_step=f"return one from {self.entry.spec.factory.__name__}",
+            )
+        return built
+
+    @cached_property
+    def built(self) -> Any:
+        """One that the checks share, for what is expensive to build and never changed by them."""
+        return self.build()
+
+    def enforcer(self, dtype: torch.dtype = torch.float64) -> Enforcer:
+        """A fresh enforcer in training mode, its state in this precision."""
+        enforcer: Enforcer = self.build()
+        return enforcer.to(dtype).train()
+
+    @cached_property
+    def traits(self) -> Traits:
+        """Of an enforcer; the default ones for the other kinds."""
+        if self.named.kind != "enforcer":
+            return Traits()
+        traits: Traits = self.catalog.traits(self.named)
+        return traits
+
+    @property
+    def rank(self) -> int | None:
+        """The rank that it is to reach: an argument named `rank`, its own or of what it contains; None without one."""
+        return next(_ranks(self.named), None)
+
+    @property
+    def title(self) -> str:
+        """Kind, name and given arguments."""
+        return f"{self.named.kind} '{self.entry.spec.name}'" + (f" {_shown(self.given)}" if self.given else "")
+
+    @property
+    def origin(self) -> str:
+        """Distribution, version and plugin."""
+        module = self.entry.spec.factory.__module__
+        return str(self.entry.plugin) if self.offered else f"module '{module}', which no installed plugin offers"
+
+    def code(self) -> tuple[str, str]:
+        """(lines that make it available, an expression for it), for a snippet that runs."""
+        if self.offered:
+            return "", repr(self.named.name)
+        spec, module = self.entry.spec, self.entry.spec.factory.__module__
+        names = [name for name, value in vars(sys.modules.get(module, sys)).items() if value is spec]
+        if names:
+            return f"from {module} import {names[0]}\n", names[0]
+        hook = f"provide_{spec.kind}s"
+        if hasattr(sys.modules.get(module), hook):
+            where = f"next(spec for spec in {hook}() if spec.name == {spec.name!r})"
+            return f"from {module} import {hook}\n", where
+        return f"spec = ...  # the {type(spec).__name__} named {spec.name!r}\n", "spec"
+
+
+def _ranks(named: Named) -> Iterator[int]:
+    for key, value in named.arguments.items():
+        if key == "rank" and isinstance(value, int):
+            yield value
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Named):
+                yield from _ranks(item)
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{key} = {json.dumps(value, default=str)}" for key, value in arguments.items()) + "}"

@@ -1,0 +1,290 @@
+"""What enforcers are tried on: small operators of several shapes, points, and a step that keeps its eyes open.
+
+Shapes: B samples of shape `*shape`, n entries each; K, P, Q are matrices [n, n].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..enforcer import Enforcement, Enforcer, l2
+from ..errors import BadInput
+from ..orbit import Operator, Orbit
+from ..specs import EnforcerKind, Traits
+from ..step import Shard, Step, generator
+from .kit import CheckFailed, must
+from .subject import Subject
+
+__all__ = [
+    "SHAPES",
+    "Linear",
+    "Pass",
+    "Trial",
+    "draws",
+    "generic",
+    "has_loss",
+    "one_pass",
+    "pull",
+    "residual_of",
+    "shapes",
+    "suitable",
+    "white",
+]
+
+SHAPES: dict[str, tuple[int, ...]] = {"vector": (6,), "image": (2, 4, 4), "sequence": (5, 3)}
+"""The shapes of sample that an enforcer must work on."""
+
+DRAWS = 32
+"""Random draws that are averaged where an enforcer is stochastic."""
+
+
+def has_loss(traits: Traits) -> bool:
+    """Whether it works through `forward`."""
+    return bool(traits.kinds & {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION})
+
+
+def shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
+    """Shapes of sample, with more entries than the rank that is asked for."""
+    rank = subject.rank or 0
+    return {"vector": (max(6, rank + 2),)} | {
+        name: shape for name, shape in SHAPES.items() if name != "vector" and torch.Size(shape).numel() > rank
+    }
+
+
+# -- operators --------------------------------------------------------------------------------------------------------
+
+
+class Linear(nn.Module):
+    """x -> K x on flattened samples of any shape."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        n = len(matrix)
+        # Without torch's own initial values, which would be drawn from the global generator.
+        self.linear = nn.utils.skip_init(nn.Linear, n, n, bias=False, dtype=matrix.dtype)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.linear.weight.copy_(matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x.flatten(1))
+        return y.view_as(x)
+
+
+class _Near(nn.Module):
+    """f(x) = P x + g(x) / 10 with a projector P that keeps every other entry: not linear, and not far from idempotent."""
+
+    keep: Tensor
+
+    def __init__(self, shape: tuple[int, ...], network: nn.Module) -> None:
+        super().__init__()
+        keep = (torch.arange(torch.Size(shape).numel()) % 2 == 0).to(torch.float64).view(shape)
+        self.register_buffer("keep", keep)
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.keep * x + 0.1 * self.network(x)
+        return y
+
+
+class _Mixer(nn.Module):
+    """[B, tokens, entries]: mixes tokens, then entries."""
+
+    def __init__(self, tokens: int, entries: int) -> None:
+        super().__init__()
+        self.tokens = nn.Linear(tokens, tokens)
+        self.entries = nn.Sequential(nn.Linear(entries, 8), nn.Tanh(), nn.Linear(8, entries))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.entries(self.tokens(x.transpose(1, 2)).transpose(1, 2))
+        return y
+
+
+def generic(subject: Subject, shape: tuple[int, ...]) -> Operator:
+    """An operator on samples of this shape in float64, always the same: linear where nothing else will do, else a small
+    network."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return _drawn(subject, shape)
+
+
+def _drawn(subject: Subject, shape: tuple[int, ...]) -> Operator:
+    if subject.traits.linear_only:
+        return Linear(inside(subject.traits, torch.Size(shape).numel()))
+    network: nn.Module
+    if len(shape) == 1:
+        network = nn.Sequential(nn.Linear(shape[0], 9), nn.Tanh(), nn.Linear(9, shape[0]))
+    elif len(shape) == 2:
+        network = _Mixer(*shape)
+    else:
+        c = shape[0]
+        network = nn.Sequential(
+            nn.Conv2d(c, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.SiLU(), nn.Conv2d(4, c, 3, padding=1)
+        )
+    return _Near(shape, network).double()
+
+
+def inside(traits: Traits, n: int) -> Tensor:
+    """A symmetric matrix with eigenvalues spread over the inner half of the domain, or of [-0.2, 1.2]."""
+    low, high = traits.domain or (-0.2, 1.2)
+    Q = torch.linalg.qr(torch.randn(n, n, generator=generator("inside", n), dtype=torch.float64)).Q
+    quarter = (high - low) / 4
+    values = torch.linspace(low + quarter, high - quarter, n, dtype=torch.float64)
+    spread: Tensor = Q @ torch.diag(values) @ Q.T
+    return spread
+
+
+def suitable(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
+    """(shape, operator), wrapped by the enforcer where it does that; operators that it refuses are passed over.
+
+    Raises:
+        CheckFailed: if it refuses all of them.
+    """
+    refusals = []
+    for shape in shapes(subject).values():
+        try:
+            operator = subject.enforcer().wrap(generic(subject, shape))
+        except (BadInput, ValueError) as error:
+            refusals.append(str(error))
+            continue
+        yield shape, operator
+    if len(refusals) == len(shapes(subject)):
+        raise CheckFailed(f"it refuses every operator of the kit, the last one with: {refusals[-1]}")
+
+
+# -- points and steps -------------------------------------------------------------------------------------------------
+
+
+def draws(shape: tuple[int, ...], rows: int = 4, key: str = "points") -> Tensor:
+    """Standard normal points [rows, *shape] in float64."""
+    return torch.randn(rows, *shape, generator=generator(key, *shape), dtype=torch.float64)
+
+
+def white(n: int, rows: int) -> Tensor:
+    """Points X [rows, n] with X^T X / rows = I, rows >= n, for which the theory of linear maps is exact."""
+    whitened: Tensor = rows**0.5 * torch.linalg.qr(draws((n,), rows, "white")).Q
+    return whitened
+
+
+class Trial(Step):
+    """A step that has what an enforcer may ask for, and notes what it asks.
+
+    Args:
+        operator: f, whose reconstruction of other points than the enforcer's is `reconstruction`.
+        x: the enforcer's points.
+        index: number of the step.
+        progress: share of the run that is done.
+        half: 0 or 1 for a half of the batch, None for all of it.
+        turn: Q, by which the random draws are turned.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        x: Tensor,
+        *,
+        index: int = 0,
+        progress: float = 0.5,
+        half: int | None = None,
+        turn: Tensor | None = None,
+    ) -> None:
+        shard = Shard() if half is None else Shard(micro=half, micros=2)
+        super().__init__(index=index, progress=progress, purpose="conformance", shard=shard)
+        self._operator, self._x, self._turn = operator, x, turn
+        self.asked_reconstruction = False
+
+    @property
+    def drawn(self) -> int:
+        """How many draws were made."""
+        return self._draws
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """|f(u) - u|^2 / n of each row, [B], at points u beside the enforcer's."""
+        self.asked_reconstruction = True
+        if self._reconstruction is None:
+            u = self._x + 1
+            self._reconstruction = l2(self._operator(u), u)
+        return self._reconstruction
+
+    @reconstruction.setter
+    def reconstruction(self, value: Tensor) -> None:
+        raise AttributeError("an enforcer reads step.reconstruction; it does not set it")
+
+    def _draw(self, like: Tensor, sampler: object) -> Tensor:
+        drawn = super()._draw(like, sampler)
+        return drawn if self._turn is None or drawn.shape != self._x.shape else drawn @ self._turn.T.to(drawn)
+
+
+# -- passes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward and backward of an enforcer's loss left.
+
+    Args:
+        loss: per sample, [B], detached.
+        gradients: of its mean, one for each parameter, in the order of `operator.parameters()`; None where none came.
+        reported: as the enforcer reported it, detached.
+        orbit: that it was given.
+        step: that it was given.
+    """
+
+    loss: Tensor
+    gradients: list[Tensor | None]
+    reported: dict[str, Tensor]
+    orbit: Orbit
+    step: Trial
+
+    @property
+    def flat(self) -> Tensor:
+        """All gradients in one row; zeros stand where none came."""
+        return torch.cat([g.flatten() for g in self.gradients if g is not None] or [self.loss.new_zeros(1)])
+
+
+def enforce(enforcer: Enforcer, orbit: Orbit, step: Step) -> Enforcement:
+    """Its enforcement, which must be one, with a loss [B]."""
+    enforcement: Enforcement = enforcer(orbit, step)
+    must(isinstance(enforcement, Enforcement), f"forward returned {type(enforcement).__name__}, not an Enforcement")
+    loss, rows = enforcement.loss, len(orbit.input)
+    must(isinstance(loss, Tensor), "forward returned no loss, which its kinds promise")
+    assert loss is not None
+    must(loss.shape == (rows,), f"the loss of a batch of {rows} has the shape {list(loss.shape)}, not [{rows}]")
+    return enforcement
+
+
+def one_pass(enforcer: Enforcer, operator: Operator, x: Tensor, step: Trial | None = None) -> Pass:
+    """One forward and one backward, as in training. A loss without gradient leaves none."""
+    step = step or Trial(operator, x)
+    operator.zero_grad(set_to_none=True)
+    orbit = Orbit(operator, x)
+    enforcement = enforce(enforcer, orbit, step)
+    assert enforcement.loss is not None
+    mean = enforcement.loss.mean()
+    if mean.requires_grad:
+        mean.backward()  # type: ignore[no-untyped-call]
+    gradients = [None if p.grad is None else p.grad.clone() for p in operator.parameters()]
+    reported = {name: value.detach() for name, value in enforcement.reported.items()}
+    return Pass(enforcement.loss.detach(), gradients, reported, orbit, step)
+
+
+def pull(subject: Subject, K: Tensor, *, x: Tensor | None = None, turn: Tensor | None = None) -> Tensor:
+    """The gradient at a linear map K, [1, n, n] at white points (or x); one for each of several draws if stochastic,
+    [D, n, n]."""
+    x = white(len(K), 2 * len(K)) if x is None else x
+    x = x if turn is None else x @ turn.T
+    pulls = []
+    for index in range(DRAWS if subject.traits.stochastic else 1):
+        operator = Linear(K)
+        done = one_pass(subject.enforcer(), operator, x, Trial(operator, x, index=index, turn=turn))
+        pulls.append(torch.zeros_like(K) if done.gradients[0] is None else done.gradients[0])
+    return torch.stack(pulls)
+
+
+def residual_of(K: Tensor) -> Tensor:
+    """K^2 - K."""
+    return K @ K - K

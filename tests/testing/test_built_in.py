@@ -1,0 +1,149 @@
+"""What idemlab ships passes its own checks, with every sensible choice of arguments, and no failure is expected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from idemlab import installed
+from idemlab.testing import (
+    check_dataset,
+    check_enforcer,
+    check_metric,
+    check_model,
+    check_source,
+    conformance_checks,
+    enforcer_checks,
+)
+
+Arguments = dict[str, object]
+
+PAIR = ["cubic", "gradient"]
+ENFORCERS: list[tuple[str, Arguments]] = [
+    ("cubic", {}),
+    ("cubic", {"cotangent": "unit", "weight": 3.0}),
+    ("cubic", {"cotangent": "mean"}),
+    ("cubic-projection", {}),
+    ("cubic-projection", {"step": 0.3}),
+    ("gradient", {}),
+    ("gradient", {"routing": "inner"}),
+    ("gradient", {"routing": "outer", "distance": "l1"}),
+    ("gradient", {"distance": "l1"}),
+    ("gradient", {"depth": 3}),
+    ("hybrid", {"enforcers": ["cubic", "relative"]}),
+    ("hybrid", {"enforcers": PAIR, "mode": "crossfade", "warmup": 0.1}),
+    ("hybrid", {"enforcers": PAIR, "mode": "switch", "threshold": 0.25}),
+    ("hybrid", {"enforcers": ["cubic-projection", "gradient"]}),
+    ("hybrid", {"enforcers": ["cubic", "ign"]}),
+    ("ign", {}),
+    ("ign", {"routing": "surrogate"}),
+    ("ign", {"routing": "cubic"}),
+    ("ign", {"distance": "l2", "clamp": 0.0}),
+    ("ign", {"routing": "surrogate", "distance": "l2"}),
+    ("ign", {"tightness": 0.0}),
+    ("ign", {"tightness": 0.0, "routing": "cubic"}),
+    ("none", {}),
+    ("relative", {}),
+]
+
+
+def test_no_built_in_enforcer_is_left_out() -> None:
+    ours = {e.spec.name for e in installed().entries("enforcer") if e.plugin.distribution == "idemlab"}
+    assert ours == {name for name, _ in ENFORCERS}
+
+
+@pytest.mark.parametrize(("name", "arguments"), ENFORCERS, ids=str)
+def test_enforcers_quickly(name: str, arguments: Arguments) -> None:
+    start = time.process_time()
+    report = check_enforcer(name, arguments, quick=True)
+    assert report.passed, str(report)
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "arguments"), ENFORCERS, ids=str)
+def test_enforcers_thoroughly(name: str, arguments: Arguments) -> None:
+    start = time.process_time()
+    report = check_enforcer(name, arguments)
+    assert report.passed, str(report)
+    assert time.process_time() - start < 60
+
+
+@pytest.mark.slow
+def test_ten_runs_give_the_same_verdicts() -> None:
+    """The second is refused, and the failure is shrunk to the same map each time."""
+    right = {tuple((row.check, row.outcome) for row in check_enforcer("cubic").rows) for _ in range(10)}
+    assert len(right) == 1
+
+
+@enforcer_checks(["cubic-projection"], quick=True)
+def test_through_the_decorator(check: Callable[[], None]) -> None:
+    check()
+
+
+MODELS: list[tuple[str, Arguments]] = [
+    ("attention", {}),
+    ("attention", {"position": False}),
+    ("autoencoder", {}),
+    ("autoencoder", {"norm": "batch", "init": "dcgan"}),
+    ("linear", {}),
+    ("linear", {"init": "identity", "bias": True}),
+    ("mlp", {}),
+    ("mlp", {"residual": True, "norm": "layer"}),
+    ("unet", {"residual": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), MODELS, ids=str)
+def test_models(name: str, arguments: Arguments) -> None:
+    report = check_model(name, arguments)
+    assert report.passed, str(report)
+
+
+@conformance_checks("model", [("linear", {"init": "spectrum", "condition": 2.0})])
+def test_models_through_the_decorator(check: Callable[[], None]) -> None:
+    check()
+
+
+@pytest.mark.parametrize("name", ["gaussian", "torus", "sequences", "digits", "faces"])
+def test_datasets(name: str) -> None:
+    report = check_dataset(name)
+    assert report.passed, str(report)
+
+
+SOURCES: list[tuple[str, Arguments]] = [
+    ("data", {}),
+    ("gaussian", {}),
+    ("fourier", {}),
+    ("corrupted", {}),
+    ("corrupted", {"random_strength": True, "fraction": 0.5, "mask": 0.3}),
+    ("corrupted", {"blur": 1.0}),
+    ("imle", {}),
+    ("imle", {"noise": "fourier"}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), SOURCES, ids=str)
+def test_sources(name: str, arguments: Arguments) -> None:
+    report = check_source(name, arguments)
+    assert report.passed, str(report)
+
+
+QUICK_METRICS = ["manifold-distance", "nearest-training", "reconstruction-error", "restoration-error"]
+
+
+@pytest.mark.parametrize("name", [*QUICK_METRICS, pytest.param("class-coverage", marks=pytest.mark.slow)])
+def test_metrics(name: str) -> None:
+    report = check_metric(name)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(
+    ("kind", "checked"),
+    [("model", {name for name, _ in MODELS}), ("source", {name for name, _ in SOURCES})],
+)
+def test_nothing_is_left_out(kind: str, checked: set[str]) -> None:
+    ours = {e.spec.name for e in installed().entries(kind) if e.plugin.distribution == "idemlab"}
+    assert ours <= checked
