@@ -76,7 +76,7 @@ class Ending(StrEnum):
     CONVERGED = "converged: ||K^2 - K|| is at the rounding floor of about eps ||K||^3"
     FLOOR = "stopped at the rounding floor: a further step did not decrease ||K^2 - K||, which is as good as this map allows"
     TOLERANCE = "reached the tolerance that was asked for"
-    DIVERGED = "diverged: the spectrum lies outside the basin of attraction"
+    DIVERGED = "diverged: outside the basin of attraction, or too badly conditioned for its precision"
     STEPS = "stopped after the largest number of steps"
 
 
@@ -85,7 +85,7 @@ class Purification:
     """What `purify` returns.
 
     Args:
-        matrix: the best iterate, [n, n].
+        matrix: the last iterate that was kept, [n, n].
         residuals: ||K^2 - K||_F of the start and after each step that was kept.
         ending: why it ended.
     """

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner
 
 import idemlab
 from idemlab import BadInput, Enforcement, Enforcer, EnforcerKind, EnforcerSpec, Failure, Orbit, Step, Traits, installed
 from idemlab.cli import app
-from idemlab.enforcer import half_squared_distance
 from idemlab.testing import (
     CheckFailed,
     Outcome,
@@ -28,10 +28,10 @@ from idemlab.testing.kit import CHECKS
 
 
 class PlusSign(Enforcer):
-    """The erratum: 3 f(y) + 2 f(f(y))."""
+    """The erratum: K <- 3 K^2 + 2 K^3."""
 
-    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        return Enforcement(loss=half_squared_distance(orbit.output, 3 * orbit.ahead(1) + 2 * orbit.ahead(2)))
+    def project(self, matrix: Tensor) -> Tensor:
+        return 3 * matrix @ matrix + 2 * matrix @ matrix @ matrix
 
 
 def plus_sign(weight: float = 1.0) -> Any:
@@ -39,9 +39,9 @@ def plus_sign(weight: float = 1.0) -> Any:
     return PlusSign()
 
 
-TRAITS = Traits(kinds=frozenset({EnforcerKind.SUBSTITUTION}), orthogonally_equivariant=True)
+TRAITS = Traits(kinds=frozenset({EnforcerKind.PROJECTION}), linear_only=True, orthogonally_equivariant=True)
 PLUS = EnforcerSpec(name="plus-sign", factory=plus_sign, summary="The erratum.", traits=TRAITS)
-WRONG = ["idempotents-stay", "attracted-in-one-step", "attracted-to-the-end", "loss-is-flat-at-idempotents"]
+WRONG = ["idempotents-stay", "attracted-in-one-step", "attracted-to-the-end"]
 
 
 def raises() -> Any:
@@ -52,7 +52,8 @@ def raises() -> Any:
     return Raises()
 
 
-RAISES = EnforcerSpec(name="raises", factory=raises, summary="Raises.", traits=TRAITS)
+LOSS = Traits(kinds=frozenset({EnforcerKind.LOSS}))
+RAISES = EnforcerSpec(name="raises", factory=raises, summary="Raises.", traits=LOSS)
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +124,14 @@ def test_expected_failures_are_no_failures() -> None:
     report = check_enforcer(PLUS, expected_failures=dict.fromkeys(WRONG, "the erratum"), quick=True)
     assert report.passed
     assert {row.check for row in report.rows if row.outcome is Outcome.EXPECTED} == set(WRONG)
-    assert "idempotents-stay                  failed as expected: the erratum" in str(report).splitlines()
+    assert "idempotents-stay              failed as expected: the erratum" in str(report).splitlines()
 
 
 def test_an_expected_failure_that_passes_is_one() -> None:
-    report = check_enforcer("cubic", expected_failures={"deterministic": "so I thought"}, quick=True)
+    report = check_enforcer("cubic-projection", expected_failures={"idempotents-stay": "so I thought"}, quick=True)
     assert not report.passed
-    assert "deterministic was expected to fail (so I thought), but passes: take it off the list" in str(report)
-    assert "23 passed, 1 passed, expected to fail" in report.summary()
+    assert "idempotents-stay was expected to fail (so I thought), but passes: take it off the list" in str(report)
+    assert "8 passed, 1 passed, expected to fail" in report.summary()
 
 
 def test_a_report_is_plain_values() -> None:
@@ -141,7 +142,7 @@ def test_a_report_is_plain_values() -> None:
     rows = {row["check"]: row for row in plain["rows"]}
     assert (rows[WRONG[0]]["outcome"], rows[WRONG[0]]["reason"]) == ("failed as expected", "the erratum")
     assert rows[WRONG[1]]["outcome"] == "failed"
-    assert rows["deterministic"]["failure"] == ""
+    assert rows["projection-is-pure"]["failure"] == ""
 
 
 def test_verdicts_and_failures_are_the_same_again(failed: str) -> None:
@@ -227,15 +228,15 @@ def test_the_decorator_makes_one_test_of_each_check() -> None:
     (parameters,) = test.pytestmark  # type: ignore[attr-defined]
     ids = [parameter.id for parameter in parameters.args[1]]
     assert parameters.args[0] == "check"
-    assert "plus-sign-deterministic" in ids
-    assert "plus-sign,weight=2.0-deterministic" in ids
+    assert "plus-sign-projection-is-pure" in ids
+    assert "plus-sign,weight=2.0-projection-is-pure" in ids
     expected = next(p for p in parameters.args[1] if p.id == "plus-sign-idempotents-stay")
     assert [(m.name, m.kwargs["reason"], m.kwargs["strict"]) for m in expected.marks] == [
         ("xfail", "the erratum", True)
     ]
     with pytest.raises(CheckFailed, match=r"idempotents-stay failed\n  who: enforcer 'plus-sign'"):
         test(expected.values[0])
-    test(next(p for p in parameters.args[1] if p.id == "plus-sign-deterministic").values[0])
+    test(next(p for p in parameters.args[1] if p.id == "plus-sign-projection-is-pure").values[0])
 
 
 # -- the command --------------------------------------------------------------------------------------------------------
