@@ -21,6 +21,7 @@ from idemlab.testing import (
     check_dataset,
     check_enforcer,
     check_model,
+    check_thing,
     enforcer_checks,
     reproduce,
 )
@@ -104,7 +105,7 @@ def test_what_the_plugin_raises_is_told_with_its_place() -> None:
     report = check_enforcer(RAISES, quick=True)
     failure = next(row.failure for row in report.rows if row.check == "deterministic")
     assert "it raised ZeroDivisionError: in the plugin (" in failure
-    assert "test_messages.py, line " in failure
+    assert "test_messages.py, line " in failure, "its own line, not that of torch"
     with pytest.raises(ZeroDivisionError):
         reproduce(RAISES, "deterministic")
 
@@ -190,6 +191,8 @@ def test_a_near_check_is_named() -> None:
 
 
 def test_wrong_things_are_refused() -> None:
+    with pytest.raises(BadInput, match="there are no checks for studies"):
+        check_thing("study", "any")
     with pytest.raises(BadInput, match="there is no enforcer 'cubik'"):
         check_enforcer("cubik")
     with pytest.raises(BadInput, match="enforcer 'plus-sign' is no model") as error:

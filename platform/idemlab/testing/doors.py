@@ -112,6 +112,9 @@ def check_thing(
     Args:
         watch: is told the name of each check before it is run.
     """
+    if kind not in CHECKED_KINDS:
+        plural = "studies" if kind == "study" else f"{kind}s"
+        raise BadInput(f"there are no checks for {plural}", expected=f"one of {', '.join(CHECKED_KINDS)}")
     subject = Subject.of(kind, thing, arguments)
     expected = dict(expected_failures or {})
     applicable = _applicable(subject, expected)
@@ -141,8 +144,6 @@ def _applicable(subject: Subject, expected: Failures) -> list[Check]:
         BadInput: if a check is expected to fail that there is not, or without a reason.
     """
     kind = subject.named.kind
-    if kind not in CHECKED_KINDS:
-        raise BadInput(f"there are no checks for {kind}s", expected=f"one of {', '.join(CHECKED_KINDS)}")
     found = [check for check in CHECKS if check.kind == kind and check.applies(subject.traits)]
     names = [check.name for check in found]
     for name, reason in expected.items():

@@ -8,10 +8,10 @@ are the same every time.
 from __future__ import annotations
 
 import random
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
@@ -138,14 +138,11 @@ def examine(check: Check, subject: Subject, *, quick: bool = False, matrix: Tens
     Args:
         matrix: run it on this linear map only, where it is a check over linear maps.
     """
-    if check.maps is None:
-        error = _attempt(check, subject)
-        return None if error is None else _finding(error)
-    if matrix is not None:
-        error = _attempt(check, subject, matrix)
-        return None if error is None else _finding(error, matrix)
+    if check.maps is None or matrix is not None:
+        error = _attempt(check, subject, *([] if check.maps is None else [matrix]))
+        return None if error is None else _finding(error, subject)
     found = _search(check, subject, check.examples[quick])
-    return None if found is None else _finding(found[1], found[0].matrix, repr(found[0]))
+    return None if found is None else _finding(found[1], subject, found[0])
 
 
 def _attempt(check: Check, *arguments: object) -> Exception | None:
@@ -198,25 +195,26 @@ def _search(check: Check, subject: Subject, examples: int) -> tuple[_HasMatrix, 
     return worst if error is None else (shrunk, error)
 
 
-def _finding(error: Exception, matrix: Tensor | None = None, shown: str = "") -> Finding:
-    if matrix is not None:
-        shown = f"{shown or _rows(matrix)}\n{_spectrum(matrix)}"
+def _finding(error: Exception, subject: Subject, at: _HasMatrix | None = None) -> Finding:
+    matrix = None if at is None else at.matrix
+    shown = "" if at is None else f"{at!r}\n{_spectrum(at.matrix)}"
     if isinstance(error, CheckFailed):
         return Finding(error.what, error, error.measured, error.bound, matrix, shown)
     text = " ".join(str(error.what if isinstance(error, IdemlabError) else error).split())
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"it raised {type(error).__name__}: {text} ({frame.filename}, line {frame.lineno}, in {frame.name})"
+    what = f"it raised {type(error).__name__}: {text} ({_place(error, subject.package)})"
     return Finding(what, error, matrix=matrix, shown=shown)
 
 
-def _rows(matrix: Tensor) -> str:
-    return "  [" + ",\n   ".join(str(row) for row in matrix.tolist()) + "]"
+def _place(error: Exception, package: str) -> str:
+    """File and line in this package that an error came through last; where it was raised if it came through none."""
+    frames = list(walk_tb(error.__traceback__))
+    own = [frame for frame in frames if frame[0].f_globals.get("__name__", "").partition(".")[0] == package]
+    frame, line = (own or frames)[-1]
+    return f"{frame.f_code.co_filename}, line {line}"
 
 
 def _spectrum(matrix: Tensor) -> str:
     """Eigenvalues and singular values, as text."""
-    if not bool(torch.isfinite(matrix).all()):
-        return "it has no spectrum: its entries are not finite"
     values = sorted(torch.linalg.eigvals(matrix).tolist(), key=lambda value: (-value.real, value.imag))
     shown = [f"{v.real + 0.0:.4g}" + (f"{v.imag:+.4g}i" if abs(v.imag) > 1e-12 else "") for v in values]
     singular = [f"{value:.4g}" for value in torch.linalg.svdvals(matrix).tolist()]

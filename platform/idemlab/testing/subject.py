@@ -120,6 +120,11 @@ class Subject:
         module = self.entry.spec.factory.__module__
         return str(self.entry.plugin) if self.offered else f"module '{module}', which no installed plugin offers"
 
+    @property
+    def package(self) -> str:
+        """The package, or module, that its factory is in."""
+        return self.entry.spec.factory.__module__.partition(".")[0]
+
     def code(self) -> tuple[str, str]:
         """(lines that make it available, an expression for it), for a snippet that runs."""
         if self.offered:
