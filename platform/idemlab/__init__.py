@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .orbit import Orbit as Orbit
     from .projection import purify as purify
     from .report import write_report as write_report
+    from .results import Results as Results
+    from .results import Trial as Trial
     from .run import Run as Run
     from .run import load as load
     from .source import Points as Points
@@ -46,6 +48,14 @@ if TYPE_CHECKING:
     from .specs import StudySpec as StudySpec
     from .specs import Traits as Traits
     from .step import Step as Step
+    from .study import Claim as Claim
+    from .study import Findings as Findings
+    from .study import Material as Material
+    from .study import Study as Study
+    from .studying import run_study as run_study
+    from .sweep import Sweep as Sweep
+    from .sweeping import open_sweep as open_sweep
+    from .sweeping import run_sweep as run_sweep
     from .trainer import train as train
 
 __version__ = "0.1.0"
@@ -88,6 +98,16 @@ _HOME = {
     "StudySpec": "specs",
     "Traits": "specs",
     "Step": "step",
+    "Claim": "study",
+    "Findings": "study",
+    "Material": "study",
+    "Results": "results",
+    "Study": "study",
+    "Sweep": "sweep",
+    "Trial": "results",
+    "run_study": "studying",
+    "open_sweep": "sweeping",
+    "run_sweep": "sweeping",
     "train": "trainer",
 }
 

@@ -46,13 +46,16 @@ class Parts:
     metrics: list[tuple[tuple[str, ...], Metric]]
 
 
-def assemble(experiment: Experiment, catalog: Catalog) -> Parts:
+def assemble(experiment: Experiment, catalog: Catalog, dataset: Dataset | None = None) -> Parts:
     """Build everything an experiment names, under its seed, and fit sources and metrics to the data.
+
+    Args:
+        dataset: that of an experiment with the same one, so that it is held in memory once.
 
     Raises:
         BadInput, Failure: from the factories; says whose it is.
     """
-    dataset: Dataset = catalog.build(experiment.dataset)
+    dataset = catalog.build(experiment.dataset) if dataset is None else dataset
     if not isinstance(dataset, Dataset):
         raise BadInput(
             f"dataset '{experiment.dataset.name}' returned {type(dataset).__name__}, not an idemlab.Dataset",

@@ -22,7 +22,7 @@ import pluggy
 from . import schema
 from .errors import BadInput, Failure, IdemlabError, nearest_match
 from .hookspecs import PROJECT, HookSpecs
-from .specs import API_VERSION, KINDS, OLDEST_API_VERSION, Spec
+from .specs import API_VERSION, KINDS, OLDEST_API_VERSION, EnforcerSpec, Spec, Traits
 
 __all__ = ["Catalog", "Named", "Plugin", "PluginFailure", "Provided", "installed"]
 
@@ -183,6 +183,13 @@ class Catalog:
                 plugin, f"{kind} '{spec.name}': {error}", "make it a plain function whose arguments are annotated"
             )
             return
+        if isinstance(spec, EnforcerSpec) and not (isinstance(spec.traits, Traits) or callable(spec.traits)):
+            self._fail(
+                plugin,
+                f"{kind} '{spec.name}': its traits are {_a(type(spec.traits).__name__)}, not Traits",
+                "give it traits=Traits(...), or a function of its arguments that returns one",
+            )
+            return
         if any(entry.full_name == f"{plugin.distribution}:{spec.name}" for entry in self._provided[kind]):
             self._fail(
                 plugin, f"{kind} '{spec.name}' is offered twice by {plugin.distribution}", "rename one of the two"
@@ -203,6 +210,11 @@ class Catalog:
         kept = [entry for entry in self._provided[spec.kind] if entry.spec.name != spec.name]
         larger._provided = self._provided | {spec.kind: [*kept, Provided(spec, plugin)]}
         return larger
+
+    @property
+    def broken(self) -> list[str]:
+        """The distributions of which something could not be loaded."""
+        return sorted({failure.plugin.distribution for failure in self.failures})
 
     # -- looking up -------------------------------------------------------------------------------------------------
 
@@ -246,9 +258,8 @@ class Catalog:
         what = f"there is no {kind} '{name}'"
         if elsewhere:
             what += f" ('{name}' is {_a(elsewhere[0])})"
-        if self.failures:
-            broken = sorted({failure.plugin.distribution for failure in self.failures})
-            what += f"; plugins that could not be loaded: {', '.join(broken)}"
+        if self.broken:
+            what += f"; plugins that could not be loaded: {', '.join(self.broken)}"
         return BadInput(
             what,
             where=where,
@@ -324,7 +335,7 @@ class Catalog:
         except ModuleNotFoundError as error:
             missing = _foreign_package(entry.plugin, error)
             if missing is None:
-                raise _plugin_at_fault(named, entry.plugin, error) from error
+                raise self._at_fault(named, entry.plugin, "raised", error) from error
             raise BadInput(
                 f"{named.kind} '{named.name}' needs the package '{missing}', which is not installed",
                 where=str(entry.plugin),
@@ -337,12 +348,31 @@ class Catalog:
                 next_step=f"idemlab show {named.name}",
             ) from error
         except Exception as error:
-            raise _plugin_at_fault(named, entry.plugin, error) from error
+            raise self._at_fault(named, entry.plugin, "raised", error) from error
 
-    def traits(self, named: Named) -> Any:
-        """The traits of a checked enforcer."""
-        spec = self.find(named.kind, named.name).spec
-        return spec.traits_for(dict(named.arguments))  # type: ignore[attr-defined]
+    def traits(self, named: Named) -> Traits:
+        """The traits of a checked enforcer. Where they are a function of the arguments, it is given the traits of what the
+        enforcer contains.
+
+        Raises:
+            Failure: if that function raises, or returns something else; says whose it is.
+        """
+        entry = self.find("enforcer", named.name)
+        assert isinstance(entry.spec, EnforcerSpec)
+
+        def known(value: Any) -> Any:
+            if isinstance(value, Named) and value.kind == "enforcer":
+                return self.traits(value)
+            return [known(item) for item in value] if isinstance(value, list) else value
+
+        arguments = {key: known(value) for key, value in named.arguments.items()}
+        try:
+            traits = entry.spec.traits_for(arguments)
+            if not isinstance(traits, Traits):
+                raise TypeError(f"they are {_a(type(traits).__name__)}, not idemlab.Traits")
+        except Exception as error:
+            raise self._at_fault(named, entry.plugin, "cannot tell its traits:", error) from error
+        return traits
 
     # -- whose it is ------------------------------------------------------------------------------------------------
 
@@ -359,6 +389,14 @@ class Catalog:
             if plugin is not None:
                 found.setdefault(plugin, f"{PurePath(frame.f_code.co_filename).name}, line {line}")
         return list(found.items())
+
+    def _at_fault(self, named: Named, plugin: Plugin, what: str, error: Exception) -> Failure:
+        place = dict(self.running(error)).get(plugin)
+        return Failure(
+            f"{named.kind} '{named.name}' {what} {_one_line(error)}",
+            where=f"{plugin} ({place})" if place else str(plugin),
+            next_step=f"report it to the authors of {plugin.distribution}",
+        )
 
 
 def _one_line(error: BaseException) -> str:
@@ -400,14 +438,6 @@ def _fix(plugin: Plugin, error: BaseException) -> str:
     else:
         step = f"pip install --upgrade {plugin.distribution}"
     return f"{step}, or leave the plugin out with IDEMLAB_PLUGINS"
-
-
-def _plugin_at_fault(named: Named, plugin: Plugin, error: BaseException) -> Failure:
-    return Failure(
-        f"{named.kind} '{named.name}' raised {_one_line(error)}",
-        where=str(plugin),
-        next_step=f"report it to the authors of {plugin.distribution}",
-    )
 
 
 @cache

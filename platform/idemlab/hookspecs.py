@@ -161,11 +161,26 @@ class HookSpecs:
 
         Example::
 
-            from pathlib import Path
             from idemlab import StudySpec, hookimpl
+
+            def steps():
+                from idemlab import Claim, Findings, Study, Sweep
+
+                def examine(material):
+                    spread = material.results["step"].spread(["data/relative"])
+                    best = spread.sort_values("data/relative").iloc[0]
+                    found = Claim(
+                        claim="A full step is best.",
+                        ours=f"step {best['enforcer.step']}: relative error {best['data/relative']:.1e}",
+                        conclusion="Do not damp.",
+                        holds=bool(best["enforcer.step"] == 1.0),
+                    )
+                    return Findings(claims=[found], tables={"steps": spread})
+
+                plan = Sweep(experiment="linear-cubic", over={"enforcer.step": [0.5, 1.0]}, seeds=2)
+                return Study(examine=examine, sweeps={"step": plan}, quick={"step": plan})
 
             @hookimpl
             def provide_studies():
-                for path in sorted((Path(__file__).parent / "studies").glob("*.toml")):
-                    yield StudySpec(name=path.stem, factory=lambda path=path: path, summary="A study of mine.")
+                yield StudySpec(name="steps", factory=steps, summary="How large a step of the cubic iteration may be.")
         """

@@ -20,7 +20,7 @@ from .step import Step
 __all__ = ["Figures", "Objective"]
 
 Figures = dict[str, Tensor]
-"""Detached scalars of one step, by name."""
+"""Detached figures of one step, by name: scalars, or one value for each replica, [R]."""
 
 
 class Objective(nn.Module):
@@ -34,6 +34,8 @@ class Objective(nn.Module):
         corruption: makes the reconstruction's inputs u of the batch; None for the batch's own.
         weight: of the reconstruction; 0 leaves it out.
         distance: D of the reconstruction.
+        replicas: R, where the operator stands for R independent ones (`Stacked`): batches are [R*B, *shape], the loss is
+            the sum over replicas of their batch means, and figures are [R].
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Objective(nn.Module):
         corruption: Source | None = None,
         weight: float = 1.0,
         distance: Distance,
+        replicas: int | None = None,
     ) -> None:
         super().__init__()
         self.operator = enforcer.wrap(operator)
@@ -54,6 +57,7 @@ class Objective(nn.Module):
         self._at_data = any(source is None for source in sources)
         self._weight = weight
         self._distance = distance
+        self._replicas = replicas
 
     def forward(
         self, batch: Batch, step: Step | None = None, mode: Literal["train", "apply"] = "train"
@@ -88,17 +92,17 @@ class Objective(nn.Module):
             reconstruction = torch.stack(terms).sum(0)
             step.reconstruction = reconstruction
             losses.append(self._weight * reconstruction)
-            figures["reconstruction"] = reconstruction.detach().mean()
+            figures["reconstruction"] = self._mean(reconstruction.detach())
         for orbit in orbits:
             enforcement = self.enforcer(orbit, step)
             if enforcement.loss is not None:
                 losses.append(enforcement.loss)
             for name, value in enforcement.reported.items():
-                figures[name] = figures.get(name, 0) + value.detach().mean() / len(orbits)
-        loss = torch.stack(losses).sum(0).mean() if losses else batch.input.new_zeros(())
+                figures[name] = figures.get(name, 0) + self._mean(value.detach()) / len(orbits)
+        loss = self._mean(torch.stack(losses).sum(0) if losses else batch.input.new_zeros(len(batch)))
         figures["loss"] = loss.detach()
-        figures |= _idempotence(orbits)
-        return loss, figures
+        figures |= self._idempotence(orbits)
+        return loss.sum(), figures
 
     def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
         """The batch as the reconstruction sees it, corrupted if asked for, and its orbit."""
@@ -107,13 +111,22 @@ class Objective(nn.Module):
             batch = batch.replace(input=points, target=batch.target if targets is None else targets)
         return batch, Orbit(self.operator, batch.input, batch.condition)
 
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over the batch, [], or over that of each replica, [R]."""
+        return values.mean() if self._replicas is None else values.view(self._replicas, -1).mean(1)
 
-@torch.no_grad()
-def _idempotence(orbits: list[Orbit]) -> Figures:
-    """Absolute and relative idempotence error over the batch, where the enforcer has computed f(f(x)) anyway."""
-    pairs = [(orbit.ahead(0), orbit.ahead(1)) for orbit in orbits if orbit.known(2)]
-    if not pairs:
-        return {}
-    change = torch.cat([rows(after - y) for y, after in pairs])
-    spread = torch.cat([rows(y - y.mean(0)) for y, _ in pairs])
-    return {"idempotence": change.abs().mean(), "relative": change.norm() / spread.norm().clamp_min(1e-12)}
+    @torch.no_grad()
+    def _idempotence(self, orbits: list[Orbit]) -> Figures:
+        """Absolute and relative idempotence error over the batch, where the enforcer has computed f(f(x)) anyway."""
+        pairs = [(rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
+        if not pairs:
+            return {}
+        absolute, change, spread = [], [], []
+        for y, after in pairs:
+            own = y if self._replicas is None else y.view(self._replicas, -1, y.shape[1])
+            around = (own - own.mean(-2, keepdim=True)).reshape(y.shape)
+            absolute.append(self._mean((after - y).abs().mean(1)))
+            change.append(self._mean((after - y).square().sum(1)))
+            spread.append(self._mean(around.square().sum(1)))
+        relative = (torch.stack(change).sum(0) / torch.stack(spread).sum(0).clamp_min(1e-24)).sqrt()
+        return {"idempotence": torch.stack(absolute).mean(0), "relative": relative}

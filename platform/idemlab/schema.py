@@ -221,7 +221,10 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     import pydantic
 
     try:
-        return model.model_validate_json(json.dumps(dict(values), default=str), strict=True)
+        instance = model.model_validate_json(json.dumps(dict(values), default=str), strict=True)
+        first = _true_as_one(instance, values)
+        if first is None:
+            return instance
     except pydantic.ValidationError as error:
         first = error.errors()[0]
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
@@ -251,6 +254,15 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
         nearest=nearest_match(str(value), [choice for choice in choices if choice != value]),
         next_step=next_step,
     )
+
+
+def _true_as_one(instance: Any, values: Mapping[str, Any]) -> Any:
+    """pydantic takes `true` for the 1 of a `Literal`, even where it is strict: that as an error of its kind, or None."""
+    for field, info in type(instance).model_fields.items():
+        key = info.alias or field
+        if isinstance(values.get(key), bool) and not isinstance(getattr(instance, field), bool):
+            return {"type": "literal_error", "loc": (key,), "msg": ""}
+    return None
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -51,6 +52,15 @@ class OptimizerSettings(BaseModel):
     warmup: Share = 0.0
     final: Share = 0.0
     clip: Annotated[float, Ge(0)] = 0.0
+
+    def share_of_rate(self, progress: float) -> float:
+        """Learning rate as a share of the highest one, at a share of the run that is done, in [0, 1)."""
+        if progress < self.warmup:
+            return progress / self.warmup
+        if self.schedule == "constant":
+            return 1.0
+        done = (progress - self.warmup) / max(1 - self.warmup, 1e-12)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
 class TrainingSettings(_Table):

@@ -26,6 +26,10 @@ class Source(nn.Module):
     made_of_data: bool = False
     """Whether its fresh points are made of the batch's own samples, so that the batch's targets are theirs."""
 
+    row_by_row: bool = True
+    """Whether each point depends on its own row of the batch and on draws for that row alone; not where points are chosen
+    by comparison, or draws have other shapes than the batch."""
+
     def fit(self, dataset: Dataset) -> None:
         """Learn what is needed of the data, once, before training."""
 

@@ -142,7 +142,8 @@ class EnforcerSpec(Spec):
     """An enforcer. The factory returns an `idemlab.Enforcer`.
 
     Args:
-        traits: a `Traits`, or a torch-free function of the factory's arguments that returns one.
+        traits: a `Traits`, or a torch-free function of the factory's arguments that returns one. Enforcers among these
+            arguments are given to it as their own `Traits`.
     """
 
     kind = "enforcer"
@@ -181,8 +182,8 @@ class ExperimentSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec(Spec):
-    """A named study: experiments to run and what to draw from them. The factory takes no argument and returns the path
-    of its TOML file."""
+    """A named study: experiments to run and what to draw from them. The factory takes no argument and returns an
+    `idemlab.Study`."""
 
     kind = "study"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from .errors import Failure
 
-__all__ = ["differing", "flat", "read"]
+__all__ = ["differing", "flat", "read", "toml_value"]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -22,6 +23,17 @@ def read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
+
+
+def toml_value(value: Any) -> str:
+    """A value as it stands behind the equals sign in a TOML file, on one line."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, (bool, str)):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)
 
 
 def flat(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -24,17 +19,17 @@ from torch import Tensor
 from .assembly import Parts, assemble, build_optimizers
 from .batches import batches
 from .catalog import Catalog, installed
-from .checkpoint import latest, load_checkpoint, save_checkpoint, write_weights
+from .checkpoint import latest, load_checkpoint, save_checkpoint
 from .dataset import Batch
-from .environment import describe_environment
 from .errors import BadInput, Failure, IdemlabError
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, resolve
 from .objective import Objective
+from .outcome import write_circumstances, write_outcome
 from .preflight import Plan, blame, preflight
 from .projection import Projected, project_weights
 from .run import Run
-from .settings import OptimizerSettings
+from .signals import stop_signals
 from .specs import EnforcerKind
 from .step import Shard, Step, seed_everything
 from .watching import Watcher
@@ -146,16 +141,6 @@ def _check_trackers(experiment: Experiment) -> None:
 # -- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def _schedule(settings: OptimizerSettings, progress: float) -> float:
-    """Learning rate as a share of the highest one, at a share of the run that is done, in [0, 1)."""
-    if progress < settings.warmup:
-        return progress / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    done = (progress - settings.warmup) / max(1 - settings.warmup, 1e-12)
-    return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * done)) / 2
-
-
 class _Latch:
     """Remembers the first step whose loss was not finite.
 
@@ -185,27 +170,6 @@ class _Latch:
         """The step at which it was set, or None."""
         first = int(self._first.item())
         return None if first < 0 else first
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a run stops between two steps; a second Ctrl-C stops at once."""
-    asked = threading.Event()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 class _Loop:
@@ -250,7 +214,7 @@ class _Loop:
         self.watcher.started(self.experiment, self.plan, first)
         steps = range(first, self.plan.steps)
         stream = batches(self.parts.dataset, training, steps, rank=self.rank, world=self.world)
-        with _stop_signals() as asked, self.run.metrics_file.open("a", encoding="utf-8") as self.metrics:
+        with stop_signals() as asked, self.run.metrics_file.open("a", encoding="utf-8") as self.metrics:
             if first == 0:
                 self._save(0)
             for step in steps:
@@ -303,7 +267,7 @@ class _Loop:
         # The optimisers themselves: Accelerate's wrappers add a loss scaler, unused here, and an import at every step.
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * _schedule(settings, progress)
+                group["lr"] = group["initial_lr"] * settings.share_of_rate(progress)
             optimizer.step()
             optimizer.zero_grad()
         if self.projects:
@@ -313,13 +277,13 @@ class _Loop:
             if self.projected is not None:
                 self._count({"projection_residual": self.projected.residual})
 
-    def _asked_to_stop(self, asked: threading.Event, done: int) -> bool:
+    def _asked_to_stop(self, asked: Callable[[], bool], done: int) -> bool:
         """Whether any process was asked to. Several agree on it at the log interval only, as that takes a round trip."""
         if self.world == 1:
-            return asked.is_set()
+            return asked()
         if done % self.experiment.training.log_every:
             return False
-        flag = torch.tensor(float(asked.is_set()), device=self.accelerator.device)
+        flag = torch.tensor(float(asked()), device=self.accelerator.device)
         torch.distributed.all_reduce(flag)
         return bool(flag.item())
 
@@ -338,7 +302,7 @@ class _Loop:
             means = self.accelerator.reduce(means, reduction="mean")
         now, settings = time.perf_counter(), self.experiment.optimizer
         figures = {name: float(value) for name, value in means.items()}
-        figures["lr"] = settings.lr * _schedule(settings, (done - 1) / self.plan.steps)
+        figures["lr"] = settings.lr * settings.share_of_rate((done - 1) / self.plan.steps)
         rate = (done - self.logged_at) / max(now - self.since, 1e-9)
         self._write(done, "train", figures, {"steps_per_second": round(rate, 3)})
         self.watcher.logged(done, figures)
@@ -419,19 +383,8 @@ class _Loop:
         evaluation = self._evaluate(self.plan.steps, self.experiment.evaluation.rank_points)
         if not self.accelerator.is_main_process:
             return
-        # One key: safetensors keeps several in no fixed order, and equal runs shall leave equal bytes.
-        sample = {"shape": self.parts.dataset.shape, "range": self.parts.dataset.range}
-        write_weights(self.run.weights_file, self.bare.operator, {"sample": json.dumps(sample)})
-        certificate = {
-            "verdict": evaluation.verdict.value,
-            "sentence": " ".join([evaluation.verdict.sentence, *([self.projected.sentence] if self.projected else [])]),
-            "steps": self.plan.steps,
-            "flops": self.plan.steps * self.plan.flops_per_step,
-            "inputs": {
-                name: c.as_dict() | {"figures": evaluation.figures[name]} for name, c in evaluation.certificates.items()
-            },
-        }
-        _write_json(self.run.certificate_file, certificate)
+        remark = self.projected.sentence if self.projected else ""
+        write_outcome(self.run, self.bare.operator, self.parts.dataset, evaluation, self.plan, remark)
 
     def _open_folder(self, *, resume: bool) -> int:
         """Make the run folder, or find the step to go on from."""
@@ -441,10 +394,7 @@ class _Loop:
                 if not (resume and self.run.experiment_file.is_file()):
                     with self.run.experiment_file.open("x", encoding="utf-8") as file:  # another run may be faster
                         file.write(self.experiment.to_toml())
-                environment = describe_environment(self.catalog, self.accelerator.device, self.world)
-                plan = asdict(self.plan)
-                plan.pop("traits")
-                _write_json(self.run.environment_file, environment | {"plan": plan})
+                write_circumstances(self.run, self.catalog, self.plan, self.accelerator.device, self.world)
             except OSError as error:
                 raise Failure(
                     f"the output folder '{self.run.path}' cannot be written: {error}", next_step="choose another --out"
@@ -470,9 +420,3 @@ class _Loop:
         partial = self.run.metrics_file.with_suffix(".tmp")
         partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
         os.replace(partial, self.run.metrics_file)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(partial, path)

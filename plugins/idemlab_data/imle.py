@@ -29,6 +29,8 @@ class ImleSource(Source):
         BadInput: at a batch with a condition, under which the pool would have to be drawn for each x.
     """
 
+    row_by_row = False
+
     def __init__(self, pool: int, noise: Source) -> None:
         super().__init__()
         self.pool, self.noise = pool, noise

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl, installed
+from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
 if TYPE_CHECKING:
     from idemlab import Enforcer
-    from idemlab.catalog import Named
 
 
 def cubic(
@@ -185,26 +184,25 @@ def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_
     )
 
 
-def _hybrid_traits(enforcers: list[Named], mode: str, **_: Any) -> Traits:
+def _hybrid_traits(enforcers: list[Traits], mode: str, **_: Any) -> Traits:
     """What holds for all members, or is asked by any of them."""
-    members: list[Traits] = [installed().traits(member) for member in enforcers]
-    domains = [member.domain for member in members if member.domain is not None]
+    domains = [member.domain for member in enforcers if member.domain is not None]
     return Traits(
-        kinds=frozenset().union(*(member.kinds for member in members)),
-        linear_only=any(member.linear_only for member in members),
-        smooth=all(member.smooth for member in members),
-        orthogonally_equivariant=all(member.orthogonally_equivariant for member in members),
-        batch_coupled=mode == "switch" or any(member.batch_coupled for member in members),
-        stochastic=any(member.stochastic for member in members),
-        needs_double_backward=any(member.needs_double_backward for member in members),
-        needs_reconstruction=any(member.needs_reconstruction for member in members),
-        batch_statistics=all(member.batch_statistics for member in members),
-        targets_rank=any(member.targets_rank for member in members),
-        preserves_rank=all(member.preserves_rank for member in members),
+        kinds=frozenset().union(*(member.kinds for member in enforcers)),
+        linear_only=any(member.linear_only for member in enforcers),
+        smooth=all(member.smooth for member in enforcers),
+        orthogonally_equivariant=all(member.orthogonally_equivariant for member in enforcers),
+        batch_coupled=mode == "switch" or any(member.batch_coupled for member in enforcers),
+        stochastic=any(member.stochastic for member in enforcers),
+        needs_double_backward=any(member.needs_double_backward for member in enforcers),
+        needs_reconstruction=any(member.needs_reconstruction for member in enforcers),
+        batch_statistics=all(member.batch_statistics for member in enforcers),
+        targets_rank=any(member.targets_rank for member in enforcers),
+        preserves_rank=all(member.preserves_rank for member in enforcers),
         domain=(max(low for low, _ in domains), min(high for _, high in domains)) if domains else None,
-        live_depth=max(member.live_depth for member in members),
-        attracts=all(member.attracts for member in members),
-        expands=all(member.expands for member in members),
+        live_depth=max(member.live_depth for member in enforcers),
+        attracts=all(member.attracts for member in enforcers),
+        expands=all(member.expands for member in enforcers),
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from idemlab import Batch, Dataset, Metric, Orbit, TensorRows
 
-from .rows import evenly_spaced
+from .rows import representative
 
 __all__ = ["NearestTraining"]
 
@@ -21,13 +21,13 @@ _TEST = 1000
 class NearestTraining(Metric):
     """min over the training targets t of |f(x) - t|_2, [B], beside the same for test targets.
 
-    Where the set is not kept in memory, 10 000 training samples, evenly spaced, stand for it.
+    Where the set is not kept in memory, 10 000 training samples stand for it.
     """
 
     def fit(self, dataset: Dataset) -> None:
         count = len(dataset.train) if isinstance(dataset.train, TensorRows) else _FROM_DISK
         self._dataset = dataset
-        self._training = evenly_spaced(len(dataset.train), count)
+        self._training = representative(len(dataset.train), count)
         self._of_test = cache(self._measure_test)
 
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
@@ -37,7 +37,7 @@ class NearestTraining(Metric):
         return {"nearest_training_of_test": self._of_test()}
 
     def _measure_test(self) -> float:
-        test = self._dataset.test.__getitems__(evenly_spaced(len(self._dataset.test), _TEST))
+        test = self._dataset.test.__getitems__(representative(len(self._dataset.test), _TEST))
         return self._nearest(test.to("cpu", torch.float32, self._dataset.range).target).mean().item()
 
     def _nearest(self, points: Tensor) -> Tensor:

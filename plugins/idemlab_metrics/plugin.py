@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from idemlab import MetricSpec, hookimpl
 
@@ -40,12 +42,72 @@ def nearest_training() -> Any:
 
 
 def class_coverage() -> Any:
-    """How many generated samples a small classifier can read with more than 90 % confidence, how many it cannot, and how
-    many classes they cover (with half of an equal share at least). The classifier is trained once, on the training split,
-    from a fixed seed; what it makes of test samples stands beside it."""
+    """How many generated samples a small classifier can read with more than 90 % confidence, how many it cannot, how many
+    classes they cover (with half of an equal share at least), the smallest share, the entropy of the shares over log K,
+    and how sure the classifier is; some of it at f(f(f(z))), too. The classifier is trained once, on the training split,
+    from a fixed seed, and kept in ~/.cache/idemlab; what it makes of test samples stands beside it."""
     from .coverage import ClassCoverage
 
     return ClassCoverage()
+
+
+def frechet_distance(features: Literal["cnn", "pca", "inception"] = "cnn") -> Any:
+    """Fréchet distance between f(z), f(f(z)), f(f(f(z))) and the training samples, in features of a named extractor, and
+    the same of as many test samples: the floor. Figures `frechet_cnn_1`, `_2`, `_3`, `frechet_cnn_of_test`; the name FID
+    (`fid_1`, ...) is kept for features of Inception. Sets of different size do not compare.
+
+    Args:
+        features: what the samples are compared in. `cnn`: the last hidden layer of a small classifier, trained once on the
+            data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
+            stands beside the figures. `pca`: the 64 leading principal components of the pixels (any data).
+            `inception`: torchvision's Inception v3, where its weights lie in torch hub's folder; never downloaded.
+    """
+    from .frechet import FrechetDistance
+
+    return FrechetDistance(features)
+
+
+def precision_recall(features: Literal["cnn", "pca", "inception"] = "cnn") -> Any:
+    """Improved precision and recall (3 neighbours), density and coverage (5 neighbours) of f(z), f(f(z)), f(f(f(z)))
+    against as many training samples, in features of a named extractor, and the same of test samples: the ceiling.
+    Precision and density: do outputs look like data. Recall and coverage: does all of the data occur among them.
+    Figures `precision_cnn_1`, ..., `precision_cnn_of_test`, and so on.
+
+    Args:
+        features: what the samples are compared in. `cnn`: the last hidden layer of a small classifier, trained once on the
+            data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
+            stands beside the figures. `pca`: the 64 leading principal components of the pixels (any data).
+            `inception`: torchvision's Inception v3, where its weights lie in torch hub's folder; never downloaded.
+    """
+    from .manifolds import PrecisionRecall
+
+    return PrecisionRecall(features)
+
+
+def diversity(features: Literal["cnn", "pca", "inception"] = "cnn") -> Any:
+    """Mean distance of f(z) and f(z') over that of two test samples, in pixels (`diversity_pixels`) and in features of a
+    named extractor (`diversity_cnn`): 1 is as diverse as data, 0 one output whatever z is.
+
+    Args:
+        features: what the samples are compared in. `cnn`: the last hidden layer of a small classifier, trained once on the
+            data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
+            stands beside the figures. `pca`: the 64 leading principal components of the pixels (any data).
+            `inception`: torchvision's Inception v3, where its weights lie in torch hub's folder; never downloaded.
+    """
+    from .diversity import Diversity
+
+    return Diversity(features)
+
+
+def drift(depth: Annotated[int, Ge(2)] = 3) -> Any:
+    """How far f^k(x) is from f(x), over the spread of f(x): the relative error from f straight to f^k (`drift_3`).
+
+    Args:
+        depth: k, 2 or more.
+    """
+    from .drift import Drift
+
+    return Drift(depth)
 
 
 @hookimpl
@@ -79,4 +141,29 @@ def provide_metrics() -> Iterable[MetricSpec]:
         factory=class_coverage,
         summary="Readable outputs and the classes they cover, by a small classifier.",
         inputs=("noise",),
+    )
+    yield MetricSpec(
+        name="frechet-distance",
+        factory=frechet_distance,
+        summary="Fréchet distance of f(z), f(f(z)), f(f(f(z))) to the data, in named features.",
+        reference="https://arxiv.org/abs/1706.08500",
+        inputs=("noise",),
+    )
+    yield MetricSpec(
+        name="precision-recall",
+        factory=precision_recall,
+        summary="Precision, recall, density and coverage of f(z), f(f(z)), f(f(f(z))).",
+        reference="https://arxiv.org/abs/1904.06991, https://arxiv.org/abs/2002.09797",
+        inputs=("noise",),
+    )
+    yield MetricSpec(
+        name="diversity",
+        factory=diversity,
+        summary="How much outputs differ across z, beside how much data do.",
+        inputs=("noise",),
+    )
+    yield MetricSpec(
+        name="drift",
+        factory=drift,
+        summary="Relative change from f(x) to f^k(x).",
     )

@@ -122,6 +122,28 @@ def autoencoder(
     )
 
 
+def conv(
+    shape: tuple[int, ...],
+    channels: Annotated[int, Gt(0)] = 8,
+    depth: Annotated[int, Gt(0)] = 2,
+    activation: Activation = "relu",
+    residual: bool = False,
+    norm: Literal["none", "group"] = "none",
+) -> Any:
+    """A plain stack of 3x3 convolutions, without bottleneck or skip connections, on images (C, H, W) of any size.
+
+    Args:
+        channels: maps in each hidden layer.
+        depth: number of hidden layers.
+        activation: after each hidden layer.
+        residual: f(x) = x + g(x) with a last layer of g that starts near 0, so that f starts near the identity.
+        norm: before each activation: "group" normalises each sample by itself, "none" leaves it out.
+    """
+    from .conv import Conv
+
+    return Conv(shape, channels=channels, depth=depth, activation=activation, residual=residual, norm=norm)
+
+
 def unet(
     shape: tuple[int, ...],
     channels: Annotated[int, Gt(0)] = 32,
@@ -181,6 +203,7 @@ def provide_models() -> Iterable[ModelSpec]:
         reference="Shocher et al., ICLR 2024, arXiv 2311.01462; Radford et al., ICLR 2016, arXiv 1511.06434",
         aliases=("dcgan",),
     )
+    yield ModelSpec(name="conv", factory=conv, summary="A plain stack of convolutions on images.", reference=cubic)
     yield ModelSpec(
         name="unet",
         factory=unet,

@@ -1,13 +1,15 @@
-"""The experiments that idemlab ships: one TOML file each, whose first line is its summary."""
+"""The experiments that idemlab ships, one TOML file each, whose first line is its summary; and the studies."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from idemlab import ExperimentSpec, hookimpl
+from idemlab import ExperimentSpec, StudySpec, hookimpl
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
 
@@ -28,3 +30,28 @@ def provide_experiments() -> Iterable[ExperimentSpec]:
     """One experiment for every file in experiments/."""
     for path in sorted(EXPERIMENTS.glob("*.toml")):
         yield ExperimentSpec(name=path.stem, factory=partial(_located, path), summary=_summary(path))
+
+
+_PAPER = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"
+STUDIES = {
+    "basin": "Where the cubic iteration leads from any complex number, and how fast: the Julia set, beside its relatives.",
+    "derivation": "The cubic from its ansatz by symbolic algebra; ordinary against modified backpropagation on one layer.",
+    "faces": "The pipeline of `generation` on 400 faces.",
+    "generation": "Generation of digits: cubic, IGN, their mixtures and noise matched to data, at equal counted FLOPs.",
+    "gradients": "Norms of the two gradients along a path of training, and the angle between them.",
+    "iteration": "The cubic iteration on the reals: fixed points, slopes, basins, and the damped family.",
+    "latent": "Inside a generating projector: bottleneck, interpolation, drift over 50 applications, memorisation.",
+    "learning-rates": "Error against learning rate, cubic against gradient: the paper's protocol, then controls.",
+    "trajectories": "The weight paths of both methods over the contours of the idempotence loss.",
+}
+
+
+def _study(name: str) -> Any:
+    return import_module(f"idemlab_registry.studies.{name.replace('-', '_')}").study()
+
+
+@hookimpl
+def provide_studies() -> Iterable[StudySpec]:
+    """The studies of the paper's figures and claims, one module each in studies/."""
+    for name, summary in STUDIES.items():
+        yield StudySpec(name=name, factory=partial(_study, name), summary=summary, reference=_PAPER)

@@ -5,6 +5,7 @@ What a block needs to be followed:
 - `python title="name.py"` and `toml title="name.toml"` are files that the reader makes; `toml title="pyproject.toml"` also
   installs the entry points in it, `toml title="known_plugins.toml"` is checked as an index. Other `python` blocks of a page
   share one namespace.
+- `toml` blocks with a table [sweep.NAME] are studies.
 - other `toml` blocks are experiments, or parts of one, and must resolve.
 - `sh` lines and `$ ` lines of `console` are commands. Those of idemlab are called: `run` resolves the experiment, and trains
   it for two steps if it is the reader's own; `report`, `apply` and `doctor` are only parsed. Lines below a `$ ` line must be
@@ -118,6 +119,11 @@ class Reader:
                 self._install(tomllib.loads(block.body))
             case "toml" if block.title == "known_plugins.toml":
                 assert [KnownPlugin(**table) for table in tomllib.loads(block.body)["plugin"]]
+            case "toml" if re.search(r"^\[sweep\.", block.body, flags=re.MULTILINE):
+                file = self._folder / "study.toml"
+                file.write_text(block.body, encoding="utf-8")
+                for plan in idemlab.Study.from_toml(file, lambda _: idemlab.Findings()).sweeps.values():
+                    assert [plan.resolve(point) for point in plan.points()]
             case "toml":
                 table = tomllib.loads(block.body)
                 whole = table.keys() & {"dataset", "base"}
@@ -171,6 +177,10 @@ class Reader:
                 words = [*words, *(word for override in BRIEFLY for word in ("--set", override))]
             elif words[0] == "run" and not refused:
                 patch.setattr("idemlab.trainer.train", _enough)
+            elif words[0] == "sweep":
+                patch.setattr("idemlab.sweeping.run_sweep", _only_resolve)
+            elif words[0] == "study":
+                patch.setattr("idemlab.studying.run_study", _enough)
             elif words[0] == "compare" and not any((self._here / word).exists() for word in words):
                 patch.setattr("idemlab.comparison.compare", _enough)
             result = CliRunner().invoke(app, words, catch_exceptions=False)
@@ -185,6 +195,13 @@ class Reader:
 
 def _enough(*_: Any, **__: Any) -> None:
     """In place of what takes long: the command line was right so far."""
+    raise typer.Exit
+
+
+def _only_resolve(plan: idemlab.Sweep, *_: Any, **__: Any) -> None:
+    """In place of a sweep: every trial of it is an experiment."""
+    for point in plan.points():
+        plan.resolve(point)
     raise typer.Exit
 
 

@@ -43,7 +43,13 @@ def test_the_page_on_plugins_shows_every_hook_with_its_own_example(hook: str) ->
 
 
 @pytest.mark.parametrize(
-    ("page", "kind"), [("docs/choose.md", "enforcer"), ("docs/choose.md", "source"), ("docs/data.md", "dataset")]
+    ("page", "kind"),
+    [
+        ("docs/choose.md", "enforcer"),
+        ("docs/choose.md", "source"),
+        ("docs/data.md", "dataset"),
+        ("docs/certificate.md", "metric"),
+    ],
 )
 def test_every_built_in_name_stands_in_a_table(page: str, kind: str) -> None:
     rows = [line for line in _page(page).splitlines() if line.startswith("| `")]

@@ -40,7 +40,10 @@ def net(shape: tuple[int, ...], width: int = 8):
 def provide_enforcers():
     yield EnforcerSpec(name="pull", factory=pull, summary="Pulls.", aliases=("tug",), traits=Traits(live_depth=2))
     yield EnforcerSpec(
-        name="many", factory=many, summary="Many.", traits=lambda members, points: Traits(live_depth=len(members))
+        name="many",
+        factory=many,
+        summary="Many.",
+        traits=lambda members, points: Traits(live_depth=sum(member.live_depth for member in members)),
     )
 
 @hookimpl
@@ -154,6 +157,12 @@ BROKEN: dict[str, tuple[str | None, str, str]] = {
         + "@hookimpl\ndef provide_metrics(): yield MetricSpec(name='m', factory=lambda: 0, summary='', api_version=0)",
         "metric 'm' is written for api_version 0, this idemlab understands no earlier than 1",
         "pip install --upgrade broken",
+    ),
+    "wrong traits": (
+        "from idemlab import EnforcerSpec, hookimpl\n@hookimpl\n"
+        "def provide_enforcers(): yield EnforcerSpec(name='e', factory=lambda: 0, summary='', traits={'smooth': True})",
+        "enforcer 'e': its traits are a dict, not Traits",
+        "give it traits=Traits(...), or a function of its arguments that returns one",
     ),
     "no annotations": (
         PREAMBLE + "@hookimpl\ndef provide_metrics(): yield MetricSpec(name='m', factory=lambda x: 0, summary='')",
@@ -500,8 +509,40 @@ def test_a_model_is_built_for_a_shape(good: Catalog) -> None:
 
 def test_traits_follow_the_arguments(good: Catalog) -> None:
     assert good.traits(good.check("enforcer", "pull", "here")) == Traits(live_depth=2)
-    both = good.check("enforcer", {"name": "many", "members": ["pull", "pull", "pull"]}, "here")
-    assert good.traits(both) == Traits(live_depth=3)
+    three = good.check("enforcer", {"name": "many", "members": ["pull", "pull", "pull"], "points": "noise"}, "here")
+    assert good.traits(three) == Traits(live_depth=6), "enforcers among the arguments stand as their traits"
+    nested = good.check("enforcer", {"name": "many", "members": ["pull", three.table()]}, "here")
+    assert good.traits(nested) == Traits(live_depth=8)
+
+
+@pytest.mark.parametrize(
+    ("traits", "cause", "place"),
+    [
+        ("lambda: 1 / 0", "ZeroDivisionError: division by zero", " (odd.py, line 6)"),
+        ("lambda: 3", "TypeError: they are an int, not idemlab.Traits", ""),
+        ("lambda rank: Traits()", "TypeError: provide_enforcers.<locals>.<lambda>() missing 1 required", ""),
+    ],
+)
+def test_traits_that_cannot_be_told_are_told_with_their_plugin(
+    traits: str, cause: str, place: str, install: Install, catalog: Load
+) -> None:
+    install(
+        "odd",
+        f"""\
+        from idemlab import EnforcerSpec, Traits, hookimpl
+        def odd(): ...
+        @hookimpl
+        def provide_enforcers():
+            yield EnforcerSpec(name="odd", factory=odd, summary="Odd.",
+                traits={traits})
+        """,
+    )
+    found = catalog(strict=True)
+    with pytest.raises(Failure) as caught:
+        found.traits(found.check("enforcer", "odd", "here"))
+    assert caught.value.what.startswith(f"enforcer 'odd' cannot tell its traits: {cause}")
+    assert caught.value.where == f"odd 1.0, plugin 'odd'{place}"
+    assert caught.value.next_step == "report it to the authors of odd"
 
 
 def test_paths_stand_in_a_file_as_text() -> None:
@@ -590,7 +631,7 @@ def provide_metrics():
             Failure,
             [
                 "metric 'bug' raised ZeroDivisionError: division by zero",
-                "  where: raising 2.0, plugin 'raising'",
+                "  where: raising 2.0, plugin 'raising' (raising.py, line 15)",
                 "  next: report it to the authors of raising",
             ],
         ),
@@ -599,7 +640,7 @@ def provide_metrics():
             Failure,
             [
                 "metric 'own' raised ModuleNotFoundError: No module named 'raising.inner'; 'raising' is not a package",
-                "  where: raising 2.0, plugin 'raising'",
+                "  where: raising 2.0, plugin 'raising' (raising.py, line 18)",
                 "  next: report it to the authors of raising",
             ],
         ),
@@ -608,7 +649,7 @@ def provide_metrics():
             Failure,
             [
                 "metric 'newer' raised ModuleNotFoundError: No module named 'idemlab.nosuch'",
-                "  where: raising 2.0, plugin 'raising'",
+                "  where: raising 2.0, plugin 'raising' (raising.py, line 21)",
                 "  next: report it to the authors of raising",
             ],
         ),

@@ -22,13 +22,16 @@ from idemlab import (
     Dataset,
     EnforcerKind,
     ExperimentSpec,
+    Material,
     Metric,
     Orbit,
     Source,
     Step,
+    Study,
     StudySpec,
     Traits,
     resolve,
+    run_sweep,
 )
 from idemlab.catalog import _HOOKS, Named, Provided
 from idemlab.hookspecs import PROJECT, HookSpecs
@@ -174,18 +177,22 @@ def test_the_experiment_resolves_by_its_name(offered: tuple[Catalog, Provided], 
 
 
 @only("provide_studies")
-def test_the_study_is_found(offered: tuple[Catalog, Provided], site: Path) -> None:
+def test_the_study_runs_and_finds_that_a_full_step_is_best(offered: tuple[Catalog, Provided], tmp_path: Path) -> None:
     assert isinstance(offered[1].spec, StudySpec)
-    assert located(offered) == site / "studies" / "paper.toml"
+    study = built(offered)
+    assert isinstance(study, Study)
+    results = run_sweep(study.sweeps["step"], tmp_path / "sweep")
+    findings = study.examine(Material({"step": results}, quick=False, say=print))
+    assert [claim.holds for claim in findings.claims] == [True]
+    assert findings.tables["steps"]["enforcer.step"].tolist() == [0.5, 1.0]
 
 
 def test_all_examples_together_are_one_plugin(
     site: Path, install: Callable[..., None], catalog: Callable[..., Catalog]
 ) -> None:
     (site / "experiments").mkdir()
-    (site / "studies").mkdir()
     install("everything", "\n".join(example(hook) for hook in HOOKS))
     found = catalog(strict=True)
     names: Sequence[str] = [entry.spec.name for entry in found]
-    assert names == ["affine", "circle", "squared", "uniform", "largest-change"]
+    assert names == ["affine", "circle", "squared", "uniform", "largest-change", "steps"]
     assert math.isclose(found.check("source", "uniform", "here").arguments["bound"], 1.0)

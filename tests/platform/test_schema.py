@@ -256,6 +256,7 @@ def test_what_a_file_can_say_is_taken(name: str, given: Any, taken: Any) -> None
         ("weight", 0, "'weight' cannot be 0: input should be greater than 0", "float, > 0, <= 1"),
         ("weight", 2.0, "'weight' cannot be 2.0: input should be less than or equal to 1", "float, > 0, <= 1"),
         ("weight", float("nan"), "'weight' cannot be NaN: input should be ", "float, > 0, <= 1"),
+        ("channels", True, "'channels' cannot be true", "1 | 3"),
         ("flag", 1, "'flag' cannot be 1: input should be a valid boolean", "bool"),
         ("flag", "true", "'flag' cannot be \"true\": input should be a valid boolean", "bool"),
         ("text", 3, "'text' cannot be 3: input should be a valid string", "str"),

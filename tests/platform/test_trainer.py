@@ -13,7 +13,7 @@ import torch
 
 import idemlab
 from idemlab.settings import OptimizerSettings
-from idemlab.trainer import Interrupted, _differences, _schedule
+from idemlab.trainer import Interrupted, _differences
 from idemlab.watching import Watcher
 
 Make = Callable[..., dict[str, Any]]
@@ -255,12 +255,12 @@ def test_a_watcher_hears_everything_in_order(tmp_path: Path, tiny: Make) -> None
 
 def test_schedules() -> None:
     cosine = OptimizerSettings(lr=2.0, schedule="cosine", warmup=0.5, final=0.1)
-    assert _schedule(cosine, 0.0) == 0.0
-    assert _schedule(cosine, 0.25) == pytest.approx(0.5)
-    assert _schedule(cosine, 0.5) == pytest.approx(1.0)
-    assert _schedule(cosine, 0.75) == pytest.approx(0.55)
-    assert _schedule(cosine, 1.0) == pytest.approx(0.1)
-    assert _schedule(OptimizerSettings(lr=2.0), 0.9) == 1.0
+    assert cosine.share_of_rate(0.0) == 0.0
+    assert cosine.share_of_rate(0.25) == pytest.approx(0.5)
+    assert cosine.share_of_rate(0.5) == pytest.approx(1.0)
+    assert cosine.share_of_rate(0.75) == pytest.approx(0.55)
+    assert cosine.share_of_rate(1.0) == pytest.approx(0.1)
+    assert OptimizerSettings(lr=2.0).share_of_rate(0.9) == 1.0
 
 
 def test_differences_name_their_keys() -> None:

@@ -77,6 +77,11 @@ LOADING: dict[str, tuple[str, str, str]] = {
         "its hook provide_enforcers raised RuntimeError: not today",
         "pip install --upgrade faulty-one",
     ),
+    "wrong traits": (
+        HOOK + "yield EnforcerSpec(name='own', factory=own, summary='', traits='linear')",
+        "enforcer 'own': its traits are a str, not Traits",
+        "give it traits=Traits(...)",
+    ),
     "newer api": (
         HOOK + "yield EnforcerSpec(name='own', factory=own, summary='', api_version=9)",
         "enforcer 'own' is written for api_version 9",
@@ -114,6 +119,11 @@ def test_the_host_goes_on_and_says_who_and_what_to_do(case: str, install: Instal
     assert wanted.exit_code == 2
     assert "there is no enforcer 'own'; plugins that could not be loaded: faulty-one" in wanted.stderr
     assert lines(wanted)["next"] == "idemlab plugins"
+    for command in ("show", "check"):
+        unknown = call(command, "own")
+        assert unknown.exit_code == 2
+        assert "error: nothing is called 'own'; plugins that could not be loaded: faulty-one" in unknown.stderr
+        assert lines(unknown)["next"] == "idemlab plugins"
 
 
 def test_beside_a_broken_plugin_the_others_train(install: Install, call: Idemlab, experiment: Experiment) -> None:
@@ -375,13 +385,29 @@ def test_a_metric_that_raises_in_the_middle_is_told_and_the_run_kept(
     assert Path("runs/tiny/checkpoints/step-4").is_dir()
 
 
+@pytest.mark.parametrize("words", [["show"], ["check"], ["run", "mlp-cubic", "--set", 'enforcer={name="faulty"}']])
+def test_traits_that_raise_are_told(words: list[str], install: Install, call: Idemlab) -> None:
+    install("faulty-one", faulty("pass").replace("traits=traits", "traits=lambda: 1 / 0"))
+    result = call(*words, *([] if "run" in words else ["faulty"]))
+    assert result.exit_code == 1
+    assert lines(result)["error"].endswith("faulty' cannot tell its traits: ZeroDivisionError: division by zero")
+    assert lines(result)["where"].startswith(f"{ORIGIN} (faulty_one.py, line ")
+    assert "Traceback" not in result.stderr
+
+
 def test_a_bug_elsewhere_in_a_plugin_is_told_as_its_own(install: Install, call: Idemlab) -> None:
-    code = faulty("pass").replace("traits=traits", "traits=lambda: 1 / 0")
-    install("faulty-one", code)
-    result = call("run", "mlp-cubic", "--set", 'enforcer={name="faulty"}')
+    code = """
+from typing import Any
+
+class Size:
+    def __str__(self):
+        raise KeyError("oops")
+"""
+    install("faulty-one", code + faulty("pass").replace("def faulty()", "def faulty(size: Any = Size())"))
+    result = call("show", "faulty")
     assert result.exit_code == 1
     assert lines(result)["error"] == "this is a bug in faulty-one, not a mistake of yours"
-    assert lines(result)["where"].startswith(ORIGIN)
+    assert lines(result)["where"].startswith(f"{ORIGIN} (faulty_one.py, line ")
 
 
 def _forget(module: str) -> None:

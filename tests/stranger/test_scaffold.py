@@ -114,7 +114,6 @@ REFUSED: dict[str, str] = {
     "pytest-xdist": "there is a package 'pytest_xdist' already, of the distribution pytest-xdist",
     "cubic": "there is an enforcer 'cubic' already",
     "idemlab-cubic-iteration": "there is an enforcer 'cubic-iteration' already",
-    "rank-control": "'rank-control' would be taken for a known plugin, idemlab-rank-control",
 }
 
 
@@ -132,6 +131,14 @@ def test_the_name_that_is_proposed_instead_will_do(name: str, call: Idemlab) -> 
     refusal = call("plugins", "new", "--", name).stderr
     proposed = refusal.split("idemlab plugins new ")[-1].strip()
     assert call("plugins", "new", proposed).exit_code == 0
+
+
+def test_a_name_of_a_known_plugin_is_refused(call: Idemlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDEMLAB_PLUGINS", "registry")  # as if it were not installed
+    result = call("plugins", "new", "rank-control")
+    assert result.exit_code == 2
+    assert "error: 'rank-control' would be taken for a known plugin, idemlab-rank-control: " in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("idemlab plugins new idemlab-my-rank-control")
 
 
 def test_a_name_of_an_installed_stranger_is_refused_with_its_origin(call: Idemlab, install: Install) -> None:

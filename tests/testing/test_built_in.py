@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -73,9 +74,8 @@ def test_enforcers_thoroughly(name: str, arguments: Arguments) -> None:
 
 @pytest.mark.slow
 def test_ten_runs_give_the_same_verdicts() -> None:
-    """The second is refused, and the failure is shrunk to the same map each time."""
-    right = {tuple((row.check, row.outcome) for row in check_enforcer("cubic").rows) for _ in range(10)}
-    assert len(right) == 1
+    runs = {tuple((row.check, row.outcome) for row in check_enforcer("cubic").rows) for _ in range(10)}
+    assert len(runs) == 1
 
 
 @enforcer_checks(["cubic-projection"], quick=True)
@@ -88,6 +88,8 @@ MODELS: list[tuple[str, Arguments]] = [
     ("attention", {"position": False}),
     ("autoencoder", {}),
     ("autoencoder", {"norm": "batch", "init": "dcgan"}),
+    ("conv", {}),
+    ("conv", {"residual": True, "norm": "group"}),
     ("linear", {}),
     ("linear", {"init": "identity", "bias": True}),
     ("mlp", {}),
@@ -131,18 +133,36 @@ def test_sources(name: str, arguments: Arguments) -> None:
     assert report.passed, str(report)
 
 
-QUICK_METRICS = ["manifold-distance", "nearest-training", "reconstruction-error", "restoration-error"]
+METRICS: list[tuple[str, Arguments]] = [
+    ("class-coverage", {}),
+    ("diversity", {}),
+    ("diversity", {"features": "pca"}),
+    ("drift", {}),
+    ("frechet-distance", {}),
+    ("frechet-distance", {"features": "pca"}),
+    ("manifold-distance", {}),
+    ("nearest-training", {}),
+    ("precision-recall", {}),
+    ("precision-recall", {"features": "pca"}),
+    ("reconstruction-error", {}),
+    ("restoration-error", {}),
+]
 
 
-@pytest.mark.parametrize("name", [*QUICK_METRICS, pytest.param("class-coverage", marks=pytest.mark.slow)])
-def test_metrics(name: str) -> None:
-    report = check_metric(name)
+@pytest.mark.parametrize(("name", "arguments"), METRICS, ids=str)
+def test_metrics(name: str, arguments: Arguments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IDEMLAB_CACHE", str(tmp_path))
+    report = check_metric(name, arguments)
     assert report.passed, str(report)
 
 
 @pytest.mark.parametrize(
     ("kind", "checked"),
-    [("model", {name for name, _ in MODELS}), ("source", {name for name, _ in SOURCES})],
+    [
+        ("model", {name for name, _ in MODELS}),
+        ("source", {name for name, _ in SOURCES}),
+        ("metric", {name for name, _ in METRICS}),
+    ],
 )
 def test_nothing_is_left_out(kind: str, checked: set[str]) -> None:
     ours = {e.spec.name for e in installed().entries(kind) if e.plugin.distribution == "idemlab"}

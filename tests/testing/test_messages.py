@@ -110,6 +110,35 @@ def test_what_the_plugin_raises_is_told_with_its_place() -> None:
         reproduce(RAISES, "deterministic")
 
 
+def without_number() -> Any:
+    class WithoutNumber(Enforcer):
+        def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+            return Enforcement(loss=orbit.output.flatten(1).mean(1) * float("nan"))
+
+    return WithoutNumber()
+
+
+def test_nan_is_not_taken_for_chance_or_lost_state() -> None:
+    report = check_enforcer(EnforcerSpec(name="nan", factory=without_number, summary="", traits=LOSS), quick=True)
+    assert {"any-shape-and-batch", "finite-at-extremes"} <= set(report.failed)
+    assert not {"randomness-through-step-only", "deterministic", "state-round-trips"} & set(report.failed)
+
+
+def no_enforcement() -> Any:
+    class NoEnforcement(Enforcer):
+        def forward(self, orbit: Orbit, step: Step) -> Tensor:  # type: ignore[override]
+            return orbit.output.flatten(1).mean(1)
+
+    return NoEnforcement()
+
+
+def test_a_forward_that_returns_something_else_is_told_in_the_first_place() -> None:
+    spec = EnforcerSpec(name="tensor", factory=no_enforcement, summary="", traits=LOSS)
+    first = check_enforcer(spec, quick=True).rows[0]
+    assert first.check == "kinds-as-declared"
+    assert "  found: forward returned Tensor, not an Enforcement" in first.failure.splitlines()
+
+
 def test_on_another_map_it_passes() -> None:
     reproduce(PLUS, "idempotents-stay", matrix=torch.zeros(2, 2, dtype=torch.float64))
     with pytest.raises(CheckFailed):
@@ -132,7 +161,7 @@ def test_an_expected_failure_that_passes_is_one() -> None:
     report = check_enforcer("cubic-projection", expected_failures={"idempotents-stay": "so I thought"}, quick=True)
     assert not report.passed
     assert "idempotents-stay was expected to fail (so I thought), but passes: take it off the list" in str(report)
-    assert "8 passed, 1 passed, expected to fail" in report.summary()
+    assert "9 passed, 1 passed, expected to fail" in report.summary()
 
 
 def test_a_report_is_plain_values() -> None:
@@ -262,7 +291,7 @@ def test_the_command_shows_a_table() -> None:
     code, output = call("cubic-projection", "--quick", "--set", "step=0.5")
     assert code == 0
     assert "idempotents-stay" in output
-    assert "enforcer 'cubic-projection': 9 passed" in output
+    assert "enforcer 'cubic-projection': 10 passed" in output
 
 
 @pytest.mark.usefixtures("plus_offered")
@@ -295,6 +324,8 @@ def test_the_command_finds_the_kind_and_prints_json() -> None:
         (["mlp-cubic"], "error: 'mlp-cubic' is of the kind experiment, for which there are no checks"),
         (["cubic", "--expect-failure", "deterministic"], "error: 'deterministic' is not of the form key=value"),
         (["cubic", "--set", "weight=much"], "error: enforcer 'cubic': 'weight' cannot be \"much\""),
+        (["gaussian", "--set", "scale=2.0"], "error: 'gaussian' is the name of 2 things, and arguments and expected"),
+        (["gaussian", "--expect-failure", "deterministic=why"], "error: 'gaussian' is the name of 2 things"),
         (["hybrid"], "error: enforcer 'hybrid' needs the argument 'enforcers'"),
     ],
 )

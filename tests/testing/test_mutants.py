@@ -336,6 +336,38 @@ class DomainNotDeclared(Enforcer):
         return (3 * K @ K - 2 * K @ K @ K) * scale / scale
 
 
+@mutant("projection-divided-by-its-size", PURE, "finite-at-extremes")
+class DividedBySize(Enforcer):
+    def project(self, K: Tensor) -> Tensor:
+        size = K.square().sum((-2, -1), keepdim=True)  # of tiny entries 0 in float32
+        return (3 * K @ K - 2 * K @ K @ K) * size / size
+
+
+class Selected(nn.Module):
+    """Keeps every other entry, times a weight that is 1 and is there to be trained."""
+
+    def __init__(self, dtype: torch.dtype | None, used: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones((), dtype=torch.float64))
+        self.dtype, self.used = dtype, used
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = (torch.arange(x[0].numel()) % 2).view_as(x[0]).to(self.dtype or x.dtype)
+        return keep * x * (self.weight / self.weight.detach() if self.used else 1)
+
+
+@mutant("architecture-in-double-precision-only", Traits(kinds=ARCHITECTURE), "wrapped-is-idempotent")
+class DoubleOnly(Enforcer):
+    def wrap(self, operator: nn.Module) -> nn.Module:
+        return Selected(torch.float64, used=True)
+
+
+@mutant("architecture-without-gradient", Traits(kinds=ARCHITECTURE), "wrapped-is-idempotent")
+class WithoutGradient(Enforcer):
+    def wrap(self, operator: nn.Module) -> nn.Module:
+        return Selected(None, used=False)
+
+
 @mutant("not-idempotent-by-construction", Traits(kinds=ARCHITECTURE), "wrapped-is-idempotent")
 class Doubled(Enforcer):
     def wrap(self, operator: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from . import browsing, checking, health, results, running  # noqa: F401  (each registers its commands)
+from . import browsing, checking, health, results, running, sweeping  # noqa: F401  (each registers its commands)
 from .app import app
 
 __all__ = ["app", "main"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..experiment import Experiment
+    from ..study import Study
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -50,9 +51,8 @@ def kind_of(word: str) -> str:
 
 
 def _warn_of_failures(catalog: Catalog) -> None:
-    broken = sorted({failure.plugin.distribution for failure in catalog.failures})
-    if broken:
-        note(f"some of what {', '.join(broken)} offers could not be loaded: idemlab plugins")
+    if catalog.broken:
+        note(f"some of what {', '.join(catalog.broken)} offers could not be loaded: idemlab plugins")
 
 
 # -- list ---------------------------------------------------------------------------------------------------------------
@@ -170,7 +170,10 @@ def matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
     if kind is not None:
         catalog.find(kind, name)
     near = nearest_match(name, [n for entry in entries for n in (entry.spec.name, *entry.spec.aliases)])
-    raise BadInput(f"nothing is called '{name}'", nearest=near, next_step="idemlab list")
+    what = f"nothing is called '{name}'"
+    if catalog.broken:
+        what += f"; plugins that could not be loaded: {', '.join(catalog.broken)}"
+    raise BadInput(what, nearest=near, next_step="idemlab plugins" if catalog.broken else "idemlab list")
 
 
 def _arguments(spec: Spec) -> list[Parameter]:
@@ -203,15 +206,17 @@ def _one_line_paragraphs(text: str) -> str:
     return "\n\n".join(p if re.search(r"^[ \t]", p, re.MULTILINE) else " ".join(p.split()) for p in paragraphs)
 
 
-def _traits(spec: Spec, arguments: list[Parameter]) -> Traits | None:
+def _traits(entry: Provided, arguments: list[Parameter], catalog: Catalog) -> Traits | None:
     """An enforcer's traits under its default arguments; None if they depend on arguments that must be given."""
+    spec = entry.spec
     if not isinstance(spec, EnforcerSpec):
         return None
     if isinstance(spec.traits, Traits):
         return spec.traits
     if any(argument.default is REQUIRED for argument in arguments):
         return None
-    return spec.traits_for({argument.name: argument.default for argument in arguments})
+    defaults = {argument.name: argument.default for argument in arguments}
+    return catalog.traits(Named("enforcer", entry.full_name, defaults))
 
 
 def _remarkable(traits: Traits) -> Iterator[str]:
@@ -246,7 +251,7 @@ def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
             for argument in arguments
         ],
     }
-    traits = _traits(spec, arguments)
+    traits = _traits(entry, arguments, catalog)
     if traits is not None:
         details["traits"] = asdict(traits) | {"kinds": sorted(traits.kinds)}
     if spec.kind == "experiment":
@@ -263,7 +268,7 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
     if text and text != spec.summary:
         show("", text)
     facts = [("reference", spec.reference), ("also called", ", ".join(spec.aliases)), ("needs", spec.install)]
-    traits = _traits(spec, arguments)
+    traits = _traits(entry, arguments, catalog)
     if traits is not None:
         facts.append(("works by", ", ".join(sorted(traits.kinds))))
         facts.append(("traits", ", ".join(_remarkable(traits))))
@@ -276,7 +281,9 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
 
         _show_experiment_body(resolve(entry.full_name, catalog=catalog), spec.name)
     elif isinstance(spec, StudySpec):
-        show("", Path(spec.factory()).read_text(encoding="utf-8"))
+        from ..study import find_study
+
+        _show_sweeps(find_study(entry.full_name, catalog)[1])
     elif arguments:
         rows = [[a.name, a.type_text, _default(a), helps.get(a.name, "")] for a in arguments]
         show("", table(["argument", "type", "default", ""], rows))
@@ -288,6 +295,16 @@ def _show_title(kind: str, name: str, summary: str) -> None:
     from rich.text import Text
 
     show(Text.assemble((name, "bold"), f", {kind}: {summary}"))
+
+
+def _show_sweeps(study: Study) -> None:
+    """What a study runs, as TOML."""
+    import tomli_w
+
+    if study.sweeps:
+        show("", tomli_w.dumps({"sweep": {name: plan.table() for name, plan in study.sweeps.items()}}).rstrip())
+    else:
+        show("", "It runs no experiments: everything is computed.")
 
 
 def _show_facts(facts: list[tuple[str, str]]) -> None:

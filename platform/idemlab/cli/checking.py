@@ -63,6 +63,15 @@ def check(
     entries = _checkable(name, kind)
     given = {key: _value(text) for key, text in _pairs(arguments, "--set", "routing=inner")}
     reasons = dict(_pairs(expected, "--expect-failure", "attracted-to-the-end='why it fails'"))
+    if len(entries) > 1 and (given or reasons):
+        kinds = sorted({entry.spec.kind for entry in entries})
+        raise BadInput(
+            f"'{name}' is the name of {len(entries)} things, and arguments and expected failures are those of one",
+            choices=[f"--kind {kind}" for kind in kinds] if len(kinds) > 1 else [e.full_name for e in entries],
+            next_step=f"idemlab check {name} --kind {kinds[0]}"
+            if len(kinds) > 1
+            else f"idemlab check {entries[0].full_name}",
+        )
     reports = []
     with _watching() as watch, _no_traces():
         from ..testing import check_thing

@@ -17,7 +17,7 @@ RUNS = Path("runs")
 """Where runs go that are not told where."""
 
 
-class _Stopped(IdemlabError):
+class Stopped(IdemlabError):
     """Ctrl-C outside the training loop, or for the second time in it."""
 
     exit_code = 130
@@ -119,16 +119,16 @@ def _newest(name: str) -> Path:
     return newest
 
 
-def _stopped(out: Path) -> _Stopped:
+def _stopped(out: Path) -> Stopped:
     """What to do after Ctrl-C at a place where the trainer does not save."""
     if not (out / "environment.json").is_file():
-        return _Stopped("stopped before training began; nothing was written")
+        return Stopped("stopped before training began; nothing was written")
     folder = shlex.quote(str(out))
     if (out / "certificate.json").is_file():
-        return _Stopped(
+        return Stopped(
             "stopped while the report was written; the run is complete", next_step=f"idemlab report {folder}"
         )
-    return _Stopped(
+    return Stopped(
         "stopped at once; everything up to the last checkpoint is saved",
         next_step=f"idemlab run {folder} --resume",
     )

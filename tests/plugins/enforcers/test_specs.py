@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import BadInput, EnforcerKind, Orbit, Step, Traits, installed
+from idemlab import BadInput, EnforcerKind, EnforcerSpec, Orbit, Step, Traits, installed
 
 NAMES = ["cubic", "cubic-projection", "gradient", "hybrid", "ign", "none", "relative"]
 CUBIC_AND_GRADIENT = [{"name": "cubic"}, {"name": "gradient"}]
@@ -182,12 +182,16 @@ def test_a_switch_couples_the_batch_through_its_scale():
     assert traits(name="hybrid", mode="switch", threshold=0.25, enforcers=CUBIC_AND_GRADIENT).batch_coupled
 
 
-def test_the_domain_of_a_hybrid_is_what_all_members_share(monkeypatch):
-    domains = {"cubic": (0.0, 1.0), "gradient": (-0.5, 0.8)}
-    catalog = installed()
-    monkeypatch.setattr(type(catalog), "traits", lambda _, named: Traits(domain=domains.get(named.name)))
-    named = check({"name": "hybrid", "enforcers": [*CUBIC_AND_GRADIENT, {"name": "none"}]})
-    assert spec("hybrid").traits_for(dict(named.arguments)).domain == (0.0, 0.8)
+def test_the_domain_of_a_hybrid_is_what_all_members_share():
+    members = [Traits(domain=domain) for domain in ((0.0, 1.0), (-0.5, 0.8), None)]
+    assert spec("hybrid").traits_for({"enforcers": members, "mode": "blend"}).domain == (0.0, 0.8)
+
+
+def test_the_members_of_a_hybrid_are_those_of_the_catalog_in_use():
+    own = EnforcerSpec(name="own", factory=lambda: None, summary="", traits=Traits(stochastic=True, live_depth=4))
+    catalog = installed().including(own)  # not installed
+    got = catalog.traits(catalog.check("enforcer", {"name": "hybrid", "enforcers": ["cubic", "own"]}, "here"))
+    assert (got.stochastic, got.live_depth) == (True, 4)
 
 
 def test_a_hybrid_is_built_from_a_table():

@@ -12,8 +12,12 @@ from idemlab_metrics import plugin
 
 INPUTS = {
     "class-coverage": ("noise",),
+    "diversity": ("noise",),
+    "drift": (),
+    "frechet-distance": ("noise",),
     "manifold-distance": (),
     "nearest-training": ("noise",),
+    "precision-recall": ("noise",),
     "reconstruction-error": ("data",),
     "restoration-error": ("corrupted",),
 }

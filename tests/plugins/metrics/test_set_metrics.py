@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 import torch
 from torch import nn
@@ -11,7 +9,7 @@ from torch import nn
 from idemlab import Batch, Dataset, Orbit, TensorRows
 from idemlab_metrics import nearest
 from idemlab_metrics.nearest import NearestTraining
-from idemlab_metrics.rows import evenly_spaced
+from idemlab_metrics.rows import representative
 
 
 def measure(metric, y: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -52,7 +50,7 @@ def test_nearest_training_compares_with_targets():
     assert measure(metric, torch.zeros(1, 3))["nearest_training"].item() == pytest.approx(12**0.5)
 
 
-def test_sets_on_disk_are_represented_by_evenly_spaced_samples(monkeypatch):
+def test_sets_on_disk_are_represented_by_samples_of_every_part(monkeypatch):
     class OnDisk:
         def __init__(self) -> None:
             self.asked: list[int] = []
@@ -69,8 +67,10 @@ def test_sets_on_disk_are_represented_by_evenly_spaced_samples(monkeypatch):
     on_disk = OnDisk()
     metric = NearestTraining()
     metric.fit(Dataset(train=on_disk, test=TensorRows(torch.zeros(1, 1)), shape=(1,)))
-    assert measure(metric, torch.tensor([[130.0]]))["nearest_training"].item() == pytest.approx(30)
-    assert on_disk.asked == list(range(0, 1000, 100))
+    chosen = representative(1000, 10)
+    nearest_one = min(abs(index - 130.0) for index in chosen)
+    assert measure(metric, torch.tensor([[130.0]]))["nearest_training"].item() == pytest.approx(nearest_one)
+    assert on_disk.asked == chosen
 
 
 def test_the_test_split_is_measured_once(monkeypatch):
@@ -83,10 +83,16 @@ def test_the_test_split_is_measured_once(monkeypatch):
 
 
 @pytest.mark.parametrize(("total", "count"), [(10, 10), (10, 3), (3, 10), (60_000, 1000), (7, 4)])
-def test_evenly_spaced_indices_differ_and_cover(total, count):
-    indices = evenly_spaced(total, count)
-    assert len(indices) == len(set(indices)) == min(total, count)
-    assert indices[0] == 0
-    assert indices[-1] < total
-    gaps = {b - a for a, b in pairwise(indices)}
-    assert max(gaps) - min(gaps) <= 1
+def test_representative_rows_are_one_of_each_of_equal_stretches(total, count):
+    indices = representative(total, count)
+    count = min(total, count)
+    assert [sum(i * total // count <= index < (i + 1) * total // count for index in indices) for i in range(count)] == [
+        *[1] * count
+    ]
+    assert indices == representative(total, count)
+
+
+@pytest.mark.parametrize("period", [2, 3, 10])
+def test_representative_rows_do_not_fall_in_with_a_hidden_order(period):
+    shares = [sum(i % period == k for i in representative(60_000, 6000)) / 6000 for k in range(period)]
+    assert shares == pytest.approx([1 / period] * period, abs=0.03)

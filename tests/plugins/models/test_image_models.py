@@ -1,4 +1,4 @@
-"""The autoencoder and the U-Net: layers, sizes, code, initialisation, skip connections."""
+"""The autoencoder, the stack of convolutions and the U-Net: layers, sizes, code, initialisation, skip connections."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from idemlab_models.autoencoder import Autoencoder
+from idemlab_models.conv import Conv
 from idemlab_models.parts import group_norm
 from idemlab_models.unet import UNet
 
@@ -121,3 +122,21 @@ def test_unet_sees_what_comes_from_below_and_what_skips(below: bool, skip: bool)
     y = f(torch.randn(2, 1, 8, 8))
     difference = (y[0] - y[1]).abs().max().item()
     assert difference > 0.01 if below or skip else difference == 0
+
+
+def test_the_stack_of_convolutions_has_its_depth_in_hidden_layers() -> None:
+    f = Conv((2, 5, 4), channels=6, depth=3, norm="group")
+    assert convolutions(f) == [(2, 6), (6, 6), (6, 6), (6, 2)]
+    assert sum(isinstance(m, nn.GroupNorm) for m in f.modules()) == 3
+    assert not any(isinstance(m, nn.GroupNorm) for m in Conv((2, 5, 4)).modules())
+
+
+def test_the_stack_of_convolutions_sees_as_far_as_its_layers_reach() -> None:
+    """Three 3x3 convolutions: what lies more than three pixels away makes no difference."""
+    f = Conv((1, 9, 9), depth=2).double()
+    x = torch.randn(1, 1, 9, 9, dtype=torch.float64)
+    far, near = x.clone(), x.clone()
+    far[..., 8, 8] += 1
+    near[..., 7, 7] += 1
+    assert torch.equal(f(far)[..., 4, 4], f(x)[..., 4, 4])
+    assert not torch.equal(f(near)[..., 4, 4], f(x)[..., 4, 4])

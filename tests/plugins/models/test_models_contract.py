@@ -35,6 +35,8 @@ CASES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("autoencoder", (1, 4, 4), {"channels": 4, "latent": 8, "activation": "silu"}),
     ("autoencoder", (2, 12, 8), {"channels": 3, "latent": 5, "norm": "none", "activation": "leaky-relu"}),
     ("autoencoder", (1, 8, 8), {"channels": 4, "latent": 8, "depth": 3}),
+    ("conv", (1, 5, 4), {"channels": 4}),
+    ("conv", (3, 4, 4), {"channels": 6, "depth": 3, "activation": "tanh", "residual": True, "norm": "group"}),
     ("unet", (1, 8, 8), {"channels": 4}),
     ("unet", (3, 4, 8), {"channels": 6, "residual": True}),
     ("unet", (1, 10, 6), {"channels": 4, "depth": 1}),
@@ -176,7 +178,11 @@ def test_weights_go_through_safetensors(case: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shape", "arguments"),
-    [("mlp", (6,), {"width": 32, "depth": 2}), ("unet", (1, 8, 8), {"channels": 8})],
+    [
+        ("mlp", (6,), {"width": 32, "depth": 2}),
+        ("conv", (1, 8, 8), {"channels": 8}),
+        ("unet", (1, 8, 8), {"channels": 8}),
+    ],
 )
 def test_residual_models_start_near_the_identity_but_not_on_it(
     name: str, shape: tuple[int, ...], arguments: dict[str, Any]
@@ -189,12 +195,12 @@ def test_residual_models_start_near_the_identity_but_not_on_it(
 
 def test_listing() -> None:
     models = {entry.spec.name: entry.spec for entry in idemlab.installed().entries("model")}
-    assert {"linear", "mlp", "autoencoder", "unet", "attention"} <= set(models)
+    assert {"linear", "mlp", "autoencoder", "conv", "unet", "attention"} <= set(models)
     assert idemlab.installed().find("model", "transformer").spec is models["attention"]
     assert idemlab.installed().find("model", "dcgan").spec is models["autoencoder"]
 
 
-@pytest.mark.parametrize("name", ["linear", "mlp", "autoencoder", "unet", "attention"])
+@pytest.mark.parametrize("name", ["linear", "mlp", "autoencoder", "conv", "unet", "attention"])
 def test_help_explains_each_argument(name: str) -> None:
     spec = idemlab.installed().find("model", name).spec
     text = inspect.getdoc(spec.factory)

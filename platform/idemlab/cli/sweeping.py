@@ -1,0 +1,163 @@
+"""`sweep` and `study`: many runs, and what to make of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import BadInput
+from .app import app, example
+from .console import loading, note, show, show_json, table
+from .running import Stopped
+
+if TYPE_CHECKING:
+    from ..results import Results
+    from ..study import Findings
+
+SWEEPS, STUDIES = Path("sweeps"), Path("studies")
+"""Where sweeps and studies go that are not told where."""
+
+Out = Annotated[
+    Path | None, typer.Option(help="Folder to make. Default: sweeps/NAME, or studies/NAME.", show_default=False)
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the trials that are not done yet.")]
+Jobs = Annotated[int, typer.Option(metavar="N", help="Worker processes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@app.command(
+    epilog=example(
+        "idemlab sweep mlp-gradient --over enforcer.name=cubic,gradient --over optimizer.lr=log:1e-5:1 --seeds 5",
+        "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --set training.steps=500 --out sweeps/weight",
+        "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --set training.steps=500 --out sweeps/weight --resume",
+    )
+)
+def sweep(
+    experiment: Annotated[
+        str,
+        typer.Argument(metavar="EXPERIMENT", help="Name of an experiment, or path of a TOML file.", show_default=False),
+    ],
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="What is tried: a,b,c or log:LOW:HIGH[:N] or lin:LOW:HIGH:N or a TOML array. Several are combined.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key in all trials.", show_default=False),
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 ... N-1 for each combination.")] = 1,
+    jobs: Jobs = 1,
+    out: Out = None,
+    resume: Resume = False,
+    retry: Annotated[bool, typer.Option("--retry", help="With --resume: run failed trials again, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try values of an experiment's keys in every combination, with several seeds."""
+    from ..sweep import Sweep, parse_over
+
+    axes = [parse_over(text) for text in over or []]
+    repeated = next((key for key, _ in axes if [k for k, _ in axes].count(key) > 1), None)
+    if repeated:
+        raise BadInput(f"'{repeated}' is given twice", where="--over", expected=f"--over {repeated}=VALUE,VALUE,...")
+    if not axes and seeds == 1:
+        raise BadInput(
+            "there is nothing to try",
+            expected="--over KEY=VALUES, or --seeds N",
+            next_step=f"idemlab sweep {shlex.quote(experiment)} --over optimizer.lr=log:1e-4:1e-2 --seeds 3",
+        )
+    plan = Sweep(experiment=experiment, set=dict(_set(text) for text in overrides or []), over=dict(axes), seeds=seeds)
+    path = out or SWEEPS / Path(experiment).stem
+    with loading():
+        from ..sweeping import run_sweep
+    with _stoppable(path):
+        results = run_sweep(plan, path, resume=resume, retry=retry, jobs=jobs, say=note)
+    if as_json:
+        show_json({"sweep": str(path), "trials": [trial.row() for trial in results.trials]})
+    else:
+        _show_results(results)
+        show("", f"Table: {path / 'table.csv'}")
+
+
+def _set(text: str) -> tuple[str, object]:
+    """(key, value) of ``key=value``; the key is checked when the experiment is resolved."""
+    from ..sweep import parse_value
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise BadInput(f"'{text}' is not an override", where="--set", expected="KEY=VALUE")
+    return key.strip(), parse_value(value.strip())
+
+
+def _show_results(results: Results) -> None:
+    """One row for each combination: the errors in the middle of its seeds, between the smallest and the largest."""
+    from ..summary import number
+
+    names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
+    spread = results.spread(names)
+    rows = []
+    for _, row in spread.iterrows():
+        cells = [f"{number(row[n])} ({number(row[f'{n} min'])} to {number(row[f'{n} max'])})" for n in names]
+        head = [str(row[key]) for key in results.keys]
+        rows.append([*head, f"{row['trials'] - row['failed']}/{row['trials']}", row["verdicts"] or "none", *cells])
+    show(table([*results.keys, "done", "verdicts", *names], rows))
+
+
+@app.command(
+    epilog=example("idemlab list studies", "idemlab study basin", "idemlab study learning-rates --quick --jobs 2")
+)
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.", show_default=False)],
+    quick: Annotated[bool, typer.Option("--quick", help="The small version: a few minutes.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SWEEP", help="Run this sweep only, and examine what is there.", show_default=False),
+    ] = None,
+    jobs: Jobs = 1,
+    out: Out = None,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Run the experiments of a study, draw its figures, and weigh its claims."""
+    from ..catalog import installed
+
+    installed().find("study", name)
+    path = out or STUDIES / (f"{name}-quick" if quick else name)
+    with loading():
+        from ..studying import run_study
+    with _stoppable(path):
+        findings = run_study(name, path, quick=quick, resume=resume, only=tuple(only or ()), jobs=jobs, say=note)
+    if as_json:
+        show_json({"record": str(path), "claims": [vars(claim) for claim in findings.claims]})
+        return
+    _show_claims(findings)
+    show(f"Record: {path / 'README.md'}")
+
+
+def _show_claims(findings: Findings) -> None:
+    answers = {True: "holds", False: "does not hold", None: "open"}
+    for claim in findings.claims:
+        show(f"{claim.claim}  [{answers[claim.holds]}]")
+        told = {"paper": claim.paper, "here": claim.ours, "under controls": claim.controlled}
+        for label, text in told.items():
+            if text:
+                show(f"  {label}: {text}")
+        show(f"  {claim.conclusion}", "")
+
+
+@contextmanager
+def _stoppable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(
+            "stopped at once; what has ended is kept", where=str(path), next_step="the same command with --resume"
+        ) from None

@@ -1,0 +1,181 @@
+"""Doing a study: its sweeps, then its examination, then the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .catalog import Catalog, installed
+from .environment import describe_environment
+from .errors import BadInput, Failure
+from .study import Claim, Findings, Material, find_study
+from .summary import number
+from .sweeping import open_sweep, run_sweep
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from .results import Results
+
+__all__ = ["claims_table", "markdown", "run_study"]
+
+ROWS = 60
+"""Rows of a table that a record shows; the file beside it has all."""
+
+
+def run_study(
+    name: str,
+    out: str | Path,
+    *,
+    quick: bool = False,
+    resume: bool = False,
+    only: tuple[str, ...] = (),
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+    catalog: Catalog | None = None,
+) -> Findings:
+    """Run a registered study and leave its record.
+
+    The record is the folder: README.md with claims, tables and figures; `claims.json`; `figures/*.png` and `.svg`;
+    `tables/*.csv`; `environment.json`; and `sweeps/NAME/` with every run.
+
+    Args:
+        name: of the study.
+        out: folder of the record; must not hold one unless `resume`.
+        quick: the small version.
+        resume: go on with the trials that are not done yet.
+        only: names of the sweeps to run; the others are examined as far as they are there. Empty for all.
+        jobs: worker processes.
+        say: told what is going on, a line at a time.
+
+    Raises:
+        BadInput: if there is no such study or sweep, or the folder is taken.
+        Interrupted: after Ctrl-C or SIGTERM; the study can be resumed.
+    """
+    own = installed() if catalog is None else catalog
+    entry, made = find_study(name, own)
+    path = Path(out)
+    if path.exists() and any(path.iterdir()) and not resume:
+        raise BadInput(f"'{path}' is not empty", next_step=f"choose another --out, or go on with --out {path} --resume")
+    sweeps = made.quick if quick else made.sweeps
+    for unknown in set(only) - set(sweeps):
+        raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="--only", choices=sorted(sweeps))
+    results: dict[str, Results] = {}
+    for title, plan in sweeps.items():
+        folder = path / "sweeps" / title
+        if not only or title in only:
+            say(f"sweep {title}")
+            results[title] = run_sweep(plan, folder, resume=True, jobs=jobs, say=say, catalog=own)
+        elif (folder / "sweep.toml").is_file():
+            results[title] = open_sweep(folder)
+    say("examining")
+    findings = made.examine(Material(results, quick, say))
+    heading = {"study": name, "summary": entry.spec.summary, "reference": entry.spec.reference, "quick": quick}
+    _write_record(path, heading, findings, results, own)
+    return findings
+
+
+# -- the record -----------------------------------------------------------------------------------------------------------
+
+
+def _write_record(
+    path: Path, heading: Mapping[str, Any], findings: Findings, results: Mapping[str, Results], catalog: Catalog
+) -> None:
+    import torch
+
+    try:
+        for folder in ("figures", "tables"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        for name, figure in findings.figures.items():
+            figure.savefig(path / "figures" / f"{name}.png", dpi=160, metadata={"Software": None})
+            figure.savefig(path / "figures" / f"{name}.svg", metadata={"Date": None})
+        for name, table in findings.tables.items():
+            table.to_csv(path / "tables" / f"{name}.csv", index=False)
+        environment = describe_environment(catalog, torch.device("cpu"), 1)
+        (path / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+        claims = [vars(claim) for claim in findings.claims]
+        content = {**heading, "claims": claims, "text": findings.text, "captions": findings.captions}
+        (path / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        (path / "README.md").write_text(_page(heading, findings, results, environment), encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"the record '{path}' cannot be written: {error}", next_step="choose another --out") from error
+
+
+def _page(
+    heading: Mapping[str, Any], findings: Findings, results: Mapping[str, Results], environment: Mapping[str, Any]
+) -> str:
+    command = f"idemlab study {heading['study']}" + (" --quick" if heading["quick"] else "")
+    parts = [f"# {heading['study']}", heading["summary"]]
+    if heading["reference"]:
+        parts.append(f"Source: {heading['reference']}.")
+    parts.append(f"Made by `{command}`." + (" The small version: figures of few seeds and steps." * heading["quick"]))
+    if findings.claims:
+        parts += ["## Claims", claims_table(findings.claims)]
+    if findings.text:
+        parts.append(findings.text.strip())
+    for name in findings.figures:
+        parts += [f"## {_title(name)}", findings.captions.get(name, ""), f"![{_title(name)}](figures/{name}.png)"]
+    for name, table in findings.tables.items():
+        more = f"The first {ROWS} of {len(table)} rows; all: [tables/{name}.csv](tables/{name}.csv)."
+        parts += [f"## {_title(name)}", findings.captions.get(name, ""), markdown(table[:ROWS])]
+        parts.append(more if len(table) > ROWS else f"As a file: [tables/{name}.csv](tables/{name}.csv).")
+    if results:
+        parts += ["## Runs", _runs(results)]
+    packages = environment["packages"]
+    parts += [
+        "## Environment",
+        f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {environment['python']}, "
+        f"{environment['system']}, {environment['device']}, {environment['threads']} threads.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _runs(results: Mapping[str, Results]) -> str:
+    lines = [
+        "Each sweep's folder has `sweep.toml` (what was tried, and the first trial, resolved), `table.csv` (every trial) "
+        "and `trials/` (every run).",
+        "",
+    ]
+    for name, result in results.items():
+        failed = sum(trial.state == "failed" for trial in result.trials)
+        seconds = sum(trial.seconds or 0 for trial in result.trials)
+        lines.append(
+            f"- `sweeps/{name}`: {len(result.trials)} trials, {failed} failed, {number(round(seconds))} s of training"
+        )
+    return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ").replace("_", " ").capitalize()
+
+
+def claims_table(claims: list[Claim]) -> str:
+    """Claims as a Markdown table."""
+    answers = {True: "holds", False: "does not hold", None: "open"}
+    lines = ["| Claim | Paper | Here | Under controls | | Conclusion |", "|---|---|---|---|---|---|"]
+    for claim in claims:
+        cells = (claim.claim, claim.paper, claim.ours, claim.controlled, answers[claim.holds], claim.conclusion)
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def markdown(table: DataFrame) -> str:
+    """A table in Markdown, figures with three significant digits."""
+    lines = ["| " + " | ".join(_cell(str(name)) for name in table.columns) + " |", "|" + "---|" * len(table.columns)]
+    rows = table.itertuples(index=False)
+    lines += ["| " + " | ".join(_cell(_value(value)) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (bool, str)):
+        return str(value)
+    if value is None or value != value:  # not there, in a table of text or of numbers
+        return "—"
+    return number(float(value)) if isinstance(value, (int, float)) or hasattr(value, "item") else str(value)
+
+
+def _cell(text: str) -> str:
+    return " ".join((text or "—").replace("|", "\\|").split())

@@ -1,0 +1,107 @@
+"""Running the trials of a sweep: a job is one experiment, or several that are trained as one program."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalog import Catalog
+from .errors import IdemlabError
+from .experiment import Experiment
+
+__all__ = ["Job", "Outcome", "Task", "work"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial that is to be run: its number, the folder of its run, and the experiment."""
+
+    number: int
+    out: str
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Job:
+    """Tasks that are run together; more than one are `stackable`."""
+
+    tasks: list[Task]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial: `error` is "" where it is complete."""
+
+    number: int
+    error: str
+
+
+def work(
+    job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None] = lambda text: None
+) -> Iterator[Outcome]:
+    """Run a job and tell what became of each of its trials.
+
+    Raises:
+        Interrupted: if it was asked to stop; what has not ended is to be run again.
+    """
+    if len(job.tasks) > 1:
+        try:
+            yield from _together(job, catalog, stopped, say)
+            return
+        except _Refused as refused:
+            say(f"trained one after the other, as together it cannot be: {refused}")
+    for task in job.tasks:
+        yield _alone(task, catalog, stopped)
+
+
+class _Refused(Exception):
+    pass
+
+
+def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[Outcome]:
+    from .stacked_training import train_stacked
+    from .trainer import Interrupted
+
+    count = len(job.tasks)
+
+    def stepped(done: int, steps: int) -> None:
+        if done % max(1, steps // 10) == 0:
+            say(f"{count} trials as one program: step {done} of {steps}")
+
+    try:
+        errors = train_stacked(
+            [task.experiment for task in job.tasks],
+            [Path(task.out) for task in job.tasks],
+            catalog,
+            stopped=stopped,
+            stepped=stepped,
+        )
+    except IdemlabError as error:
+        raise _Refused(error.what) from error
+    if stopped():
+        raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+    for task, fault in zip(job.tasks, errors, strict=True):
+        yield Outcome(task.number, fault)
+
+
+def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool]) -> Outcome:
+    """One ordinary run; one that was interrupted before goes on from its last checkpoint."""
+    from .run import Run
+    from .trainer import Interrupted, train
+
+    run = Run(Path(task.out))
+    try:
+        if stopped():
+            raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+        begun = any(run.checkpoints.glob("step-*"))
+        if not begun:
+            shutil.rmtree(run.path, ignore_errors=True)  # all there is was cut short
+        train(task.experiment, run.path, resume=begun, catalog=catalog)
+    except Interrupted:
+        raise
+    except IdemlabError as error:
+        return Outcome(task.number, error.what)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)  # it is complete: nothing will be resumed
+    return Outcome(task.number, "")

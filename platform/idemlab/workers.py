@@ -1,0 +1,161 @@
+"""Worker processes of a sweep, supervised by their parent: the job of one that dies is given to another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Self
+
+from .errors import Failure
+from .trials import Job, Outcome
+
+__all__ = ["Workers"]
+
+_SPAWN = get_context("spawn")
+_PATIENCE = 10
+"""Workers that may die over the same job before it is given up."""
+
+
+@dataclass
+class _Worker:
+    """A process, the job it is at, and the trials of that job it has told of."""
+
+    process: BaseProcess
+    job: Job | None = None
+    told: set[int] = field(default_factory=set)
+
+
+class Workers:
+    """Processes that run jobs side by side.
+
+    Args:
+        count: of the processes; each gets its share of the cores.
+        stopped: asked now and then; once it is true, the workers are stopped.
+        say: told what is going on.
+    """
+
+    def __init__(self, count: int, stopped: Callable[[], bool], say: Callable[[str], None]) -> None:
+        self._count, self._stopped, self._say = count, stopped, say
+        self._threads = max(1, (os.cpu_count() or 1) // count)
+        self._running: dict[Connection, _Worker] = {}
+        self._deaths: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        for _ in range(self._count):
+            self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection, worker in self._running.items():
+            connection.close()
+            worker.process.terminate()
+        for process in self.processes:
+            process.join(timeout=30)
+            if process.is_alive():
+                process.kill()
+
+    @property
+    def processes(self) -> list[BaseProcess]:
+        """Those that are there now."""
+        return [worker.process for worker in self._running.values()]
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """What becomes of each trial of the jobs, in the order in which it becomes known.
+
+        Raises:
+            Interrupted: if it was asked to stop.
+        """
+        from .trainer import Interrupted
+
+        waiting = list(reversed(jobs))
+        while waiting or any(worker.job for worker in self._running.values()):
+            for connection, worker in self._running.items():
+                if worker.job is None and waiting:
+                    worker.job, worker.told = waiting.pop(), set()
+                    self._send(connection, worker.job)
+            heard = set(wait(list(self._running), timeout=0.5))
+            for connection in [each for each in self._running if each in heard]:
+                yield from self._received(connection, waiting)
+            if self._stopped():
+                raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+
+    def _start(self) -> None:
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=_serve, args=(theirs, self._threads), daemon=True)
+        process.start()
+        theirs.close()
+        self._running[ours] = _Worker(process)
+
+    def _send(self, connection: Connection, job: Job) -> None:
+        try:
+            connection.send(job)
+        except OSError:
+            return  # it has died: what is read from it next says so
+
+    def _received(self, connection: Connection, waiting: list[Job]) -> Iterator[Outcome]:
+        worker = self._running[connection]
+        try:
+            kind, content = connection.recv()
+        except (EOFError, OSError):
+            yield from self._bury(connection, waiting)
+            return
+        if kind == "say":
+            self._say(content)
+        elif kind == "outcome":
+            worker.told.add(content.number)
+            yield content
+        elif kind == "done":
+            worker.job = None
+        else:
+            raise Failure(f"a worker process raised {content}", next_step="run it again with --jobs 1")
+
+    def _bury(self, connection: Connection, waiting: list[Job]) -> Iterator[Outcome]:
+        """A worker has died: start another, and put back what it had not done."""
+        worker = self._running.pop(connection)
+        connection.close()
+        process, job = worker.process, worker.job
+        process.join()
+        left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
+        self._say(f"a worker process ended (exit code {process.exitcode}); {len(left)} trials are run again")
+        again = []
+        for task in left:
+            self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
+            if self._deaths[task.number] < _PATIENCE:
+                again.append(task)
+            else:
+                yield Outcome(task.number, f"{_PATIENCE} worker processes ended over it, exit code {process.exitcode}")
+        if again:
+            waiting.append(Job(again))
+        self._start()
+
+
+def _serve(connection: Connection, threads: int) -> None:
+    """A worker: run the jobs that come until the parent has gone."""
+    import torch
+
+    from .catalog import installed
+    from .signals import stop_signals
+    from .trainer import Interrupted
+    from .trials import work
+
+    torch.set_num_threads(threads)
+
+    def tell(kind: str, content: Any = None) -> None:
+        connection.send((kind, content))
+
+    with stop_signals() as stopped:
+        while True:
+            try:
+                job = connection.recv()
+                for outcome in work(job, installed(), stopped, lambda text: tell("say", text)):
+                    tell("outcome", outcome)
+                tell("done")
+            except (EOFError, OSError, Interrupted, KeyboardInterrupt):
+                return
+            except Exception as error:
+                tell("raised", f"{type(error).__name__}: {error}")
+                return

@@ -1,0 +1,65 @@
+"""Where trained extractors are kept between runs: safetensors and JSON in a folder that is whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+__all__ = ["cache_folder", "keep", "kept", "sha256"]
+
+_WEIGHTS, _CARD = "weights.safetensors", "card.json"
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """``$IDEMLAB_CACHE/extractors``, else ``~/.cache/idemlab/extractors``."""
+    return Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab").expanduser() / "extractors"
+
+
+def kept(name: str) -> dict[str, Tensor] | None:
+    """The weights kept under a name, or None where there are none, or not those that were written."""
+    folder = cache_folder() / name
+    try:
+        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        if card["sha256"] != sha256(folder / _WEIGHTS):
+            return None
+        return load_file(folder / _WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def keep(name: str, module: nn.Module, card: dict[str, Any]) -> None:
+    """Keep the weights of a module, with their hash and what `card` says of them.
+
+    Where the folder cannot be written nothing is kept: what was trained still serves this process.
+    """
+    final = cache_folder() / name
+    partial = None
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
+        save_file({key: t.cpu().contiguous() for key, t in module.state_dict().items()}, partial / _WEIGHTS)
+        text = json.dumps(card | {"name": name, "sha256": sha256(partial / _WEIGHTS)}, indent=1)
+        (partial / _CARD).write_text(text + "\n", encoding="utf-8")
+        if kept(name) is None:  # else another process was faster
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+    except (OSError, SafetensorError):
+        pass
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)

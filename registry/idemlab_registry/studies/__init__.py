@@ -1,0 +1,1 @@
+"""The studies that idemlab ships: one module each, with `study()` and `examine(material)`."""

@@ -1,0 +1,77 @@
+"""The verdict on the paper, claim by claim: a page made of the records, so that no number in it is written by hand.
+
+`python -m idemlab_registry.verdict docs/verdict.md` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from idemlab import Claim
+
+RECORDS = Path(__file__).parent / "records"
+ORDER = (
+    "derivation",
+    "iteration",
+    "basin",
+    "learning-rates",
+    "trajectories",
+    "gradients",
+    "generation",
+    "latent",
+    "faces",
+)
+
+_HEAD = """\
+# Verdict on the paper
+
+"Enforcing Idempotency in Neural Networks" (N. B. Jensen and J. Vicary, ICML 2025), claim by claim: the paper's number,
+ours under its protocol, ours under controls, and what follows. This page is made of the [records](studies.md) that the
+studies left; each can be made again by the command that stands with it.
+
+**The erratum.** An early draft prints the recurrence as K ← 3K² + 2K³. With that sign not even the projector 1 is a fixed
+point; the recurrence of the published paper, and the one that `cubic` and `cubic-projection` compute, is K ← 3K² - 2K³. A
+test keeps a counterexample.
+"""
+
+
+def page(records: Path = RECORDS) -> str:
+    """The page, in Markdown."""
+    from idemlab.studying import claims_table
+
+    found = _claims(records)
+    parts = [_HEAD.strip()]
+    parts.append(_missing([name for name in ORDER if name not in found]))
+    for name in [*ORDER, *sorted(set(found) - set(ORDER))]:
+        if name in found:
+            folder, content = found[name]
+            command = f"idemlab study {name}" + (" --quick" if content["quick"] else "")
+            parts += [f"## {name}", content["summary"]]
+            parts.append(f"Record: `{folder.name}`, made by `{command}`.")
+            parts.append(claims_table([Claim(**claim) for claim in content["claims"]]))
+            if content["text"]:
+                parts.append(content["text"].strip())
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _claims(records: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Study -> (folder, contents of claims.json) of its newest record; folders begin with the date."""
+    found = {}
+    for file in sorted(records.glob("*/claims.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        found[content["study"]] = (file.parent, content)
+    return found
+
+
+def _missing(names: list[str]) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"No record yet, and so no verdict, of: {listed}."
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

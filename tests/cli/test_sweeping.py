@@ -1,0 +1,66 @@
+"""`sweep` and `study`: what is printed, where it goes, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+QUICK = ["--set", "training.steps=3", "--set", "evaluation.rank_points=1"]
+
+
+def test_a_sweep_prints_a_row_for_each_combination(idemlab, here):
+    result = idemlab("sweep", "tiny.toml", "--over", "optimizer.lr=1e-3,1e-2", "--seeds", "2", *QUICK)
+    assert result.exit_code == 0
+    header, *rows = [line for line in result.stdout.splitlines() if line][:3]
+    assert header.split()[:3] == ["optimizer.lr", "done", "verdicts"]
+    assert [row.split()[:2] for row in rows] == [["0.001", "2/2"], ["0.01", "2/2"]]
+    assert "sweeps/tiny/table.csv" in result.stdout
+    assert "4/4  optimizer.lr=0.01, seed 1:" in result.stderr
+    again = idemlab("sweep", "tiny.toml", "--over", "optimizer.lr=1e-3,1e-2", "--seeds", "2", *QUICK)
+    assert again.exit_code == 2
+    assert "holds a sweep already" in again.stderr
+    resumed = idemlab(
+        "sweep", "tiny.toml", "--over", "optimizer.lr=1e-3,1e-2", "--seeds", "2", *QUICK, "--resume", "--json"
+    )
+    assert len(json.loads(resumed.stdout)["trials"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "there is nothing to try"),
+        (["--over", "optimizer.lr"], "'optimizer.lr' is nothing to try"),
+        (["--over", "optimizer.lr=1,2", "--over", "optimizer.lr=3"], "'optimizer.lr' is given twice"),
+        (["--over", "optimiser.lr=1,2"], "there is no key 'optimiser' to set"),
+        (["--over", "enforcer.name=cubik,gradient"], "cubic"),
+        (["--seeds", "0"], "0 seeds"),
+        (["--seeds", "2", "--jobs", "0"], "0 worker processes"),
+        (["--seeds", "2", "--set", "training.steps"], "is not an override"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_run(idemlab, here, arguments, message):
+    result = idemlab("sweep", "tiny.toml", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (here / "sweeps").exists()
+
+
+def test_a_study_prints_its_claims_and_where_its_record_is(idemlab, here):
+    result = idemlab("study", "iteration", "--quick")
+    assert result.exit_code == 0
+    assert "Idempotents attract, and nothing else does.  [holds]" in result.stdout
+    assert "Record: studies/iteration-quick/README.md" in result.stdout
+    assert (here / "studies/iteration-quick/figures/map.svg").is_file()
+    shutil.rmtree(here / "studies")
+    content = json.loads(idemlab("study", "iteration", "--quick", "--json").stdout)
+    assert content["claims"][0]["holds"] is True
+
+
+def test_a_study_that_is_not_there(idemlab):
+    result = idemlab("study", "basins")
+    assert result.exit_code == 2
+    assert "basin" in result.stderr
+    assert "idemlab list studies" in result.stderr

@@ -1,0 +1,156 @@
+"""The study `generation`: fair sweeps, claims that follow from figures, pictures of every variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+import idemlab
+from idemlab.results import Results, Trial
+from idemlab.study import Claim, Findings, Material
+from idemlab_registry.studies import generation
+
+GOOD = {
+    "noise/frechet_cnn_1": 1.0, "noise/frechet_cnn_2": 1.1, "noise/frechet_cnn_3": 1.2, "noise/classes": 10.0,
+    "noise/readable": 0.9, "noise/smallest_class": 0.06, "noise/drift_3": 0.02, "noise/relative": 0.015,
+    "noise/spread": 0.5, "noise/rank": 30.0, "noise/nearest_training": 9.5, "noise/nearest_training_of_test": 10.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real run, of two steps."""
+    folder = tmp_path_factory.mktemp("generation") / "run"
+    overrides = [
+        "dataset.name=digits", "model.channels=4", "model.latent=8", "source.pool=8", "training.steps=2",
+        "training.batch_size=8", "evaluation.points=20", "evaluation.rank_points=0", "evaluation.metrics=[]",
+    ]  # fmt: skip
+    idemlab.train("generation-imle", folder, overrides=overrides)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims are weighed without drawing images, but where a test is about what is drawn."""
+    if "drawn" not in request.node.name:
+        monkeypatch.setattr(generation, "orbit_panel", lambda trained: Figure())
+        monkeypatch.setattr(generation, "_generated", lambda variants: Figure())
+
+
+def trial(path: Path, seed: int = 0, state: str = "complete", **changes: float) -> Trial:
+    figures = GOOD | {f"noise/{name}": value for name, value in changes.items()}
+    return Trial(
+        number=seed, values={}, seed=seed, state=state, error="" if state == "complete" else "NaN at step 7",
+        verdict="genuine" if state == "complete" else "", figures=dict(figures), steps=10, flops=1e9, seconds=1.0, path=path,
+    )  # fmt: skip
+
+
+def examined(**sweeps: list[Trial]) -> Findings:
+    results = {name.replace("_", "-"): Results(tuple(trials), (), Path()) for name, trials in sweeps.items()}
+    return generation.examine(Material(results, True, lambda line: None))
+
+
+def claim(findings: Findings, words: str) -> Claim:
+    (found,) = [one for one in findings.claims if words in one.claim]
+    return found
+
+
+def test_the_variants_have_one_network_one_data_set_and_one_budget() -> None:
+    sweeps = generation.study().sweeps
+    assert set(sweeps) == set(generation.VARIANTS)
+    assert set(generation.ADVERSARIAL) | set(generation.PUBLISHED) <= set(sweeps)
+    experiments = [sweep.resolve(sweep.points()[0]) for sweep in sweeps.values()]
+    first = experiments[0].table()
+    for experiment in experiments:
+        table = experiment.table()
+        assert [table[key] for key in ("dataset", "model")] == [first[key] for key in ("dataset", "model")]
+        assert table["training"] == first["training"]
+        assert table["evaluation"]["metrics"] == first["evaluation"]["metrics"]
+        assert table["reconstruction"]["weight"] == first["reconstruction"]["weight"]
+
+
+@pytest.mark.parametrize("name", ["ign-fourier", "imle-fourier"])
+def test_it_is_evaluated_at_the_noise_that_it_is_trained_on(name: str) -> None:
+    sweep = generation.study().sweeps[name]
+    experiment = sweep.resolve(sweep.points()[0])
+    (source,) = (source.table() for source in experiment.sources)
+    assert experiment.inputs["noise"].name == "fourier"
+    assert "fourier" in (source["name"], source.get("noise", {}).get("name"))
+
+
+def test_the_small_version_is_small_and_needs_no_files() -> None:
+    quick = generation.study().quick
+    assert quick
+    for sweep in quick.values():
+        (experiment,) = (sweep.resolve(point) for point in sweep.points())
+        assert experiment.dataset.name == "digits"
+        assert experiment.training.flops is not None
+        assert experiment.training.flops <= 1e12
+
+
+def test_the_best_is_the_one_with_the_smallest_distance_and_reaches_what_was_asked_for(run: Path) -> None:
+    findings = examined(ign=[trial(run, frechet_cnn_1=4.01)], imle=[trial(run)], cubic=[trial(run, frechet_cnn_1=9.0)])
+    for words in ("ten classes", "Fréchet", "twice more", "nearer"):
+        assert claim(findings, words).holds, words
+        assert "(e) IMLE + relative" in claim(findings, words).ours
+    assert "ratio 0.249" in claim(findings, "Fréchet").ours
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("ten classes", {"classes": 9.0}),
+        ("ten classes", {"readable": 0.84}),
+        ("Fréchet", {"frechet_cnn_1": 1.01}),
+        ("twice more", {"drift_3": 0.031}),
+        ("nearer", {"nearest_training": 8.9}),
+    ],
+)
+def test_a_claim_falls_with_its_figure(run: Path, words: str, changes: dict[str, float]) -> None:
+    findings = examined(ign=[trial(run, frechet_cnn_1=4.0)], imle=[trial(run, **changes)])
+    assert claim(findings, words).holds is False
+
+
+def test_the_best_is_compared_with_ign_at_its_best_rate(run: Path) -> None:
+    faster = [trial(run, frechet_cnn_1=2.0)]
+    findings = examined(ign=[trial(run, frechet_cnn_1=100.0)], ign_faster=faster, imle=[trial(run)])
+    assert claim(findings, "Fréchet").holds is False
+    assert "IGN: 2;" in claim(findings, "Fréchet").ours
+
+
+def test_all_seeds_are_reported(run: Path) -> None:
+    findings = examined(imle=[trial(run, drift_3=0.01), trial(run, 1, drift_3=0.05), trial(run, 2, drift_3=0.02)])
+    assert "0.020 (0.010 to 0.050, 3 seeds)" in claim(findings, "twice more").ours
+    assert [len(table) for table in findings.tables.values()] == [3, 3, 3]
+    assert "3 genuine" in claim(findings, "twice more").ours
+
+
+@pytest.mark.parametrize(("cubic", "holds", "who"), [(0.01, True, "cubic iteration"), (0.03, False, "penalty")])
+def test_the_cubic_and_the_penalty_are_compared_on_one_source(run: Path, cubic: float, holds: bool, who: str) -> None:
+    findings = examined(imle=[trial(run)], imle_cubic=[trial(run, relative=cubic)])
+    found = claim(findings, "With noise matched to data")
+    assert found.holds is holds
+    assert who in found.conclusion
+
+
+def test_what_was_not_measured_is_not_claimed(run: Path) -> None:
+    findings = examined(imle=[trial(run, frechet_cnn_1=float("nan"), drift_3=float("inf"))], ign=[trial(run)])
+    assert "(b) IGN" in claim(findings, "Fréchet").ours
+    only = examined(imle=[trial(run, drift_3=float("inf"))])
+    assert claim(only, "twice more").holds is None
+    assert not [one for one in only.claims if "Fréchet" in one.claim]
+
+
+def test_failed_trials_are_told_and_the_rest_is_drawn(run: Path) -> None:
+    findings = examined(imle=[trial(run), trial(run, 1, "failed")], cubic=[trial(run, 0, "failed")])
+    assert "2 of 3 trials were not completed: NaN at step 7" in findings.text
+    assert set(findings.figures) == {"orbits-imle", "generated", "figures"}
+    assert set(findings.captions) == set(findings.figures) | set(findings.tables)
+
+
+def test_nothing_completed_is_said() -> None:
+    findings = examined(imle=[])
+    assert "No trial" in findings.text
+    assert not findings.claims

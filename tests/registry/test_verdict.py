@@ -1,0 +1,46 @@
+"""The verdict page is what the records say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from idemlab_registry.verdict import RECORDS, page
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_in_the_docs_is_made_of_the_records() -> None:
+    assert (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8") == page(), (
+        "python -m idemlab_registry.verdict docs/verdict.md"
+    )
+
+
+def test_every_record_of_a_study_can_be_read_and_shown() -> None:
+    for file in RECORDS.glob("*/claims.json"):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        assert content["claims"]
+        assert not content["quick"], "a record is of the whole study"
+        readme = (file.parent / "README.md").read_text(encoding="utf-8")
+        for figure in (file.parent / "figures").glob("*.png"):
+            assert f"figures/{figure.name}" in readme
+            assert figure.with_suffix(".svg").is_file()
+
+
+def test_the_newest_record_counts(tmp_path: Path) -> None:
+    claim = {"claim": "It holds.", "paper": "5 x", "ours": "2 x", "controlled": "", "conclusion": "No.", "holds": False}
+    for date, ours in (("2026-01-01", "2 x"), ("2026-02-01", "3 x")):
+        folder = tmp_path / f"{date}_basin"
+        folder.mkdir()
+        content = {
+            "study": "basin",
+            "summary": "Basins.",
+            "quick": False,
+            "text": "",
+            "claims": [claim | {"ours": ours}],
+        }
+        (folder / "claims.json").write_text(json.dumps(content))
+    text = page(tmp_path)
+    assert "| It holds. | 5 x | 3 x | — | does not hold | No. |" in text
+    assert "2 x" not in text
+    assert "No record yet, and so no verdict, of: `derivation`, `iteration`, `learning-rates`" in text
