@@ -18,6 +18,8 @@ from idemlab.cli import app, browsing, main
 COMMANDS = [
     [],
     ["run"],
+    ["sweep"],
+    ["study"],
     ["list"],
     ["show"],
     ["plugins"],

@@ -32,9 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 @app.command(
     epilog=example(
-        "idemlab sweep mlp-gradient --over enforcer.name=cubic,gradient --over optimizer.lr=log:1e-5:1 --seeds 5",
-        "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --set training.steps=500 --out sweeps/weight",
-        "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --set training.steps=500 --out sweeps/weight --resume",
+        "idemlab sweep mlp-cubic --over enforcer.name=cubic,gradient --over optimizer.lr=log:1e-5:1",
+        "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --seeds 5 --out sweeps/weight",
+        "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --seeds 5 --out sweeps/weight --resume",
     )
 )
 def sweep(
@@ -105,15 +105,14 @@ def _show_results(results: Results) -> None:
     spread = results.spread(names)
     rows = []
     for _, row in spread.iterrows():
-        cells = [f"{number(row[n])} ({number(row[f'{n} min'])} to {number(row[f'{n} max'])})" for n in names]
+        done = row["trials"] - row["failed"]
+        cells = [f"{number(row[n])} ({number(row[f'{n} min'])} to {number(row[f'{n} max'])})" for n in names if done]
         head = [str(row[key]) for key in results.keys]
-        rows.append([*head, f"{row['trials'] - row['failed']}/{row['trials']}", row["verdicts"] or "none", *cells])
+        rows.append([*head, f"{done}/{row['trials']}", row["verdicts"] or "none", *(cells or ["—"] * len(names))])
     show(table([*results.keys, "done", "verdicts", *names], rows))
 
 
-@app.command(
-    epilog=example("idemlab list studies", "idemlab study basin", "idemlab study learning-rates --quick --jobs 2")
-)
+@app.command(epilog=example("idemlab study basin", "idemlab study learning-rates --quick --jobs 2"))
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.", show_default=False)],
     quick: Annotated[bool, typer.Option("--quick", help="The small version: a few minutes.")] = False,
