@@ -11,7 +11,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from .errors import Failure
 
-__all__ = ["latest", "load_checkpoint", "read_weights", "save_checkpoint", "sha256", "write_weights"]
+__all__ = ["latest", "load_checkpoint", "read_weights", "replacing", "save_checkpoint", "sha256", "write_weights"]
 
 _MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
@@ -34,12 +35,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what a file is to hold next: put in its place when it is whole, and removed if it cannot be."""
+    partial = path.with_name(path.name + ".tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def write_weights(path: Path, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
     """The parameters and buffers of a module as safetensors, written under another name and then renamed."""
-    partial = path.with_name(path.name + ".tmp")
     tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -63,7 +75,7 @@ def save_checkpoint(
     *,
     keep: int,
 ) -> Path:
-    """Write ``folder/step-N`` and then remove all but the newest `keep`.
+    """Write ``folder/step-N`` and then remove all but the newest `keep`, and those of later steps: they were passed over.
 
     Args:
         state: further values, nested; plain ones and tensors.
@@ -82,8 +94,11 @@ def save_checkpoint(
         (partial / "state.json").write_text(json.dumps(plain))
         manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
+        if _fault(final) is None and (final / _MANIFEST).read_bytes() == (partial / _MANIFEST).read_bytes():
+            shutil.rmtree(partial)  # the run goes on from it: at no moment may it be gone
+        else:
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise Failure(
@@ -91,7 +106,8 @@ def save_checkpoint(
             where=str(folder),
             next_step="make room or choose another folder; the checkpoints before it are whole, go on with --resume",
         ) from error
-    for old in _steps(folder)[keep:]:
+    steps = _steps(folder)
+    for old in [*(n for n in steps if n > step), *[n for n in steps if n <= step][keep:]]:
         shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
     return final
 
@@ -130,12 +146,23 @@ def _fault(path: Path) -> str | None:
 
 
 def load_checkpoint(path: Path, objective: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
-    """Put a checkpoint back into the objective and the optimisers; returns its `state`."""
-    objective.load_state_dict(read_weights(path / "objective.safetensors"))
+    """Put a checkpoint back into the objective and the optimisers; returns its `state`.
+
+    Raises:
+        Failure: if it is one of another model or optimiser.
+    """
     plain = json.loads((path / "state.json").read_text())
     unpacked = _unpack(plain, read_weights(path / "optimizer.safetensors"))
-    for optimizer, values in zip(optimizers, unpacked["optimizers"], strict=True):
-        optimizer.load_state_dict(values)
+    try:
+        objective.load_state_dict(read_weights(path / "objective.safetensors"))
+        for optimizer, values in zip(optimizers, unpacked["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+    except (RuntimeError, ValueError) as error:
+        raise Failure(
+            f"checkpoint {path.name} does not fit the model and the optimizer: {' '.join(str(error).split())[:300]}",
+            where=str(path),
+            next_step="go on with the experiment and the versions that the run began with, or start a new one",
+        ) from error
     state: dict[str, Any] = unpacked["state"]
     return state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _TABLES = ("dataset", "model", "source", "enforcer", "reconstruction", "optimize
 _KEYS = ("summary", "base", *_TABLES)
 _LENGTHS = frozenset({"steps", "flops"})
 """Two ways to say how long to train: one replaces the other."""
+_INPUT = re.compile(r"\w[\w .+-]*")
+"""Name of evaluation inputs: figures and files of the report are called after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +307,14 @@ def _checked(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) 
             where=f"{where}, [evaluation.inputs]",
             next_step="choose another name for this input",
         )
+    for key in evaluation.inputs:
+        if not _INPUT.fullmatch(key):
+            raise BadInput(
+                f"{key!r} cannot be the name of evaluation inputs",
+                where=f"{where}, [evaluation.inputs]",
+                expected="letters, digits, spaces and . _ + -, the first one a letter, a digit or _",
+                next_step="rename it",
+            )
     sources = table.get("source", "data")
     many = isinstance(sources, list)
     sources = sources if many else [sources]

@@ -3,30 +3,65 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from .catalog import Catalog
-from .checkpoint import write_weights
+from .checkpoint import replacing, write_weights
 from .dataset import Dataset
 from .environment import describe_environment
+from .errors import Failure
 from .evaluation import Evaluation
 from .orbit import Operator
 from .preflight import Plan
 from .run import Run
 
-__all__ = ["write_circumstances", "write_outcome"]
+__all__ = ["write_circumstances", "write_outcome", "write_text", "writing"]
 
 
-def write_circumstances(run: Run, catalog: Catalog, plan: Plan, device: torch.device, processes: int) -> None:
-    """environment.json: what the run is made with, and what the preflight found out."""
+@contextmanager
+def writing(run: Run, what: str) -> Iterator[None]:
+    """Something of the run is written; a full disk is told as what it is.
+
+    Raises:
+        Failure: if the system refuses; what was written before stays.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise Failure(
+            f"{what} cannot be written: {error}",
+            where=str(run.path),
+            next_step=f"make room; the checkpoints are whole, go on with: idemlab run {shlex.quote(str(run.path))} --resume",
+        ) from error
+
+
+def write_circumstances(
+    run: Run, catalog: Catalog, plan: Plan, device: torch.device, processes: int, changes: Sequence[str] = ()
+) -> None:
+    """environment.json: what the run is made with, and what the preflight found out.
+
+    Args:
+        changes: what has changed since the run began; kept behind those told before.
+    """
     facts = asdict(plan)
     facts.pop("traits")
-    _write_json(run.environment_file, describe_environment(catalog, device, processes) | {"plan": facts})
+    content = describe_environment(catalog, device, processes) | {"plan": facts}
+    try:
+        before = (run.environment or {}).get("changes", [])
+    except Failure:  # damaged, and one of the changes
+        before = []
+    if told := [*before, *changes]:
+        content["changes"] = told
+    with writing(run, run.environment_file.name):
+        _write_json(run.environment_file, content)
 
 
 def write_outcome(
@@ -39,7 +74,8 @@ def write_outcome(
     """
     # One key: safetensors keeps several in no fixed order, and equal runs shall leave equal bytes.
     sample = {"shape": dataset.shape, "range": dataset.range}
-    write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
+    with writing(run, run.weights_file.name):
+        write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
     certificate = {
         "verdict": evaluation.verdict.value,
         "sentence": f"{evaluation.verdict.sentence} {remark}".strip(),
@@ -49,10 +85,15 @@ def write_outcome(
             name: c.as_dict() | {"figures": evaluation.figures[name]} for name, c in evaluation.certificates.items()
         },
     }
-    _write_json(run.certificate_file, certificate)
+    with writing(run, run.certificate_file.name):
+        _write_json(run.certificate_file, certificate)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file with this text, whole or as it was before."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(content, indent=1))

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .tables import toml_value
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -92,10 +94,13 @@ class Results:
 
         names = list(self.figures if figures is None else figures)
         table = self.table
-        groups = table.groupby(list(self.keys), sort=False, dropna=False) if self.keys else [((), table)]
+        combinations: dict[str, list[int]] = {}  # by their text, as a value may be a table, and True is not 1
+        for i, trial in enumerate(self.trials):
+            combinations.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(i)
         rows = []
-        for values, group in groups:
-            row: dict[str, Any] = dict(zip(self.keys, values, strict=True))
+        for own in combinations.values():
+            group = table.iloc[own]
+            row: dict[str, Any] = {key: self.trials[own[0]].values[key] for key in self.keys}
             row["trials"], row["failed"] = len(group), int((group["state"] == "failed").sum())
             verdicts = group["verdict"][group["verdict"] != ""].value_counts(sort=False).items()
             row["verdicts"] = ", ".join(f"{count} {verdict}" for verdict, count in verdicts)

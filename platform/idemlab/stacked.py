@@ -82,9 +82,11 @@ class Stacked(nn.Module):
 
     @torch.no_grad()
     def write_back(self, replica: int, model: Operator) -> None:
-        """Copy the weights of one replica into a model of its own."""
+        """Copy the weights and buffers of one replica into a model of its own."""
         for name, parameter in model.named_parameters():
             parameter.copy_(self.get_parameter(self._names[name])[replica])
+        for name, buffer in model.named_buffers():
+            buffer.copy_(self.get_buffer(self._buffer_names[name])[replica])
 
 
 def cannot_be_stacked(model: Operator) -> str | None:

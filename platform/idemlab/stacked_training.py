@@ -19,7 +19,7 @@ from .catalog import Catalog
 from .dataset import Batch
 from .enforcer import DISTANCES
 from .errors import IdemlabError
-from .evaluation import evaluate
+from .evaluation import Evaluation, evaluate
 from .experiment import Experiment
 from .objective import Objective
 from .outcome import write_circumstances, write_outcome
@@ -27,6 +27,7 @@ from .preflight import blame, preflight
 from .run import Run
 from .specs import EnforcerKind, Traits
 from .stacked import Stacked, StackedStep, cannot_be_stacked
+from .trainer import Interrupted
 
 __all__ = ["not_finite", "stackable", "train_stacked"]
 
@@ -75,7 +76,7 @@ def train_stacked(
     Args:
         experiments: each of them `stackable`.
         outs: a folder for each, empty or not there.
-        stopped: asked after every step; once it is true, training ends and nothing more is written.
+        stopped: asked after every step.
         stepped: told the number of steps done and of all steps.
 
     Returns:
@@ -83,6 +84,7 @@ def train_stacked(
 
     Raises:
         BadInput, Failure: if something does not fit any of them.
+        Interrupted: if it was asked to stop before the last evaluation; they are to be trained anew.
     """
     return _Stack(experiments, outs, catalog).run_all(stopped, stepped)
 
@@ -139,7 +141,7 @@ class _Stack:
                 done = index + 1
                 stepped(done, steps)
                 if stopped():
-                    return self.errors
+                    raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
                 if done % training.log_every == 0 or done == steps:
                     self._log(done)
                     if all(self.errors):
@@ -200,6 +202,7 @@ class _Stack:
         self.sums, self.since_log = {}, 0
 
     def _evaluate(self, done: int, rank_points: int) -> None:
+        evaluations: dict[int, Evaluation] = {}
         for r, (experiment, parts) in enumerate(zip(self.experiments, self.parts, strict=True)):
             if self.errors[r]:
                 continue
@@ -212,17 +215,20 @@ class _Stack:
                 return y
 
             try:
-                evaluation = evaluate(experiment, parts, apply, self.device, rank_points=rank_points)
+                evaluations[r] = blame(
+                    experiment,
+                    self.catalog,
+                    lambda: evaluate(experiment, parts, apply, self.device, rank_points=rank_points),  # noqa: B023
+                    "the evaluation",
+                )
             except IdemlabError as error:
                 self.errors[r] = error.what
-                continue
-            seconds = self._share_of_time()
-            _write(
-                self.files[r],
-                {"step": done, "split": "evaluation"} | evaluation.flat() | {"time": {"seconds": seconds}},
-            )
+        clock = {"time": {"seconds": self._share_of_time()}}  # of all, when all are done: the shares add up
+        for r, evaluation in evaluations.items():
+            _write(self.files[r], {"step": done, "split": "evaluation"} | evaluation.flat() | clock)
             if done == self.plan.steps:
-                write_outcome(self.runs[r], operator, parts.dataset, evaluation, self.plan)
+                parts = self.parts[r]
+                write_outcome(self.runs[r], parts.objective.operator, parts.dataset, evaluation, self.plan)
 
     def _share_of_time(self) -> float:
         """Seconds so far, divided among the replicas: what one of them cost."""

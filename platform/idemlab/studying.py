@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ __all__ = ["claims_table", "markdown", "run_study"]
 
 ROWS = 60
 """Rows of a table that a record shows; the file beside it has all."""
+_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 
 def run_study(
@@ -178,4 +180,5 @@ def _value(value: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join((text or "—").replace("|", "\\|").split())
+    """Text in one cell. What would open an HTML tag is escaped; a plain "<", as in p < 0.01, stays readable."""
+    return " ".join(_TAG.sub("&lt;", text or "—").replace("|", "\\|").split())

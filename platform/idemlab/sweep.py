@@ -17,6 +17,8 @@ from .tables import toml_value
 __all__ = ["Point", "Sweep", "parse_over", "parse_value"]
 
 SEED = "training.seed"
+_MOST_VALUES = 10_000
+"""Of a range: more is a slip of the hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +144,13 @@ def _range(key: str, text: str) -> list[float]:
         raise wrong from None
     if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
         raise BadInput(f"'{text}' is no range", where=f"--over {key}", expected="LOW < HIGH, and LOW > 0 with log")
+    if count and not (2 <= count[0] <= _MOST_VALUES and count[0].is_integer()):
+        raise BadInput(
+            f"'{text}' has {numbers[2]} values",
+            where=f"--over {key}",
+            expected=f"N, a whole number from 2 to {_MOST_VALUES}",
+        )
     steps = int(count[0]) - 1 if count else max(1, round(math.log10(high / low)))
-    if steps < 1 or (count and count[0] != steps + 1):
-        raise BadInput(f"'{text}' has too few values", where=f"--over {key}", expected="N, a whole number of 2 or more")
     if kind == "lin":
         return [low + (high - low) * i / steps for i in range(steps + 1)]
     return [float(f"{low * (high / low) ** (i / steps):.12g}") for i in range(steps + 1)]

@@ -41,8 +41,10 @@ def sweep_figure(results: Results) -> Figure:
     axis, others = _axes(results, spread)
     numeric = axis is not None and all(_is_number(value) for value in spread[axis])
     x = _positions(spread, axis, numeric=numeric)
-    groups = list(spread.groupby(others, sort=False, dropna=False).indices.items()) if others else [((), range(len(x)))]
-    groups = groups[:_MOST]
+    lines: dict[str, list[int]] = {}
+    for i, row in enumerate(spread[others].itertuples(index=False, name=None)):
+        lines.setdefault(_label(others, row), []).append(i)
+    groups = list(lines.items())[:_MOST]
     figure, grid = _grid_of(len(figures))
     for axes, name in zip(grid, figures, strict=True):
         for i, (_, rows) in enumerate(groups):
@@ -55,9 +57,7 @@ def sweep_figure(results: Results) -> Figure:
             edge = axes.get_xaxis_transform()
             axes.plot(x[own][failed], np.full(failed.sum(), 0.97), "x", color=style["color"], transform=edge)
         _finish(axes, name, axis or "trial", spread, numeric=numeric)
-    handles = [
-        Line2D([], [], label=_label(others, values), **_style(i, markers=True)) for i, (values, _) in enumerate(groups)
-    ]
+    handles = [Line2D([], [], label=label, **_style(i, markers=True)) for i, (label, _) in enumerate(groups)]
     if any(name.endswith("/relative") for name in figures):
         handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
     if spread["failed"].any():
@@ -114,14 +114,18 @@ def _finish(axes: Axes, name: str, axis: str, spread: DataFrame, *, numeric: boo
         axes.set_xlabel(f"{axis} (log scale)" if logarithmic else axis)
     else:
         order = list(dict.fromkeys(map(str, spread[axis]))) if axis in spread else ["all"]
-        axes.set_xticks(range(len(order)), order, rotation=20 if max(map(len, order)) > 12 else 0)
+        axes.set_xticks(range(len(order)), map(_literal, order), rotation=20 if max(map(len, order)) > 12 else 0)
         axes.set_xlabel(axis)
         axes.set_xlim(-0.5, len(order) - 0.5)
     _plain(axes)
 
 
-def _label(keys: Sequence[str], values: Any) -> str:
+def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
     """The values of one line, under short names of their keys: `enforcer.name` is the enforcer, `enforcer.step` the step."""
-    values = values if isinstance(values, tuple) else (values,)
     names = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
-    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+    return _literal(", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True)))
+
+
+def _literal(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")

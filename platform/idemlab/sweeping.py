@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import tomli_w
 from . import figures, tables
 from .catalog import Catalog, installed
 from .certificate import Verdict
-from .errors import BadInput, Failure
+from .errors import BadInput, Failure, IdemlabError
 from .experiment import Experiment
+from .lock import exclusive
+from .outcome import write_text
 from .results import Results, Trial
 from .signals import stop_signals
 from .summary import number, summarise
@@ -26,6 +29,7 @@ from .workers import Workers
 if TYPE_CHECKING:
     from optuna import Study
     from optuna import Trial as OptunaTrial
+    from optuna.storages import JournalStorage
     from optuna.trial import FrozenTrial
 
     _AnyTrial = OptunaTrial | FrozenTrial
@@ -68,7 +72,25 @@ def run_sweep(
     own = installed() if catalog is None else catalog
     experiments = {point.key: (point, plan.resolve(point, own)) for point in plan.points()}
     path = Path(out)
+    _check_optimizers([experiment for _, experiment in experiments.values()])
     _open_folder(plan, path, next(iter(experiments.values()))[1], resume=resume)
+    with exclusive(path):
+        _run(plan, path, experiments, own, retry=retry, jobs=jobs, say=say)
+    return open_sweep(path)
+
+
+def _run(
+    plan: Sweep,
+    path: Path,
+    experiments: Mapping[str, tuple[Point, Experiment]],
+    own: Catalog,
+    *,
+    retry: bool,
+    jobs: int,
+    say: Callable[[str], None],
+) -> None:
+    """Do what is not done yet, in a folder that this process holds."""
+    _mend(path)
     study = _study(path)
     _enqueue(study, [point for point, _ in experiments.values()], _interrupted(study), retry=retry)
     trials = {trial.number: trial for trial in _claimed(study, plan)}
@@ -83,9 +105,7 @@ def run_sweep(
         for done, outcome in enumerate(_outcomes(tasks, own, jobs, stopped, say), known + 1):
             row = _tell(study, trials[outcome.number], path, outcome)
             say(f"{done}/{len(experiments)}  {trials[outcome.number].user_attrs['point']}: {_became(row)}")
-    results = open_sweep(path)
-    _write_summaries(results)
-    return results
+    _write_summaries(open_sweep(path))
 
 
 def open_sweep(path: str | Path) -> Results:
@@ -101,7 +121,7 @@ def open_sweep(path: str | Path) -> Results:
         )
     keys = tuple(tables.read(_file(folder))["sweep"]["over"])
     latest: dict[str, Trial] = {}
-    for frozen in _study(folder).get_trials(deepcopy=False):
+    for frozen in _trials(folder):
         row = frozen.user_attrs.get("row")
         if row is not None:
             trial = Trial(number=frozen.number, path=folder / _folder(frozen), **row)
@@ -138,9 +158,15 @@ def _open_folder(plan: Sweep, path: Path, first: Experiment, *, resume: bool) ->
                 expected="the same experiment and the same values; only --seeds may grow",
                 next_step="resume it unchanged, or start a new one in another --out",
             )
+    elif path.is_dir() and any(path.iterdir()):
+        raise BadInput(
+            f"'{path}' holds something else than a sweep",
+            expected="a folder that is empty or not there yet",
+            next_step="choose another --out",
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)
     except OSError as error:
         raise Failure(f"the folder '{path}' cannot be written: {error}", next_step="choose another --out") from error
 
@@ -165,22 +191,67 @@ def _write_summaries(results: Results) -> None:
         figures.save(figures.png(sweep_figure(results)), results.path / "sweep.png")
 
 
+def _check_optimizers(experiments: Sequence[Experiment]) -> None:
+    """What resolving does not see: whether there is such an optimiser, and whether it takes its arguments."""
+    from torch import nn
+
+    from .assembly import build_optimizers
+
+    different = {repr(experiment.optimizer): experiment.optimizer for experiment in experiments}
+    for settings in different.values():
+        build_optimizers(
+            settings, [nn.Parameter(nn.Linear(1, 1).weight.detach()), nn.Parameter(nn.Linear(1, 1).bias.detach())]
+        )
+
+
 # -- Optuna's storage -----------------------------------------------------------------------------------------------------
 
 
-def _study(path: Path) -> Study:
+_JOURNAL = "journal.log"
+
+
+def _mend(path: Path) -> None:
+    """Cut off the entry that a process had begun to write when it was killed, or when the disk was full: what is appended
+    to it cannot be read."""
+    file = path / _JOURNAL
+    if file.is_file():
+        whole = file.read_bytes().rpartition(b"\n")
+        if whole[2]:
+            os.truncate(file, len(whole[0]) + len(whole[1]))
+
+
+def _storage(path: Path) -> JournalStorage:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(path / "journal.log")))
-    return optuna.create_study(storage=storage, study_name="sweep", load_if_exists=True, direction="minimize")
+    return JournalStorage(JournalFileBackend(str(path / _JOURNAL)))
+
+
+def _study(path: Path) -> Study:
+    """Optuna's study, made if it is not there yet."""
+    import optuna
+
+    return optuna.create_study(storage=_storage(path), study_name="sweep", load_if_exists=True, direction="minimize")
+
+
+def _trials(path: Path) -> list[FrozenTrial]:
+    """All that the storage knows. Nothing is written to it: it may be in use."""
+    import optuna
+
+    try:
+        study = optuna.load_study(storage=_storage(path), study_name="sweep")
+    except KeyError:  # stopped before the first trial was made
+        return []
+    return study.get_trials(deepcopy=False)
 
 
 def _folder(trial: _AnyTrial) -> Path:
     """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same point left it."""
-    return Path("trials", trial.user_attrs.get("folder", f"{trial.number:04}"))
+    return Path(
+        "trials", Path(trial.user_attrs.get("folder", f"{trial.number:04}")).name
+    )  # a storage may be a stranger's
 
 
 def _interrupted(study: Study) -> dict[str, str]:
@@ -308,7 +379,10 @@ def _grouped(tasks: Sequence[Task], catalog: Catalog, jobs: int) -> Iterator[Job
         groups.setdefault(json.dumps([rest, training], sort_keys=True), []).append(task)
     for group in groups.values():
         size = 1
-        if len(group) > 1 and stackable(group[0].experiment, catalog):
-            size = min(_STACK, math.ceil(len(group) / jobs))
+        try:
+            if len(group) > 1 and stackable(group[0].experiment, catalog):
+                size = min(_STACK, math.ceil(len(group) / jobs))
+        except IdemlabError:
+            pass  # it cannot even be built: each of its trials will say so, and the others go on
         for start in range(0, len(group), size):
             yield Job(group[start : start + size])

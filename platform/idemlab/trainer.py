@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +24,12 @@ from .dataset import Batch
 from .errors import BadInput, Failure, IdemlabError
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, resolve
+from .lock import exclusive
 from .objective import Objective
-from .outcome import write_circumstances, write_outcome
+from .outcome import write_circumstances, write_outcome, write_text, writing
 from .preflight import Plan, blame, preflight
 from .projection import Projected, project_weights
+from .resuming import changes
 from .run import Run
 from .signals import stop_signals
 from .specs import EnforcerKind
@@ -54,6 +56,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    allow_changes: bool = False,
     watcher: Watcher | None = None,
     catalog: Catalog | None = None,
 ) -> Run:
@@ -64,6 +67,8 @@ def train(
         out: folder of the run; must not hold a run unless `resume`.
         overrides: as `resolve` takes them.
         resume: go on from the newest whole checkpoint of the folder.
+        allow_changes: go on even if the experiment, or the version of idemlab, torch or a plugin it uses, has changed since
+            the run began; environment.json keeps what has, under "changes".
         watcher: hears of the progress.
 
     Raises:
@@ -76,7 +81,13 @@ def train(
     if not isinstance(experiment, Experiment):
         experiment = resolve(experiment, overrides, catalog=catalog)
     run = Run(Path(out))
-    _check_folder(run, experiment, catalog, resume=resume)
+    _check_folder(run, resume=resume)
+    changed = changes(run, experiment, catalog) if resume else []
+    if changed and not allow_changes:
+        raise BadInput(
+            f"the run in '{run.path}' began with something else: " + "; ".join(changed),
+            next_step="resume it unchanged, start a new run in another --out, or go on all the same with --allow-changes",
+        )
     _check_trackers(experiment)
     AcceleratorState._reset_state()  # so that runs of different precision may follow each other in one process
     accelerator = Accelerator(
@@ -89,28 +100,24 @@ def train(
     parts.objective.to(accelerator.device)
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
     loop = _Loop(experiment, catalog, run, parts, plan, accelerator, optimizers, watcher)
-    return loop.run_all(resume=resume)
+    with _held(run, accelerator, resume=resume):
+        for change in changed:
+            loop.watcher.message(f"changed since the run began: {change}")
+        return loop.run_all(resume=resume, changed=changed)
 
 
 # -- before the loop --------------------------------------------------------------------------------------------------
 
 
-def _check_folder(run: Run, experiment: Experiment, catalog: Catalog, *, resume: bool) -> None:
-    """The folder is new, or is to be resumed with the same experiment, and can be written."""
+def _check_folder(run: Run, *, resume: bool) -> None:
+    """The folder is new, or its run is to be resumed, and can be written."""
     if run.path.exists() and not run.path.is_dir():
         raise BadInput(f"'{run.path}' is a file", expected="a folder for the run", next_step="choose another --out")
-    if run.experiment_file.is_file():
-        if not resume:
-            raise BadInput(
-                f"'{run.path}' holds a run already",
-                next_step=f"choose another --out, or go on with --out {run.path} --resume",
-            )
-        changed = _differences(resolve(run.experiment_file, catalog=catalog).table(), experiment.table())
-        if changed:
-            raise BadInput(
-                f"the experiment differs from the one in '{run.path}': " + "; ".join(changed),
-                next_step="resume it unchanged, or start a new run in another --out",
-            )
+    if run.experiment_file.is_file() and not resume:
+        raise BadInput(
+            f"'{run.path}' holds a run already",
+            next_step=f"choose another --out, or go on with --out {run.path} --resume",
+        )
     nearest = run.path
     while not nearest.exists():
         nearest = nearest.parent
@@ -120,12 +127,25 @@ def _check_folder(run: Run, experiment: Experiment, catalog: Catalog, *, resume:
         )
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Where two nested tables differ, as ``key: old -> new``."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = sorted({*old, *new} - ({"summary"} if not key else set()))
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
-    return [] if old == new else [f"{key}: {old} -> {new}"]
+@contextmanager
+def _held(run: Run, accelerator: Accelerator, *, resume: bool) -> Iterator[None]:
+    """No other run writes to the folder. The main process holds it for all; if it cannot, none goes on."""
+    with ExitStack() as stack:
+        refusal: IdemlabError | None = None
+        if accelerator.is_main_process:
+            try:
+                stack.enter_context(exclusive(run.path))
+                _check_folder(run, resume=resume)  # another may have been here since
+            except IdemlabError as error:
+                refusal = error
+        if accelerator.num_processes > 1:
+            refused = torch.tensor(float(refusal is not None), device=accelerator.device)
+            torch.distributed.all_reduce(refused)
+            if refused.item() and refusal is None:
+                refusal = Failure(f"the main process cannot have '{run.path}' for itself; see what it says")
+        if refusal is not None:
+            raise refusal
+        yield
 
 
 def _check_trackers(experiment: Experiment) -> None:
@@ -203,9 +223,9 @@ class _Loop:
         """The objective without the engine's wrappers."""
         return self.parts.objective
 
-    def run_all(self, *, resume: bool) -> Run:
+    def run_all(self, *, resume: bool, changed: Sequence[str]) -> Run:
         training = self.experiment.training
-        first = self._open_folder(resume=resume)
+        first = self._open_folder(resume=resume, changed=changed)
         if training.compile:
             self.bare.compile()
         self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
@@ -214,7 +234,7 @@ class _Loop:
         self.watcher.started(self.experiment, self.plan, first)
         steps = range(first, self.plan.steps)
         stream = batches(self.parts.dataset, training, steps, rank=self.rank, world=self.world)
-        with stop_signals() as asked, self.run.metrics_file.open("a", encoding="utf-8") as self.metrics:
+        with stop_signals() as asked:
             if first == 0:
                 self._save(0)
             for step in steps:
@@ -315,8 +335,11 @@ class _Loop:
         if self.accelerator.is_main_process:
             clock = {"seconds": round(time.perf_counter() - self.started, 3)} | time_figures
             entry = {"step": step, "split": split} | figures | {"time": clock}
-            self.metrics.write(json.dumps(entry) + "\n")
-            self.metrics.flush()
+            with (
+                writing(self.run, self.run.metrics_file.name),
+                self.run.metrics_file.open("a", encoding="utf-8") as file,
+            ):
+                file.write(json.dumps(entry) + "\n")
 
     def _check_finite(self) -> None:
         """Stop at a loss that is not finite, with the last good state saved and all metrics written."""
@@ -386,20 +409,8 @@ class _Loop:
         remark = self.projected.sentence if self.projected else ""
         write_outcome(self.run, self.bare.operator, self.parts.dataset, evaluation, self.plan, remark)
 
-    def _open_folder(self, *, resume: bool) -> int:
-        """Make the run folder, or find the step to go on from."""
-        if self.accelerator.is_main_process:
-            try:
-                self.run.path.mkdir(parents=True, exist_ok=True)
-                if not (resume and self.run.experiment_file.is_file()):
-                    with self.run.experiment_file.open("x", encoding="utf-8") as file:  # another run may be faster
-                        file.write(self.experiment.to_toml())
-                write_circumstances(self.run, self.catalog, self.plan, self.accelerator.device, self.world)
-            except OSError as error:
-                raise Failure(
-                    f"the output folder '{self.run.path}' cannot be written: {error}", next_step="choose another --out"
-                ) from error
-        self.accelerator.wait_for_everyone()
+    def _open_folder(self, *, resume: bool, changed: Sequence[str]) -> int:
+        """Find the step to go on from, and write what the run is made with."""
         checkpoint = latest(self.run.checkpoints, self.watcher.message) if resume else None
         if checkpoint is None:
             if resume:
@@ -411,12 +422,17 @@ class _Loop:
             self.sums = {name: (t.to(self.accelerator.device), n) for name, (t, n) in state["sums"].items()}
             self.watcher.message(f"going on from {checkpoint.name}")
         if self.accelerator.is_main_process:
+            if changed or not self.run.experiment_file.is_file():
+                with writing(self.run, self.run.experiment_file.name):
+                    write_text(self.run.experiment_file, self.experiment.to_toml())
+            device = self.accelerator.device
+            write_circumstances(self.run, self.catalog, self.plan, device, self.world, changed)
             self._drop_metrics_after(first)
+        self.accelerator.wait_for_everyone()
         return first
 
     def _drop_metrics_after(self, step: int) -> None:
         """Entries that the resumed run will write again."""
         kept = [entry for entry in self.run.metrics if entry["step"] <= step]
-        partial = self.run.metrics_file.with_suffix(".tmp")
-        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        os.replace(partial, self.run.metrics_file)
+        with writing(self.run, self.run.metrics_file.name):
+            write_text(self.run.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))

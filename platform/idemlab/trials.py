@@ -78,16 +78,17 @@ def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Call
             stopped=stopped,
             stepped=stepped,
         )
+    except Interrupted:
+        raise
     except IdemlabError as error:
         raise _Refused(error.what) from error
-    if stopped():
-        raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
     for task, fault in zip(job.tasks, errors, strict=True):
         yield Outcome(task.number, fault)
 
 
 def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool]) -> Outcome:
     """One ordinary run; one that was interrupted before goes on from its last checkpoint."""
+    from .resuming import changes
     from .run import Run
     from .trainer import Interrupted, train
 
@@ -95,7 +96,8 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool]) -> Outcome
     try:
         if stopped():
             raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
-        begun = any(run.checkpoints.glob("step-*"))
+        # One that began with other versions begins again: no trial is made with two of them.
+        begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:
             shutil.rmtree(run.path, ignore_errors=True)  # all there is was cut short
         train(task.experiment, run.path, resume=begun, catalog=catalog)

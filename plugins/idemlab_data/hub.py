@@ -11,6 +11,7 @@ import datasets
 import huggingface_hub.constants
 import torch
 from datasets.exceptions import DatasetNotFoundError
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from torch import Tensor
 
 from idemlab import BadInput, Dataset, Failure
@@ -144,6 +145,12 @@ def _load_local(path: Path, config: str | None) -> Any:
 
 
 def _load_hub(name: str, config: str | None, offline: str) -> Any:
+    if name in _PACKAGED_DATASETS_MODULES:  # it would read whatever lies in the working folder, pickles with 'pandas'
+        raise BadInput(
+            f"'{name}' is a file format, not a data set",
+            expected="a name on the hub (owner/name), a folder, or a Parquet file",
+            next_step="give the folder that holds the files as 'path'",
+        )
     _quiet()
     try:
         return datasets.load_dataset(name, config)

@@ -18,6 +18,10 @@ from .vision import torchvision_datasets
 
 __all__ = ["torchvision_dataset"]
 
+_REFUSED = frozenset({"VisionDataset", "LSUN", "LSUNClass"})
+"""The abstract class, and the sets that unpickle whatever file of a certain name lies in the working folder. Those of CIFAR
+are pickles, too, but torchvision reads none whose hash is not the published one."""
+
 
 class TorchvisionImages(LazyImages):
     """Some rows of a torchvision data set.
@@ -86,9 +90,7 @@ def torchvision_dataset(dataset: str, root: str, size: int | None, channels: int
 
 def _maker(name: str) -> Any:
     module = torchvision_datasets()
-    classes = [
-        known for known in module.__all__ if inspect.isclass(getattr(module, known)) and known != "VisionDataset"
-    ]
+    classes = [known for known in module.__all__ if inspect.isclass(getattr(module, known)) and known not in _REFUSED]
     if name not in classes:
         raise BadInput(
             f"torchvision has no data set '{name}'",

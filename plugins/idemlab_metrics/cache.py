@@ -30,9 +30,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab").expanduser() / "extractors"
 
 
+def _folder(name: str) -> Path:
+    """Of what is kept under a name, which leads nowhere else.
+
+    Raises:
+        ValueError: if the name is more than a name.
+    """
+    if name in ("", ".", "..") or "/" in name or os.sep in name:
+        raise ValueError(f"'{name}' is no name")
+    return cache_folder() / name
+
+
 def kept(name: str) -> dict[str, Tensor] | None:
     """The weights kept under a name, or None where there are none, or not those that were written."""
-    folder = cache_folder() / name
+    folder = _folder(name)
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         if card["sha256"] != sha256(folder / _WEIGHTS):
@@ -47,7 +58,7 @@ def keep(name: str, module: nn.Module, card: dict[str, Any]) -> None:
 
     Where the folder cannot be written nothing is kept: what was trained still serves this process.
     """
-    final = cache_folder() / name
+    final = _folder(name)
     partial = None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -141,7 +141,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that `run` chose, with nothing trained in them."""
     folders: list[Path] = []
 
-    def chosen(experiment: object, out: Path, *, resume: bool, watcher: object) -> None:
+    def chosen(experiment: object, out: Path, *, resume: bool, allow_changes: bool, watcher: object) -> None:
         folders.append(Path(out))
         raise KeyboardInterrupt
 
@@ -204,10 +204,16 @@ def test_a_folder_that_holds_a_run_is_refused(idemlab, here):
 
 def test_two_runs_that_start_at_once_never_share_a_folder(idemlab, here, monkeypatch):
     """The second finds the folder taken only after its preflight."""
-    monkeypatch.setattr("idemlab.trainer._check_folder", lambda *_, **__: make_run(here / "runs/tiny"))
+    from idemlab.trainer import preflight
+
+    def slow(*arguments: object, **keywords: object) -> object:
+        make_run(here / "runs/tiny")
+        return preflight(*arguments, **keywords)
+
+    monkeypatch.setattr("idemlab.trainer.preflight", slow)
     result = idemlab("run", "tiny.toml", *QUICK)
-    assert result.exit_code == 1
-    assert "'runs/tiny' cannot be written" in result.stderr
+    assert result.exit_code == 2
+    assert "'runs/tiny' holds a run already" in result.stderr
     assert not (here / "runs/tiny/checkpoints").exists()
 
 
@@ -216,6 +222,23 @@ def test_resuming_another_experiment_is_refused(idemlab):
     result = idemlab("run", "tiny.toml", "--resume", "--set", "model.width=9")
     assert result.exit_code == 2
     assert "model.width" in result.stderr
+    assert "--allow-changes" in result.stderr
+
+
+def test_another_experiment_is_resumed_if_told(idemlab, here):
+    assert idemlab("run", "tiny.toml", *QUICK).exit_code == 0
+    steps = [*QUICK, "--set", "training.steps=5"]
+    result = idemlab("run", "tiny.toml", "--resume", "--allow-changes", *steps)
+    assert result.exit_code == 0, result.stderr
+    assert "changed since the run began: training.steps: " in result.stderr
+    assert "steps = 5\n" in (here / "runs/tiny/experiment.toml").read_text()
+
+
+def test_changes_are_allowed_only_where_a_run_is_resumed(idemlab, here):
+    result = idemlab("run", "tiny.toml", "--allow-changes")
+    assert result.exit_code == 2
+    assert "next: add --resume" in result.stderr
+    assert not (here / "runs").exists()
 
 
 @pytest.mark.parametrize("folder", ["/proc/self/no/run", "tiny.toml/below/a/file"])

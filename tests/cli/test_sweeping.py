@@ -27,6 +27,16 @@ def test_a_sweep_prints_a_row_for_each_combination(idemlab, here):
     assert len(json.loads(resumed.stdout)["trials"]) == 4
 
 
+def test_a_combination_of_which_nothing_was_measured_has_dashes(idemlab, here):
+    model = 'model=[{name="mlp", depth=1}, {name="dcgan"}]'
+    result = idemlab("sweep", "tiny.toml", "--over", model, *QUICK)
+    assert result.exit_code == 0
+    row = next(line for line in result.stdout.splitlines() if "dcgan" in line)
+    assert "0/1" in row
+    assert row.split()[-6:] == ["—"] * 6
+    assert "not a number" not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -35,6 +45,7 @@ def test_a_sweep_prints_a_row_for_each_combination(idemlab, here):
         (["--over", "optimizer.lr=1,2", "--over", "optimizer.lr=3"], "'optimizer.lr' is given twice"),
         (["--over", "optimiser.lr=1,2"], "there is no key 'optimiser' to set"),
         (["--over", "enforcer.name=cubik,gradient"], "cubic"),
+        (["--over", "optimizer.name=adam,adamm"], "there is no optimizer 'adamm'"),
         (["--seeds", "0"], "0 seeds"),
         (["--seeds", "2", "--jobs", "0"], "0 worker processes"),
         (["--seeds", "2", "--set", "training.steps"], "is not an override"),

@@ -74,6 +74,19 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_message(tmp_path: Path, name
     assert "falling back" in said[0]
 
 
+def test_an_equal_checkpoint_is_never_taken_away_and_a_damaged_one_is_replaced(tmp_path: Path) -> None:
+    """A run that fails at the step it resumed from saves that step again; were it killed then, nothing may be lost."""
+    net, optimizers = _trained()
+    path = save_checkpoint(tmp_path, 3, net, optimizers, {}, keep=1)
+    before = path.stat().st_ino
+    save_checkpoint(tmp_path, 3, net, optimizers, {}, keep=1)
+    assert path.stat().st_ino == before
+    (path / "state.json").write_text("{}")
+    save_checkpoint(tmp_path, 3, net, optimizers, {}, keep=1)
+    assert latest(tmp_path, pytest.fail) == path
+    assert [p.name for p in tmp_path.iterdir()] == ["step-3"]
+
+
 def test_an_unfinished_checkpoint_is_not_counted(tmp_path: Path) -> None:
     net, optimizers = _trained()
     save_checkpoint(tmp_path, 1, net, optimizers, {}, keep=2)

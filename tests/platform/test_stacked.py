@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from idemlab import installed, load, resolve, train
+from idemlab.run import Run
 from idemlab.stacked import Stacked, StackedStep, cannot_be_stacked
 from idemlab.stacked_training import stackable, train_stacked
 from idemlab.step import Step
@@ -157,3 +158,35 @@ def test_one_that_diverges_does_not_touch_the_others(tmp_path: Path) -> None:
 )
 def test_what_couples_rows_is_not_stacked(changes: dict[str, Any]) -> None:
     assert not stackable(resolve(BASE | changes), installed())
+
+
+class Counting(nn.Module):
+    """Counts in a buffer how often it was called, weighted by what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.add_(x.sum().detach())
+        y: torch.Tensor = self.linear(x)
+        return y
+
+
+def test_buffers_that_change_are_written_back() -> None:
+    models = [Counting() for _ in range(2)]
+    stacked = Stacked(models)
+    x = torch.tensor([[1.0, 2.0], [5.0, 6.0]])
+    stacked(x)
+    for replica, (model, expected) in enumerate(zip(models, (3.0, 11.0), strict=True)):
+        stacked.write_back(replica, model)
+        assert model.seen.item() == expected
+
+
+def test_the_time_is_shared_alike(tmp_path: Path) -> None:
+    experiments = [resolve(BASE | {"training": BASE["training"] | {"seed": seed}}) for seed in range(3)]
+    outs = [tmp_path / str(i) for i in range(3)]
+    train_stacked(experiments, outs, installed())
+    seconds = {Run(out).metrics[-1]["time"]["seconds"] for out in outs}
+    assert len(seconds) == 1

@@ -15,12 +15,13 @@ import pandas
 import pytest
 import tomli_w
 
-from idemlab import BadInput, Sweep, open_sweep, resolve, run_sweep, train
+from idemlab import BadInput, Sweep, installed, open_sweep, resolve, run_sweep, train
 from idemlab import workers as workers_module
+from idemlab.lock import exclusive
 from idemlab.sweep_figures import sweep_figure
 from idemlab.sweeping import _value
 from idemlab.trainer import Interrupted
-from idemlab.trials import Job, Task
+from idemlab.trials import Job, Outcome, Task, work
 from idemlab.workers import Workers
 
 Make = Callable[..., dict[str, Any]]
@@ -194,3 +195,89 @@ def test_a_collapse_is_never_the_best() -> None:
 def test_a_folder_without_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no sweep"):
         open_sweep(tmp_path)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(plan: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/experiment.toml").write_text("")
+    for resume in (False, True):
+        with pytest.raises(BadInput, match="holds something else than a sweep"):
+            run_sweep(plan, tmp_path / "run", resume=resume)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["experiment.toml"]
+
+
+def test_a_sweep_that_is_being_run_is_not_run_twice(plan: Sweep, tmp_path: Path) -> None:
+    small = Sweep(experiment=plan.experiment, seeds=1)
+    run_sweep(small, tmp_path / "sweep")
+    with exclusive(tmp_path / "sweep"), pytest.raises(BadInput, match="is being written to by process"):
+        run_sweep(small, tmp_path / "sweep", resume=True)
+
+
+def test_an_entry_that_was_cut_short_does_not_lose_the_others(plan: Sweep, tmp_path: Path) -> None:
+    """As a kill or a full disk leaves it: what had ended before is there, to be read and to be gone on with."""
+    few = Sweep(experiment=plan.experiment, over={"optimizer.lr": [1e-3]}, seeds=2)
+    run_sweep(few, tmp_path / "sweep")
+    journal = tmp_path / "sweep/journal.log"
+    os.truncate(journal, journal.stat().st_size - 7)
+    for _ in range(2):  # reading writes nothing
+        assert [trial.seed for trial in open_sweep(tmp_path / "sweep").trials] == [0, 1]
+    more = Sweep(experiment=plan.experiment, over={"optimizer.lr": [1e-3]}, seeds=3)
+    for known in (2, 3):
+        said: list[str] = []
+        results = run_sweep(more, tmp_path / "sweep", resume=True, say=said.append)
+        assert said[0] == f"3 trials, {known} of them done before"
+        assert [trial.seed for trial in results.trials] == [0, 1, 2]
+
+
+def test_tables_are_values_like_any_other(plan: Sweep, tmp_path: Path) -> None:
+    enforcers = [{"name": "gradient"}, {"name": "cubic", "weight": 0.5}]
+    over = {"enforcer": enforcers, "optimizer.lr": [1e-3, 1e-2]}
+    results = run_sweep(Sweep(experiment=plan.experiment, over=over, seeds=2), tmp_path / "sweep")
+    spread = results.spread(["data/relative"])
+    assert spread["enforcer"].tolist() == [enforcers[0]] * 2 + [enforcers[1]] * 2
+    assert spread["optimizer.lr"].tolist() == [1e-3, 1e-2] * 2
+    assert spread["trials"].tolist() == [2] * 4
+    legend = sweep_figure(results).legends[0].get_texts()
+    assert sum("cubic" in text.get_text() for text in legend) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer.name": ["adam", "adamm"]}, {"optimizer.momentun": [0.5, 0.9]}])
+def test_optimisers_are_checked_before_the_first_trial(plan: Sweep, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"adamm|momentun"):
+        run_sweep(Sweep(experiment=plan.experiment, over=wrong), tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_what_cannot_be_built_fails_and_the_others_go_on(plan: Sweep, tmp_path: Path) -> None:
+    images = Sweep(experiment=plan.experiment, over={"model": [{"name": "dcgan"}, {"name": "mlp"}]}, seeds=2)
+    results = run_sweep(images, tmp_path / "sweep")
+    states = {(trial.values["model"]["name"], trial.seed): trial.state for trial in results.trials}
+    assert states == {("dcgan", 0): "failed", ("dcgan", 1): "failed", ("mlp", 0): "complete", ("mlp", 1): "complete"}
+
+
+def test_an_evaluation_that_fails_is_that_of_one_trial(plan: Sweep, tmp_path: Path) -> None:
+    """The last step leaves weights that are not finite: the loss never told."""
+    over = {"optimizer.lr": [1e-2, 1e38]}
+    wild = Sweep(experiment=plan.experiment, set={"optimizer.name": "sgd", "training.steps": 1}, over=over)
+    said: list[str] = []
+    results = run_sweep(wild, tmp_path / "sweep", say=said.append)
+    assert any("2 trials as one program" in line for line in said)
+    assert [trial.state for trial in results.trials] == ["complete", "failed"]
+    assert "the evaluation raised" in results.trials[1].error
+
+
+def test_who_is_asked_to_stop_while_evaluating_keeps_what_was_trained(tiny: Make, tmp_path: Path) -> None:
+    experiment = resolve(tiny())
+    steps = experiment.training.steps
+    assert steps is not None
+    asked: list[None] = []
+
+    def stopped() -> bool:
+        asked.append(None)
+        return len(asked) > steps  # after the last step
+
+    job = Job([Task(i, str(tmp_path / str(i)), experiment) for i in range(2)])
+    assert list(work(job, installed(), stopped)) == [Outcome(0, ""), Outcome(1, "")]
+    assert len(asked) == steps
+    with pytest.raises(Interrupted):
+        list(work(job, installed(), lambda: True))

@@ -57,11 +57,20 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint, of the newest run if --out is not given.")
     ] = False,
+    allow_changes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changes",
+            help="With --resume: even if the experiment, idemlab, torch or a plugin it uses has changed.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON instead of tables.")] = False,
 ) -> None:
     """Train an experiment, certify what came out, and write the report."""
     from ..experiment import resolve
 
+    if allow_changes and not resume:
+        raise BadInput("--allow-changes says how to resume", next_step="add --resume, or leave it out")
     resolved = resolve(experiment, overrides or [])
     folder = _own_folder(experiment)
     name = resolved.name if folder is None else folder.resolve().name
@@ -74,7 +83,7 @@ def run(
             from .certificates import show_certificate
             from .progress import watching
         with watching() as watcher:
-            finished = train(resolved, out, resume=resume, watcher=watcher)
+            finished = train(resolved, out, resume=resume, allow_changes=allow_changes, watcher=watcher)
         if not is_main_process():
             return
         if not as_json and finished.certificate is not None:

@@ -100,6 +100,7 @@ def _set(text: str) -> tuple[str, object]:
 def _show_results(results: Results) -> None:
     """One row for each combination: the errors in the middle of its seeds, between the smallest and the largest."""
     from ..summary import number
+    from ..tables import toml_value
 
     names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
     spread = results.spread(names)
@@ -107,7 +108,7 @@ def _show_results(results: Results) -> None:
     for _, row in spread.iterrows():
         done = row["trials"] - row["failed"]
         cells = [f"{number(row[n])} ({number(row[f'{n} min'])} to {number(row[f'{n} max'])})" for n in names if done]
-        head = [str(row[key]) for key in results.keys]
+        head = [toml_value(v) if isinstance(v, (dict, list)) else str(v) for v in (row[key] for key in results.keys)]
         rows.append([*head, f"{done}/{row['trials']}", row["verdicts"] or "none", *(cells or ["—"] * len(names))])
     show(table([*results.keys, "done", "verdicts", *names], rows))
 
