@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .results import Results
 
-__all__ = ["claims_table", "markdown", "run_study"]
+__all__ = ["claims_table", "markdown", "not_run", "run_study"]
 
 ROWS = 60
 """Rows of a table that a record shows; the file beside it has all."""
@@ -74,7 +74,14 @@ def run_study(
             results[title] = open_sweep(folder)
     say("examining")
     findings = made.examine(Material(results, quick, say))
-    heading = {"study": name, "summary": entry.spec.summary, "reference": entry.spec.reference, "quick": quick}
+    missing = [title for title in sweeps if title not in results]
+    heading = {
+        "not_run": missing,
+        "study": name,
+        "summary": entry.spec.summary,
+        "reference": entry.spec.reference,
+        "quick": quick,
+    }
     _write_record(path, heading, findings, results, own)
     return findings
 
@@ -123,8 +130,8 @@ def _page(
         more = f"The first {ROWS} of {len(table)} rows; all: [tables/{name}.csv](tables/{name}.csv)."
         parts += [f"## {_title(name)}", findings.captions.get(name, ""), markdown(table[:ROWS])]
         parts.append(more if len(table) > ROWS else f"As a file: [tables/{name}.csv](tables/{name}.csv).")
-    if results:
-        parts += ["## Runs", _runs(results)]
+    if results or heading["not_run"]:
+        parts += ["## Runs", _runs(results), not_run(heading["not_run"])]
     packages = environment["packages"]
     parts += [
         "## Environment",
@@ -137,7 +144,7 @@ def _page(
 def _runs(results: Mapping[str, Results]) -> str:
     lines = [
         "Each sweep's folder has `sweep.toml` (what was tried, and the first trial, resolved), `table.csv` (every trial) "
-        "and `trials/` (every run).",
+        "and, where it was run, `trials/` (every run).",
         "",
     ]
     for name, result in results.items():
@@ -147,6 +154,11 @@ def _runs(results: Mapping[str, Results]) -> str:
             f"- `sweeps/{name}`: {len(result.trials)} trials, {failed} failed, {number(round(seconds))} s of training"
         )
     return "\n".join(lines)
+
+
+def not_run(sweeps: list[str]) -> str:
+    """What a record says of sweeps that were left out."""
+    return f"Not run: {', '.join(f'`{name}`' for name in sweeps)}. Nothing here rests on them." if sweeps else ""
 
 
 def _title(name: str) -> str:

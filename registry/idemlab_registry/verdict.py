@@ -40,7 +40,7 @@ test keeps a counterexample.
 
 def page(records: Path = RECORDS) -> str:
     """The page, in Markdown."""
-    from idemlab.studying import claims_table
+    from idemlab.studying import claims_table, not_run
 
     found = _claims(records)
     parts = [_HEAD.strip()]
@@ -50,7 +50,7 @@ def page(records: Path = RECORDS) -> str:
             folder, content = found[name]
             command = f"idemlab study {name}" + (" --quick" if content["quick"] else "")
             parts += [f"## {name}", content["summary"]]
-            parts.append(f"Record: `{folder.name}`, made by `{command}`.")
+            parts.append(f"Record: `{folder.name}`, made by `{command}`. {not_run(content.get('not_run', []))}".strip())
             parts.append(claims_table([Claim(**claim) for claim in content["claims"]]))
             if content["text"]:
                 parts.append(content["text"].strip())

@@ -90,11 +90,13 @@ def test_one_sweep_at_a_time(catalog: Catalog, tmp_path: Path) -> None:
     said: list[str] = []
     run_study("mine", tmp_path / "record", only=("plain",), say=said.append, catalog=catalog)
     assert "sweeps: plain" in said
+    assert "Not run: `rates`." in (tmp_path / "record/README.md").read_text()
     with pytest.raises(BadInput, match="is not empty") as caught:
         run_study("mine", tmp_path / "record", only=("rates",), catalog=catalog)
     assert "--resume" in str(caught.value.next_step)
     run_study("mine", tmp_path / "record", only=("rates",), resume=True, say=said.append, catalog=catalog)
     assert "sweeps: rates, plain" in said
+    assert "Not run" not in (tmp_path / "record/README.md").read_text()
     with pytest.raises(BadInput, match="has no sweep 'rate'"):
         run_study("mine", tmp_path / "record", only=("rate",), resume=True, catalog=catalog)
 

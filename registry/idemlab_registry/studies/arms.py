@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from idemlab import Verdict
 from idemlab.results import Results, Trial
 from idemlab.summary import number
 from idemlab.sweep import Sweep
@@ -66,6 +67,12 @@ class Outcome:
         )
 
     @property
+    def projecting(self) -> float:
+        """The relative error of what projects; infinite for a constant and for the identity, which do not."""
+        collapsed = self.verdict in ("", Verdict.CONSTANT, Verdict.IDENTITY)
+        return math.inf if collapsed or math.isnan(self.relative) else self.relative
+
+    @property
     def failed(self) -> bool:
         """Whether there is no error to report: in these studies, nearly always divergence."""
         return math.isinf(self.absolute)
@@ -115,7 +122,7 @@ class Arm:
             outcomes = self.at(rate)
             if 2 * sum(o.failed for o in outcomes) < len(outcomes):
                 value = self.median(figure, rate)
-                if math.isfinite(value):
+                if not math.isnan(value):
                     candidates[rate] = value
         return min(candidates, key=candidates.__getitem__) if candidates else None
 
@@ -158,8 +165,11 @@ class Pair:
         name = figure or self.figure
         cubic = {o.seed: getattr(o, name) for o in self.cubic.at(rates[1])}
         both = [(getattr(o, name), cubic[o.seed]) for o in self.gradient.at(rates[0]) if o.seed in cubic]
-        finite = [(a, b) for a, b in both if math.isfinite(a) and math.isfinite(b)]
-        return [a / b if b > 0 else math.inf if a > 0 else 1.0 for a, b in finite]
+        if name == "projecting":  # a seed at which one of them has collapsed is won by the other
+            both = [(a, b) for a, b in both if not (math.isinf(a) and math.isinf(b))]
+        else:
+            both = [(a, b) for a, b in both if math.isfinite(a) and math.isfinite(b)]
+        return [a / b if b > 0 else math.inf if a > 0 else 1.0 for a, b in both]
 
     @property
     def ratio(self) -> float:
@@ -202,9 +212,8 @@ def range_of(values: Sequence[float], times: str = "") -> str:
     """Median and range of some values, in words."""
     if not values:
         return "none"
-    if len(values) == 1:
-        return f"{number(values[0])}{times}"
-    return f"{number(median(values))}{times} ({number(min(values))} to {number(max(values))})"
+    middle = f"{number(median(values))}{times if math.isfinite(median(values)) else ''}"
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
 
 
 def _constant(settings: Mapping[str, Any]) -> str:

@@ -332,3 +332,16 @@ def test_the_nearest_is_found(tmp_path: Path) -> None:
     assert table["ratio"].tolist() == pytest.approx([5.2, 1.9e-2 / 4.9e-4])
     assert nearest([]) == []
     assert candidates([]).empty
+
+
+def test_a_collapse_never_wins_by_its_relative_error() -> None:
+    """A constant has the relative error 0, and is worse than any projection; two of them say nothing."""
+
+    def outcome(seed: int, relative: float, verdict: str) -> Outcome:
+        trial: Any = None
+        return Outcome(seed, 0.1, 1e-3, relative, 0.0, math.nan, verdict, trial)
+
+    gradient = [outcome(0, 0.02, "genuine"), outcome(1, 0.02, "constant"), outcome(2, 0.0, "identity")]
+    cubic = [outcome(0, 0.0, "constant"), outcome(1, 0.01, "genuine"), outcome(2, 0.0, "constant")]
+    arms = Arm("g", "c", "gradient", "", gradient), Arm("g", "c", "cubic", "unit", cubic)
+    assert Pair(*arms, figure="projecting").ratios() == [0.0, math.inf]
