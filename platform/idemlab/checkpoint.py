@@ -11,8 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .errors import Failure
+from .files import replacing
 
-__all__ = ["latest", "load_checkpoint", "read_weights", "replacing", "save_checkpoint", "sha256", "write_weights"]
+__all__ = ["latest", "load_checkpoint", "read_weights", "save_checkpoint", "sha256", "write_weights"]
 
 _MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
@@ -35,23 +35,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what a file is to hold next: put in its place when it is whole, and removed if it cannot be."""
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def write_weights(path: Path, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
-    """The parameters and buffers of a module as safetensors, written under another name and then renamed."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+    """The parameters and buffers of a module as safetensors, whole or as it was before."""
+    _write_tensors(path, module.state_dict(), metadata)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Tensors as safetensors, each with its own copy of what it shares with another; no other is copied."""
+    apart: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        apart[name] = tensor
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
+        save_file(apart, partial, metadata=metadata)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ def save_checkpoint(
         partial.mkdir(parents=True)
         write_weights(partial / "objective.safetensors", objective)
         tensors, plain = _pack({"optimizers": [optimizer.state_dict() for optimizer in optimizers], "state": state})
-        save_file(tensors, partial / "optimizer.safetensors")
+        _write_tensors(partial / "optimizer.safetensors", tensors)
         (partial / "state.json").write_text(json.dumps(plain))
         manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
@@ -109,6 +109,8 @@ def save_checkpoint(
     steps = _steps(folder)
     for old in [*(n for n in steps if n > step), *[n for n in steps if n <= step][keep:]]:
         shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
+    for unfinished in folder.glob("step-*.tmp"):  # of a process that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
     return final
 
 
@@ -174,7 +176,7 @@ def _pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
     def walk(node: Any) -> Any:
         if isinstance(node, Tensor):
             key = str(len(tensors))
-            tensors[key] = node.detach().cpu().contiguous().clone()
+            tensors[key] = node
             return {"tensor": key}
         if isinstance(node, dict):
             return {"dict": [[key, walk(value)] for key, value in node.items()]}

@@ -1,29 +1,37 @@
-"""Figures: from data to a matplotlib `Figure`, one function each. Nothing of pyplot, no global state.
-
-Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart; lines differ in marker or dash as well.
-Text is matplotlib's default of 10 pt, never below 9.
-"""
+"""Figures of a run: from data to a matplotlib `Figure`, one function each, drawn as `drawing` has it."""
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from .certificate import _RELATIVE as _NOT_IDEMPOTENT
 from .certificate import _SINGULAR
+from .drawing import (
+    BLACK,
+    BLUE,
+    DPI,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    decimal,
+    grid_of,
+    legend_above,
+    line_style,
+    panel_legend,
+    plain,
+    threshold,
+)
 from .evaluation import Examples
 
 __all__ = [
@@ -33,55 +41,20 @@ __all__ = [
     "jacobian_spectrum",
     "orbit_figures",
     "overlaid_curves",
-    "png",
     "power",
-    "save",
     "training_curves",
 ]
 
 Array = NDArray[np.float64]
 Range = tuple[float, float] | None
 
-DPI = 160
 COLUMNS = 12
 """Samples in a row of images."""
 
-BLACK, BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = (
-    "#000000",
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#E69F00",
-    "#CC79A7",
-    "#56B4E9",
-)
-_CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DASHES = ("-", "--", "-.", ":")
-_GREY = "#8a8a8a"
-_GRID = "#d9d9d9"
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _FLOOR = 1e-3
 """Singular values below are drawn at the lower edge."""
-
-
-# -- files --------------------------------------------------------------------------------------------------------------
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file, the same bytes for the same data."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def save(image: bytes, path: Path) -> None:
-    """Write a picture under another name, then rename it."""
-    partial = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_bytes(image)
-    os.replace(partial, path)
 
 
 # -- orbits -------------------------------------------------------------------------------------------------------------
@@ -213,13 +186,13 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
         for i, axes in enumerate(row[: len(orbit[0])]):
             if _differs(examples):
                 assert examples.target is not None
-                axes.plot(position, _array(examples.target[i]).ravel(), color=_GREY, lw=4, alpha=0.5)
+                axes.plot(position, _array(examples.target[i]).ravel(), color=GREY, lw=4, alpha=0.5)
             axes.plot(position, orbit[0][i], ".", color=BLACK, ms=5)
             axes.plot(position, orbit[1][i], color=BLUE, lw=1.8)
             if len(orbit) > 2:
                 axes.plot(position, orbit[2][i], "--", color=ORANGE, lw=1.8)
         for axes in row:
-            _plain(axes)
+            plain(axes)
         row[0].set_ylabel(f"value\n(x: {examples.name})")
     for axes in grid[-1]:
         axes.set_xlabel("position")
@@ -227,9 +200,9 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
         Line2D([], [], color=BLACK, marker=".", ls="", label="x"),
         Line2D([], [], color=BLUE, lw=1.8, label="f(x)"),
         Line2D([], [], color=ORANGE, lw=1.8, ls="--", label="f(f(x))"),
-        Line2D([], [], color=_GREY, lw=4, alpha=0.5, label="target"),
+        Line2D([], [], color=GREY, lw=4, alpha=0.5, label="target"),
     ]
-    _legend_above(figure, handles)
+    legend_above(figure, handles)
     return figure
 
 
@@ -241,7 +214,7 @@ def orbit_plane(shown: Sequence[Examples]) -> Figure:
     for examples, axes in zip(shown, grid, strict=True):
         orbit = [(_array(points).reshape(len(points), -1) - origin) @ plane for points in examples.orbit[:3]]
         x, y = orbit[:2]
-        axes.add_collection(LineCollection(list(np.stack([x, y], axis=1)), colors=_GREY, linewidths=0.6))
+        axes.add_collection(LineCollection(list(np.stack([x, y], axis=1)), colors=GREY, linewidths=0.6))
         axes.plot(*x.T, ".", color=BLACK, ms=3)
         axes.plot(*y.T, "o", color=BLUE, ms=6)
         if len(orbit) > 2:
@@ -249,15 +222,15 @@ def orbit_plane(shown: Sequence[Examples]) -> Figure:
         axes.set_title(f"x: {examples.name}", loc="left", fontsize=11, fontweight="bold")
         axes.set_xlabel(labels[0])
         axes.set_aspect("equal", adjustable="datalim")
-        _plain(axes)
+        plain(axes)
     grid[0].set_ylabel(labels[1])
     handles = [
         Line2D([], [], color=BLACK, marker=".", ls="", label="x"),
         Line2D([], [], color=BLUE, marker="o", ls="", label="f(x)"),
         Line2D([], [], color=ORANGE, marker="x", ls="", mew=1.2, label="f(f(x))"),
-        Line2D([], [], color=_GREY, lw=0.6, label="from x to f(x)"),
+        Line2D([], [], color=GREY, lw=0.6, label="from x to f(x)"),
     ]
-    _legend_above(figure, handles)
+    legend_above(figure, handles)
     return figure
 
 
@@ -304,18 +277,18 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
         ("learning rate", {"": _series(train, "lr")} if train else {}),
     ]
     panels = [(label, curves) for label, curves in panels if curves]
-    figure, grid = _grid_of(len(panels))
+    figure, grid = grid_of(len(panels))
     for axes, (label, curves) in zip(grid, panels, strict=True):
         for i, (name, (steps, values)) in enumerate(curves.items()):
-            axes.plot(steps, values, label=name, **_style(i, markers=curves is rank or name in relative))
+            axes.plot(steps, values, label=name, **line_style(i, markers=curves is rank or name in relative))
         _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
         if label == _RELATIVE:
-            _threshold(axes)
+            threshold(axes)
             _bound(axes, [value for _, values in relative.values() for value in values])
         if curves is rank:
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        _decimal(axes.yaxis)
-        _legend(axes)
+        decimal(axes.yaxis)
+        panel_legend(axes)
         axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
     return figure
 
@@ -340,19 +313,19 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         for key in inputs
     ]
     panels = [(label, curves) for label, curves in panels if any(len(steps) for steps, _ in curves.values())]
-    figure, grid = _grid_of(len(panels))
+    figure, grid = grid_of(len(panels))
     for axes, (label, curves) in zip(grid, panels, strict=True):
         for i, (steps, values) in enumerate(curves.values()):
-            axes.plot(steps, values, **_style(i, markers=True), markevery=max(1, len(steps) // 8))
+            axes.plot(steps, values, **line_style(i, markers=True), markevery=max(1, len(steps) // 8))
         _finish(axes, label, logarithmic=True)
         if label.startswith("relative"):
-            _threshold(axes)
-        _decimal(axes.yaxis)
+            threshold(axes)
+        decimal(axes.yaxis)
         axes.set_xlim(left=0)
-    handles = [Line2D([], [], label=name, **_style(i, markers=True)) for i, name in enumerate(runs)]
+    handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(runs)]
     if inputs:
         handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
-    _legend_above(figure, handles)
+    legend_above(figure, handles)
     return figure
 
 
@@ -374,32 +347,6 @@ def _at_inputs(evaluation: Sequence[Mapping[str, Any]], figure: str) -> dict[str
     """One figure at each set of inputs, by their names."""
     keys = [key for key in _keys(evaluation) if key.endswith(f"/{figure}")]
     return {key.partition("/")[0]: _series(evaluation, key) for key in keys}
-
-
-_PANEL = (4.9, 3.1)
-"""Width and height of a panel of curves, in inches."""
-
-
-def _grid_of(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with this many panels, two in a row."""
-    if count == 0:
-        raise ValueError("there is nothing to draw: the entries hold no figures")
-    columns, rows = min(count, 2), (count + 1) // 2
-    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), dpi=DPI, layout="constrained")
-    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
-
-
-def _style(i: int, *, markers: bool) -> dict[str, Any]:
-    style: dict[str, Any] = {
-        "color": _CYCLE[i % len(_CYCLE)],
-        "ls": _DASHES[i // len(_CYCLE) % len(_DASHES)] if markers else _DASHES[i % len(_DASHES)],
-        "lw": max(1.2, 2.4 - 0.5 * i),  # the first ones are broader, so that lines upon each other are seen
-    }
-    return style | ({"marker": _MARKERS[i % len(_MARKERS)], "ms": max(4.0, 7.5 - 1.5 * i)} if markers else {})
-
-
-def _threshold(axes: Axes) -> None:
-    axes.axhline(_NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}")
 
 
 def _bound(axes: Axes, measured: Sequence[float]) -> None:
@@ -425,51 +372,7 @@ def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
     axes.set_xlabel("optimiser step")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _plain(axes)
-
-
-def _legend(axes: Axes) -> None:
-    """Above the panel, where it covers nothing."""
-    names = axes.get_legend_handles_labels()[1]
-    if any(names):
-        columns = _columns(names, _PANEL[0] - 1.0)
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9, columnspacing=1.2
-        )
-
-
-def _legend_above(figure: Figure, handles: list[Line2D]) -> None:
-    """One legend for all panels, in as many columns as there is room for."""
-    columns = _columns([str(handle.get_label()) for handle in handles], figure.get_figwidth())
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False)
-
-
-def _columns(names: Sequence[str], inches: float) -> int:
-    """In how many columns these names, each behind a piece of its line, fit a width."""
-    lengths = np.array([len(name) for name in names])
-    for columns in range(len(names), 1, -1):
-        if sum(0.6 + 0.075 * max(column) for column in np.array_split(lengths, columns)) <= inches:
-            return columns
-    return 1
-
-
-def _decimal(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis, more of them on one that spans little; other axes stay as they are."""
-    if axis.get_scale() != "log":
-        return
-    low, high = axis.get_view_interval()
-    decades = math.log10(high / low)
-    axis.set_major_locator(
-        LogLocator(subs=(1,) if decades > 2.5 else (1, 2, 5) if decades > 0.8 else tuple(range(1, 10)))
-    )
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(color=_GRID, lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
 
 
 # -- spectrum -----------------------------------------------------------------------------------------------------------
@@ -503,9 +406,9 @@ def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.set_ylim(bottom=_FLOOR)
-            _decimal(axes.xaxis)
-            _decimal(axes.yaxis)
-            _plain(axes)
+            decimal(axes.xaxis)
+            decimal(axes.yaxis)
+            plain(axes)
     for top, bottom, (name, certificate) in zip(grid[0], grid[-1], measured.items(), strict=True):
         top.set_title(f"x: {name}", loc="left", fontsize=11, fontweight="bold")
         top.set_title(f"rank {certificate['rank']:g} of {certificate['dimension']}", loc="right", fontsize=10)
@@ -516,5 +419,5 @@ def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
         Line2D([], [], color=VERMILLION, lw=1.2, ls="--", label=f"{_SINGULAR:g}: above counts as rank"),
         Line2D([], [], color=BLACK, lw=1.2, ls=":", label="median rank"),
     ]
-    _legend_above(figure, handles)
+    legend_above(figure, handles)
     return figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,16 +13,17 @@ import torch
 from safetensors import SafetensorError
 
 from .catalog import Catalog
-from .checkpoint import replacing, write_weights
+from .checkpoint import write_weights
 from .dataset import Dataset
 from .environment import describe_environment
 from .errors import Failure
 from .evaluation import Evaluation
+from .files import write_text
 from .orbit import Operator
 from .preflight import Plan
 from .run import Run
 
-__all__ = ["write_circumstances", "write_outcome", "write_text", "writing"]
+__all__ = ["write_circumstances", "write_outcome", "writing"]
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def writing(run: Run, what: str) -> Iterator[None]:
         raise Failure(
             f"{what} cannot be written: {error}",
             where=str(run.path),
-            next_step=f"make room; the checkpoints are whole, go on with: idemlab run {shlex.quote(str(run.path))} --resume",
+            next_step=f"make room; the checkpoints are whole, go on with: {run.resuming}",
         ) from error
 
 
@@ -87,12 +87,6 @@ def write_outcome(
     }
     with writing(run, run.certificate_file.name):
         _write_json(run.certificate_file, certificate)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A file with this text, whole or as it was before."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from . import __version__, figures
+from . import __version__, drawing, figures
 from .assembly import assemble
 from .catalog import Catalog, installed
 from .errors import Failure, IdemlabError
@@ -96,7 +96,7 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
     )
     try:
         for name, picture in drawn.items():
-            figures.save(picture.png, run.figures / f"{name}.png")
+            drawing.save(picture.png, run.figures / f"{name}.png")
         partial = run.report_file.with_name(run.report_file.name + ".tmp")
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, run.report_file)
@@ -142,14 +142,14 @@ def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: M
         said = "; ".join(f"{each}: {origin[each]}" for each in inputs)
         reading = "Each column is one orbit, from top to bottom." if images else "Each point, or curve, is one sample."
         drawn[f"orbits-{name}" if images else "orbits"] = Picture(
-            figures.png(figure),
+            drawing.png(figure),
             f"x, f(x), f(f(x)) and on, for {', '.join(inputs)}",
             f"x is {said}. {reading} {_measured(certificate, inputs)}".rstrip(),
         )
     if images:
         ordered = sorted(shown, key=lambda each: each.name == "data")[-3:]
         picture = figures.hero(ordered, parts.dataset.range)
-        drawn["hero"] = Picture(figures.png(picture), "x, f(x) and f(f(x)), side by side", "")
+        drawn["hero"] = Picture(drawing.png(picture), "x, f(x) and f(f(x)), side by side", "")
     return drawn
 
 
@@ -170,7 +170,7 @@ def _curves(run: Run) -> dict[str, Picture]:
         return {}
     caption = "The rank in passing is that of one point, at the end the median of several."
     figure = figures.training_curves(run.metrics)
-    return {"curves": Picture(figures.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
+    return {"curves": Picture(drawing.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
 
 
 def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
@@ -183,7 +183,7 @@ def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
     )
     figure = figures.jacobian_spectrum(inputs)
     return {
-        "spectrum": Picture(figures.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)
+        "spectrum": Picture(drawing.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)
     }
 
 
@@ -235,7 +235,7 @@ def _experiment(run: Run) -> dict[str, Any]:
     return {
         "toml": text,
         "description": description,
-        "resume": shlex.join(["idemlab", "run", str(run.experiment_file), "--out", str(run.path), "--resume"]),
+        "resume": run.resuming,
         "again": shlex.join(["idemlab", "run", str(run.experiment_file), "--out", "ANOTHER-FOLDER"]),
     }
 

@@ -26,7 +26,7 @@ class Trial:
         number: in the order in which trials were made.
         values: key of the experiment -> its value in this trial, for the keys that vary.
         seed: of the run.
-        state: "complete", "failed" or "pruned".
+        state: "complete" or "failed".
         error: why it failed; empty otherwise.
         verdict: of a complete trial; empty otherwise.
         figures: ``inputs/figure`` -> value, as in `idemlab compare`.

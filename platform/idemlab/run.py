@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,11 @@ class Run:
     def name(self) -> str:
         """Of the folder."""
         return self.path.resolve().name
+
+    @property
+    def resuming(self) -> str:
+        """The command that goes on with it."""
+        return shlex.join(["idemlab", "run", str(self.path), "--resume"])
 
     @property
     def experiment_file(self) -> Path:
@@ -152,7 +158,7 @@ class Run:
             raise BadInput(
                 f"run '{self.path}' has no trained operator yet",
                 expected=self.weights_file.name,
-                next_step=f"idemlab run {self.experiment_file} --out {self.path} --resume",
+                next_step=self.resuming,
             )
         try:
             with safe_open(self.weights_file, framework="pt") as file:

@@ -27,13 +27,12 @@ from .preflight import blame, preflight
 from .run import Run
 from .specs import EnforcerKind, Traits
 from .stacked import Stacked, StackedStep, cannot_be_stacked
-from .trainer import Interrupted
+from .trainer import RANK_POINTS_IN_PASSING, Interrupted, not_finite
 
-__all__ = ["not_finite", "stackable", "train_stacked"]
+__all__ = ["stackable", "train_stacked"]
 
 LARGEST = 300_000
 """Parameters of a replica above which a batched program gains nothing on a CPU."""
-_RANK_POINTS_IN_PASSING = 1
 
 
 def stackable(experiment: Experiment, catalog: Catalog) -> bool:
@@ -55,11 +54,6 @@ def stackable(experiment: Experiment, catalog: Catalog) -> bool:
         and all(source.row_by_row for source in sources)
         and cannot_be_stacked(objective.operator) is None
     )
-
-
-def not_finite(step: int, steps: int) -> str:
-    """What is said of a run whose loss was not finite at a step, counted from 0."""
-    return f"the loss is not finite at step {step + 1} of {steps}"
 
 
 def train_stacked(
@@ -147,7 +141,7 @@ class _Stack:
                     if all(self.errors):
                         return self.errors
                 if done % self.experiments[0].evaluation.every == 0 and done < steps:
-                    self._evaluate(done, _RANK_POINTS_IN_PASSING)
+                    self._evaluate(done, RANK_POINTS_IN_PASSING)
             self._evaluate(steps, self.experiments[0].evaluation.rank_points)
         return self.errors
 

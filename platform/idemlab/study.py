@@ -41,6 +41,11 @@ class Claim:
     conclusion: str
     holds: bool | None = None
 
+    @property
+    def answer(self) -> str:
+        """Whether it holds, in words."""
+        return "open" if self.holds is None else "holds" if self.holds else "does not hold"
+
 
 @dataclass(kw_only=True)
 class Findings:

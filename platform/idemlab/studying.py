@@ -74,13 +74,12 @@ def run_study(
             results[title] = open_sweep(folder)
     say("examining")
     findings = made.examine(Material(results, quick, say))
-    missing = [title for title in sweeps if title not in results]
     heading = {
-        "not_run": missing,
         "study": name,
         "summary": entry.spec.summary,
         "reference": entry.spec.reference,
         "quick": quick,
+        "not_run": [title for title in sweeps if title not in results],
     }
     _write_record(path, heading, findings, results, own)
     return findings
@@ -167,10 +166,9 @@ def _title(name: str) -> str:
 
 def claims_table(claims: list[Claim]) -> str:
     """Claims as a Markdown table."""
-    answers = {True: "holds", False: "does not hold", None: "open"}
     lines = ["| Claim | Paper | Here | Under controls | | Conclusion |", "|---|---|---|---|---|---|"]
     for claim in claims:
-        cells = (claim.claim, claim.paper, claim.ours, claim.controlled, answers[claim.holds], claim.conclusion)
+        cells = (claim.claim, claim.paper, claim.ours, claim.controlled, claim.answer, claim.conclusion)
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return "\n".join(lines)
 

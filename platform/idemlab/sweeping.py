@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from . import figures, tables
+from . import drawing, tables
 from .catalog import Catalog, installed
 from .certificate import Verdict
 from .errors import BadInput, Failure, IdemlabError
 from .experiment import Experiment
+from .files import write_text
 from .lock import exclusive
-from .outcome import write_text
 from .results import Results, Trial
 from .signals import stop_signals
 from .summary import number, summarise
@@ -100,7 +100,7 @@ def _run(
         if trial.user_attrs["point"] in experiments
     ]
     known = len(experiments) - len(tasks)
-    say(f"{len(experiments)} trials" + (f", {known} of them done before" if known else ""))
+    say(f"trials: {len(experiments)}" + (f", {known} of them done before" if known else ""))
     with stop_signals() as stopped:
         for done, outcome in enumerate(_outcomes(tasks, own, jobs, stopped, say), known + 1):
             row = _tell(study, trials[outcome.number], path, outcome)
@@ -188,7 +188,7 @@ def _write_summaries(results: Results) -> None:
     table.assign(**mixed).to_parquet(results.path / "table.parquet", index=False)
     results.spread().to_csv(results.path / "spread.csv", index=False)
     if results.figures:
-        figures.save(figures.png(sweep_figure(results)), results.path / "sweep.png")
+        drawing.save(drawing.png(sweep_figure(results)), results.path / "sweep.png")
 
 
 def _check_optimizers(experiments: Sequence[Experiment]) -> None:
@@ -199,9 +199,7 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
 
     different = {repr(experiment.optimizer): experiment.optimizer for experiment in experiments}
     for settings in different.values():
-        build_optimizers(
-            settings, [nn.Parameter(nn.Linear(1, 1).weight.detach()), nn.Parameter(nn.Linear(1, 1).bias.detach())]
-        )
+        build_optimizers(settings, list(nn.Linear(1, 1).parameters()))
 
 
 # -- Optuna's storage -----------------------------------------------------------------------------------------------------
@@ -249,9 +247,8 @@ def _trials(path: Path) -> list[FrozenTrial]:
 
 def _folder(trial: _AnyTrial) -> Path:
     """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same point left it."""
-    return Path(
-        "trials", Path(trial.user_attrs.get("folder", f"{trial.number:04}")).name
-    )  # a storage may be a stranger's
+    folder = trial.user_attrs.get("folder", f"{trial.number:04}")
+    return Path("trials", Path(folder).name)  # a name and no path: the storage may be a stranger's
 
 
 def _interrupted(study: Study) -> dict[str, str]:
@@ -330,8 +327,8 @@ def _row(outcome: Outcome, values: Mapping[str, Any], seed: int, folder: Path) -
     row |= {"steps": None, "flops": None, "seconds": None}
     if (folder / "experiment.toml").is_file():
         summary = summarise(Run(folder))
-        figures = {f"{inputs}/{name}": v for inputs, own in summary.figures.items() for name, v in own.items()}
-        row |= {"verdict": summary.verdict or "", "figures": figures}
+        flat = {f"{inputs}/{name}": v for inputs, own in summary.figures.items() for name, v in own.items()}
+        row |= {"verdict": summary.verdict or "", "figures": flat}
         row |= {"steps": summary.step, "flops": summary.flops, "seconds": summary.seconds}
     plain: dict[str, Any] = json.loads(json.dumps(row))
     return plain

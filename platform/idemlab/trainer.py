@@ -24,9 +24,10 @@ from .dataset import Batch
 from .errors import BadInput, Failure, IdemlabError
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, resolve
+from .files import write_text
 from .lock import exclusive
 from .objective import Objective
-from .outcome import write_circumstances, write_outcome, write_text, writing
+from .outcome import write_circumstances, write_outcome, writing
 from .preflight import Plan, blame, preflight
 from .projection import Projected, project_weights
 from .resuming import changes
@@ -36,7 +37,7 @@ from .specs import EnforcerKind
 from .step import Shard, Step, seed_everything
 from .watching import Watcher
 
-__all__ = ["Interrupted", "train"]
+__all__ = ["RANK_POINTS_IN_PASSING", "Interrupted", "not_finite", "train"]
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ def _check_folder(run: Run, *, resume: bool) -> None:
     if run.experiment_file.is_file() and not resume:
         raise BadInput(
             f"'{run.path}' holds a run already",
-            next_step=f"choose another --out, or go on with --out {run.path} --resume",
+            next_step=f"choose another --out, or go on with: {run.resuming}",
         )
     nearest = run.path
     while not nearest.exists():
@@ -159,6 +160,11 @@ def _check_trackers(experiment: Experiment) -> None:
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def not_finite(step: int, steps: int) -> str:
+    """What is said of a run whose loss was not finite at a step, counted from 0."""
+    return f"the loss is not finite at step {step + 1} of {steps}"
 
 
 class _Latch:
@@ -254,7 +260,7 @@ class _Loop:
                     raise Interrupted(
                         f"stopped after step {done} of {self.plan.steps}; the state is saved",
                         where=str(self.run.path),
-                        next_step=f"idemlab run {self.run.experiment_file} --out {self.run.path} --resume",
+                        next_step=self.run.resuming,
                     )
             self._finish()
         if training.trackers:
@@ -347,7 +353,7 @@ class _Loop:
         if step is None:
             return
         raise Failure(
-            f"the loss is not finite at step {step + 1} of {self.plan.steps}; {self._keep(step)}",
+            f"{not_finite(step, self.plan.steps)}; {self._keep(step)}",
             where=str(self.run.path),
             next_step="lower optimizer.lr or enforcer.weight, or clip the gradient: --set optimizer.clip=1.0",
         )
@@ -359,7 +365,7 @@ class _Loop:
         except IdemlabError as error:
             if self.world == 1:  # the other processes would not take part
                 error.what += f", after {done} of {self.plan.steps} steps; {self._keep(done)}"
-                error.next_step = f"{error.next_step}; once it is mended: idemlab run {self.run.path} --resume"
+                error.next_step = f"{error.next_step}; once it is mended: {self.run.resuming}"
             raise
 
     def _keep(self, step: int) -> str:

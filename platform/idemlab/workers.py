@@ -22,9 +22,10 @@ _PATIENCE = 10
 
 @dataclass
 class _Worker:
-    """A process, the job it is at, and the trials of that job it has told of."""
+    """A process, whether it has begun to listen, the job it is at, and the trials of that job it has told of."""
 
     process: BaseProcess
+    ready: bool = False
     job: Job | None = None
     told: set[int] = field(default_factory=set)
 
@@ -103,7 +104,9 @@ class Workers:
         except (EOFError, OSError):
             yield from self._bury(connection, waiting)
             return
-        if kind == "say":
+        if kind == "ready":
+            worker.ready = True
+        elif kind == "say":
             self._say(content)
         elif kind == "outcome":
             worker.told.add(content.number)
@@ -114,16 +117,26 @@ class Workers:
             raise Failure(f"a worker process raised {content}", next_step="run it again with --jobs 1")
 
     def _bury(self, connection: Connection, waiting: list[Job]) -> Iterator[Outcome]:
-        """A worker has died: start another, and put back what it had not done."""
+        """A worker has died: start another, and put back what it had not done.
+
+        Raises:
+            Failure: if it ended by itself before it had begun: so would every other.
+        """
         worker = self._running.pop(connection)
         connection.close()
         process, job = worker.process, worker.job
         process.join()
+        if not worker.ready and (process.exitcode or 0) > 0:
+            raise Failure(
+                f"a worker process could not start (exit code {process.exitcode}); see what it says above",
+                expected="in a script of your own, the call below: if __name__ == '__main__':",
+                next_step="or one process: --jobs 1",
+            )
         left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
         self._say(f"a worker process ended (exit code {process.exitcode}); {len(left)} trials are run again")
         again = []
         for task in left:
-            self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
+            self._deaths[task.number] = self._deaths.get(task.number, 0) + worker.ready  # else it never got it
             if self._deaths[task.number] < _PATIENCE:
                 again.append(task)
             else:
@@ -148,6 +161,7 @@ def _serve(connection: Connection, threads: int) -> None:
         connection.send((kind, content))
 
     with stop_signals() as stopped:
+        tell("ready")
         while True:
             try:
                 job = connection.recv()

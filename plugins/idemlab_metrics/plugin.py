@@ -9,6 +9,8 @@ from annotated_types import Ge
 
 from idemlab import MetricSpec, hookimpl
 
+Features = Literal["cnn", "pca", "inception"]
+
 
 def reconstruction_error() -> Any:
     """mean |f(x) - x| at the data: how well the operator leaves alone what it should leave alone. In the data's own
@@ -51,7 +53,7 @@ def class_coverage() -> Any:
     return ClassCoverage()
 
 
-def frechet_distance(features: Literal["cnn", "pca", "inception"] = "cnn") -> Any:
+def frechet_distance(features: Features = "cnn") -> Any:
     """Fréchet distance between f(z), f(f(z)), f(f(f(z))) and the training samples, in features of a named extractor, and
     the same of as many test samples: the floor. Figures `frechet_cnn_1`, `_2`, `_3`, `frechet_cnn_of_test`; the name FID
     (`fid_1`, ...) is kept for features of Inception. Sets of different size do not compare.
@@ -67,7 +69,7 @@ def frechet_distance(features: Literal["cnn", "pca", "inception"] = "cnn") -> An
     return FrechetDistance(features)
 
 
-def precision_recall(features: Literal["cnn", "pca", "inception"] = "cnn") -> Any:
+def precision_recall(features: Features = "cnn") -> Any:
     """Improved precision and recall (3 neighbours), density and coverage (5 neighbours) of f(z), f(f(z)), f(f(f(z)))
     against as many training samples, in features of a named extractor, and the same of test samples: the ceiling.
     Precision and density: do outputs look like data. Recall and coverage: does all of the data occur among them.
@@ -84,7 +86,7 @@ def precision_recall(features: Literal["cnn", "pca", "inception"] = "cnn") -> An
     return PrecisionRecall(features)
 
 
-def diversity(features: Literal["cnn", "pca", "inception"] = "cnn") -> Any:
+def diversity(features: Features = "cnn") -> Any:
     """Mean distance of f(z) and f(z') over that of two test samples, in pixels (`diversity_pixels`) and in features of a
     named extractor (`diversity_cnn`): 1 is as diverse as data, 0 one output whatever z is.
 

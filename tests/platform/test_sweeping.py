@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -80,7 +82,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(plan: Sweep, tmp_path: Path) -> No
     assert "--resume" in str(caught.value.next_step)
     said: list[str] = []
     after = run_sweep(plan, tmp_path / "sweep", resume=True, say=said.append)
-    assert said[0] == f"8 trials, {len(before.trials)} of them done before"
+    assert said[0] == f"trials: 8, {len(before.trials)} of them done before"
     assert len(after.trials) == 8
     whole = run_sweep(plan, tmp_path / "whole")
     assert figures(after.table) == figures(whole.table)
@@ -118,9 +120,9 @@ def test_a_trial_that_fails_is_kept_with_its_error(plan: Sweep, tmp_path: Path) 
     assert results.spread()["failed"].tolist() == [0, 0, 1, 1]
     again: list[str] = []
     run_sweep(wild, tmp_path / "sweep", resume=True, say=again.append)
-    assert again == ["4 trials, 4 of them done before"]
+    assert again == ["trials: 4, 4 of them done before"]
     run_sweep(wild, tmp_path / "sweep", resume=True, retry=True, say=again.append)
-    assert again[1] == "4 trials, 2 of them done before"
+    assert again[1] == "trials: 4, 2 of them done before"
     assert len(open_sweep(tmp_path / "sweep").trials) == 4
     assert sweep_figure(results).axes
 
@@ -225,7 +227,7 @@ def test_an_entry_that_was_cut_short_does_not_lose_the_others(plan: Sweep, tmp_p
     for known in (2, 3):
         said: list[str] = []
         results = run_sweep(more, tmp_path / "sweep", resume=True, say=said.append)
-        assert said[0] == f"3 trials, {known} of them done before"
+        assert said[0] == f"trials: 3, {known} of them done before"
         assert [trial.seed for trial in results.trials] == [0, 1, 2]
 
 
@@ -281,3 +283,16 @@ def test_who_is_asked_to_stop_while_evaluating_keeps_what_was_trained(tiny: Make
     assert len(asked) == steps
     with pytest.raises(Interrupted):
         list(work(job, installed(), lambda: True))
+
+
+def test_a_script_that_starts_workers_at_its_top_is_told_how(plan: Sweep, tmp_path: Path) -> None:
+    """Each worker imports the script, and would start workers in its turn."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from idemlab import Sweep, run_sweep\n"
+        f"run_sweep(Sweep(experiment={plan.experiment!r}, seeds=2), {str(tmp_path / 'sweep')!r}, jobs=1 + 1)\n"
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert "Failure: a worker process could not start (exit code 1)" in result.stderr
+    assert "if __name__ == '__main__':" in result.stderr

@@ -143,9 +143,8 @@ def study(
 
 
 def _show_claims(findings: Findings) -> None:
-    answers = {True: "holds", False: "does not hold", None: "open"}
     for claim in findings.claims:
-        show(f"{claim.claim}  [{answers[claim.holds]}]")
+        show(f"{claim.claim}  [{claim.answer}]")
         told = {"paper": claim.paper, "here": claim.ours, "under controls": claim.controlled}
         for label, text in told.items():
             if text:
