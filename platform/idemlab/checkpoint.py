@@ -11,19 +11,29 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from .distribution import Stateful
 from .errors import Failure
 from .files import replacing
 
-__all__ = ["latest", "load_checkpoint", "read_weights", "save_checkpoint", "sha256", "write_weights"]
+__all__ = [
+    "fingerprint",
+    "latest",
+    "load_checkpoint",
+    "prune",
+    "read_weights",
+    "save_checkpoint",
+    "sha256",
+    "write_weights",
+]
 
 _MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
@@ -35,7 +45,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_weights(path: Path, module: nn.Module, metadata: dict[str, str] | None = None) -> None:
+def write_weights(path: Path, module: Stateful, metadata: dict[str, str] | None = None) -> None:
     """The parameters and buffers of a module as safetensors, whole or as it was before."""
     _write_tensors(path, module.state_dict(), metadata)
 
@@ -66,11 +76,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise Failure(f"cannot read the weights: {error}", where=str(path)) from error
 
 
+def fingerprint(tensors: Mapping[str, Tensor], remark: Any = None) -> str:
+    """Hash of the names, types, shapes and values of tensors and of a remark that JSON can hold, in hex."""
+    digest = hashlib.sha256(json.dumps(remark).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
-    objective: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
+    objective: Stateful,
+    optimizers: Sequence[Stateful],
     state: dict[str, Any],
     *,
     keep: int,
@@ -106,12 +125,18 @@ def save_checkpoint(
             where=str(folder),
             next_step="make room or choose another folder; the checkpoints before it are whole, go on with --resume",
         ) from error
-    steps = _steps(folder)
-    for old in [*(n for n in steps if n > step), *[n for n in steps if n <= step][keep:]]:
-        shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
-    for unfinished in folder.glob("step-*.tmp"):  # of a process that was killed
-        shutil.rmtree(unfinished, ignore_errors=True)
+    for later in [number for number in _steps(folder) if number > step]:
+        shutil.rmtree(folder / f"step-{later}", ignore_errors=True)
+    prune(folder, step, keep)
     return final
+
+
+def prune(folder: Path, step: int, keep: int) -> None:
+    """Remove all checkpoints up to that of `step` but the newest `keep`, and what killed processes have left of others."""
+    for old in [number for number in _steps(folder) if number <= step][keep:]:
+        shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
+    for unfinished in folder.glob("step-*.tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _steps(folder: Path) -> list[int]:
@@ -147,7 +172,7 @@ def _fault(path: Path) -> str | None:
     return None if expected <= set(manifest) else f"{_MANIFEST} does not list {', '.join(expected - set(manifest))}"
 
 
-def load_checkpoint(path: Path, objective: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Stateful]) -> dict[str, Any]:
     """Put a checkpoint back into the objective and the optimisers; returns its `state`.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import figures, tables
+from . import drawing, figures, tables
 from .errors import BadInput, Failure
 from .run import Run
 from .summary import Summary, summarise
@@ -118,9 +118,9 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Com
 def _draw(entries: Mapping[str, Sequence[Mapping[str, Any]]], out: Path | None) -> Path | None:
     if out is None or not any(entries.values()):
         return None
-    picture = figures.png(figures.overlaid_curves(entries))
+    picture = drawing.png(figures.overlaid_curves(entries))
     try:
-        figures.save(picture, out)
+        drawing.save(picture, out)
     except OSError as error:
         raise Failure(
             f"the picture cannot be written: {error}", where=str(out), next_step="choose another file"

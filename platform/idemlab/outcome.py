@@ -13,13 +13,13 @@ import torch
 from safetensors import SafetensorError
 
 from .catalog import Catalog
-from .checkpoint import write_weights
+from .checkpoint import fingerprint, write_weights
 from .dataset import Dataset
+from .distribution import Stateful
 from .environment import describe_environment
 from .errors import Failure
 from .evaluation import Evaluation
 from .files import write_text
-from .orbit import Operator
 from .preflight import Plan
 from .run import Run
 
@@ -65,7 +65,7 @@ def write_circumstances(
 
 
 def write_outcome(
-    run: Run, operator: Operator, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
+    run: Run, operator: Stateful, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
 ) -> None:
     """operator.safetensors and, last, certificate.json: with it the run is finished.
 
@@ -73,7 +73,8 @@ def write_outcome(
         remark: a further sentence for the verdict.
     """
     # One key: safetensors keeps several in no fixed order, and equal runs shall leave equal bytes.
-    sample = {"shape": dataset.shape, "range": dataset.range}
+    sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
+    sample["sha256"] = fingerprint(operator.state_dict(), sample)
     with writing(run, run.weights_file.name):
         write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
     certificate = {

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .assembly import Parts
 from .catalog import Catalog
 from .dataset import Batch
+from .distribution import Engine
 from .enforcer import Enforcement, Enforcer
 from .errors import BadInput, Failure, IdemlabError
 from .experiment import Experiment
@@ -26,6 +27,8 @@ from .step import Shard, Step
 __all__ = ["Plan", "blame", "preflight"]
 
 T = TypeVar("T")
+
+ALONE = Engine()
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,13 @@ class Plan:
     device: str
 
 
-def preflight(experiment: Experiment, parts: Parts, catalog: Catalog, *, device: torch.device) -> Plan:
+def preflight(
+    experiment: Experiment, parts: Parts, catalog: Catalog, *, device: torch.device, engine: Engine = ALONE
+) -> Plan:
     """Check that dataset, model, enforcer and sources fit together, by one batch through a copy of the objective.
+
+    Args:
+        engine: how the run is spread over processes; each of them asks on its own and hears the same.
 
     Raises:
         BadInput: says what does not fit and what would.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .catalog import installed
+from .distribution import put, whole
 from .enforcer import Enforcer
 
 __all__ = ["Ending", "Projected", "Purification", "project_weights", "purify", "residual", "square_maps"]
@@ -60,11 +61,12 @@ def project_weights(enforcer: Enforcer, operator: nn.Module) -> Projected | None
     """
     left, floors = [], []
     for weight in square_maps(operator).values():
-        before = residual(weight)
-        new = enforcer.project(weight.detach())
+        matrix = whole(weight.detach())
+        before = residual(matrix)
+        new = enforcer.project(matrix)
         after = residual(new)
         keep = (before < _CONTRACTION) & ~(after < before)
-        weight.copy_(torch.where(keep, weight, new))
+        put(weight, torch.where(keep, matrix, new))
         left.append(torch.where(keep, before, after))
         floors.append(keep)
     return Projected(torch.stack(left).max(), torch.stack(floors).all()) if left else None

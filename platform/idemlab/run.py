@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from .assembly import build_operator
 from .catalog import Catalog, installed
-from .checkpoint import read_weights
+from .checkpoint import fingerprint, read_weights
 from .enforcer import Enforcer
 from .errors import BadInput, Failure
 from .experiment import Experiment, resolve
@@ -112,15 +112,17 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Everything logged: objects with `step`, `split` ("train" or "evaluation") and figures. A last line cut short by a
-        crash is passed over."""
+        """Everything logged: objects with `step`, `split` ("train" or "evaluation") and figures. A damaged line, as a crash
+        leaves the last one, is passed over."""
         entries = []
         if self.metrics_file.is_file():
-            for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    entries.append(json.loads(line))
+                    entry = json.loads(line)
                 except ValueError:
                     continue
+                if isinstance(entry, dict) and {"step", "split"} <= entry.keys():
+                    entries.append(entry)
         return entries
 
     @property
@@ -181,8 +183,14 @@ def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str |
     operator = build_operator(experiment, run.shape, catalog)
     enforcer: Enforcer = catalog.build(experiment.enforcer)
     operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))
+    weights, sample = read_weights(run.weights_file), run._sample()
+    # Weights that were put there by other means have none.
+    if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
+        raise Failure(
+            "the weights have changed since they were written", where=str(run.weights_file), next_step=run.resuming
+        )
     try:
-        operator.load_state_dict(read_weights(run.weights_file))
+        operator.load_state_dict(weights)
     except RuntimeError as error:
         raise Failure(
             f"the weights do not fit model '{experiment.model.name}': {' '.join(str(error).split())[:300]}",

@@ -30,6 +30,9 @@ class Source(nn.Module):
     """Whether each point depends on its own row of the batch and on draws for that row alone; not where points are chosen
     by comparison, or draws have other shapes than the batch."""
 
+    draws_from_data: bool = False
+    """Whether `sample` draws from the data set that it was fitted to, so that its state alone does not restore it."""
+
     def fit(self, dataset: Dataset) -> None:
         """Learn what is needed of the data, once, before training."""
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .certificate import _RELATIVE as _NOT_IDEMPOTENT
-from .figures import BLACK, _decimal, _grid_of, _legend_above, _plain, _style, _threshold
+from .drawing import BLACK, decimal, grid_of, legend_above, line_style, plain, threshold
 from .results import Results
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def sweep_figure(results: Results) -> Figure:
     for i, row in enumerate(spread[others].itertuples(index=False, name=None)):
         lines.setdefault(_label(others, row), []).append(i)
     groups = list(lines.items())[:_MOST]
-    figure, grid = _grid_of(len(figures))
+    figure, grid = grid_of(len(figures))
     for axes, name in zip(grid, figures, strict=True):
         for i, (_, rows) in enumerate(groups):
             own = np.asarray(rows)
-            style = _style(i, markers=True)
+            style = line_style(i, markers=True)
             values = spread[[name, f"{name} min", f"{name} max"]].to_numpy(dtype=float)[own]
             axes.plot(x[own], values[:, 0], **style)
             axes.vlines(x[own], np.maximum(values[:, 1], _LEAST), values[:, 2], color=style["color"], lw=1)
@@ -57,12 +57,12 @@ def sweep_figure(results: Results) -> Figure:
             edge = axes.get_xaxis_transform()
             axes.plot(x[own][failed], np.full(failed.sum(), 0.97), "x", color=style["color"], transform=edge)
         _finish(axes, name, axis or "trial", spread, numeric=numeric)
-    handles = [Line2D([], [], label=label, **_style(i, markers=True)) for i, (label, _) in enumerate(groups)]
+    handles = [Line2D([], [], label=label, **line_style(i, markers=True)) for i, (label, _) in enumerate(groups)]
     if any(name.endswith("/relative") for name in figures):
         handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
     if spread["failed"].any():
         handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed trials"))
-    _legend_above(figure, [handle for handle in handles if handle.get_label()])
+    legend_above(figure, [handle for handle in handles if handle.get_label()])
     return figure
 
 
@@ -98,8 +98,8 @@ def _finish(axes: Axes, name: str, axis: str, spread: DataFrame, *, numeric: boo
         if positive.size:
             axes.set_ylim(bottom=0.5 * positive.min())
         axes.set_ylabel(f"relative error at {inputs} (log scale)")
-        _threshold(axes)
-        _decimal(axes.yaxis)
+        threshold(axes)
+        decimal(axes.yaxis)
     else:
         axes.set_ylabel(f"rank at {inputs}")
         axes.set_ylim(bottom=0)
@@ -110,14 +110,14 @@ def _finish(axes: Axes, name: str, axis: str, spread: DataFrame, *, numeric: boo
         if logarithmic:
             axes.set_xscale("log")
             if math.log10(values.max() / values.min()) < 4:
-                _decimal(axes.xaxis)
+                decimal(axes.xaxis)
         axes.set_xlabel(f"{axis} (log scale)" if logarithmic else axis)
     else:
         order = list(dict.fromkeys(map(str, spread[axis]))) if axis in spread else ["all"]
         axes.set_xticks(range(len(order)), map(_literal, order), rotation=20 if max(map(len, order)) > 12 else 0)
         axes.set_xlabel(axis)
         axes.set_xlim(-0.5, len(order) - 0.5)
-    _plain(axes)
+    plain(axes)
 
 
 def _label(keys: Sequence[str], values: Sequence[Any]) -> str:

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 
 from .assembly import Parts, assemble, build_optimizers
 from .batches import batches
 from .catalog import Catalog, installed
-from .checkpoint import latest, load_checkpoint, save_checkpoint
+from .checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from .dataset import Batch
+from .distribution import Engine, Stateful, Whole, expected_processes, launched_alone, shard_all, whole
 from .errors import BadInput, Failure, IdemlabError
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, resolve
@@ -90,24 +92,56 @@ def train(
             next_step="resume it unchanged, start a new run in another --out, or go on all the same with --allow-changes",
         )
     _check_trackers(experiment)
-    AcceleratorState._reset_state()  # so that runs of different precision may follow each other in one process
-    accelerator = Accelerator(
-        mixed_precision="bf16" if experiment.training.precision == "bf16" else "no",
-        log_with=list(experiment.training.trackers) or None,
-        project_dir=str(run.path),
-    )
+    accelerator, engine = _accelerator(experiment, run)
     parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
-    plan = preflight(experiment, parts, catalog, device=accelerator.device)
+    plan = preflight(experiment, parts, catalog, device=accelerator.device, engine=engine)
     parts.objective.to(accelerator.device)
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
-    loop = _Loop(experiment, catalog, run, parts, plan, accelerator, optimizers, watcher)
+    loop = _Loop(experiment, catalog, run, parts, plan, accelerator, engine, optimizers, watcher)
     with _held(run, accelerator, resume=resume):
+        if alone := launched_alone():
+            loop.watcher.message(alone)
         for change in changed:
             loop.watcher.message(f"changed since the run began: {change}")
         return loop.run_all(resume=resume, changed=changed)
 
 
 # -- before the loop --------------------------------------------------------------------------------------------------
+
+
+def _accelerator(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]:
+    """The engine, with as many processes as the launcher says.
+
+    Raises:
+        BadInput: if the launcher was told of an engine that a run cannot use.
+        Failure: if the processes do not find each other.
+    """
+    AcceleratorState._reset_state()  # so that runs of different precision may follow each other in one process
+    asked, found = expected_processes(), torch.accelerator.current_accelerator()
+    accelerator = Accelerator(
+        mixed_precision="bf16" if experiment.training.precision == "bf16" else "no",
+        # Without a device that several processes can share, Accelerate would let each train alone unless told of the CPU.
+        cpu=asked > 1 and (found is None or found.type == "mps"),
+        # The experiment says how the batch is cut; what a launcher sets in the environment would scale the loss too.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        log_with=list(experiment.training.trackers) or None,
+        project_dir=str(run.path),
+    )
+    kind = accelerator.distributed_type
+    sharded = kind == DistributedType.FSDP
+    if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM) or (sharded and not accelerator.is_fsdp2):
+        raise BadInput(
+            f"idemlab does not train through {'FSDP1' if sharded else kind.value}",
+            where="what accelerate launch was told, or its configuration file",
+            expected="one process, DDP (--multi_gpu) or FSDP2 (--use_fsdp --fsdp_version 2)",
+        )
+    if accelerator.num_processes != asked:
+        raise Failure(
+            f"the launcher says there are {asked} processes, but Accelerate found {accelerator.num_processes}",
+            where=f"this is process {accelerator.process_index}, on {accelerator.device}",
+            next_step="torchrun --nproc_per_node N -m idemlab run ...",
+        )
+    return accelerator, Engine(accelerator.num_processes, sharded)
 
 
 def _check_folder(run: Run, *, resume: bool) -> None:
@@ -174,10 +208,11 @@ class _Latch:
     optimisers skip their updates as soon as it is set, and it is read at the log interval.
     """
 
-    def __init__(self, device: torch.device, world: int, optimizers: list[torch.optim.Optimizer]) -> None:
+    def __init__(self, device: torch.device, engine: Engine, optimizers: list[torch.optim.Optimizer]) -> None:
         fused = all(optimizer.defaults.get("fused") for optimizer in optimizers)
-        self.deferred = device.type == "cuda" and fused and bool(optimizers)
-        self._world = world
+        # The flag is no share of anything, and fused kernels do not take it beside parameters that are shared out.
+        self.deferred = device.type == "cuda" and fused and bool(optimizers) and not engine.sharded
+        self._world = engine.world
         self._first = torch.full((), -1.0, device=device)
         self._bad = torch.zeros((), device=device)
         if self.deferred:
@@ -209,16 +244,17 @@ class _Loop:
         parts: Parts,
         plan: Plan,
         accelerator: Accelerator,
+        engine: Engine,
         optimizers: list[torch.optim.Optimizer],
         watcher: Watcher,
     ) -> None:
         self.experiment, self.catalog, self.run, self.parts, self.plan = experiment, catalog, run, parts, plan
-        self.accelerator, self.optimizers = accelerator, optimizers
+        self.accelerator, self.engine, self.optimizers = accelerator, engine, optimizers
         self.watcher = watcher if accelerator.is_main_process else Watcher()
-        self.world, self.rank = accelerator.num_processes, accelerator.process_index
+        self.world, self.rank = engine.world, accelerator.process_index
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
         self.projected: Projected | None = None
-        self.latch = _Latch(accelerator.device, self.world, optimizers)
+        self.latch = _Latch(accelerator.device, engine, optimizers)
         self.sums: dict[str, tuple[Tensor, int]] = {}  # figures since the last log: (sum, how many)
         self.logged_at = 0
         self.started = time.perf_counter()
@@ -231,10 +267,10 @@ class _Loop:
 
     def run_all(self, *, resume: bool, changed: Sequence[str]) -> Run:
         training = self.experiment.training
-        first = self._open_folder(resume=resume, changed=changed)
         if training.compile:
             self.bare.compile()
         self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
+        first = self._open_folder(resume=resume, changed=changed)
         if training.trackers:
             self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
         self.watcher.started(self.experiment, self.plan, first)
@@ -272,7 +308,8 @@ class _Loop:
         training, settings = self.experiment.training, self.experiment.optimizer
         progress = index / self.plan.steps
         dtype: torch.dtype = getattr(torch, training.dtype)
-        seed_everything(training.seed, index)  # dropout, and what plugins draw past `Step`
+        # Dropout, and what plugins draw past `Step`: other numbers in each process, for other rows.
+        seed_everything(training.seed, index, *([self.rank] if self.rank else []))
         for micro in range(training.micro_batches):
             rows = self._answerable(index, lambda: next(stream))
             batch = rows.to(self.accelerator.device, dtype, self.parts.dataset.range)
@@ -297,6 +334,7 @@ class _Loop:
             optimizer.step()
             optimizer.zero_grad()
         if self.projects:
+            shard_all(self.bare)
             self.projected = blame(
                 self.experiment, self.catalog, lambda: project_weights(self.bare.enforcer, self.bare.operator)
             )
@@ -372,7 +410,7 @@ class _Loop:
         """Log what is not yet logged, and save the state before a step that failed; says what was saved."""
         if self.sums:
             self._log(step)
-        if not all(bool(torch.isfinite(p).all()) for p in self.bare.parameters()):
+        if not all(bool(torch.isfinite(whole(p.detach())).all()) for p in self.bare.parameters()):
             return "the last good state is the newest checkpoint"
         self._save(step)
         return f"the state before it is saved as step-{step}"
@@ -402,18 +440,29 @@ class _Loop:
         return evaluation
 
     def _save(self, done: int) -> None:
+        objective, optimizers = self._stateful()
+        # One row a process: each goes on with its own, so that a resumed run logs the same bits.
+        sums = {name: (self.accelerator.gather(total[None]), count) for name, (total, count) in self.sums.items()}
         if self.accelerator.is_main_process:
-            state = {"step": done, "sums": self.sums, "logged_at": self.logged_at}
+            state = {"step": done, "sums": sums, "logged_at": self.logged_at}
             keep = self.experiment.training.keep
-            save_checkpoint(self.run.checkpoints, done, self.bare, self.optimizers, state, keep=keep)
+            save_checkpoint(self.run.checkpoints, done, objective, optimizers, state, keep=keep)
         self.accelerator.wait_for_everyone()
+
+    def _stateful(self) -> tuple[Stateful, Sequence[Stateful]]:
+        """Objective and optimisers as checkpoints keep them: whole, whatever the number of processes."""
+        if not self.engine.sharded:
+            return self.bare, self.optimizers
+        shard_all(self.bare)
+        return Whole(self.bare), [Whole(optimizer) for optimizer in self.optimizers]
 
     def _finish(self) -> None:
         evaluation = self._evaluate(self.plan.steps, self.experiment.evaluation.rank_points)
+        operator = Whole(self.bare.operator) if self.engine.sharded else self.bare.operator
         if not self.accelerator.is_main_process:
             return
         remark = self.projected.sentence if self.projected else ""
-        write_outcome(self.run, self.bare.operator, self.parts.dataset, evaluation, self.plan, remark)
+        write_outcome(self.run, operator, self.parts.dataset, evaluation, self.plan, remark)
 
     def _open_folder(self, *, resume: bool, changed: Sequence[str]) -> int:
         """Find the step to go on from, and write what the run is made with."""
@@ -423,9 +472,9 @@ class _Loop:
                 self.watcher.message("there is no whole checkpoint: starting from the beginning")
             first = 0
         else:
-            state = load_checkpoint(checkpoint, self.bare, self.optimizers)
+            state = load_checkpoint(checkpoint, *self._stateful())
             first, self.logged_at = state["step"], state["logged_at"]
-            self.sums = {name: (t.to(self.accelerator.device), n) for name, (t, n) in state["sums"].items()}
+            self.sums = {name: (self._own(rows), n) for name, (rows, n) in state["sums"].items()}
             self.watcher.message(f"going on from {checkpoint.name}")
         if self.accelerator.is_main_process:
             if changed or not self.run.experiment_file.is_file():
@@ -434,11 +483,18 @@ class _Loop:
             device = self.accelerator.device
             write_circumstances(self.run, self.catalog, self.plan, device, self.world, changed)
             self._drop_metrics_after(first)
+            prune(self.run.checkpoints, first, self.experiment.training.keep)
         self.accelerator.wait_for_everyone()
         return first
 
+    def _own(self, rows: Tensor) -> Tensor:
+        """This process's part of sums that are kept with one row a process; the mean where there were others."""
+        own = rows[self.rank] if len(rows) == self.world else rows.mean(0)
+        return own.to(self.accelerator.device)
+
     def _drop_metrics_after(self, step: int) -> None:
-        """Entries that the resumed run will write again."""
-        kept = [entry for entry in self.run.metrics if entry["step"] <= step]
+        """Entries that the resumed run will write again; the evaluation at the end comes after the last checkpoint."""
+        last = {"step": self.plan.steps, "split": "evaluation"}
+        kept = [entry for entry in self.run.metrics if entry["step"] <= step and not last.items() <= entry.items()]
         with writing(self.run, self.run.metrics_file.name):
             write_text(self.run.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))

@@ -233,10 +233,25 @@ def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
         pool: number of z's drawn at each step, whatever the number of processes.
         noise: what they are drawn from, "gaussian" by default; a source that does not look at the data.
     """
-    from .imle import ImleSource
+    from .matched import ImleSource
     from .noise import GaussianSource
 
     return ImleSource(pool, noise or GaussianSource(1.0))
+
+
+def transport_source(pool: Count = 256, noise: Source | None = None) -> Any:
+    """Noise matched one to one to data: a pool of z's is carried to as many training samples at the least total distance
+    between f(z) and x, and the first of these pairs are the batch. In evaluation it is plain noise.
+
+    Args:
+        pool: number of z's, and of training samples, drawn at each step, whatever the number of processes; at least the
+            global batch. Finding the pairs takes a millisecond for 256 and grows as the cube.
+        noise: what the z's are drawn from, "gaussian" by default; a source that does not look at the data.
+    """
+    from .matched import TransportSource
+    from .noise import GaussianSource
+
+    return TransportSource(pool, noise or GaussianSource(1.0))
 
 
 @hookimpl
@@ -314,4 +329,10 @@ def provide_sources() -> Iterable[SourceSpec]:
         factory=imle_source,
         summary="For each x the noise whose f is nearest, with x as its target.",
         reference="arXiv 2511.02614",
+    )
+    yield SourceSpec(
+        name="transport",
+        factory=transport_source,
+        summary="Noise carried one to one to training samples, which are its targets.",
+        reference="Fatras et al. 2020, arXiv 1910.04091",
     )

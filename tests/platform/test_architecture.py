@@ -200,7 +200,7 @@ def test_plugins_use_the_contracts_only(path: Path) -> None:
     """Nothing of what trains, evaluates or reports: that may change without a new api_version."""
     contracts = {"catalog", "dataset", "enforcer", "errors", "metric", "orbit", "source", "specs", "step"}
     if "studies" in path.parts:  # what a study is made of, and what it draws with
-        contracts |= {"figures", "results", "study", "summary", "sweep"}
+        contracts |= {"drawing", "results", "study", "summary", "sweep"}
     if path.name == "verdict.py":  # which writes tables as records have them
         contracts |= {"studying"}
     used = {name.split(".")[1] for name in imports(path, checking_too=True) if name.startswith("idemlab.")}
@@ -308,4 +308,5 @@ def test_importing_idemlab_loads_nothing_heavy() -> None:
         "rich",
         "typer",
         "pluggy",
+        "hypothesis",
     }

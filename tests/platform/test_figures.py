@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from PIL import Image
 
-from idemlab import figures
+from idemlab import drawing, figures
 from idemlab.evaluation import Examples
 
 OKABE_ITO = {"#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"}
@@ -121,9 +120,9 @@ def test_colours_can_be_told_apart(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["images", "training", "spectrum of few"])
 def test_is_a_png_and_always_the_same(name: str) -> None:
-    first = figures.png(ALL[name]())
+    first = drawing.png(ALL[name]())
     assert Image.open(io.BytesIO(first)).format == "PNG"
-    assert figures.png(ALL[name]()) == first
+    assert drawing.png(ALL[name]()) == first
 
 
 def test_no_state_of_pyplot() -> None:
@@ -132,14 +131,6 @@ def test_no_state_of_pyplot() -> None:
     for make in ALL.values():
         make()
     assert plt.get_fignums() == []
-
-
-def test_save_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "figures" / "a.png"
-    figures.save(b"old", target)
-    figures.save(b"new", target)
-    assert target.read_bytes() == b"new"
-    assert [path.name for path in target.parent.iterdir()] == ["a.png"]
 
 
 # -- orbits -------------------------------------------------------------------------------------------------------------
@@ -305,7 +296,7 @@ def test_losses_without_a_logarithm_are_drawn(loss: float) -> None:
     logged = [{"step": 1, "split": "train", "loss": loss, "lr": 0.1}]
     figure = figures.training_curves(logged)
     assert figure.axes[0].get_yscale() == "linear"
-    figures.png(figure)
+    drawing.png(figure)
 
 
 def test_one_bad_batch_does_not_flatten_what_was_measured() -> None:

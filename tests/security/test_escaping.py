@@ -51,7 +51,7 @@ def is_harmless(page: Tags) -> bool:
 @pytest.fixture
 def run(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run; its pictures are not drawn, which takes long."""
-    monkeypatch.setattr("idemlab.figures.png", lambda figure: b"a picture")
+    monkeypatch.setattr("idemlab.drawing.png", lambda figure: b"a picture")
     tiny["summary"] = EVIL + BREAKOUT
     return train(tiny, tmp_path / "<script>alert(0)<" / "'\"><img src=x onerror=alert(1)>").path
 

@@ -124,6 +124,7 @@ SOURCES: list[tuple[str, Arguments]] = [
     ("corrupted", {"blur": 1.0}),
     ("imle", {}),
     ("imle", {"noise": "fourier"}),
+    ("transport", {}),
 ]
 
 

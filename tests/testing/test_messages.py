@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from idemlab.cli import app
 from idemlab.testing import (
     CheckFailed,
     Outcome,
+    Report,
     check_dataset,
     check_enforcer,
     check_model,
@@ -57,10 +60,35 @@ LOSS = Traits(kinds=frozenset({EnforcerKind.LOSS}))
 RAISES = EnforcerSpec(name="raises", factory=raises, summary="Raises.", traits=LOSS)
 
 
+def failures(spec: EnforcerSpec) -> dict[str, Callable[[], str]]:
+    """For each check, in order: a function that runs it and gives what its failure says, "" for none."""
+
+    def what(check: Callable[[], None]) -> str:
+        try:
+            check()
+        except CheckFailed as failure:
+            return failure.what
+        return ""
+
+    _, parameters = enforcer_checks([spec], quick=True).mark.args  # type: ignore[attr-defined]
+    return {p.id.removeprefix(f"{spec.name}-"): partial(what, p.values[0]) for p in parameters}
+
+
 @pytest.fixture(scope="module")
-def failed() -> str:
+def report() -> Report:
+    """What is said of the erratum."""
+    return check_enforcer(PLUS, {"weight": 2.0}, quick=True)
+
+
+@pytest.fixture(scope="module")
+def again() -> Report:
+    """The same once more, now that the first of its failures is expected."""
+    return check_enforcer(PLUS, {"weight": 2.0}, expected_failures={WRONG[0]: "the erratum"}, quick=True)
+
+
+@pytest.fixture
+def failed(report: Report) -> str:
     """The failure of the first check that the erratum fails."""
-    report = check_enforcer(PLUS, {"weight": 2.0}, quick=True)
     assert list(report.failed) == WRONG
     return next(row.failure for row in report.rows if row.check == "idempotents-stay")
 
@@ -93,7 +121,7 @@ def test_a_spec_that_has_no_name_in_its_module_is_found_by_its_hook(where: str, 
     spec = EnforcerSpec(name="plus-sign", factory=plus_sign, summary="Again.", traits=TRAITS)
     if where == "hook":
         monkeypatch.setattr(sys.modules[__name__], "provide_enforcers", lambda: [RAISES, spec], raising=False)
-    failure = next(row.failure for row in check_enforcer(spec, quick=True).rows if row.failure)
+    failure = failures(spec)["idempotents-stay"]()
     if where == "hook":
         assert f"from {__name__} import provide_enforcers\n" in failure
         assert "reproduce(next(spec for spec in provide_enforcers() if spec.name == 'plus-sign')," in failure
@@ -102,8 +130,7 @@ def test_a_spec_that_has_no_name_in_its_module_is_found_by_its_hook(where: str, 
 
 
 def test_what_the_plugin_raises_is_told_with_its_place() -> None:
-    report = check_enforcer(RAISES, quick=True)
-    failure = next(row.failure for row in report.rows if row.check == "deterministic")
+    failure = failures(RAISES)["deterministic"]()
     assert "it raised ZeroDivisionError: in the plugin (" in failure
     assert "test_messages.py, line " in failure, "its own line, not that of torch"
     with pytest.raises(ZeroDivisionError):
@@ -119,9 +146,9 @@ def without_number() -> Any:
 
 
 def test_nan_is_not_taken_for_chance_or_lost_state() -> None:
-    report = check_enforcer(EnforcerSpec(name="nan", factory=without_number, summary="", traits=LOSS), quick=True)
-    assert {"any-shape-and-batch", "finite-at-extremes"} <= set(report.failed)
-    assert not {"randomness-through-step-only", "deterministic", "state-round-trips"} & set(report.failed)
+    checks = failures(EnforcerSpec(name="nan", factory=without_number, summary="", traits=LOSS))
+    assert all(checks[name]() for name in ("any-shape-and-batch", "finite-at-extremes"))
+    assert not any(checks[name]() for name in ("randomness-through-step-only", "deterministic", "state-round-trips"))
 
 
 def no_enforcement() -> Any:
@@ -134,9 +161,9 @@ def no_enforcement() -> Any:
 
 def test_a_forward_that_returns_something_else_is_told_in_the_first_place() -> None:
     spec = EnforcerSpec(name="tensor", factory=no_enforcement, summary="", traits=LOSS)
-    first = check_enforcer(spec, quick=True).rows[0]
-    assert first.check == "kinds-as-declared"
-    assert "  found: forward returned Tensor, not an Enforcement" in first.failure.splitlines()
+    first, run = next(iter(failures(spec).items()))
+    assert first == "kinds-as-declared"
+    assert "  found: forward returned Tensor, not an Enforcement" in run().splitlines()
 
 
 def test_on_another_map_it_passes() -> None:
@@ -164,9 +191,8 @@ def test_an_expected_failure_that_passes_is_one() -> None:
     assert "9 passed, 1 passed, expected to fail" in report.summary()
 
 
-def test_a_report_is_plain_values() -> None:
-    report = check_enforcer(PLUS, {"weight": 2.0}, expected_failures={WRONG[0]: "the erratum"}, quick=True)
-    plain = json.loads(json.dumps(report.as_dict()))
+def test_a_report_is_plain_values(again: Report) -> None:
+    plain = json.loads(json.dumps(again.as_dict()))
     assert (plain["kind"], plain["name"], plain["arguments"]) == ("enforcer", "plus-sign", {"weight": 2.0})
     assert (plain["quick"], plain["passed"]) == (True, False)
     rows = {row["check"]: row for row in plain["rows"]}
@@ -175,10 +201,9 @@ def test_a_report_is_plain_values() -> None:
     assert rows["projection-is-pure"]["failure"] == ""
 
 
-def test_verdicts_and_failures_are_the_same_again(failed: str) -> None:
-    again = check_enforcer(PLUS, {"weight": 2.0}, quick=True)
-    assert list(again.failed) == WRONG
-    assert next(row.failure for row in again.rows if row.check == "idempotents-stay") == failed
+def test_verdicts_and_failures_are_the_same_again(report: Report, again: Report) -> None:
+    assert list(report.failed) == WRONG
+    assert [(row.check, row.failure) for row in again.rows] == [(row.check, row.failure) for row in report.rows]
 
 
 def test_nothing_is_disturbed() -> None:
@@ -344,17 +369,11 @@ def test_the_command_leaves_nothing_behind(tmp_path: Any, monkeypatch: Any) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_hypothesis_it_says_what_to_install() -> None:
-    script = """
-import sys
-import idemlab
-assert "idemlab.testing" not in sys.modules
-sys.modules["hypothesis"] = None
-from idemlab.cli import main
-main()
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", script, "check", "cubic"], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert "pip install 'idemlab[testing]'" in ended.stderr
+def test_without_hypothesis_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idemlab, "testing", idemlab.testing)
+    for name in [name for name in sys.modules if name.startswith("idemlab.testing")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    code, output = call("cubic")
+    assert code == 2
+    assert "pip install 'idemlab[testing]'" in output

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from idemlab import Enforcement, Enforcer, EnforcerKind, EnforcerSpec, Orbit, Step, Traits
 from idemlab.enforcer import half_squared_distance, l1, l2
 from idemlab.testing import check_enforcer
-from idemlab.testing.kit import CHECKS
+from idemlab.testing.kit import CHECKS, examine
+from idemlab.testing.subject import Subject
 
 LOSS, SUBSTITUTION, PROJECTION, ARCHITECTURE = (
     frozenset({kind})
@@ -393,7 +394,17 @@ def spec_of(name: str) -> EnforcerSpec:
 
 
 @pytest.mark.parametrize("name", list(MUTANTS))
-def test_the_mutant_is_caught_by_name(name: str, record_property: Callable[[str, object], None]) -> None:
+def test_the_mutant_is_caught_by_name(name: str) -> None:
+    mutant = MUTANTS[name]
+    subject = Subject.of("enforcer", spec_of(name), mutant.arguments)
+    checks = [check for check in CHECKS if check.name in mutant.caught_by and check.kind == "enforcer"]
+    assert all(check.applies(subject.traits) for check in checks)
+    assert not [check.name for check in checks if examine(check, subject, quick=True) is None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MUTANTS))
+def test_what_else_catches_the_mutant(name: str, record_property: Callable[[str, object], None]) -> None:
     mutant = MUTANTS[name]
     report = check_enforcer(spec_of(name), mutant.arguments, quick=True)
     caught = {check: "#" if check in mutant.caught_by else "X" for check in report.failed}

@@ -64,8 +64,9 @@ class Linear(nn.Module):
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
         n = len(matrix)
-        # Without torch's own initial values, which would be drawn from the global generator.
-        self.linear = nn.utils.skip_init(nn.Linear, n, n, bias=False, dtype=matrix.dtype)  # type: ignore[no-untyped-call]
+        # The global generator stays as it is. (`skip_init` draws nothing, but makes torch load its tracer and sympy.)
+        with torch.random.fork_rng(devices=[]):
+            self.linear = nn.Linear(n, n, bias=False, dtype=matrix.dtype)
         with torch.no_grad():
             self.linear.weight.copy_(matrix)
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from idemlab.figures import BLACK, DPI
+from idemlab.drawing import BLACK, DPI
 from idemlab.study import Claim, Findings, Material, Study
 
 from . import family, reals

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from torch import Tensor
 
-from idemlab.figures import BLACK, BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from idemlab.drawing import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, panel_legend, plain
 from idemlab.step import generator
 from idemlab.study import Claim, Findings, Material, Study
 
 from . import ansatz, family, single_layer
-from .plotting import GREY, grid, legend_above
 
 __all__ = ["examine", "study"]
 
@@ -351,7 +350,7 @@ def _angle_figure(angles: DataFrame) -> Figure:
         axes.fill_between(table["setting"], table["5 %"], table["95 %"], color=colour, alpha=0.35, lw=0)
         axes.plot(table["setting"], table["median"], color=colour, lw=2, marker="o", ms=3.5)
         axes.axhline(0, color=BLACK, lw=1)
-        grid(axes)
+        plain(axes)
     left.axvline(0.5**0.5, color=BLACK, lw=1.2, ls=":")
     left.text(0.695, -0.62, "default\ninitialisation", ha="right", va="bottom")
     left.set(xlabel="asymmetry ‖K - Kᵀ‖ / (2‖K‖)", ylabel="cosine between OB and MB", xlim=(0, 1), ylim=(-0.7, 1.04))
@@ -390,8 +389,8 @@ def _family_figure() -> Figure:
             axes.plot(x, member(x), color=colour, ls=dashes, lw=2, label=member.label)
         axes.plot([0, 1], [0, 1], "o", color=BLACK, ms=6)
         axes.set(xlim=(-0.45, 1.45), ylim=(-0.45, 1.45), xlabel="eigenvalue x of K", xticks=_TICKS, yticks=_TICKS)
-        grid(axes)
+        plain(axes)
     left.set_ylabel("eigenvalue p(x) of K'")
-    legend_above(left, "solutions of the ansatz")
-    legend_above(right, "not solutions, beside the cubic")
+    panel_legend(left, "solutions of the ansatz")
+    panel_legend(right, "not solutions, beside the cubic")
     return figure

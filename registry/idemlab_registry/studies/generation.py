@@ -12,14 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pandas import DataFrame
 
-from idemlab.figures import BLUE, DPI, GREEN, ORANGE, VERMILLION
+from idemlab.drawing import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain
 from idemlab.results import Trial
 from idemlab.study import Claim, Findings, Material, Study
 
 from .gallery import Block, gallery
 from .orbit_panel import orbit_panel
-from .plotting import grid
-from .scales import logarithmic
 from .trained import Trained
 
 __all__ = ["examine", "study"]
@@ -33,8 +31,8 @@ VARIANTS = {
     "hybrid": "(d) cubic + loss + tightness",
     "imle-cubic": "(d) IMLE + cubic",
     "imle": "(e) IMLE + relative",
-    "imle-pool": "(e) IMLE + relative, pool of 1024",
     "projector": "(e) the same, repairing too",
+    "transport": "(e) that, noise matched one to one",
     "ign-fourier": "(b) IGN, Fourier noise",
     "imle-fourier": "(e) IMLE + relative, Fourier noise",
 }
@@ -226,14 +224,14 @@ def _dots(variants: list[Variant]) -> Figure:
     for axes in (quality, change):
         logarithmic(axes.xaxis)
     for axes in (quality, readable, change):
-        grid(axes)
+        plain(axes)
     handles = [
         Line2D([], [], ls="", marker=marker, color=colour, label=label) for label, colour, marker in _MARKS.values()
     ]
     handles.append(
         Line2D([], [], color="black", ls="--", lw=1, label="asked for: left of it, or right of it for the share")
     )
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False)
+    legend_above(figure, handles)
     return figure
 
 

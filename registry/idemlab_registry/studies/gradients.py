@@ -11,18 +11,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 from pandas import DataFrame
 
 from idemlab import Study
-from idemlab.figures import BLACK, BLUE, DPI, ORANGE, VERMILLION
+from idemlab.drawing import BLACK, BLUE, DPI, ORANGE, VERMILLION, decimal, legend_above, plain
 from idemlab.study import Claim, Findings, Material
 from idemlab.summary import number
 
 from .arms import range_of
 from .paper import COSINE, NORM_RATIO
 from .paths import METHODS, Problem
-from .plotting import grid
 
 __all__ = ["Measured", "examine", "measure", "study"]
 
@@ -143,14 +141,12 @@ def _draw(measured: Sequence[Measured], problems: Sequence[Problem]) -> Figure:
         column[2].axhspan(*COSINE, color=ORANGE, alpha=0.15, lw=0)
         column[2].set_xlabel("optimiser step")
         for axes in column:
-            grid(axes)
+            plain(axes)
     for row, label in zip(cells, ("norm of the gradient", "ratio of norms, MB / OB", "cosine(OB, MB)"), strict=True):
         row[0].set_ylabel(label)
     for axes in (*cells[0], *cells[1]):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=_subdivisions(axes)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        decimal(axes.yaxis)
     low = min(min(one.cosines) for one in measured)
     cells[2, 0].set_ylim(min(-0.05, low - 0.05), 1.02)
     handles = [Line2D([], [], color=COLOURS[path], label=f"{LABELS[path]}, in its own run") for path in METHODS]
@@ -161,14 +157,8 @@ def _draw(measured: Sequence[Measured], problems: Sequence[Problem]) -> Figure:
         Line2D([], [], color=BLACK, label="ratio between separate runs"),
         Line2D([], [], color=ORANGE, marker="D", mfc="none", mew=1.8, ls="", label="the paper (ratio; cosine shaded)"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    legend_above(figure, handles)
     return figure
-
-
-def _subdivisions(axes: Axes) -> tuple[float, ...]:
-    """Ticks in a decade of a logarithmic axis: more of them where it spans few."""
-    low, high = axes.get_ylim()
-    return (1, 3) if high < 300 * low else (1,)
 
 
 def _band(axes: Axes, steps: Sequence[int], curves: Sequence[Sequence[float]], colour: str, dashes: str = "-") -> None:

@@ -14,14 +14,13 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from idemlab.figures import BLACK, BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from idemlab.drawing import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, panel_legend, plain
 from idemlab.study import Claim, Findings, Material, Study
 
 from . import reals
 from .ansatz import shown
 from .family import CUBIC, PLUS_SIGN, Member, damped
 from .julia import INFINITY, basins
-from .plotting import GREY, grid, legend_above
 
 __all__ = ["BasinInterval", "DampedFacts", "basin_intervals", "damped_facts", "examine", "study"]
 
@@ -305,7 +304,7 @@ def _map_figure() -> Figure:
         axes.plot(x, x, color=GREY, lw=1, label="diagonal")
         axes.plot(x, member(x), color=BLACK, lw=2.2, label=member.formula)
         axes.set(xlim=_WINDOW, ylim=(-0.98, 1.8), xlabel="x (strip: blue goes to 0, orange to 1, grey diverges)")
-        grid(axes)
+        plain(axes)
     left.set_ylabel("next x")
     cycle = np.array([1 - _GOLDEN, _GOLDEN])
     left.plot(cycle[[0, 0, 1, 1, 0]], cycle[[0, 1, 1, 0, 0]], color=PURPLE, lw=1.5, ls=":", label="2-cycle")
@@ -322,8 +321,8 @@ def _map_figure() -> Figure:
         axes.plot(points, points, "o", ms=7, mfc=BLACK if filled else "white", mec=BLACK)
     right.plot(1, 1, "x", color=BLACK, ms=9, mew=2)
     right.annotate("1 is no fixed point", (1, 1), (1.06, 0.72), fontsize=9)
-    legend_above(left, "cubic: dots attract, the circle repels", 3)
-    legend_above(right, "plus sign of the early draft", 3)
+    panel_legend(left, "cubic: dots attract, the circle repels")
+    panel_legend(right, "plus sign of the early draft")
     return figure
 
 
@@ -351,8 +350,8 @@ def _iterates_figure(intervals: Sequence[BasinInterval]) -> Figure:
     for end, name in ((intervals[0].right, "(1+√3)/2"), (0.5, "1/2"), (1 - intervals[0].right, "(1-√3)/2")):
         top.axvline(end, color=GREY, lw=1, ls=":")
         top.text(end + 0.012, 1.62, name, va="top", ha="left", fontsize=9)
-    grid(top)
-    legend_above(top, "iterates of the cubic", 4)
+    plain(top)
+    panel_legend(top, "iterates of the cubic")
     window = (-0.63, -0.33)
     _strip(bottom, CUBIC, window, 0, 1)
     bottom.set(yticks=[], xlim=window, xlabel="x, the left end enlarged (blue goes to 0, orange to 1, grey diverges)")
@@ -381,6 +380,6 @@ def _damped_figure() -> Figure:
     right.set(xlim=(0, 40), ylim=(1e-16, 1), yscale="log", xlabel="steps")
     right.set_ylabel(f"distance to 1, from {_START:g} (log scale)")
     for axes, title in ((left, "damped maps"), (right, "convergence: a factor 1 - s a step, quadratic at s = 1")):
-        grid(axes)
-        legend_above(axes, title, 3)
+        plain(axes)
+        panel_legend(axes, title)
     return figure

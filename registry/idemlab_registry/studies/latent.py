@@ -13,12 +13,23 @@ from pandas import DataFrame
 from torch import Tensor
 
 from idemlab import BadInput
-from idemlab.figures import BLACK, BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from idemlab.drawing import (
+    BLACK,
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    legend_above,
+    logarithmic,
+    plain,
+)
 from idemlab.study import Claim, Findings, Material, Study
 
 from .gallery import Block, gallery
-from .plotting import GREY, grid
-from .scales import logarithmic
 from .trained import Trained, relative_change
 
 __all__ = ["examine", "study"]
@@ -107,7 +118,7 @@ def _bottleneck(trained: Trained, x: Tensor, labels: Tensor | None, y: Tensor, f
         axes.set_ylabel(f"component 2 ({shares[1]:.0%})")
         axes.sharex(left)
         axes.sharey(left)
-        grid(axes)
+        plain(axes)
     of_generated = (generated - generated.mean(0)).double()
     generated_shares = torch.linalg.svdvals(of_generated).square()
     generated_shares = generated_shares / generated_shares.sum()
@@ -117,7 +128,7 @@ def _bottleneck(trained: Trained, x: Tensor, labels: Tensor | None, y: Tensor, f
     right.set_ylabel("share of variance")
     logarithmic(right.xaxis)
     right.legend(frameon=False, fontsize=9, loc="lower right")
-    grid(right)
+    plain(right)
     findings.figures["bottleneck"] = figure
     findings.captions["bottleneck"] = (
         "Codes of test digits in their first two principal components, each drawn as its digit; codes of f(z) in the same "
@@ -255,11 +266,11 @@ def _drift(trained: Trained, inputs: Mapping[str, Tensor], findings: Findings) -
         axes.set_xlabel("k, applications of f (log scale)")
         axes.set_ylabel(label + (" (log scale)" if axes is not spreads else ""))
         logarithmic(axes.xaxis)
-        grid(axes)
+        plain(axes)
     for axes in (changes, distances):
         logarithmic(axes.yaxis)
     spreads.set_ylim(bottom=0)
-    figure.legend(*changes.get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
+    legend_above(figure, changes.get_lines())
     findings.figures["drift"] = figure
     findings.captions["drift"] = (
         "What repeated application does, to fresh noise and to test digits: median over the points, and from the 5th to the "
@@ -325,7 +336,7 @@ def _memory(trained: Trained, x: Tensor, y: Tensor, findings: Findings) -> None:
     axes.set_xlabel("Euclidean distance to the nearest training image")
     axes.set_ylabel("share of images that are nearer")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
-    grid(axes)
+    plain(axes)
     findings.figures["memory"] = figure
     findings.captions["memory"] = (
         "How near images come to the training set. f smooths what passes through it and so brings it nearer: generated "

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from idemlab.figures import BLACK, BLUE, DPI, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+from idemlab.drawing import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, legend_above, plain
 from idemlab.summary import number
 
 from .arms import Arm, Outcome, Pair
 from .paper import Poster
-from .plotting import GREY, grid
 
 __all__ = ["error_against_epoch", "error_against_rate", "matches", "ratios"]
 
@@ -56,7 +55,7 @@ def error_against_epoch(arms: Sequence[Arm]) -> Figure:
         axes.set_yscale("log")
         axes.set_title(arm.label, loc="left", fontsize=10, fontweight="bold")
         _decades(axes)
-        grid(axes)
+        plain(axes)
     for axes in panels.flat[len(arms) :]:
         axes.set_visible(False)
     for j, axes in enumerate(panels[-1]):
@@ -114,7 +113,7 @@ def error_against_rate(panels: Sequence[tuple[str, Sequence[Arm]]]) -> Figure:
             _against_rate(column, arm, 9 - 2 * min(i, 3))
         for axes in column:
             axes.set_xscale("log")
-            grid(axes)
+            plain(axes)
         column[1].axhline(0.1, color=BLACK, lw=1, ls=":")
         _few_decades(column[2])
         column[2].set_xlabel("learning rate")
@@ -141,8 +140,7 @@ def error_against_rate(panels: Sequence[tuple[str, Sequence[Arm]]]) -> Figure:
         for verdict, marker in _VERDICTS.items()
         if verdict in seen
     ]
-    columns = 3 if count > 1 else 1
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 
@@ -206,7 +204,7 @@ def matches(found: Sequence[tuple[Poster, Pair]]) -> Figure:
         axes.set_title(f"{poster.name}: {pair.cubic.configuration},\n{pair.cubic.label}", loc="left", fontsize=10)
         axes.set_xlabel("learning rate")
         _few_decades(axes)
-        grid(axes)
+        plain(axes)
     figure.axes[0].set_ylabel("final mean |f(f(x)) - f(x)|")
     _decades(figure.axes[0])
     handles = [
@@ -216,7 +214,7 @@ def matches(found: Sequence[tuple[Poster, Pair]]) -> Figure:
         Line2D([], [], color=VERMILLION, marker=".", label="cubic, here"),
         Line2D([], [], color=BLACK, ls=":", lw=1, label="poster's start"),
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 
@@ -246,14 +244,14 @@ def ratios(rows: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]
     axes.set_yticks(range(len(rows)), list(rows), fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("best error of the gradient / best error of the cubic iteration")
-    grid(axes)
+    plain(axes)
     handles = [
         Line2D([], [], color=colour, marker=marker, ms=4, label=label)
         for label, (colour, marker) in zip(("absolute error", "relative error"), _RATIOS, strict=True)
     ]
     handles.append(Line2D([], [], color=BLACK, ls=":", lw=1, label="10: the claim"))
     handles.append(Line2D([], [], color=GREY, marker=">", ls="", ms=5, label="infinite: an error of 0"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 

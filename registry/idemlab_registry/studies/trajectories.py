@@ -19,12 +19,11 @@ from pandas import DataFrame
 from torch import Tensor
 
 from idemlab import Certificate, Study
-from idemlab.figures import BLACK, BLUE, DPI, SKY, VERMILLION
+from idemlab.drawing import BLACK, BLUE, DPI, SKY, VERMILLION, legend_above, plain
 from idemlab.study import Claim, Findings, Material
 
 from .arms import range_of
 from .paths import Path, Problem
-from .plotting import grid
 
 __all__ = ["Plane", "Walked", "examine", "study", "walk"]
 
@@ -194,13 +193,13 @@ def _draw(shown: Sequence[Walked], points: int) -> Figure:
         first, second = (f"principal component {i + 1} ({100 * e:.0f} %)" for i, e in enumerate(one.plane.explained))
         axes.set_xlabel(first)
         axes.set_ylabel(second)
-        grid(axes)
+        plain(axes)
     handles = [
         Line2D([], [], color=colour, marker="o", ms=size, lw=width, label=LABELS[method])
         for method, (colour, width, size, _) in LINES.items()
     ]
     handles.append(Line2D([], [], color=BLACK, marker="*", ms=11, ls="", label="start"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 

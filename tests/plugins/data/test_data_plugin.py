@@ -12,7 +12,7 @@ import torch
 from idemlab import BadInput, Dataset, Source, installed
 from idemlab_data import plugin
 from idemlab_data.corruption import CorruptedSource
-from idemlab_data.imle import ImleSource
+from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import DataSource, FourierSource, GaussianSource
 
 DATASETS = [
@@ -33,6 +33,7 @@ SOURCES = {
     "fourier": FourierSource,
     "gaussian": GaussianSource,
     "imle": ImleSource,
+    "transport": TransportSource,
 }
 
 

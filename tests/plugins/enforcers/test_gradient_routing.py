@@ -122,15 +122,17 @@ def run_ign(enforcer, enforced, operator, x, z, distance):
 def test_ign_is_its_literal_formula(
     routing, clamp, distance, operator, operator_name, draw, frozen, gradients, enforced, difference
 ):
-    if routing == "reversal" and clamp > 0 and operator_name == "conv-batch-norm":
-        pytest.skip("declared inexact: the trait batch_statistics is False")
     x, z, F = draw(), draw(), frozen(operator)
     r, terms = literal_ign(
         operator, F, x, z, clamp=clamp, distance=distance, target=cubic_target if routing == "cubic" else None
     )
     loss, got = run_ign(IGN(20.0, 2.5, clamp, distance, routing), enforced, operator, x, z, distance)
     torch.testing.assert_close(loss, terms.detach(), rtol=EXACT, atol=EXACT)
-    assert difference(got, gradients((20 * r + terms).mean(), operator)) <= EXACT
+    off = difference(got, gradients((20 * r + terms).mean(), operator))
+    if routing == "reversal" and clamp > 0 and operator_name == "conv-batch-norm":
+        assert off > 1e-6  # as the trait batch_statistics, False, declares
+    else:
+        assert off <= EXACT
 
 
 def test_reversal_with_the_clamp_is_inexact_under_batch_statistics_as_its_traits_say(

@@ -1,9 +1,11 @@
-"""IMLE: the nearest of a pool, without side effects, in one process or several."""
+"""Noise matched to data: the nearest of a pool, or one to one, without side effects, in one process or several."""
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from torch import nn
 
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step
 from idemlab.step import Shard
-from idemlab_data.imle import ImleSource
+from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import FourierSource, GaussianSource
 
 
@@ -126,15 +128,19 @@ def test_other_noise_is_fitted_and_used():
     assert f.seen[0].mean() > 90
 
 
-def test_evaluation_uses_plain_noise_and_no_operator():
+@pytest.mark.parametrize("kind", [ImleSource, TransportSource])
+def test_evaluation_uses_plain_noise_and_no_operator(kind):
     b = batch()
-    assert torch.equal(ImleSource(8, GaussianSource(2.0)).fresh(b, Step(seed=4)), 2 * Step(seed=4).normal(b.input))
+    assert torch.equal(kind(8, GaussianSource(2.0)).fresh(b, Step(seed=4)), 2 * Step(seed=4).normal(b.input))
 
 
-def test_a_condition_is_refused():
+@pytest.mark.parametrize("kind", [ImleSource, TransportSource])
+def test_a_condition_is_refused(kind):
     b = batch().replace(condition=torch.zeros(6))
+    source = kind(8, GaussianSource(1.0))
+    source.fit(DATA)
     with pytest.raises(BadInput, match="condition"):
-        ImleSource(8, GaussianSource(1.0)).sample(b, Step(), operator())
+        source.sample(b, Step(), operator())
 
 
 def test_the_noise_s_state_is_part_of_the_source():
@@ -149,15 +155,89 @@ def test_the_noise_s_state_is_part_of_the_source():
     assert list(ImleSource(4, Stateful()).state_dict()) == ["noise.scale"]
 
 
-def test_micro_batches_choose_as_the_whole_batch_does():
-    b, f, source = batch(8), operator(), ImleSource(50, GaussianSource(1.0))
-    whole = source.sample(b, Step(seed=1), f).points
+@pytest.mark.parametrize("kind", [ImleSource, TransportSource])
+def test_micro_batches_choose_as_the_whole_batch_does(kind):
+    b, f, source = batch(8), operator(), kind(50, GaussianSource(1.0))
+    source.fit(DATA)
+    whole = source.sample(b, Step(seed=1), f)
     for micro in range(2):
         rows = slice(4 * micro, 4 * micro + 4)
         part = Batch(b.input[rows], b.target[rows])
-        step = Step(seed=1, shard=Shard(micro=micro, micros=2))
-        assert torch.equal(source.sample(part, step, f).points, whole[rows])
+        chosen = source.sample(part, Step(seed=1, shard=Shard(micro=micro, micros=2)), f)
+        assert torch.equal(chosen.points, whole.points[rows])
+        assert torch.equal(chosen.targets, whole.targets[rows])
 
+
+# -- one to one ---------------------------------------------------------------------------------------------------------
+
+DATA = Dataset.of_tensors(train=torch.randn(300, 5, generator=torch.Generator().manual_seed(3)), test=torch.zeros(1, 5))
+
+
+def transport(pool: int, data: Dataset = DATA) -> TransportSource:
+    source = TransportSource(pool, GaussianSource(1.0))
+    source.fit(data)
+    return source
+
+
+def test_no_plan_is_shorter_than_the_one_that_is_chosen():
+    """Against all permutations of a small pool."""
+    f = Recording(operator())
+    points, targets = transport(6).sample(batch(6), Step(seed=2), f)
+    (pool,) = f.seen
+    cost = torch.cdist(targets, f.inside(pool))
+    chosen = [next(j for j, z in enumerate(pool) if torch.equal(z, point)) for point in points]
+    assert sorted(chosen) == list(range(6))
+    shortest = min(sum(cost[i, j].item() for i, j in enumerate(order)) for order in permutations(range(6)))
+    assert sum(cost[i, j].item() for i, j in enumerate(chosen)) == pytest.approx(shortest, rel=1e-6)
+
+
+def test_every_class_gets_its_share_of_the_noise_where_the_nearest_gives_it_none():
+    """f(z) is always nearer to one of two clusters: its z's serve both, or are shared out."""
+    centres = torch.tensor([[0.0, 1, 0, 0, 0], [0.0, 9, 0, 0, 0]])
+    clusters = Dataset.of_tensors(train=centres.repeat(150, 1), test=torch.zeros(1, 5))
+    near = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
+    _, targets = transport(64, clusters).sample(batch(64), Step(seed=1), near)
+    far = targets[:, 1].eq(9).double().mean().item()
+    assert far == pytest.approx(0.5, abs=0.15)
+    points, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
+    assert len(points.unique(dim=0)) == 64
+    both = Batch(targets, targets)
+    assert len(ImleSource(64, GaussianSource(1.0)).sample(both, Step(seed=1), near).points.unique(dim=0)) <= 2
+
+
+def test_targets_are_training_samples_in_the_range_of_the_data():
+    images = torch.randint(0, 256, (40, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = Dataset.of_tensors(train=images, test=images[:1], range=(-1.0, 1.0))
+    x = torch.zeros(6, 1, 2, 2)
+    _, targets = transport(12, data).sample(Batch(x, x), Step(), nn.Identity())
+    rows = {tuple(row.flatten().tolist()) for row in images.float().mul(2 / 255).sub(1)}
+    assert all(tuple(target.flatten().tolist()) in rows for target in targets)
+
+
+def test_samples_are_drawn_anew_at_each_step():
+    first, again, later = (
+        transport(10).sample(batch(), Step(seed=s, index=i), operator()) for s, i in [(1, 0), (1, 0), (1, 1)]
+    )
+    assert torch.equal(first.targets, again.targets)
+    assert not torch.equal(first.targets, later.targets)
+
+
+def test_a_pool_smaller_than_the_global_batch_is_refused():
+    with pytest.raises(BadInput, match="a pool of 7 cannot serve a batch of 8") as error:
+        transport(7).sample(batch(4), Step(shard=Shard(micro=1, micros=2)), operator())
+    assert error.value.next_step == "--set source.pool=8"
+
+
+def test_a_copy_shares_the_data_instead_of_copying_them():
+    source = transport(10)
+    twin = copy.deepcopy(source)
+    assert twin._targets is source._targets
+    assert torch.equal(
+        twin.sample(batch(), Step(), operator()).targets, source.sample(batch(), Step(), operator()).targets
+    )
+
+
+# -- several processes --------------------------------------------------------------------------------------------------
 
 POOLS = [50, 51, 1]
 
@@ -170,6 +250,7 @@ def _one_of_two(rank: int, folder: Path) -> None:
     part = Batch(b.input[rows], b.target[rows])
     step = Step(seed=1, shard=Shard(rank=rank, world=2))
     chosen = [ImleSource(pool, GaussianSource(1.0)).sample(part, step, f).points for pool in POOLS]
+    chosen.append(transport(9).sample(part, step, f).points)
     torch.save((chosen, [len(z) for z in f.seen]), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -182,10 +263,10 @@ def test_two_processes_choose_as_one_does_and_share_the_work(tmp_path: Path):
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors
     (first, seen), (second, seen_too) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert seen == seen_too == [25, 26, 1]
-    for pool, *parts in zip(POOLS, first, second, strict=True):
-        whole = ImleSource(pool, GaussianSource(1.0)).sample(batch(8), Step(seed=1), operator()).points
-        assert torch.equal(torch.cat(parts), whole)
+    assert seen == seen_too == [25, 26, 1, 5]
+    sources = [*(ImleSource(pool, GaussianSource(1.0)) for pool in POOLS), transport(9)]
+    for source, *parts in zip(sources, first, second, strict=True):
+        assert torch.equal(torch.cat(parts), source.sample(batch(8), Step(seed=1), operator()).points)
 
 
 if __name__ == "__main__":

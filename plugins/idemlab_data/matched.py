@@ -1,0 +1,141 @@
+"""Noise matched to data: z's whose f(z) become samples of the training set, so that noise has something to become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from idemlab import BadInput, Batch, Dataset, Points, Source, Step
+from idemlab.orbit import Operator
+from idemlab.step import generator
+
+__all__ = ["ImleSource", "MatchedSource", "TransportSource"]
+
+
+class MatchedSource(Source):
+    """A pool of noises and its images under f, from which the subclasses choose.
+
+    The pool is the same in every process and micro-batch of a step, so that the choice depends on neither: each process
+    computes f on its part of the pool, under `no_grad`, and the parts are gathered. In evaluation it is plain noise.
+
+    Args:
+        pool: number of z's drawn at each step.
+        noise: what they are drawn from; a source that looks at the shape of a batch only.
+    """
+
+    row_by_row = False
+
+    def __init__(self, pool: int, noise: Source) -> None:
+        super().__init__()
+        self.pool, self.noise = pool, noise
+
+    def fit(self, dataset: Dataset) -> None:
+        self.noise.fit(dataset)
+
+    def fresh(self, batch: Batch, step: Step) -> Tensor:
+        """Plain noise: nothing is chosen in evaluation."""
+        return self.noise.fresh(batch, step)
+
+    def _drawn(self, batch: Batch, step: Step) -> Tensor:
+        """The whole pool, [pool, *shape]: a step that knows nothing of shares draws the same everywhere.
+
+        Raises:
+            BadInput: at a batch with a condition, under which the pool would have to be drawn for each x.
+        """
+        if batch.condition is not None:
+            raise BadInput(
+                "noise cannot be matched to data for an operator with a condition", next_step="choose another source"
+            )
+        whole = Step(seed=step.seed, index=step.index, progress=step.progress, purpose=f"{step.purpose}, imle")
+        blank = batch.target.new_zeros((self.pool, *batch.target.shape[1:]))
+        return self.noise.fresh(Batch(blank, blank), whole)
+
+    @torch.no_grad()
+    def _distances(self, x: Tensor, z: Tensor, step: Step, operator: Operator) -> Tensor:
+        """|f(z_j) - x_i|_2, [N, pool], each process computing an equal part of f(z) (the last z repeated to fill it)."""
+        world, rank = step.shard.world, step.shard.rank
+        rows = -(-len(z) // world)
+        mine = torch.arange(rank * rows, (rank + 1) * rows, device=z.device).clamp_max(len(z) - 1)
+        with _still_statistics(operator):
+            y: Tensor = operator(z[mine])
+        if world > 1:
+            parts = [torch.empty_like(y) for _ in range(world)]
+            torch.distributed.all_gather(parts, y.contiguous())
+            y = torch.cat(parts)[: len(z)]
+        return torch.cdist(x.flatten(1).float(), y.flatten(1).float())
+
+
+class ImleSource(MatchedSource):
+    """z_i = argmin over the pool of |f(z) - x_i|_2, with x_i as its target (arXiv 2511.02614; Li & Malik 2018).
+
+    x is the batch's target, so that it is clean where the reconstruction's inputs are corrupted. A z may be chosen
+    for several x, and a z that is near no x is never taught anything.
+    """
+
+    def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
+        z = self._drawn(batch, step)
+        return Points(z[self._distances(batch.target, z, step, operator).argmin(1)], batch.target)
+
+
+class TransportSource(MatchedSource):
+    """Pairs (z, x) of the plan that carries a pool of noises to as many training samples at the least total distance.
+
+    sigma = argmin over permutations of sum_i |f(z_sigma(i)) - x_i|_2: optimal transport between minibatches (Fatras et al.
+    2020, arXiv 1910.04091; noise as targets: Bojanowski & Joulin 2017). Every z is given a sample and every sample a z, so
+    that each kind of sample gets its share of the noise, where the nearest z of `imle` serves as many x as come.
+    The samples are its own draws from the training set, the same in every process; each takes its rows of the first B pairs.
+
+    Raises:
+        BadInput: if the global batch is larger than the pool.
+    """
+
+    draws_from_data = True
+    _targets: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def fit(self, dataset: Dataset) -> None:
+        super().fit(dataset)
+
+        def targets(indices: Tensor, like: Tensor) -> Tensor:  # a closure, that copies of the source may share the data
+            rows = dataset.train.__getitems__(indices.tolist())
+            return rows.to(like.device, like.dtype, dataset.range).target
+
+        self._targets, self._samples = targets, len(dataset.train)
+
+    def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
+        assert self._targets is not None, "fit comes first"
+        rows = len(batch)
+        if rows * step.shard.count > self.pool:
+            raise BadInput(
+                f"a pool of {self.pool} cannot serve a batch of {rows * step.shard.count}",
+                where="[source], key 'pool'",
+                expected="a pool at least as large as [training], key 'batch_size'",
+                next_step=f"--set source.pool={rows * step.shard.count}",
+            )
+        z = self._drawn(batch, step)
+        stream = generator(step.seed, step.index, f"{step.purpose}, transport")
+        x = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
+        _, chosen = linear_sum_assignment(self._distances(x, z, step, operator).cpu().numpy())
+        first = step.shard.index * rows
+        mine = slice(first, first + rows)
+        return Points(z[torch.as_tensor(chosen[mine], device=z.device)], x[mine])
+
+
+@contextmanager
+def _still_statistics(operator: nn.Module) -> Iterator[None]:
+    """Batch norms use the batch's statistics as in training, but do not learn from it."""
+    norms = [
+        module
+        for module in operator.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.training and module.track_running_stats
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
