@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -197,16 +198,23 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
 
 
 def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, catalog: Catalog) -> int:
-    """Counted operations of one forward and backward; whatever a plugin does wrong in it is reported as its fault."""
+    """Counted operations of one forward and backward, on average over the period of the sources.
+
+    Whatever a plugin does wrong in it is reported as its fault.
+    """
     for module in objective.modules():
         if isinstance(module, Enforcer):
             module.register_forward_hook(_answerable(experiment, catalog, module is objective.enforcer))
-    step = Step(seed=experiment.training.seed, purpose="preflight", progress=1.0, shard=Shard())
-    counter = FlopCounterMode(display=False)
-    with counter:
-        loss = blame(experiment, catalog, lambda: objective(batch, step)[0])
-        if loss.requires_grad:
-            blame(experiment, catalog, loss.backward)
+    period: int = max([1, *(source.period(len(batch)) for source in objective.sources)])  # type: ignore[operator]
+    counted: list[int] = []
+    for index in range(min(period, 2)):
+        step = Step(seed=experiment.training.seed, index=index, purpose="preflight", progress=1.0, shard=Shard())
+        counter = FlopCounterMode(display=False)
+        with counter:
+            loss = blame(experiment, catalog, partial(_loss, objective, batch, step))
+            if loss.requires_grad:
+                blame(experiment, catalog, loss.backward)
+        counted.append(counter.get_total_flops())
     wrong = "loss" if not torch.isfinite(loss) else "gradient" if not _finite_gradient(objective) else None
     if wrong:
         raise Failure(
@@ -214,7 +222,12 @@ def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, cata
             where=_parts(experiment, catalog),
             next_step="lower the weights, or look at the data: idemlab show EXPERIMENT",
         )
-    return counter.get_total_flops()
+    return round((counted[0] + (period - 1) * counted[-1]) / period)
+
+
+def _loss(objective: Objective, batch: Batch, step: Step) -> torch.Tensor:
+    loss: torch.Tensor = objective(batch, step)[0]
+    return loss
 
 
 def _finite_gradient(objective: nn.Module) -> bool:

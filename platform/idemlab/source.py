@@ -36,6 +36,10 @@ class Source(nn.Module):
     def fit(self, dataset: Dataset) -> None:
         """Learn what is needed of the data, once, before training."""
 
+    def period(self, rows: int) -> int:
+        """Over how many steps, with `rows` in the global batch, what the first of them computes is spread."""
+        return 1
+
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         """Points for this batch. Where targets are given, D(f(points), targets) joins the reconstruction.
 

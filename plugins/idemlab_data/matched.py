@@ -87,14 +87,30 @@ class TransportSource(MatchedSource):
     sigma = argmin over permutations of sum_i |f(z_sigma(i)) - x_i|_2: optimal transport between minibatches (Fatras et al.
     2020, arXiv 1910.04091; noise as targets: Bojanowski & Joulin 2017). Every z is given a sample and every sample a z, so
     that each kind of sample gets its share of the noise, where the nearest z of `imle` serves as many x as come.
-    The samples are its own draws from the training set, the same in every process; each takes its rows of the first B pairs.
+    The samples are its own draws from the training set. A plan serves for pool // B steps, each of which takes the next B
+    of its pairs, B being the global batch: so a step costs B values of f, however large the pool, and the last of these
+    steps uses a plan for the f of that many steps ago. The plan is kept in buffers: a run goes on with it.
+
+    Args:
+        pool: number of z's and of samples in a plan.
+        noise: what they are drawn from.
 
     Raises:
         BadInput: if the global batch is larger than the pool.
     """
 
     draws_from_data = True
+    order: Tensor
+    """The plan: [pool] positions of z's, in the order of the samples."""
+    begun: Tensor
+    """What it was made for: the seed of its draws."""
     _targets: Callable[[Tensor, Tensor], Tensor] | None = None
+    _pairs: tuple[int, Tensor, Tensor] | None = None
+
+    def __init__(self, pool: int, noise: Source) -> None:
+        super().__init__(pool, noise)
+        self.register_buffer("order", torch.zeros(pool, dtype=torch.long))
+        self.register_buffer("begun", torch.tensor(-1))
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
@@ -105,23 +121,37 @@ class TransportSource(MatchedSource):
 
         self._targets, self._samples = targets, len(dataset.train)
 
+    def period(self, rows: int) -> int:
+        return max(1, self.pool // rows)
+
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
-        assert self._targets is not None, "fit comes first"
-        rows = len(batch)
-        if rows * step.shard.count > self.pool:
+        rows, everyone = len(batch), len(batch) * step.shard.count
+        if everyone > self.pool:
             raise BadInput(
-                f"a pool of {self.pool} cannot serve a batch of {rows * step.shard.count}",
+                f"a pool of {self.pool} cannot serve a batch of {everyone}",
                 where="[source], key 'pool'",
                 expected="a pool at least as large as [training], key 'batch_size'",
-                next_step=f"--set source.pool={rows * step.shard.count}",
+                next_step=f"--set source.pool={everyone}",
             )
-        z = self._drawn(batch, step)
-        stream = generator(step.seed, step.index, f"{step.purpose}, transport")
-        x = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
-        _, chosen = linear_sum_assignment(self._distances(x, z, step, operator).cpu().numpy())
-        first = step.shard.index * rows
-        mine = slice(first, first + rows)
-        return Points(z[torch.as_tensor(chosen[mine], device=z.device)], x[mine])
+        turn = step.index % self.period(everyone)
+        z, x = self._plan(batch, step, step.index - turn, operator)
+        first = turn * everyone + step.shard.index * rows
+        return Points(z[first : first + rows], x[first : first + rows])
+
+    def _plan(self, batch: Batch, step: Step, begin: int, operator: Operator) -> tuple[Tensor, Tensor]:
+        """z's [pool, *shape] and the samples that they are carried to, by the plan that was made at step `begin`."""
+        stream = generator(step.seed, begin, f"{step.purpose}, transport")
+        key = stream.initial_seed()
+        if self._pairs is None or self._pairs[0] != key or self._pairs[2].dtype != batch.target.dtype:
+            assert self._targets is not None, "fit comes first"
+            x = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
+            z = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=step.purpose, shard=step.shard))
+            if self.begun.item() != key:
+                _, order = linear_sum_assignment(self._distances(x, z, step, operator).cpu().numpy())
+                self.order.copy_(torch.as_tensor(order))
+                self.begun.fill_(key)
+            self._pairs = key, z[self.order], x
+        return self._pairs[1], self._pairs[2]
 
 
 @contextmanager

@@ -68,7 +68,9 @@ def test_a_second_distribution_passes_the_checks(fresh: Fresh, tmp_path: Path) -
     assert report["from"] == "idemlab-rank-control 0.1.0, plugin 'rank-control'"
 
 
-@pytest.mark.parametrize("chosen", ["not conformance", pytest.param("conformance", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "chosen", ["not (conformance or mlp)", pytest.param("conformance or mlp", marks=pytest.mark.slow)]
+)
 def test_a_second_distribution_passes_its_own_tests(chosen: str, fresh: Fresh, tmp_path: Path) -> None:
     shutil.copytree(RANK_CONTROL, tmp_path / "project", ignore=shutil.ignore_patterns("src", "__pycache__"))
     summary = fresh.run("python", "-m", "pytest", "-q", "-k", chosen, cwd=tmp_path / "project").splitlines()[-1]

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import BadInput, Batch, Dataset, Points, Source, Step
+from idemlab import BadInput, Batch, Dataset, Points, Source, Step, installed, resolve
+from idemlab.assembly import assemble
+from idemlab.preflight import preflight
 from idemlab.step import Shard
 from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import FourierSource, GaussianSource
@@ -220,6 +222,44 @@ def test_samples_are_drawn_anew_at_each_step():
     )
     assert torch.equal(first.targets, again.targets)
     assert not torch.equal(first.targets, later.targets)
+
+
+def test_a_plan_is_used_up_pair_by_pair_before_there_is_another():
+    f, source = Recording(operator()), transport(20)
+    steps = [source.sample(batch(6), Step(seed=1, index=i), f) for i in range(7)]
+    assert [len(seen) for seen in f.seen] == [20, 20, 20]  # at steps 0, 3 and 6: twice two pairs are left over
+    everything = torch.cat([points for points, _ in steps])
+    assert len(everything.unique(dim=0)) == 7 * 6
+    whole = transport(20).sample(batch(18), Step(seed=1), operator())
+    assert torch.equal(torch.cat([points for points, _ in steps[:3]]), whole.points)
+    assert torch.equal(torch.cat([targets for _, targets in steps[:3]]), whole.targets)
+
+
+def test_a_run_goes_on_with_the_plan_it_has_whatever_f_has_become():
+    source, f = transport(20), operator()
+    source.sample(batch(6), Step(seed=1, index=0), f)
+    resumed = transport(20)
+    resumed.load_state_dict(source.state_dict())
+    other = Recording(nn.Identity())
+    points, _ = resumed.sample(batch(6), Step(seed=1, index=1), other)
+    assert other.seen == []
+    assert torch.equal(points, source.sample(batch(6), Step(seed=1, index=1), f).points)
+
+
+def test_the_preflight_spreads_the_cost_of_a_plan_over_its_steps():
+    table = {
+        "dataset": {"name": "gaussian", "shape": [8]},
+        "model": {"name": "mlp", "width": 16, "depth": 1},
+        "source": {"name": "transport"},
+        "training": {"steps": 1, "batch_size": 8},
+    }
+
+    def flops(pool: int) -> int:
+        experiment = resolve(table, [f"source.pool={pool}"])
+        parts = assemble(experiment, installed())
+        return preflight(experiment, parts, installed(), device=torch.device("cpu")).flops_per_step
+
+    assert flops(8) == flops(64)
 
 
 def test_a_pool_smaller_than_the_global_batch_is_refused():

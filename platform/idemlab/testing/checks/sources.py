@@ -147,7 +147,7 @@ def nothing_is_touched(subject: Subject) -> None:
     cause="what `fit` learns is kept in a plain attribute: register it as a buffer, so that checkpoints have it",
 )
 def state_round_trips(subject: Subject) -> None:
-    """Fitted to other data (the same if it draws from them) and restored from its state, it gives what the original gives."""
+    """Fitted to other data (unless it draws from them) and restored from its state, it gives what the original gives."""
     datasets = [dataset for dataset, _ in _fitted(subject)]
     for dataset in datasets:
         source, other = subject.build(), subject.build()
