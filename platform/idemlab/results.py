@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .goal import Goal
 from .tables import toml_value
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from .run import Run
 
-__all__ = ["Results", "Trial"]
+__all__ = ["Best", "Results", "Trial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,13 @@ class Trial:
         number: in the order in which trials were made.
         values: key of the experiment -> its value in this trial, for the keys that vary.
         seed: of the run.
-        state: "complete" or "failed".
+        state: "complete", "failed", or "pruned": given up at an evaluation, because others were better.
         error: why it failed; empty otherwise.
         verdict: of a complete trial; empty otherwise.
-        figures: ``inputs/figure`` -> value, as in `idemlab compare`.
+        figures: ``inputs/figure`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
         steps, flops, seconds: what it took; None for what is not known.
-        path: of the run folder.
+        path: of the run folder, which is on the machine that ran it.
+        machine: that ran it, where several share the storage; otherwise empty.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Trial:
     flops: float | None
     seconds: float | None
     path: Path
+    machine: str = ""
 
     @property
     def run(self) -> Run:
@@ -57,7 +60,23 @@ class Trial:
         """As a flat table row."""
         own = {"seed": self.seed, "state": self.state, "verdict": self.verdict, "error": self.error}
         took = {"steps": self.steps, "flops": self.flops, "seconds": self.seconds}
-        return {"trial": self.number} | self.values | own | self.figures | took
+        where = {"machine": self.machine} if self.machine else {}
+        return {"trial": self.number} | self.values | own | self.figures | took | where
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best point of a sweep.
+
+    Args:
+        values: of the keys that vary.
+        value: of the goal, the median over the seeds.
+        trials: one for each seed.
+    """
+
+    values: dict[str, Any]
+    value: float
+    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
@@ -68,11 +87,15 @@ class Results:
         trials: by number.
         keys: of the experiment that vary, without the seed.
         path: of the sweep's folder.
+        goal: what is judged.
+        sampler: that chose the points.
     """
 
     trials: tuple[Trial, ...]
     keys: tuple[str, ...]
     path: Path
+    goal: Goal = Goal()  # noqa: RUF009 (it is frozen)
+    sampler: str = "grid"
 
     @cached_property
     def table(self) -> DataFrame:
@@ -87,25 +110,49 @@ class Results:
         """Names of everything measured, as ``inputs/figure``."""
         return tuple(dict.fromkeys(name for trial in self.trials for name in trial.figures))
 
+    def worth(self, trial: Trial) -> float:
+        """What a trial is worth by the goal; one that failed or was given up is worth the worst."""
+        return self.goal.of_run(trial.figures, trial.verdict) if trial.state == "complete" else self.goal.worst
+
+    @property
+    def best(self) -> Best | None:
+        """The point of best median over its seeds, the first of equal ones; None while no point is worth anything, because
+        all have failed or collapsed. A point that has fewer seeds than another so far is not compared."""
+        points = list(self._points().values())
+        most = max(map(len, points), default=0)
+        best = None
+        for trials in (trials for trials in points if len(trials) == most):
+            value = self.goal.of_point([self.worth(trial) for trial in trials])
+            if self.goal.better(value, self.goal.worst if best is None else best.value):
+                best = Best(trials[0].values, value, tuple(trials))
+        return best
+
+    def _points(self) -> dict[str, list[Trial]]:
+        """The trials of each combination, by its text, as a value may be a table, and True is not 1."""
+        points: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            points.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
+        return points
+
     def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
-        """Over the seeds of each combination of values: how many trials, how many failed, the verdicts, and of each figure
-        the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``)."""
+        """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and of
+        each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``). The
+        figures of pruned trials are not among them: they are those of an unfinished run."""
         import pandas
 
         names = list(self.figures if figures is None else figures)
         table = self.table
-        combinations: dict[str, list[int]] = {}  # by their text, as a value may be a table, and True is not 1
-        for i, trial in enumerate(self.trials):
-            combinations.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(i)
         rows = []
-        for own in combinations.values():
-            group = table.iloc[own]
-            row: dict[str, Any] = {key: self.trials[own[0]].values[key] for key in self.keys}
-            row["trials"], row["failed"] = len(group), int((group["state"] == "failed").sum())
+        place = {trial.number: i for i, trial in enumerate(self.trials)}
+        for own in self._points().values():
+            group = table.iloc[[place[trial.number] for trial in own]]
+            row: dict[str, Any] = {key: own[0].values[key] for key in self.keys}
+            row["trials"] = len(group)
+            row |= {state: int((group["state"] == state).sum()) for state in ("failed", "pruned")}
             verdicts = group["verdict"][group["verdict"] != ""].value_counts(sort=False).items()
             row["verdicts"] = ", ".join(f"{count} {verdict}" for verdict, count in verdicts)
             for name in names:
-                column = pandas.to_numeric(group[name])
+                column = pandas.to_numeric(group[name])[group["state"] != "pruned"]
                 row |= {name: column.median(), f"{name} min": column.min(), f"{name} max": column.max()}
             rows.append(row)
         return pandas.DataFrame(rows)

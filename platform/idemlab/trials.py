@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .catalog import Catalog
 from .errors import IdemlabError
 from .experiment import Experiment
+from .watching import Watcher
 
-__all__ = ["Job", "Outcome", "Task", "work"]
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+    from .preflight import Plan
+
+__all__ = ["Job", "Outcome", "Passing", "Task", "work"]
+
+Passing = Callable[[int, int, Mapping[str, float], str], bool]
+"""Told, at an evaluation during a run, of the trial's number, the step, the figures and the verdict: whether to give it up."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +34,27 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """Tasks that are run together; more than one are `stackable`."""
+    """Tasks that are run together; more than one are `stackable`. Those of a job that is `watched` may be given up."""
 
     tasks: list[Task]
+    watched: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: `error` is "" where it is complete."""
+    """What became of a trial: `error` is "" where it is complete, or was given up (`pruned`)."""
 
     number: int
     error: str
+    pruned: bool = False
 
 
 def work(
-    job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None] = lambda text: None
+    job: Job,
+    catalog: Catalog,
+    stopped: Callable[[], bool],
+    say: Callable[[str], None] = lambda text: None,
+    passing: Passing = lambda number, step, figures, verdict: False,
 ) -> Iterator[Outcome]:
     """Run a job and tell what became of each of its trials.
 
@@ -53,11 +68,29 @@ def work(
         except _Refused as refused:
             say(f"trained one after the other, as together it cannot be: {refused}")
     for task in job.tasks:
-        yield _alone(task, catalog, stopped)
+        yield _alone(task, catalog, stopped, _Judged(task.number, passing) if job.watched else Watcher())
 
 
 class _Refused(Exception):
     pass
+
+
+class _GivenUp(Exception):
+    pass
+
+
+class _Judged(Watcher):
+    """Ends a run that is to be given up."""
+
+    def __init__(self, number: int, passing: Passing) -> None:
+        self._number, self._passing = number, passing
+
+    def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
+        self._steps = plan.steps
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        if step < self._steps and self._passing(self._number, step, evaluation.flat(), evaluation.verdict.value):
+            raise _GivenUp
 
 
 def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[Outcome]:
@@ -86,13 +119,13 @@ def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Call
         yield Outcome(task.number, fault)
 
 
-def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool]) -> Outcome:
+def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: Watcher) -> Outcome:
     """One ordinary run; one that was interrupted before goes on from its last checkpoint."""
     from .resuming import changes
     from .run import Run
     from .trainer import Interrupted, train
 
-    run = Run(Path(task.out))
+    run, pruned = Run(Path(task.out)), False
     try:
         if stopped():
             raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
@@ -100,10 +133,12 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool]) -> Outcome
         begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:
             shutil.rmtree(run.path, ignore_errors=True)  # all there is was cut short
-        train(task.experiment, run.path, resume=begun, catalog=catalog)
+        train(task.experiment, run.path, resume=begun, watcher=watcher, catalog=catalog)
     except Interrupted:
         raise
+    except _GivenUp:
+        pruned = True
     except IdemlabError as error:
         return Outcome(task.number, error.what)
-    shutil.rmtree(run.checkpoints, ignore_errors=True)  # it is complete: nothing will be resumed
-    return Outcome(task.number, "")
+    shutil.rmtree(run.checkpoints, ignore_errors=True)  # it has ended: nothing will be resumed
+    return Outcome(task.number, "", pruned)

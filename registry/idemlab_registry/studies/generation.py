@@ -34,7 +34,7 @@ VARIANTS = {
     "projector": "(e) the same, repairing too",
     "transport": "(e) that, noise matched one to one",
     "ign-fourier": "(b) IGN, Fourier noise",
-    "imle-fourier": "(e) IMLE + relative, Fourier noise",
+    "transport-fourier": "(e) one to one, Fourier noise",
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
 ADVERSARIAL = ("cubic", "ign", "ign-faster", "ign-cubic", "hybrid", "ign-fourier")

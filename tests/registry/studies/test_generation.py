@@ -71,7 +71,7 @@ def test_the_variants_have_one_network_one_data_set_and_one_budget() -> None:
         assert table["reconstruction"]["weight"] == first["reconstruction"]["weight"]
 
 
-@pytest.mark.parametrize("name", ["ign-fourier", "imle-fourier"])
+@pytest.mark.parametrize("name", ["ign-fourier", "transport-fourier"])
 def test_it_is_evaluated_at_the_noise_that_it_is_trained_on(name: str) -> None:
     sweep = generation.study().sweeps[name]
     experiment = sweep.resolve(sweep.points()[0])

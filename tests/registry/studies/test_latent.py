@@ -135,7 +135,9 @@ def test_test_images_are_evenly_spaced(images: Tensor) -> None:
     assert batch.input.equal(images[[0, 30, 60, 90]])
 
 
-def test_all_of_it_on_a_run(tmp_path: Path) -> None:
+def test_all_of_it_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latent, "_APPLIED", 5)  # each of them to a thousand images
+    monkeypatch.setattr(latent, "_SHOWN", (1, 2, 3, 5))
     overrides = [
         "dataset.name=digits", "model.channels=4", "model.latent=8", "source.0.pool=8", "training.steps=2",
         "training.batch_size=8", "evaluation.points=20", "evaluation.rank_points=0", "evaluation.metrics=[]",
