@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .specs import SourceSpec as SourceSpec
     from .specs import StudySpec as StudySpec
     from .specs import Traits as Traits
+    from .status import sweep_status as sweep_status
     from .step import Step as Step
     from .study import Claim as Claim
     from .study import Findings as Findings
@@ -97,6 +98,7 @@ _HOME = {
     "SourceSpec": "specs",
     "StudySpec": "specs",
     "Traits": "specs",
+    "sweep_status": "status",
     "Step": "step",
     "Claim": "study",
     "Findings": "study",

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 __all__ = ["Engine", "Stateful", "Whole", "expected_processes", "launched_alone", "put", "shard_all", "whole"]
 
@@ -66,6 +64,7 @@ def launched_alone(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 # -- parameters that are shared out -----------------------------------------------------------------------------------
+# Told by what they can do: the import of torch's classes takes a second, which every command would wait for.
 
 
 class Stateful(Protocol):
@@ -78,7 +77,11 @@ class Stateful(Protocol):
 
 def whole(t: Tensor) -> Tensor:
     """A tensor as one process would hold it. Of a tensor that is shared out this gathers: all processes must ask."""
-    return t.full_tensor() if isinstance(t, DTensor) else t
+    return t.full_tensor() if _shared_out(t) else t  # type: ignore[no-any-return, operator]
+
+
+def _shared_out(t: Tensor) -> bool:
+    return hasattr(t, "full_tensor")
 
 
 def put(target: Tensor, value: Tensor) -> None:
@@ -89,7 +92,7 @@ def put(target: Tensor, value: Tensor) -> None:
 def shard_all(module: nn.Module) -> None:
     """Leave no parameter of an FSDP2 module gathered, so that what is written into its parameters is kept."""
     for part in module.modules():
-        if isinstance(part, FSDPModule):
+        if hasattr(part, "reshard"):
             part.reshard()
 
 
@@ -101,7 +104,7 @@ class Whole:
 
     def __init__(self, thing: nn.Module | torch.optim.Optimizer) -> None:
         self._thing = thing
-        self._state = _mapped(thing.state_dict())
+        self._state: dict[str, Any] = _mapped(thing.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """The state, whole."""
@@ -135,7 +138,10 @@ def _mapped(tree: Any) -> Any:
 
 def _share(value: Any, like: Tensor) -> Any:
     """This process's share of a whole tensor, cut as `like` is; what is of another shape is nobody's share."""
-    if not (isinstance(like, DTensor) and isinstance(value, Tensor) and value.shape == like.shape):
+    if not (_shared_out(like) and isinstance(value, Tensor) and value.shape == like.shape):
         return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
     value = value.to(like.device)
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)

@@ -1,5 +1,5 @@
-"""Which trials of a sweep wait, run and have ended, in Optuna's storage: a journal in the sweep's folder, or a data base that
-several machines share."""
+"""Which trials of a sweep wait, run and have ended, in Optuna's storage: a journal in the sweep's folder, or a data base
+that several machines share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import tables
 from .errors import BadInput, Failure, nearest_match
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 T = TypeVar("T")
+Direction = Literal["maximize", "minimize"]
 
 __all__ = ["Ledger", "folder_of", "masked"]
 
@@ -54,7 +55,7 @@ class Ledger:
     Args:
         path: of the sweep's folder.
         url: of the data base; None for the journal in the folder.
-        name: of the sweep in the data base.
+        name: of the sweep in the data base; None for the only one there is.
         goal: what is judged.
         pruner: as in `Sweep`.
         every: steps between evaluations.
@@ -69,7 +70,7 @@ class Ledger:
         self,
         path: Path,
         url: str | None = None,
-        name: str = "sweep",
+        name: str | None = "sweep",
         *,
         goal: Goal | None = None,
         pruner: str = "none",
@@ -80,31 +81,30 @@ class Ledger:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.shared = url is not None
-        self.name = name if self.shared else "sweep"
+        name = name if self.shared else "sweep"
         self.owner = {"machine": socket.gethostname(), "folder": str(path.resolve()), "process": os.getpid()}
         self._goal = goal or Goal()
         self._claimed: dict[int, int] = {}
         if make and not self.shared:
             _mend(path / _JOURNAL)
-        self._storage = _data_base(url) if url is not None else _journal(path / _JOURNAL)
-        direction = "maximize" if self._goal.maximize else "minimize"
+        self._storage = _data_base(url, make=make) if url is not None else _journal(path / _JOURNAL)
+        direction: Direction = "maximize" if self._goal.maximize else "minimize"
         with self.reaching():
             if make:
-                optuna.create_study(
-                    storage=self._storage, study_name=self.name, load_if_exists=True, direction=direction
-                )
+                optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True, direction=direction)
             names = [summary.study_name for summary in optuna.get_all_study_summaries(self._storage, False)]
-            self._there = self.name in names
+            if name is None and len(names) == 1:
+                name = names[0]
+            self._there = name in names
             if self._there:
-                self._study = optuna.load_study(
-                    storage=self._storage, study_name=self.name, pruner=_pruner(pruner, every)
-                )
+                self._study = optuna.load_study(storage=self._storage, study_name=name, pruner=_pruner(pruner, every))
             elif self.shared:
                 raise BadInput(
-                    f"there is no sweep '{name}' in that data base",
+                    f"there is no sweep '{name}' in that data base" if name else f"it holds {len(names)} sweeps",
                     where=masked(url or ""),
+                    expected=None if name else "the name of one, as the folder of its --out is called: --name NAME",
                     choices=names,
-                    nearest=nearest_match(name, names),
+                    nearest=nearest_match(name or "", names),
                 )
 
     @contextmanager
@@ -368,8 +368,8 @@ def _journal(file: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(file)))
 
 
-def _data_base(url: str) -> BaseStorage:
-    """Optuna's storage in a data base.
+def _data_base(url: str, *, make: bool) -> BaseStorage:
+    """Optuna's storage in a data base, whose tables are made where they are not there yet.
 
     Raises:
         BadInput: if the URL is none, or its driver is not installed.
@@ -385,8 +385,12 @@ def _data_base(url: str) -> BaseStorage:
     except (ArgumentError, ValueError):
         raise BadInput("that is no URL of a data base", where="--storage", expected=expected) from None
     if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")  # which driver it stands for differs with SQLAlchemy's version
-    kind = parsed.get_backend_name()
+        parsed = parsed.set(
+            drivername="postgresql+psycopg"
+        )  # which driver it stands for differs with SQLAlchemy's version
+    kind = parsed.drivername.partition("+")[0]
+    if kind == "sqlite" and parsed.database and not make and not Path(parsed.database).is_file():
+        raise BadInput(f"there is no file '{parsed.database}'", where=masked(url), expected=expected)
     timeout = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "sqlite": "timeout"}.get(kind)
     options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
     if timeout:
@@ -424,12 +428,16 @@ def _data_base(url: str) -> BaseStorage:
 def _insisting(call: Callable[[], T]) -> T:
     """Once more if another process was making the same tables or rows at that moment."""
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import SQLAlchemyError
 
-    for pause in (0.2, 1.0):
+    for pause in (0.2, 0.5, 1.0, 2.0):
         try:
             return call()
-        except (IntegrityError, ProgrammingError, StorageInternalError):
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if not any(
+                word in str(error) for word in ("already exists", "duplicate key", "UNIQUE constraint", "the commit")
+            ):
+                raise
             time.sleep(pause)
     return call()
 

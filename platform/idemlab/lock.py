@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from .errors import BadInput, Failure
 
-__all__ = ["exclusive"]
+__all__ = ["exclusive", "held_by"]
 
 _LOCK = ".lock"
 _HOLDER = ".lock.json"
@@ -49,6 +49,19 @@ def exclusive(folder: Path) -> Iterator[None]:
         # The lock's own file stays: without it, one process might lock the old file and another a new one.
         (folder / _HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def held_by(folder: Path) -> str | None:
+    """Who holds a folder; None if nobody does."""
+    if not (folder / _LOCK).is_file():
+        return None
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return _holder(folder)
+    lock.release()
+    return None
 
 
 def _sign(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from .catalog import Catalog, installed
 from .errors import Failure, IdemlabError
 from .evaluation import examples
 from .experiment import Experiment, resolve
+from .files import write_text
 from .orbit import Orbit
 from .run import Run, load
 from .summary import Summary, number, summarise, time_span
@@ -97,9 +97,7 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
     try:
         for name, picture in drawn.items():
             drawing.save(picture.png, run.figures / f"{name}.png")
-        partial = run.report_file.with_name(run.report_file.name + ".tmp")
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, run.report_file)
+        write_text(run.report_file, page)
     except OSError as error:
         raise Failure(
             f"the report cannot be written: {error}", where=str(run.path), next_step="make room, or the folder writable"

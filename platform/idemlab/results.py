@@ -118,16 +118,17 @@ class Results:
     def best(self) -> Best | None:
         """The point of best median over its seeds, the first of equal ones; None while no point is worth anything, because
         all have failed or collapsed. A point that has fewer seeds than another so far is not compared."""
-        points = list(self._points().values())
-        most = max(map(len, points), default=0)
+        points = list(self.points.values())
+        seeds = [len({trial.seed for trial in trials}) for trials in points]
         best = None
-        for trials in (trials for trials in points if len(trials) == most):
+        for trials in (trials for trials, count in zip(points, seeds, strict=True) if count == max(seeds)):
             value = self.goal.of_point([self.worth(trial) for trial in trials])
             if self.goal.better(value, self.goal.worst if best is None else best.value):
                 best = Best(trials[0].values, value, tuple(trials))
         return best
 
-    def _points(self) -> dict[str, list[Trial]]:
+    @property
+    def points(self) -> dict[str, list[Trial]]:
         """The trials of each combination, by its text, as a value may be a table, and True is not 1."""
         points: dict[str, list[Trial]] = {}
         for trial in self.trials:
@@ -135,16 +136,16 @@ class Results:
         return points
 
     def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
-        """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and of
-        each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``). The
-        figures of pruned trials are not among them: they are those of an unfinished run."""
+        """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and
+        of each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``).
+        The figures of pruned trials are not among them: they are those of an unfinished run."""
         import pandas
 
         names = list(self.figures if figures is None else figures)
         table = self.table
         rows = []
         place = {trial.number: i for i, trial in enumerate(self.trials)}
-        for own in self._points().values():
+        for own in self.points.values():
             group = table.iloc[[place[trial.number] for trial in own]]
             row: dict[str, Any] = {key: own[0].values[key] for key in self.keys}
             row["trials"] = len(group)

@@ -42,6 +42,7 @@ def propose(plan: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]
     import optuna
     from optuna.trial import TrialState, create_trial
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = plan.space()
     distributions = {key: _distribution(values) for key, values in space.items()}
     study = optuna.create_study(sampler=_sampler(plan, index), direction="maximize" if plan.maximize else "minimize")
@@ -55,7 +56,7 @@ def propose(plan: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]
             )
         )
     asked = study.ask(distributions).params
-    return {key: asked[key] if isinstance(values, Range) else values[asked[key]] for key, values in space.items()}
+    return {key: v.rounded(asked[key]) if isinstance(v, Range) else v[asked[key]] for key, v in space.items()}
 
 
 def _sampler(plan: Sweep, index: int) -> BaseSampler:

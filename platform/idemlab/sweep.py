@@ -23,7 +23,7 @@ __all__ = ["PRUNERS", "SAMPLERS", "Point", "Range", "Sweep", "parse_over", "pars
 SEED = "training.seed"
 SAMPLERS = ("grid", "random", "tpe")
 PRUNERS = ("none", "median", "halving")
-_RANGES = ("log", "uniform", "int")
+_RANGES = ("log:", "lin:", "uniform:", "int:")
 _MOST_VALUES = 10_000
 """Of a range or of trials: more is a slip of the hand."""
 
@@ -49,6 +49,10 @@ class Range:
             return IntDistribution(int(self.low), int(self.high))
         return FloatDistribution(self.low, self.high, log=self.kind == "log")
 
+    def rounded(self, value: float) -> float:
+        """To six digits, as nothing depends on more; inside the range."""
+        return value if self.kind == "int" else min(self.high, max(self.low, float(f"{value:.6g}")))
+
     def some(self) -> list[float]:
         """Both ends and a value between, which is whole only where all are: to try whether the key takes them."""
         if self.kind == "int":
@@ -70,9 +74,9 @@ class Sweep:
         sampler: "grid", every combination of the values; "random"; or "tpe", which learns from the points before where good
             ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
         trials: number of points; for random and tpe only. The seeds of a point do not count.
-        metric: what is judged, a figure at some inputs as in the table, ``noise/relative``, or a figure alone: its worst value
-            over all inputs. The value of a point is the median over its seeds; a run that fails, is pruned or collapses counts as
-            worse than all others.
+        metric: what is judged, a figure at some inputs as in the table, ``noise/relative``, or a figure alone: its worst
+            value over all inputs. The value of a point is the median over its seeds; a run that fails, is pruned or
+            collapses counts as worse than all others.
         maximize: more of it is better; otherwise less is.
         pruner: "none"; "median", which gives up a run that is worse than the median of the others at the same step; or
             "halving", which lets a quarter go on at 1, 4, 16, ... times `evaluation.every` steps.
@@ -144,10 +148,7 @@ class Sweep:
         Raises:
             BadInput: if a key has none, or one twice, or the seed is among the keys.
         """
-        return {
-            key: _distinct(key, parse_over(f"{key}={values}")[1] if isinstance(values, str) else list(values))
-            for key, values in self.over.items()
-        }
+        return {key: _distinct(key, _listed(key, values)) for key, values in self.over.items()}
 
     def space(self) -> dict[str, Range | list[Any]]:
         """What a sampler chooses each key from: a range, or values.
@@ -157,10 +158,8 @@ class Sweep:
         """
         space: dict[str, Range | list[Any]] = {}
         for key, values in self.over.items():
-            if isinstance(values, str) and values.startswith(("lin:", *(f"{kind}:" for kind in _RANGES))):
-                space[key] = _distinct(key, _sampled(key, values))
-            else:
-                space[key] = _distinct(key, parse_over(f"{key}={values}")[1] if isinstance(values, str) else list(values))
+            is_range = isinstance(values, str) and values.startswith(_RANGES)
+            space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
         return space
 
     def probes(self) -> list[Point]:
@@ -213,13 +212,13 @@ class Point:
         return self.text if self.index is None else f"point {self.index}, seed {self.seed}"
 
 
-def parse_over(text: str) -> tuple[str, list[Any]]:
+def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
     """``KEY=VALUES`` as (key, values).
 
     VALUES are ``a,b,c``; a TOML array ``[{name = "cubic"}, {name = "gradient"}]``; ``lin:LOW:HIGH:N``, N values at
     equal distances; or ``log:LOW:HIGH`` and ``log:LOW:HIGH:N``, at equal ratios, one in each decade if N is not given.
 
-    Ranges without a number of values, ``uniform:LOW:HIGH`` and ``int:LOW:HIGH``, are for the other samplers.
+    For a sampler other than the grid a range is ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``, and stays text.
 
     Raises:
         BadInput: says what cannot be read.
@@ -231,8 +230,18 @@ def parse_over(text: str) -> tuple[str, list[Any]]:
             where="--over",
             expected="KEY=VALUES, for instance enforcer.name=cubic,gradient or optimizer.lr=log:1e-5:1",
         )
+    if sampler != "grid" and values.startswith(_RANGES):
+        _sampled(key, values)
+        return key, values
+    return key, _listed(key, values)
+
+
+def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
+    """The values that a text stands for; those that are listed already as they are."""
+    if not isinstance(values, str):
+        return list(values)
     if values.startswith(("log:", "lin:")):
-        return key, _range(key, values)
+        return _range(key, values)
     if values.startswith(("uniform:", "int:")):
         raise BadInput(
             f"'{values}' has no end of values, and a grid tries them all",
@@ -245,8 +254,8 @@ def parse_over(text: str) -> tuple[str, list[Any]]:
             array = tomllib.loads(f"value = {values}")["value"]
         except tomllib.TOMLDecodeError as error:
             raise BadInput(f"not a TOML array: {error}", where=f"--over {key}={values}") from None
-        return key, list(array)
-    return key, [parse_value(item.strip()) for item in values.split(",")]
+        return list(array)
+    return [parse_value(item.strip()) for item in values.split(",")]
 
 
 def parse_value(text: str) -> Any:

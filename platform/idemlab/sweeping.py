@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ import tomli_w
 
 from . import drawing, tables
 from .catalog import Catalog, installed
-from .certificate import Verdict
-from .errors import BadInput, Failure, IdemlabError
+from .errors import BadInput, Failure, IdemlabError, nearest_match
 from .experiment import Experiment
 from .files import write_text
+from .ledger import HEARTBEAT, Ledger, folder_of, masked
 from .lock import exclusive
 from .results import Results, Trial
+from .sampling import Tried, known_points, propose
 from .signals import stop_signals
 from .summary import number, summarise
 from .sweep import Point, Sweep
@@ -27,17 +29,14 @@ from .trials import Job, Outcome, Task, work
 from .workers import Workers
 
 if TYPE_CHECKING:
-    from optuna import Study
-    from optuna import Trial as OptunaTrial
-    from optuna.storages import JournalStorage
     from optuna.trial import FrozenTrial
 
-    _AnyTrial = OptunaTrial | FrozenTrial
-
-__all__ = ["open_sweep", "run_sweep"]
+__all__ = ["open_sweep", "plan_of", "read_plan", "results_of", "run_sweep"]
 
 _STACK = 128
 """Trials that are trained as one program, at most."""
+_CERTIFIED = ("relative", "absolute", "spread", "rank", "trace")
+"""Figures that every evaluation gives at every inputs."""
 
 
 def run_sweep(
@@ -47,6 +46,7 @@ def run_sweep(
     resume: bool = False,
     retry: bool = False,
     jobs: int = 1,
+    storage: str | None = None,
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> Results:
@@ -58,75 +58,306 @@ def run_sweep(
     Args:
         plan: what is tried.
         out: folder of the sweep; must not hold one unless `resume`.
-        resume: go on with what is not done yet; more seeds than before are welcome.
+        resume: go on with what is not done yet; more seeds and more trials than before are welcome.
         retry: run failed trials again.
         jobs: worker processes; 1 trains in this one.
+        storage: URL of a data base, ``postgresql://USER@HOST/DATABASE``, whose sweep of the folder's name this process joins
+            or begins: machines that make the same call share its trials, and each ends when all have ended. Default: a
+            journal in the folder.
         say: told what is going on, a line at a time.
 
     Raises:
-        BadInput: before any training, if any of the trials does not resolve, or the folder holds another sweep.
+        BadInput: before any training, if any of the trials does not resolve, the metric is none, or the folder or the
+            storage holds another sweep.
+        Failure: if the storage cannot be reached.
         Interrupted: after Ctrl-C or SIGTERM; the sweep can be resumed.
     """
     if jobs < 1:
         raise BadInput(f"{jobs} worker processes", where="--jobs", expected="a number of 1 or more")
     own = installed() if catalog is None else catalog
-    experiments = {point.key: (point, plan.resolve(point, own)) for point in plan.points()}
+    plan.check()
+    points = known_points(plan)
+    experiments = {point.key: plan.resolve(point, own) for point in points}
+    probed = list(experiments.values()) or [plan.resolve(point, own) for point in plan.probes()]
     path = Path(out)
-    _check_optimizers([experiment for _, experiment in experiments.values()])
-    _open_folder(plan, path, next(iter(experiments.values()))[1], resume=resume)
+    _check_optimizers(probed)
+    _check_metric(plan, probed, own)
+    _check_folder(plan, path, probed[0], resume=resume)
+
+    def ledger() -> Ledger:
+        every = probed[0].evaluation.every
+        name = path.resolve().name
+        return Ledger(path, storage, name, goal=plan.goal, pruner=plan.pruner, every=every, make=True)
+
+    shared = None if storage is None else ledger()  # before anything is written here: it may not be reached
+    if shared is not None:
+        _check_same(shared.agreed(_content(plan, probed[0])), plan, probed[0], f"storage '{masked(storage or '')}'")
+    _open_folder(plan, path, probed[0], storage)
     with exclusive(path):
-        _run(plan, path, experiments, own, retry=retry, jobs=jobs, say=say)
-    return open_sweep(path)
+        run = _Running(
+            plan, path, shared or ledger(), {point.key: point for point in points}, experiments, own, jobs, say
+        )
+        run.all(retry=retry)
+    return open_sweep(path, storage=storage)
 
 
-def _run(
-    plan: Sweep,
-    path: Path,
-    experiments: Mapping[str, tuple[Point, Experiment]],
-    own: Catalog,
-    *,
-    retry: bool,
-    jobs: int,
-    say: Callable[[str], None],
-) -> None:
-    """Do what is not done yet, in a folder that this process holds."""
-    _mend(path)
-    study = _study(path)
-    _enqueue(study, [point for point, _ in experiments.values()], _interrupted(study), retry=retry)
-    trials = {trial.number: trial for trial in _claimed(study, plan)}
-    tasks = [
-        Task(number, str(path / _folder(trial)), experiments[trial.user_attrs["point"]][1])
-        for number, trial in trials.items()
-        if trial.user_attrs["point"] in experiments
-    ]
-    known = len(experiments) - len(tasks)
-    say(f"trials: {len(experiments)}" + (f", {known} of them done before" if known else ""))
-    with stop_signals() as stopped:
-        for done, outcome in enumerate(_outcomes(tasks, own, jobs, stopped, say), known + 1):
-            row = _tell(study, trials[outcome.number], path, outcome)
-            say(f"{done}/{len(experiments)}  {trials[outcome.number].user_attrs['point']}: {_became(row)}")
-    _write_summaries(open_sweep(path))
+class _Running:
+    """A sweep that this process runs, in a folder that it holds."""
+
+    def __init__(
+        self,
+        plan: Sweep,
+        path: Path,
+        ledger: Ledger,
+        points: dict[str, Point],
+        experiments: dict[str, Experiment],
+        catalog: Catalog,
+        jobs: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan, self.path, self.ledger, self.catalog, self.jobs, self.say = plan, path, ledger, catalog, jobs, say
+        self.points, self.experiments = points, experiments
+        self.total = plan.count * plan.seeds
+        self.ended: set[str] = set()
+        self.running: dict[int, FrozenTrial] = {}
+        self.looked = -math.inf
+        self.sizes: dict[str, int] = {}
+        self.kinds: dict[str, str] = {}
+        self.stackable: dict[str, bool] = {}
+
+    def all(self, *, retry: bool) -> None:
+        """Do what is not done yet, and write tables and a figure of all that is."""
+        self._look(retry=retry)
+        known = len(self.ended)
+        self.say(f"trials: {self.total}" + (f", {known} of them done before" if known else ""))
+        with stop_signals() as stopped, self.ledger.alive():
+            try:
+                for outcome in self._outcomes(stopped):
+                    self._end(outcome)
+            finally:
+                self.ledger.release()
+        _write_summaries(results_of(self.plan, self.path, self.ledger))
+
+    # -- the work -----------------------------------------------------------------------------------------------------
+
+    def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
+        """What becomes of each trial, as soon as it is known."""
+        if self.jobs > 1:
+            with Workers(self.jobs, stopped, self.say) as workers:
+                yield from workers.run(self._next_job, self._passing, self._others)
+            return
+        from .trainer import Interrupted
+
+        while True:
+            job = self._next_job(0)
+            if job is not None:
+                yield from work(job, self.catalog, stopped, self.say, self._passing)
+            elif not self._others():
+                return
+            elif stopped():
+                raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+            else:
+                time.sleep(0.5)
+
+    def _next_job(self, worker: int) -> Job | None:
+        """Trials for a worker that has none; None if there are none now."""
+        if self.ledger.shared and time.monotonic() > self.looked + HEARTBEAT:
+            self._look()
+        while waiting := self._waiting() or self._proposed():
+            claimed = [trial for trial in self._together(waiting) if self.ledger.claim(trial, worker)]
+            tasks = []
+            for trial in claimed:
+                self.running[trial.number] = trial
+                try:
+                    experiment = self._experiment(trial)
+                except BadInput as error:  # a sampler chose what does not fit together
+                    self._end(Outcome(trial.number, error.what))
+                else:
+                    tasks.append(Task(trial.number, str(self.path / folder_of(trial)), experiment))
+            if tasks:
+                return Job(tasks, watched=self.plan.pruner != "none")
+        return None
+
+    def _waiting(self) -> list[FrozenTrial]:
+        from optuna.trial import TrialState
+
+        trials = self.ledger.trials()
+        return [trial for trial in trials if trial.state is TrialState.WAITING and self._is_wanted(trial)]
+
+    def _is_wanted(self, trial: FrozenTrial) -> bool:
+        """Whether a trial of the storage is among those of this plan, which may have fewer seeds than the one before."""
+        if self.plan.sampler != "tpe":
+            return trial.user_attrs["point"] in self.points
+        return bool(trial.user_attrs["index"] < self.plan.count and trial.user_attrs["seed"] < self.plan.seeds)
+
+    def _proposed(self) -> list[FrozenTrial]:
+        """The next point that the sampler chooses, which from now on waits with all its seeds."""
+        if self.plan.sampler != "tpe":
+            return []
+        tried = self._tried()
+        index = max(tried, default=-1) + 1
+        if index >= self.plan.count:
+            return []
+        values = propose(self.plan, index, [tried[i] for i in sorted(tried)])
+        self.ledger.add(self.plan, [Point(values, seed, index) for seed in range(self.plan.seeds)], {})
+        return self._waiting()
+
+    def _tried(self) -> dict[int, Tried]:
+        """Number of a point -> what is known of it."""
+        rows: dict[int, dict[int, float]] = {}
+        values: dict[int, dict[str, Any]] = {}
+        for trial in self.ledger.trials():
+            index, seed, row = (trial.user_attrs.get(key) for key in ("index", "seed", "row"))
+            values.setdefault(index, trial.user_attrs["values"])  # type: ignore[arg-type]
+            if row is not None and self._is_wanted(trial):
+                goal = self.plan.goal
+                complete = row["state"] == "complete"
+                worth = goal.of_run(row["figures"], row["verdict"]) if complete else goal.worst
+                rows.setdefault(index, {})[seed] = worth  # type: ignore[index,arg-type]
+        return {
+            index: Tried(own, self.plan.goal.of_point(list(done.values())) if len(done) == self.plan.seeds else None)
+            for index, own in values.items()
+            for done in [rows.get(index, {})]
+        }
+
+    def _experiment(self, trial: FrozenTrial) -> Experiment:
+        key = trial.user_attrs["point"]
+        if key not in self.experiments:
+            attributes = trial.user_attrs
+            point = Point(attributes["values"], attributes["seed"], attributes["index"])
+            self.experiments[key] = self.plan.resolve(point, self.catalog)
+        return self.experiments[key]
+
+    def _together(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """The first of the trials, with those that can be trained as one program with it."""
+        if self.plan.pruner != "none" or len(waiting) == 1:  # one that is given up would leave the others no faster
+            return [waiting[0]]
+        kind = self._kind(waiting[0])
+        alike = [trial for trial in waiting if self._kind(trial) == kind]
+        if len(alike) == 1:
+            return alike
+        if kind not in self.stackable:
+            self.stackable[kind] = self._stackable(waiting[0])
+        if not self.stackable[kind]:
+            return [waiting[0]]
+        # On a grid each worker has its share, and leaves as much to machines that it knows nothing of.
+        shares = 1 if self.plan.sampler == "tpe" else self.jobs * (2 if self.ledger.shared else 1)
+        return alike[: self.sizes.setdefault(kind, min(_STACK, math.ceil(len(alike) / shares)))]
+
+    def _kind(self, trial: FrozenTrial) -> str:
+        """What trials have in common that can be trained as one program: all but seed and optimiser."""
+        key: str = trial.user_attrs["point"]
+        if key not in self.kinds:
+            try:
+                table = self._experiment(trial).table()
+            except BadInput:
+                return key  # it will say so
+            training = {name: value for name, value in table["training"].items() if name != "seed"}
+            rest = {name: value for name, value in table.items() if name not in ("optimizer", "training", "summary")}
+            self.kinds[key] = json.dumps([rest, training], sort_keys=True)
+        return self.kinds[key]
+
+    def _stackable(self, trial: FrozenTrial) -> bool:
+        from .stacked_training import stackable
+
+        try:
+            return stackable(self._experiment(trial), self.catalog)
+        except IdemlabError:
+            return False  # it cannot even be built: each of its trials will say so, and the others go on
+
+    # -- the ledger ---------------------------------------------------------------------------------------------------
+
+    def _look(self, *, retry: bool = False) -> None:
+        """See what has ended, and let each point wait again that nobody runs and of which there is no row."""
+        self.ledger.bury()
+        known = self.ledger.known(retry=retry)
+        wanted = dict(self.points)
+        if self.plan.sampler == "tpe":
+            values = {trial.user_attrs["index"]: trial.user_attrs["values"] for trial in self.ledger.trials()}
+            chosen = [Point(values[i], seed, i) for i in sorted(values) for seed in range(self.plan.seeds)]
+            wanted = {point.key: point for point in chosen if point.index is not None and point.index < self.plan.count}
+        missing = [point for key, point in wanted.items() if key not in known]
+        self.ledger.add(self.plan, missing, self.ledger.left_behind() if missing else {})
+        self._count()
+        self.looked = time.monotonic()
+
+    def _count(self) -> None:
+        trials = [trial for trial in self.ledger.trials() if self._is_wanted(trial)]
+        alive = {trial.user_attrs["point"] for trial in trials if not trial.state.is_finished()}
+        self.ended = {trial.user_attrs["point"] for trial in trials if "row" in trial.user_attrs} - alive
+
+    def _others(self) -> bool:
+        """Whether other machines are still at trials of this sweep: one of them may fail."""
+        if not self.ledger.shared or len(self.ended) >= self.total:
+            return False
+        self._look()
+        return len(self.ended) < self.total
+
+    def _passing(self, trial: int, step: int, figures: Mapping[str, float], verdict: str) -> bool:
+        return self.ledger.passing(trial, step, self.plan.goal.of_run(figures, verdict))
+
+    def _end(self, outcome: Outcome) -> None:
+        """Keep what became of a trial as a row in the storage; its folder keeps it as a run."""
+        trial = self.running.pop(outcome.number)
+        attributes = trial.user_attrs
+        row = _row(outcome, attributes["values"], attributes["seed"], self.path / folder_of(trial))
+        if self.ledger.shared:
+            row["machine"] = self.ledger.owner["machine"]
+        text = Point(attributes["values"], attributes["seed"]).text
+        if not self.ledger.end(trial.number, row):
+            self.say(f"{text}: another process has run it meanwhile; that one counts")
+            return
+        self.ended.add(attributes["point"])
+        if self.ledger.shared:
+            self._count()  # others have ended, too
+        self.say(f"{len(self.ended)}/{self.total}  {text}: {_became(row)}")
 
 
-def open_sweep(path: str | Path) -> Results:
+def open_sweep(path: str | Path, *, storage: str | None = None) -> Results:
     """The results in a sweep's folder, finished or not.
+
+    Args:
+        storage: URL of the data base, for a sweep that has one and needs a password; the folder does not keep it.
+
+    Raises:
+        BadInput: if the folder holds no sweep.
+        Failure: if its data base cannot be reached.
+    """
+    folder = Path(path)
+    plan, url, name = read_plan(folder)
+    return results_of(plan, folder, Ledger(folder, storage or url, name))
+
+
+def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
+    """What a sweep's folder says of it: the plan, the URL of its data base without password if it has one, and its name
+    there.
 
     Raises:
         BadInput: if the folder holds no sweep.
     """
-    folder = Path(path)
     if not _file(folder).is_file():
         raise BadInput(
-            f"'{path}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep --help"
+            f"'{folder}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep --help"
         )
-    keys = tuple(tables.read(_file(folder))["sweep"]["over"])
+    content = tables.read(_file(folder))
+    storage = content.get("storage", {})
+    return plan_of(content), storage.get("url"), storage.get("name", "sweep")
+
+
+def plan_of(content: Mapping[str, Any]) -> Sweep:
+    """A plan as it was written down."""
+    names = {field.name for field in fields(Sweep)}
+    return Sweep(**{key: value for key, value in content["sweep"].items() if key in names})
+
+
+def results_of(plan: Sweep, folder: Path, ledger: Ledger) -> Results:
     latest: dict[str, Trial] = {}
-    for frozen in _trials(folder):
+    for frozen in ledger.trials():
         row = frozen.user_attrs.get("row")
         if row is not None:
-            trial = Trial(number=frozen.number, path=folder / _folder(frozen), **row)
-            latest[frozen.user_attrs["point"]] = trial
-    return Results(tuple(sorted(latest.values(), key=lambda trial: trial.number)), keys, folder)
+            latest[frozen.user_attrs["point"]] = Trial(number=frozen.number, path=folder / folder_of(frozen), **row)
+    trials = tuple(sorted(latest.values(), key=lambda trial: trial.number))
+    return Results(trials, tuple(plan.over), folder, plan.goal, plan.sampler)
 
 
 # -- the folder ---------------------------------------------------------------------------------------------------------
@@ -136,37 +367,53 @@ def _file(path: Path) -> Path:
     return path / "sweep.toml"
 
 
-def _open_folder(plan: Sweep, path: Path, first: Experiment, *, resume: bool) -> None:
-    """A new folder, or one that holds the same sweep."""
-    content = {"sweep": plan.table(), "first": first.table()}
-    text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
-    text += tomli_w.dumps(_plain(content))
-    file = _file(path)
-    if file.is_file():
+def _content(plan: Sweep, first: Experiment) -> dict[str, Any]:
+    plain: dict[str, Any] = _plain({"sweep": plan.table(), "first": first.table()})
+    return plain
+
+
+def _check_folder(plan: Sweep, path: Path, first: Experiment, *, resume: bool) -> None:
+    """It is new, or holds the same sweep, and that is to be resumed."""
+    if _file(path).is_file():
         if not resume:
             raise BadInput(
                 f"'{path}' holds a sweep already",
                 next_step=f"choose another --out, or go on with --out {path} --resume",
             )
-        before = tables.read(file)
-        changed = tables.differing([tables.flat(_plain(content["first"])), tables.flat(before["first"])])
-        if _plain(plan.table()["over"]) != before["sweep"]["over"]:
-            changed.append("over")
-        if changed:
-            raise BadInput(
-                f"the sweep differs from the one in '{path}': {', '.join(changed)}",
-                expected="the same experiment and the same values; only --seeds may grow",
-                next_step="resume it unchanged, or start a new one in another --out",
-            )
+        _check_same(tables.read(_file(path)), plan, first, f"'{path}'")
     elif path.is_dir() and any(path.iterdir()):
         raise BadInput(
             f"'{path}' holds something else than a sweep",
             expected="a folder that is empty or not there yet",
             next_step="choose another --out",
         )
+
+
+def _check_same(before: Mapping[str, Any], plan: Sweep, first: Experiment, where: str) -> None:
+    """The sweep is the one that was begun."""
+    now, begun = plan.table(), plan_of(before).table()
+    changed = tables.differing([tables.flat(_plain(first.table())), tables.flat(before["first"])])
+    changed += [
+        key for key in ("over", "sampler", "metric", "maximize", "pruner") if _plain(now[key]) != _plain(begun[key])
+    ]
+    if changed:
+        raise BadInput(
+            f"the sweep differs from the one in {where}: {', '.join(changed)}",
+            expected="the same experiment and the same values; only --seeds and --trials may grow",
+            next_step="resume it unchanged, or start a new one in another --out",
+        )
+
+
+def _open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None) -> None:
+    """Write what is tried; of a data base nothing secret."""
+    content = _content(plan, first)
+    if storage is not None:
+        content["storage"] = {"url": masked(storage), "name": path.resolve().name}
+    text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
+    text += tomli_w.dumps(content)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_text(file, text)
+        write_text(_file(path), text)
     except OSError as error:
         raise Failure(f"the folder '{path}' cannot be written: {error}", next_step="choose another --out") from error
 
@@ -187,8 +434,9 @@ def _write_summaries(results: Results) -> None:
     mixed = {key: table[key].map(tables.toml_value) for key in results.keys if table[key].dtype == object}
     table.assign(**mixed).to_parquet(results.path / "table.parquet", index=False)
     results.spread().to_csv(results.path / "spread.csv", index=False)
-    if results.figures:
-        drawing.save(drawing.png(sweep_figure(results)), results.path / "sweep.png")
+    figure = sweep_figure(results)
+    if figure is not None:
+        drawing.save(drawing.png(figure), results.path / "sweep.png")
 
 
 def _check_optimizers(experiments: Sequence[Experiment]) -> None:
@@ -202,128 +450,57 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
         build_optimizers(settings, list(nn.Linear(1, 1).parameters()))
 
 
-# -- Optuna's storage -----------------------------------------------------------------------------------------------------
+def _check_metric(plan: Sweep, experiments: Sequence[Experiment], catalog: Catalog) -> None:
+    """The metric is one that evaluations give. What plugins measure is known once it is measured: of the untrained operator,
+    by one evaluation."""
+    inputs, slash, figure = plan.metric.rpartition("/")
+    every = [{"data", *experiment.inputs} for experiment in experiments]
+    if figure in _CERTIFIED and (not slash or all(inputs in names for names in every)):
+        return
+    names = _measured(experiments[0], catalog)
+    choices = sorted(names | {name.partition("/")[2] for name in names})
+    if plan.metric not in choices:
+        raise BadInput(
+            f"no evaluation gives '{plan.metric}'",
+            where="--metric",
+            choices=choices,
+            nearest=nearest_match(plan.metric, choices),
+        )
 
 
-_JOURNAL = "journal.log"
+def _measured(experiment: Experiment, catalog: Catalog) -> set[str]:
+    """Names of all that an evaluation measures."""
+    import torch
+
+    from .assembly import assemble
+    from .evaluation import evaluate
+    from .preflight import blame
+
+    parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
+    operator = parts.objective.operator.eval()
+
+    def apply(x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        y: torch.Tensor = operator(x) if condition is None else operator(x, condition)
+        return y
+
+    found = blame(
+        experiment,
+        catalog,
+        lambda: evaluate(experiment, parts, apply, torch.device("cpu"), rank_points=1),
+        "the evaluation",
+    )
+    return set(found.flat())
 
 
-def _mend(path: Path) -> None:
-    """Cut off the entry that a process had begun to write when it was killed, or when the disk was full: what is appended
-    to it cannot be read."""
-    file = path / _JOURNAL
-    if file.is_file():
-        whole = file.read_bytes().rpartition(b"\n")
-        if whole[2]:
-            os.truncate(file, len(whole[0]) + len(whole[1]))
-
-
-def _storage(path: Path) -> JournalStorage:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return JournalStorage(JournalFileBackend(str(path / _JOURNAL)))
-
-
-def _study(path: Path) -> Study:
-    """Optuna's study, made if it is not there yet."""
-    import optuna
-
-    return optuna.create_study(storage=_storage(path), study_name="sweep", load_if_exists=True, direction="minimize")
-
-
-def _trials(path: Path) -> list[FrozenTrial]:
-    """All that the storage knows. Nothing is written to it: it may be in use."""
-    import optuna
-
-    try:
-        study = optuna.load_study(storage=_storage(path), study_name="sweep")
-    except KeyError:  # stopped before the first trial was made
-        return []
-    return study.get_trials(deepcopy=False)
-
-
-def _folder(trial: _AnyTrial) -> Path:
-    """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same point left it."""
-    folder = trial.user_attrs.get("folder", f"{trial.number:04}")
-    return Path("trials", Path(folder).name)  # a name and no path: the storage may be a stranger's
-
-
-def _interrupted(study: Study) -> dict[str, str]:
-    """Point -> folder of the trials that a process left running when it ended, which now count as ended."""
-    from optuna.trial import TrialState
-
-    left = {}
-    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        left[frozen.user_attrs["point"]] = _folder(frozen).name
-        study.tell(frozen.number, state=TrialState.FAIL)
-    return left
-
-
-def _enqueue(study: Study, points: Sequence[Point], left: Mapping[str, str], *, retry: bool) -> None:
-    """Every point that has no trial yet that waits or has ended."""
-    from optuna.trial import TrialState
-
-    known = set()
-    for frozen in study.get_trials(deepcopy=False):
-        row = frozen.user_attrs.get("row")
-        if frozen.state is TrialState.WAITING or (row and not (retry and row["state"] == "failed")):
-            known.add(frozen.user_attrs["point"])
-    for point in points:
-        if point.key not in known:
-            attributes = {"point": point.key, "values": dict(point.values), "seed": point.seed}
-            if point.key in left:
-                attributes["folder"] = left[point.key]
-            study.enqueue_trial(_parameters(point), user_attrs=attributes)
-
-
-def _parameters(point: Point) -> dict[str, Any]:
-    """A point as Optuna's samplers see it: what is no plain value as text."""
-    values = {k: v if isinstance(v, (bool, int, float, str)) else tables.toml_value(v) for k, v in point.values.items()}
-    return values | {"seed": point.seed}
-
-
-def _claimed(study: Study, plan: Sweep) -> Iterator[OptunaTrial]:
-    """Every waiting trial, which from now on is running."""
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-    from optuna.trial import TrialState
-
-    space: dict[str, BaseDistribution] = {
-        key: CategoricalDistribution([_parameters(Point({key: value}, 0))[key] for value in values])
-        for key, values in plan.axes().items()
-    }
-    space["seed"] = IntDistribution(0, 2**31)
-    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        yield study.ask(space)
-
-
-def _tell(study: Study, trial: OptunaTrial, path: Path, outcome: Outcome) -> dict[str, Any]:
-    """Keep what became of a trial as a row in the storage; its folder keeps it as a run."""
-    from optuna.trial import TrialState
-
-    row = _row(outcome, trial.user_attrs["values"], trial.user_attrs["seed"], path / _folder(trial))
-    trial.set_user_attr("row", row)
-    if outcome.error:
-        study.tell(trial, state=TrialState.FAIL)
-    else:
-        study.tell(trial, _value(row))
-    return row
-
-
-def _value(row: Mapping[str, Any]) -> float:
-    """What a sampler minimises: the largest relative error at any inputs; a collapsed operator counts as 1 at least."""
-    relative = [value for key, value in row["figures"].items() if key.endswith("/relative")]
-    worst = max((math.inf if v is None or math.isnan(v) else v for v in relative), default=math.inf)
-    return max(worst, 1.0) if row["verdict"] in (Verdict.CONSTANT, Verdict.IDENTITY) else worst
+# -- rows ---------------------------------------------------------------------------------------------------------------
 
 
 def _row(outcome: Outcome, values: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     from .run import Run
 
     row: dict[str, Any] = {"values": values, "seed": seed, "error": outcome.error}
-    row |= {"state": "failed" if outcome.error else "complete", "verdict": "", "figures": {}}
+    state = "failed" if outcome.error else "pruned" if outcome.pruned else "complete"
+    row |= {"state": state, "verdict": "", "figures": {}}
     row |= {"steps": None, "flops": None, "seconds": None}
     if (folder / "experiment.toml").is_file():
         summary = summarise(Run(folder))
@@ -341,45 +518,5 @@ def _became(row: Mapping[str, Any]) -> str:
     errors = [
         f"{key.partition('/')[0]} {number(value)}" for key, value in row["figures"].items() if key.endswith("/relative")
     ]
-    return f"{row['verdict']}; relative error at {', '.join(errors)}"
-
-
-# -- the work -------------------------------------------------------------------------------------------------------------
-
-
-def _outcomes(
-    tasks: Sequence[Task],
-    catalog: Catalog,
-    jobs: int,
-    stopped: Callable[[], bool],
-    say: Callable[[str], None],
-) -> Iterator[Outcome]:
-    """What becomes of each task, as soon as it is known."""
-    grouped = list(_grouped(tasks, catalog, jobs))
-    if jobs == 1:
-        for job in grouped:
-            yield from work(job, catalog, stopped, say)
-        return
-    with Workers(jobs, stopped, say) as workers:
-        yield from workers.run(grouped)
-
-
-def _grouped(tasks: Sequence[Task], catalog: Catalog, jobs: int) -> Iterator[Job]:
-    """Tasks that can be trained as one program together, the others alone."""
-    from .stacked_training import stackable
-
-    groups: dict[str, list[Task]] = {}
-    for task in tasks:
-        table = task.experiment.table()
-        training = {key: value for key, value in table["training"].items() if key != "seed"}
-        rest = {key: value for key, value in table.items() if key not in ("optimizer", "training", "summary")}
-        groups.setdefault(json.dumps([rest, training], sort_keys=True), []).append(task)
-    for group in groups.values():
-        size = 1
-        try:
-            if len(group) > 1 and stackable(group[0].experiment, catalog):
-                size = min(_STACK, math.ceil(len(group) / jobs))
-        except IdemlabError:
-            pass  # it cannot even be built: each of its trials will say so, and the others go on
-        for start in range(0, len(group), size):
-            yield Job(group[start : start + size])
+    became = f"given up at step {row['steps']}" if row["state"] == "pruned" else row["verdict"]
+    return f"{became}; relative error at {', '.join(errors)}"

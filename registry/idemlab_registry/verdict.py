@@ -37,6 +37,23 @@ point; the recurrence of the published paper, and the one that `cubic` and `cubi
 test keeps a counterexample.
 """
 
+_WHY = """\
+### What decides, where the method wins, where it loses
+
+- **The constant in front of the cotangent** decides the comparison under the paper's protocol. The bare cotangent
+  y - 3f(y) + 2f(f(y)) is n/2 times what it is with the constant of the canonical loss, a mean over n entries: under plain
+  SGD that is a larger learning rate. Where the paper's ratios are reached, it is with the bare cotangent.
+- **The rates** stop where the gradient still improves: its best rate is the largest that was tried.
+- **The absolute error** rewards outputs that shrink. Without data to keep, and from the default start, both methods end at
+  constants, which are idempotent and of no use; relative error, rank and verdict tell.
+- **The start** decides as well: from a residual start near the identity both stay at the identity.
+- **Where it wins:** on linear maps, where eigenvalues alone decide, convergence is quadratic and no gradient is needed;
+  and under plain SGD at rates that are too small for the canonical loss, by its scale.
+- **Where it loses:** where there is something to keep (a manifold, digits) under an optimiser that is indifferent to
+  scale. The advantage of scale is gone there, and what is left is a direction that need not descend: beyond the basin, at
+  an eigenvalue of f's derivative outside ((1 - √3)/2, (1 + √3)/2), it leads away from every projector.
+"""
+
 
 def page(records: Path = RECORDS) -> str:
     """The page, in Markdown."""
@@ -45,6 +62,8 @@ def page(records: Path = RECORDS) -> str:
     found = _claims(records)
     parts = [_HEAD.strip()]
     parts.append(_missing([name for name in ORDER if name not in found]))
+    if found:
+        parts += ["## In short", _overview(found), _WHY.strip()]
     for name in [*ORDER, *sorted(set(found) - set(ORDER))]:
         if name in found:
             folder, content = found[name]
@@ -64,6 +83,18 @@ def _claims(records: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         content = json.loads(file.read_text(encoding="utf-8"))
         found[content["study"]] = (file.parent, content)
     return found
+
+
+def _overview(found: dict[str, tuple[Path, dict[str, Any]]]) -> str:
+    """How many claims hold, and what is concluded where one does not."""
+    table = ["| Study | claims that hold | that do not | undecided |", "|---|---|---|---|"]
+    failed = []
+    for name in (name for name in ORDER if name in found):
+        claims = [Claim(**claim) for claim in found[name][1]["claims"]]
+        counts = [str(sum(claim.holds is answer for claim in claims)) for answer in (True, False, None)]
+        table.append(f"| [{name}](#{name}) | {' | '.join(counts)} |")
+        failed += [f"- {name}: *{claim.claim}* {claim.conclusion}" for claim in claims if claim.holds is False]
+    return "\n".join([*table, "", "What does not hold:", "", *failed])
 
 
 def _missing(names: list[str]) -> str:

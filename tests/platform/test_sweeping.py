@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from idemlab import BadInput, Sweep, installed, open_sweep, resolve, run_sweep, 
 from idemlab import workers as workers_module
 from idemlab.lock import exclusive
 from idemlab.sweep_figures import sweep_figure
-from idemlab.sweeping import _value
 from idemlab.trainer import Interrupted
 from idemlab.trials import Job, Outcome, Task, work
 from idemlab.workers import Workers
@@ -124,7 +121,9 @@ def test_a_trial_that_fails_is_kept_with_its_error(plan: Sweep, tmp_path: Path) 
     run_sweep(wild, tmp_path / "sweep", resume=True, retry=True, say=again.append)
     assert again[1] == "trials: 4, 2 of them done before"
     assert len(open_sweep(tmp_path / "sweep").trials) == 4
-    assert sweep_figure(results).axes
+    figure = sweep_figure(results)
+    assert figure is not None
+    assert figure.axes
 
 
 def test_every_trial_is_checked_before_the_first_is_run(plan: Sweep, tmp_path: Path) -> None:
@@ -134,35 +133,13 @@ def test_every_trial_is_checked_before_the_first_is_run(plan: Sweep, tmp_path: P
     assert not (tmp_path / "sweep").exists()
 
 
-def test_workers_give_the_same_and_survive_being_killed(plan: Sweep, tmp_path: Path) -> None:
-    """Each time one of two workers is killed, its trials are run by another."""
-    import multiprocessing
-
-    longer = Sweep(experiment=plan.experiment, set={"training.steps": 150}, over=plan.over, seeds=2)
-    said: list[str] = []
-    ended = threading.Event()
-
-    def kill_some() -> None:
-        for _ in range(3):
-            time.sleep(4)
-            alive = multiprocessing.active_children()
-            if ended.is_set() or not alive:
-                return
-            assert alive[0].pid is not None
-            os.kill(alive[0].pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_some)
-    killer.start()
-    results = run_sweep(longer, tmp_path / "jobs", jobs=2, say=said.append)
-    ended.set()
-    killer.join()
-    assert any("a worker process ended (exit code -9)" in line for line in said)
-    assert len(results.trials) == 8
+def test_workers_give_the_same(plan: Sweep, tmp_path: Path) -> None:
+    results = run_sweep(plan, tmp_path / "jobs", jobs=2)
     assert len({(json.dumps(trial.values), trial.seed) for trial in results.trials}) == 8
-    alone = run_sweep(longer, tmp_path / "alone")
+    alone = run_sweep(plan, tmp_path / "alone")
     for a, b in zip(figures(results.table), figures(alone.table), strict=True):
         for key, value in b.items():
-            assert a[key] == (pytest.approx(value, rel=1e-2, nan_ok=True) if isinstance(value, float) else value)
+            assert a[key] == (pytest.approx(value, rel=1e-4, nan_ok=True) if isinstance(value, float) else value)
 
 
 def test_a_trial_over_which_all_workers_die_is_given_up(
@@ -175,7 +152,7 @@ def test_a_trial_over_which_all_workers_die_is_given_up(
     with Workers(1, lambda: False, said.append) as workers:
         deadly = _Deadly(1, str(tmp_path / "a"), good)
         jobs = [Job([deadly]), Job([Task(2, str(tmp_path / "b"), good)])]
-        errors = {outcome.number: outcome.error for outcome in workers.run(jobs)}
+        errors = {o.number: o.error for o in workers.run(lambda place: jobs.pop() if jobs else None)}
     assert errors[2] == ""
     assert "worker processes ended over it" in errors[1]
 
@@ -185,13 +162,6 @@ class _Deadly(Task):
 
     def __reduce__(self) -> Any:
         return os._exit, (3,)
-
-
-def test_a_collapse_is_never_the_best() -> None:
-    row = {"figures": {"data/relative": 1e-9, "noise/relative": 0.0}, "verdict": "constant"}
-    assert _value(row) == 1.0
-    assert _value(row | {"verdict": "genuine"}) == 1e-9
-    assert _value(row | {"verdict": "not idempotent", "figures": {"data/relative": float("nan")}}) == float("inf")
 
 
 def test_a_folder_without_a_sweep(tmp_path: Path) -> None:
@@ -239,7 +209,9 @@ def test_tables_are_values_like_any_other(plan: Sweep, tmp_path: Path) -> None:
     assert spread["enforcer"].tolist() == [enforcers[0]] * 2 + [enforcers[1]] * 2
     assert spread["optimizer.lr"].tolist() == [1e-3, 1e-2] * 2
     assert spread["trials"].tolist() == [2] * 4
-    legend = sweep_figure(results).legends[0].get_texts()
+    figure = sweep_figure(results)
+    assert figure is not None
+    legend = figure.legends[0].get_texts()
     assert sum("cubic" in text.get_text() for text in legend) == 1
 
 

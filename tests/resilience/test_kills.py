@@ -188,6 +188,7 @@ def kill_at_random(folder: Path, table: dict[str, Any], *, kills: int, writing: 
     Attempt(out, table, world=world).finish()
     assert content(out) == whole
     tally.runs += 1
+    print(tally)
     assert tally.kills >= kills
     assert tally.writing >= writing
     return tally
@@ -197,13 +198,13 @@ def kill_at_random(folder: Path, table: dict[str, Any], *, kills: int, writing: 
     ("kills", "writing"), [(4, 1), pytest.param(50, 15, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path, kills: int, writing: int) -> None:
-    print(kill_at_random(tmp_path, TABLE, kills=kills, writing=writing))
+    kill_at_random(tmp_path, TABLE, kills=kills, writing=writing)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_that_are_killed_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    print(kill_at_random(tmp_path, TABLE, kills=10, writing=3, world=2))
+    kill_at_random(tmp_path, TABLE, kills=10, writing=3, world=2)
 
 
 @pytest.mark.slow
@@ -227,7 +228,8 @@ def test_a_run_may_be_killed_before_each_of_its_operations_on_files(tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one(tmp_path: Path) -> None:
-    """To the same figures and weights but for the order of sums."""
+    """To the same figures and weights but for the order of sums. `relative` is left out: it is the mean over the processes
+    of the error relative to the spread of what each of them sees."""
     undisturbed(tmp_path, TABLE, world=2)
     whole, run = idemlab.Run(tmp_path / "first"), idemlab.Run(tmp_path / "run")
     attempt = Attempt(run.path, TABLE, world=2)
@@ -239,5 +241,6 @@ def test_a_run_of_two_processes_goes_on_in_one(tmp_path: Path) -> None:
     for name, expected in read_weights(whole.weights_file).items():
         torch.testing.assert_close(weights[name], expected, rtol=1e-10, atol=1e-12)
     for entry, other in zip(run.metrics, whole.metrics, strict=True):
-        entry.pop("time"), other.pop("time")
-        assert entry == pytest.approx(other, rel=1e-8)
+        assert entry.keys() == other.keys()
+        for key in entry.keys() - {"time", "split", "relative"}:
+            assert entry[key] == pytest.approx(other[key], rel=1e-8), key

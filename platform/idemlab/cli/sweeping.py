@@ -35,6 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
         "idemlab sweep mlp-cubic --over enforcer.name=cubic,gradient --over optimizer.lr=log:1e-5:1",
         "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --seeds 5 --out sweeps/weight",
         "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --seeds 5 --out sweeps/weight --resume",
+        "idemlab sweep mlp-cubic --over optimizer.lr=log:1e-5:1 --sampler tpe --trials 50 --seeds 3 --jobs 2",
     )
 )
 def sweep(
@@ -46,7 +47,8 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUES",
-            help="What is tried: a,b,c or log:LOW:HIGH[:N] or lin:LOW:HIGH:N or a TOML array. Several are combined.",
+            help="What is tried: a,b,c or log:LOW:HIGH[:N] or lin:LOW:HIGH:N or a TOML array. Several are combined. "
+            "For a sampler: a,b,c or log:LOW:HIGH or uniform:LOW:HIGH or int:LOW:HIGH.",
             show_default=False,
         ),
     ] = None,
@@ -55,35 +57,75 @@ def sweep(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key in all trials.", show_default=False),
     ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 ... N-1 for each combination.")] = 1,
+    sampler: Annotated[
+        str, typer.Option(metavar="NAME", help="grid: every combination; random; tpe: where good ones were before.")
+    ] = "grid",
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", help="Points that the sampler chooses.", show_default=False)
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="FIGURE",
+            help="What is judged, at some inputs (noise/relative) or at the worst of all (relative); the median over seeds. "
+            "A collapse is worse than everything.",
+        ),
+    ] = "relative",
+    maximize: Annotated[bool, typer.Option("--maximize", help="More of the metric is better.")] = False,
+    pruner: Annotated[
+        str, typer.Option(metavar="NAME", help="none; median or halving: give up runs that are worse than others were.")
+    ] = "none",
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Data base by which several machines share the trials of the same command, "
+            "postgresql://USER@HOST/DATABASE.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Jobs = 1,
     out: Out = None,
     resume: Resume = False,
     retry: Annotated[bool, typer.Option("--retry", help="With --resume: run failed trials again, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try values of an experiment's keys in every combination, with several seeds."""
+    """Try values of an experiment's keys, in every combination or chosen by a sampler, with several seeds."""
     from ..sweep import Sweep, parse_over
 
-    axes = [parse_over(text) for text in over or []]
+    axes = [parse_over(text, sampler) for text in over or []]
     repeated = next((key for key, _ in axes if [k for k, _ in axes].count(key) > 1), None)
     if repeated:
         raise BadInput(f"'{repeated}' is given twice", where="--over", expected=f"--over {repeated}=VALUE,VALUE,...")
-    if not axes and seeds == 1:
+    if not axes and seeds == 1 and sampler == "grid":
         raise BadInput(
             "there is nothing to try",
             expected="--over KEY=VALUES, or --seeds N",
             next_step=f"idemlab sweep {shlex.quote(experiment)} --over optimizer.lr=log:1e-4:1e-2 --seeds 3",
         )
-    plan = Sweep(experiment=experiment, set=dict(_set(text) for text in overrides or []), over=dict(axes), seeds=seeds)
+    plan = Sweep(
+        experiment=experiment,
+        set=dict(_set(text) for text in overrides or []),
+        over=dict(axes),
+        seeds=seeds,
+        sampler=sampler,
+        trials=trials,
+        metric=metric,
+        maximize=maximize,
+        pruner=pruner,
+    )
     path = out or SWEEPS / Path(experiment).stem
     with loading():
         from ..sweeping import run_sweep
     with _stoppable(path):
-        results = run_sweep(plan, path, resume=resume, retry=retry, jobs=jobs, say=note)
+        results = run_sweep(plan, path, resume=resume, retry=retry, jobs=jobs, storage=storage, say=note)
     if as_json:
-        show_json({"sweep": str(path), "trials": [trial.row() for trial in results.trials]})
+        best = results.best
+        shown = None if best is None else {"values": best.values, "value": best.value}
+        show_json({"sweep": str(path), "best": shown, "trials": [trial.row() for trial in results.trials]})
     else:
         _show_results(results)
+        show("", _best(results))
         show("", f"Table: {path / 'table.csv'}")
 
 
@@ -106,11 +148,65 @@ def _show_results(results: Results) -> None:
     spread = results.spread(names)
     rows = []
     for _, row in spread.iterrows():
-        done = row["trials"] - row["failed"]
+        done = row["trials"] - row["failed"] - row["pruned"]
         cells = [f"{number(row[n])} ({number(row[f'{n} min'])} to {number(row[f'{n} max'])})" for n in names if done]
         head = [toml_value(v) if isinstance(v, (dict, list)) else str(v) for v in (row[key] for key in results.keys)]
         rows.append([*head, f"{done}/{row['trials']}", row["verdicts"] or "none", *(cells or ["—"] * len(names))])
     show(table([*results.keys, "done", "verdicts", *names], rows))
+
+
+def _best(results: Results) -> str:
+    """The best point in one line."""
+    from ..summary import number
+    from ..tables import toml_value
+
+    best = results.best
+    if best is None:
+        return "Best: none; all have failed, collapsed or were given up"
+    values = ", ".join(f"{key}={toml_value(value)}" for key, value in best.values.items()) or "the experiment itself"
+    seeds = f", the median of {len(best.trials)} seeds" if len(best.trials) > 1 else ""
+    return f"Best: {values}  ({results.goal.metric} {number(best.value)}{seeds})"
+
+
+@app.command(epilog=example("idemlab status sweeps/weight", "idemlab status postgresql://me@db/sweeps --name weight"))
+def status(
+    sweep: Annotated[
+        str,
+        typer.Argument(metavar="SWEEP", help="Folder of a sweep, or URL of its data base.", show_default=False),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which sweep, where a data base holds several.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far a sweep is: what has ended, what runs, the best so far, the time left."""
+    with loading():
+        from ..status import sweep_status
+        from ..summary import time_span
+
+        found = sweep_status(sweep, name=name)
+    if as_json:
+        best = None if found.best is None else {"values": found.best.values, "value": found.best.value}
+        content = {"sweep": found.sweep, "total": found.total, "counts": found.counts, "best": best}
+        content |= {"running": [vars(each) for each in found.running]}
+        show_json(content | {"held_by": found.held_by, "seconds_left": found.seconds_left})
+        return
+    told = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
+    show(f"{found.total} trials: {told}", _best(found.results))
+    if found.seconds_left is not None:
+        show(f"Time left: about {time_span(found.seconds_left)}" if found.seconds_left else "Time left: none")
+    if found.held_by:
+        show(f"Run by {found.held_by}")
+    if found.running:
+        rows = [
+            [
+                *(each.trial, each.point, each.state, f"{each.machine} {each.worker}".strip(), time_span(each.seconds)),
+                "—" if each.step is None else each.step,
+            ]
+            for each in found.running
+        ]
+        show("", table(["trial", "point", "state", "worker", "since", "step"], rows, right=["trial", "step"]))
 
 
 @app.command(epilog=example("idemlab study basin", "idemlab study learning-rates --quick --jobs 2"))

@@ -62,7 +62,7 @@ def examine(material: Material) -> Findings:
     z = trained.noise(batch)
     y = trained.apply(z)
     findings = Findings(
-        text=f"One operator: `{trained.experiment.name}`, seed {trials[0].seed}, {trials[0].steps} steps, verdict "
+        text=f"One operator, seed {trials[0].seed}, {trials[0].steps} steps, verdict "
         f"'{trials[0].verdict}'. {len(z)} fresh noises and {len(batch)} test digits at even distances, none chosen."
     )
     if material.quick:
