@@ -50,6 +50,16 @@ class Batch:
             None if self.label is None else self.label.to(device),
         )
 
+    def rows(self, rows: slice) -> Batch:
+        """Some of its rows."""
+
+        def pick(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t[rows]
+
+        input = self.input[rows]
+        target = input if self.target is self.input else self.target[rows]
+        return Batch(input, target, pick(self.condition), pick(self.label))
+
     def replace(self, **changes: Any) -> Batch:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)

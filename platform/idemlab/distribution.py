@@ -77,7 +77,7 @@ class Stateful(Protocol):
 
 def whole(t: Tensor) -> Tensor:
     """A tensor as one process would hold it. Of a tensor that is shared out this gathers: all processes must ask."""
-    return t.full_tensor() if _shared_out(t) else t  # type: ignore[no-any-return, operator]
+    return t.full_tensor() if _shared_out(t) else t  # type: ignore[attr-defined, no-any-return]
 
 
 def _shared_out(t: Tensor) -> bool:
@@ -93,7 +93,7 @@ def shard_all(module: nn.Module) -> None:
     """Leave no parameter of an FSDP2 module gathered, so that what is written into its parameters is kept."""
     for part in module.modules():
         if hasattr(part, "reshard"):
-            part.reshard()
+            part.reshard()  # type: ignore[operator]
 
 
 class Whole:

@@ -119,7 +119,7 @@ def _metrics(experiment: Experiment, parts: Parts, apply: Apply, name: str, batc
         return {}
     size = experiment.evaluation.batch_size
     for start in range(0, len(batch), size):
-        part = _rows(batch, slice(start, start + size))
+        part = batch.rows(slice(start, start + size))
         orbit = Orbit(_Applied(apply), part.input, part.condition)
         for metric in metrics:
             for key, values in metric(orbit, part).items():
@@ -128,13 +128,6 @@ def _metrics(experiment: Experiment, parts: Parts, apply: Apply, name: str, batc
     for metric in metrics:
         figures |= metric.compute()
     return figures
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    def pick(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t[rows]
-
-    return Batch(batch.input[rows], batch.target[rows], pick(batch.condition), pick(batch.label))
 
 
 @dataclass(frozen=True)
@@ -159,7 +152,7 @@ def examples(
     """The first few orbits of each set of evaluation inputs: not chosen for their looks."""
     shown = []
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
-        part = _rows(batch, slice(0, count))
+        part = batch.rows(slice(0, count))
         orbit = [part.input]
         for _ in range(experiment.evaluation.depth):
             orbit.append(apply(orbit[-1], part.condition))

@@ -101,7 +101,7 @@ class Objective(nn.Module):
                 figures[name] = figures.get(name, 0) + self._mean(value.detach()) / len(orbits)
         loss = self._mean(torch.stack(losses).sum(0) if losses else batch.input.new_zeros(len(batch)))
         figures["loss"] = loss.detach()
-        figures |= self._idempotence(orbits)
+        figures |= self._idempotence(orbits, step)
         return loss.sum(), figures
 
     def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
@@ -116,17 +116,21 @@ class Objective(nn.Module):
         return values.mean() if self._replicas is None else values.view(self._replicas, -1).mean(1)
 
     @torch.no_grad()
-    def _idempotence(self, orbits: list[Orbit]) -> Figures:
-        """Absolute and relative idempotence error over the batch, where the enforcer has computed f(f(x)) anyway."""
+    def _idempotence(self, orbits: list[Orbit], step: Step) -> Figures:
+        """Absolute and relative idempotence error over the rows of all processes, where the enforcer has computed f(f(x))
+        anyway."""
         pairs = [(rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
         if not pairs:
             return {}
         absolute, change, spread = [], [], []
         for y, after in pairs:
             own = y if self._replicas is None else y.view(self._replicas, -1, y.shape[1])
-            around = (own - own.mean(-2, keepdim=True)).reshape(y.shape)
+            centre = own.mean(-2, keepdim=True) if step.shard.world == 1 else step.mean(y)
+            around = (own - centre).reshape(y.shape)
             absolute.append(self._mean((after - y).abs().mean(1)))
             change.append(self._mean((after - y).square().sum(1)))
             spread.append(self._mean(around.square().sum(1)))
-        relative = (torch.stack(change).sum(0) / torch.stack(spread).sum(0).clamp_min(1e-24)).sqrt()
+        sums = torch.stack([torch.stack(change).sum(0), torch.stack(spread).sum(0)])
+        changes, spreads = sums if step.shard.world == 1 else step.mean(sums[None])
+        relative = (changes / spreads.clamp_min(1e-24)).sqrt()
         return {"idempotence": torch.stack(absolute).mean(0), "relative": relative}

@@ -23,6 +23,7 @@ from .objective import Objective
 from .orbit import Orbit
 from .projection import square_maps
 from .specs import EnforcerKind, Traits
+from .spreading import check_buffers, check_coupling, check_gradients, check_spread
 from .step import Shard, Step
 
 __all__ = ["Plan", "blame", "preflight"]
@@ -67,6 +68,7 @@ def preflight(
     training = experiment.training
     _check_device(experiment, device)
     _check_traits(experiment, traits, parts)
+    check_spread(experiment, traits, parts.objective.operator, engine)
     size = training.batch_size // training.micro_batches
     if training.batch_size > len(parts.dataset.train):
         raise BadInput(
@@ -88,7 +90,8 @@ def preflight(
         _check_operator(experiment, trial.operator, batch, catalog)
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
-        flops = _trial_step(experiment, trial, batch, catalog) * training.micro_batches
+        blame(experiment, catalog, lambda: check_buffers(experiment, trial, batch, engine))
+        flops = _trial_step(experiment, trial, batch, catalog, engine) * training.micro_batches
         if EnforcerKind.PROJECTION in traits.kinds:
             _check_projection(experiment, trial, catalog)
     steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
@@ -113,12 +116,6 @@ def _check_device(experiment: Experiment, device: torch.device) -> None:
 def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
     """Combinations known to be wrong, by what the enforcer says of itself."""
     name = experiment.enforcer.name
-    if traits.batch_coupled and experiment.training.micro_batches > 1:
-        raise BadInput(
-            f"enforcer '{name}' couples the samples of a batch, so cutting the batch into micro-batches changes its loss",
-            where="[training], key 'micro_batches'",
-            next_step="--set training.micro_batches=1, with a smaller batch_size",
-        )
     if traits.needs_double_backward and experiment.training.compile:
         raise BadInput(
             f"enforcer '{name}' differentiates twice, which torch.compile cannot do",
@@ -197,7 +194,7 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
                 )
 
 
-def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, catalog: Catalog) -> int:
+def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, catalog: Catalog, engine: Engine) -> int:
     """Counted operations of one forward and backward, on average over the period of the sources.
 
     Whatever a plugin does wrong in it is reported as its fault.
@@ -215,6 +212,8 @@ def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, cata
             if loss.requires_grad:
                 blame(experiment, catalog, loss.backward)
         counted.append(counter.get_total_flops())
+        check_coupling(experiment, catalog.traits(experiment.enforcer), step, engine)
+    check_gradients(objective, engine)
     wrong = "loss" if not torch.isfinite(loss) else "gradient" if not _finite_gradient(objective) else None
     if wrong:
         raise Failure(

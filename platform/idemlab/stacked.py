@@ -42,6 +42,7 @@ class Stacked(nn.Module):
         self._buffer_names = {name: name.replace(".", "/") for name in buffers}
         for name, key in self._buffer_names.items():
             self.register_buffer(key, buffers[name])
+        self._reached: set[str] = set()
         self._template = [copy.deepcopy(models[0]).to("meta")]  # in a list: its parameters are not this module's
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -70,12 +71,20 @@ class Stacked(nn.Module):
 
     def keep_gradients(self) -> None:
         """Give each parameter a gradient that stays where it is: backward adds to it, `clear_gradients` empties it."""
-        for parameter in self.parameters():
+        for name, key in self._names.items():
+            parameter = self.get_parameter(key)
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)
+                parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._reached.add(name))  # type: ignore[no-untyped-call]
+
+    def unreached(self) -> set[str]:
+        """Names of the parameters that no backward has reached since gradients were cleared. Alone they would have no
+        gradient and be left as they are; a gradient of zero lets weight decay and momentum move them."""
+        return set(self._names) - self._reached
 
     def clear_gradients(self) -> None:
         """Set all gradients to zero in place."""
+        self._reached.clear()
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad.zero_()

@@ -110,7 +110,10 @@ class _Stack:
             replicas=self.count,
         ).to(self.device)
         self.stacked.keep_gradients()
-        self.own = [list(self.stacked.parameters_of(r).values()) for r in range(self.count)]
+        views = [self.stacked.parameters_of(r) for r in range(self.count)]
+        self.own = [list(named.values()) for named in views]
+        self.named = [(name, view, view.grad) for named in views for name, view in named.items()]
+        self.without: set[str] = set()  # parameters that have no gradient now
         self.optimizers = [
             build_optimizers(experiment.optimizer, own)
             for experiment, own in zip(self.experiments, self.own, strict=True)
@@ -167,6 +170,11 @@ class _Stack:
         self.first_bad = torch.where(bad & (self.first_bad < 0), float(index), self.first_bad)
         if loss.requires_grad:
             blame(self.experiments[0], self.catalog, loss.backward)
+        unreached = self.stacked.unreached()
+        if unreached != self.without:
+            for name, view, gradient in self.named:
+                view.grad = None if name in unreached else gradient
+            self.without = unreached
         for experiment, own, optimizers in zip(self.experiments, self.own, self.optimizers, strict=True):
             settings = experiment.optimizer
             if settings.clip > 0:

@@ -63,6 +63,9 @@ class Step:
         progress: share of the run that is done, in [0, 1].
         purpose: keeps streams apart, for instance training and evaluation.
         shard: the rows of the global batch that this process sees.
+
+    Attributes:
+        shared: whether anybody has asked for a `mean` over all processes.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Step:
         self.progress = progress
         self.purpose = purpose
         self.shard = shard or Shard()
+        self.shared = False
         self._draws = 0
         self._reconstruction: Tensor | None = None
 
@@ -119,6 +123,7 @@ class Step:
         data-parallel engine takes, is the gradient of the global mean, and so of every function of global means. A mean
         that goes back into the rows (a spread around it, say) must be detached there: what then is lost has to be zero.
         """
+        self.shared = True
         local = t.mean(0)
         if self.shard.world == 1:
             return local

@@ -82,7 +82,7 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Above all panels, which a long one shall not squeeze."""
     legend_above(figure, handles)
     for legend in figure.legends:
-        rows = math.ceil(len(handles) / legend._ncols)
+        rows = math.ceil(len(handles) / legend._ncols)  # type: ignore[attr-defined]
         figure.set_figheight(figure.get_figheight() + 0.2 * max(0, rows - 2))
 
 

@@ -467,6 +467,7 @@ class _Loop:
     def _open_folder(self, *, resume: bool, changed: Sequence[str]) -> int:
         """Find the step to go on from, and write what the run is made with."""
         checkpoint = latest(self.run.checkpoints, self.watcher.message) if resume else None
+        self._agree_on(checkpoint)
         if checkpoint is None:
             if resume:
                 self.watcher.message("there is no whole checkpoint: starting from the beginning")
@@ -483,9 +484,25 @@ class _Loop:
             device = self.accelerator.device
             write_circumstances(self.run, self.catalog, self.plan, device, self.world, changed)
             self._drop_metrics_after(first)
+            if first < self.plan.steps:  # a finished run that was made longer is not finished any more
+                self.run.certificate_file.unlink(missing_ok=True)
             prune(self.run.checkpoints, first, self.experiment.training.keep)
         self.accelerator.wait_for_everyone()
         return first
+
+    def _agree_on(self, checkpoint: Path | None) -> None:
+        """All processes go on from the same checkpoint, or none does."""
+        if self.world == 1:
+            return
+        step = -1 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
+        found = self.accelerator.gather(torch.tensor([step], device=self.accelerator.device)).tolist()
+        if len(set(found)) > 1:
+            names = ", ".join("none" if step < 0 else f"step-{step}" for step in found)
+            raise Failure(
+                f"the processes do not see the same checkpoints; by process: {names}",
+                where=str(self.run.checkpoints),
+                next_step="choose an --out that all machines share",
+            )
 
     def _own(self, rows: Tensor) -> Tensor:
         """This process's part of sums that are kept with one row a process; the mean where there were others."""

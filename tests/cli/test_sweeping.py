@@ -49,6 +49,14 @@ def test_a_combination_of_which_nothing_was_measured_has_dashes(idemlab, here):
         (["--seeds", "0"], "0 seeds"),
         (["--seeds", "2", "--jobs", "0"], "0 worker processes"),
         (["--seeds", "2", "--set", "training.steps"], "is not an override"),
+        (["--over", "optimizer.lr=uniform:0:1"], "a grid tries them all"),
+        (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tpe"], "sampler 'tpe' needs a number of points"),
+        (["--over", "optimizer.lr=log:1:2:3", "--sampler", "tpe", "--trials", "3"], "is a list of values"),
+        (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tep", "--trials", "3"], "did you mean: tpe"),
+        (["--over", "optimizer.lr=1,2", "--trials", "3"], "a grid has as many trials as it has combinations"),
+        (["--over", "optimizer.lr=1,2", "--metric", "noise/relativ"], "did you mean: noise/relative"),
+        (["--over", "optimizer.lr=1,2", "--pruner", "halve"], "did you mean: halving"),
+        (["--over", "optimizer.lr=1,2", "--storage", "sqlit:///x"], "did you mean: sqlite"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_run(idemlab, here, arguments, message):
@@ -57,6 +65,49 @@ def test_mistakes_are_told_before_anything_is_run(idemlab, here, arguments, mess
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (here / "sweeps").exists()
+
+
+def test_a_sampled_sweep_tells_its_best_and_how_far_it_is(idemlab, here):
+    arguments = [
+        "sweep",
+        "tiny.toml",
+        "--over",
+        "optimizer.lr=log:1e-3:0.1",
+        "--sampler",
+        "tpe",
+        "--trials",
+        "3",
+        *QUICK,
+    ]
+    result = idemlab(*arguments, "--metric", "data/spread", "--maximize", "--pruner", "median")
+    assert result.exit_code == 0
+    assert "3/3  optimizer.lr=" in result.stderr
+    status = idemlab("status", "sweeps/tiny")
+    assert status.exit_code == 0
+    assert status.stdout.splitlines()[0] == "3 trials: 3 complete"
+    assert status.stdout.splitlines()[1] == next(
+        line for line in result.stdout.splitlines() if line.startswith("Best: ")
+    )
+    assert "Time left: none" in status.stdout
+    content = json.loads(idemlab("status", "sweeps/tiny", "--json").stdout)
+    assert (content["total"], content["counts"]["complete"], content["held_by"]) == (3, 3, None)
+    nowhere = idemlab("status", "sweeps/tinny")
+    assert nowhere.exit_code == 2
+    assert "holds no sweep" in nowhere.stderr
+
+
+def test_the_status_shows_what_runs(idemlab, here):
+    from idemlab.ledger import Ledger
+    from idemlab.sweep import Sweep
+
+    assert idemlab("sweep", "tiny.toml", "--over", "optimizer.lr=0.01", *QUICK).exit_code == 0
+    ledger = Ledger(here / "sweeps/tiny", make=True)
+    plan = Sweep(experiment="tiny.toml", over={"optimizer.lr": [0.01]}, seeds=2)
+    ledger.add(plan, plan.points()[1:], {})
+    assert ledger.claim(ledger.trials()[1], 0)
+    lines = idemlab("status", "sweeps/tiny").stdout.splitlines()
+    assert lines[-2].split() == ["trial", "point", "state", "worker", "since", "step"]
+    assert lines[-1].split()[:5] == ["1", "optimizer.lr=0.01,", "seed", "1", "interrupted"]
 
 
 def test_a_study_prints_its_claims_and_where_its_record_is(idemlab, here):

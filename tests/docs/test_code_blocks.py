@@ -199,8 +199,9 @@ def _enough(*_: Any, **__: Any) -> None:
 
 
 def _only_resolve(plan: idemlab.Sweep, *_: Any, **__: Any) -> None:
-    """In place of a sweep: every trial of it is an experiment."""
-    for point in plan.points():
+    """In place of a sweep: every trial of it, or what a sampler may choose, is an experiment."""
+    plan.check()
+    for point in plan.points() if plan.sampler == "grid" else plan.probes():
         plan.resolve(point)
     raise typer.Exit
 

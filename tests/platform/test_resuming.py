@@ -137,6 +137,16 @@ def test_an_experiment_that_the_plugins_no_longer_understand_is_shown(cut: ideml
         changes(cut, idemlab.resolve(tiny()), installed())
 
 
+def test_a_finished_run_that_is_made_longer_is_not_finished_until_it_is(tmp_path: Path, tiny: Make) -> None:
+    run = idemlab.train(tiny(), tmp_path / "run")
+    assert run.certificate
+    longer = tiny(training__steps=20)
+    with pytest.raises(Interrupted):
+        idemlab.train(longer, run.path, resume=True, allow_changes=True, watcher=_Heard(stop=15))
+    assert run.certificate is None
+    assert idemlab.train(longer, run.path, resume=True).certificate
+
+
 def test_a_damaged_or_missing_environment(cut: idemlab.Run, tiny: Make) -> None:
     cut.environment_file.write_text("{")
     with pytest.raises(idemlab.BadInput, match=r"environment.json, with the versions .* is damaged"):

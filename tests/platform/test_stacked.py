@@ -130,6 +130,31 @@ def test_stacked_training_is_training_one_by_one(
         assert certificate["flops"] == run.certificate["flops"]
 
 
+def test_parameters_that_no_gradient_reaches_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weight decay would shrink them if their gradient were zero; alone they have none."""
+    catalog = installed()
+    optimizer = {"name": "adamw", "lr": 0.1, "weight_decay": 0.5}
+    experiment = resolve(BASE | {"enforcer": "gradient", "optimizer": optimizer})
+    mlp = type(catalog.build(experiment.model, (3,)))
+    monkeypatch.setattr(mlp, "forward", lambda self, x: 0.5 * x + self.layers[-1].bias)  # nothing of the other layers
+    train_stacked([experiment, experiment], [tmp_path / "stacked", tmp_path / "other"], catalog)
+    train(experiment, tmp_path / "alone")
+    together, alone = (dict(load(tmp_path / name).named_parameters()) for name in ("stacked", "alone"))
+    for name, weight in alone.items():
+        assert torch.allclose(together[name], weight, rtol=1e-10, atol=1e-12), name
+    assert alone["layers.0.weight"].abs().max() > 0.2  # as drawn, up to 0.25, and not 0.95^12 of it
+
+
+def test_gradients_come_back_when_parameters_are_reached_again() -> None:
+    stacked = Stacked(networks(2))
+    stacked.keep_gradients()
+    assert stacked.unreached() == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    stacked(torch.randn(4, 3, dtype=torch.float64)).sum().backward()
+    assert stacked.unreached() == set()
+    stacked.clear_gradients()
+    assert len(stacked.unreached()) == 4
+
+
 def test_one_that_diverges_does_not_touch_the_others(tmp_path: Path) -> None:
     catalog = installed()
     training = BASE["training"] | {"steps": 40}
