@@ -77,7 +77,7 @@ class Stateful(Protocol):
 
 def whole(t: Tensor) -> Tensor:
     """A tensor as one process would hold it. Of a tensor that is shared out this gathers: all processes must ask."""
-    return t.full_tensor() if _shared_out(t) else t  # type: ignore[attr-defined, no-any-return]
+    return t.full_tensor() if _shared_out(t) else t  # type: ignore[attr-defined]
 
 
 def _shared_out(t: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""What cutting the global batch, into processes or micro-batches, leaves exact; each combination known to be wrong is refused.
+"""What cutting the global batch, into processes or micro-batches, leaves exact; what is known to be wrong is refused.
 
 docs/distribution.md lists the refusals; a test compares.
 """
@@ -19,7 +19,19 @@ from .step import Step
 
 __all__ = ["check_buffers", "check_coupling", "check_gradients", "check_spread"]
 
-_ENTRY_BY_ENTRY = {"adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd"}
+_ENTRY_BY_ENTRY = {
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "asgd",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "rprop",
+    "sgd",
+}
 """Optimisers that treat each entry of a tensor by itself, so that it does not matter which process holds it."""
 
 

@@ -1,0 +1,102 @@
+"""What each process of these tests does: run its list of jobs through `idemlab.train`, and note how they ended.
+
+It is run by its path (`runpy`), with `jobs`, `environment`, `told` and `log` among its globals. A job is a table for
+`train` with `out`; `resume`; `stop`, the step after which the main process is told to; `sharded`, whether the parameters are
+shared out by `fully_shard` on a mesh of CPUs, which tests the mathematics of FSDP2 (Accelerate's own needs a GPU).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import idemlab
+from idemlab import trainer
+from idemlab.checkpoint import fingerprint
+from idemlab.distribution import Engine, Whole
+from idemlab.watching import Watcher
+
+alone = trainer._accelerator
+finished = trainer._Loop._finish
+prints: list[str] = []
+
+
+class Listening(Watcher):
+    """Keeps what the run says, and asks it to stop after a step."""
+
+    def __init__(self, stop: int | None) -> None:
+        self.stop, self.messages = stop, list[str]()
+
+    def stepped(self, step: int) -> None:
+        if step == self.stop:
+            signal.raise_signal(signal.SIGTERM)
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def sharded(*arguments: Any) -> tuple[Any, Engine]:
+    """Accelerate's engine with `fully_shard`, by block and at the root, in place of DDP."""
+    accelerator, engine = alone(*arguments)
+    accelerator.prepare = share_out
+    return accelerator, Engine(engine.world, sharded=True)
+
+
+def share_out(objective: nn.Module, *optimizers: torch.optim.Optimizer) -> tuple[Any, ...]:
+    """Cut the parameters among the processes and give the optimisers the cut ones."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
+
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    names = {id(p): name for name, p in objective.named_parameters()}
+    groups = [(group, [names[id(p)] for p in group["params"]]) for o in optimizers for group in o.param_groups]
+    blocks = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.MultiheadAttention, nn.GroupNorm, nn.LayerNorm)
+    for block in [m for m in objective.operator.modules() if isinstance(m, blocks)]:
+        fully_shard(block, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+    cut = dict(objective.named_parameters())
+    assert all(isinstance(p, DTensor) for p in cut.values())
+    for group, own in groups:
+        group["params"] = [cut[name] for name in own]
+    return objective, *optimizers
+
+
+def finish(loop: Any) -> None:
+    """Note what this process holds at the end: weights and buffers, and the optimisers' state."""
+    trainer.shard_all(loop.bare)
+    state = Whole(loop.bare).state_dict()
+    for number, optimizer in enumerate(loop.optimizers):
+        for index, values in Whole(optimizer).state_dict()["state"].items():
+            state |= {f"{number} {index} {key}": torch.as_tensor(value) for key, value in values.items()}
+    prints.append(fingerprint(state))
+    finished(loop)
+
+
+given = globals()
+log = Path(given["log"]).open("a")  # noqa: SIM115 -- to the end of the process
+os.dup2(log.fileno(), sys.stderr.fileno())
+sys.stderr = log
+os.environ.update(given["environment"])
+trainer._Loop._finish = finish
+notes: list[dict[str, Any]] = []
+for job in given["jobs"]:
+    trainer._accelerator = sharded if job.get("sharded") else alone
+    watcher = Listening(job.get("stop"))
+    note: dict[str, Any] = {}
+    prints.clear()
+    try:
+        idemlab.train(job["table"], job["out"], resume=job.get("resume", False), watcher=watcher)
+    except idemlab.errors.IdemlabError as error:
+        note["error"] = f"{type(error).__name__}: {error}"
+    notes.append(note | {"print": prints[0] if prints else None, "messages": watcher.messages})
+Path(given["told"]).write_text(json.dumps(notes))
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
