@@ -99,7 +99,9 @@ def train(
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
     loop = _Loop(experiment, catalog, run, parts, plan, accelerator, engine, optimizers, watcher)
     with _held(run, accelerator, resume=resume):
-        if alone := launched_alone():
+        if engine.world > 1:
+            loop.watcher.message(f"training in {engine}")
+        elif alone := launched_alone():
             loop.watcher.message(alone)
         for change in changed:
             loop.watcher.message(f"changed since the run began: {change}")

@@ -15,7 +15,9 @@ import pytest
 
 # Each process is a fork of a server that has imported everything, as an interpreter of its own takes seconds to start.
 SERVER = get_context("forkserver")
-SERVER.set_forkserver_preload(["idemlab.trainer", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"])
+SERVER.set_forkserver_preload(
+    ["idemlab.trainer", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"]
+)
 
 PATIENCE = 400
 """Seconds that a pair may take on a busy machine."""
@@ -50,16 +52,19 @@ def tiny() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def together(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
-    """A function that has processes do a list of jobs together, see worker.py, and gives what each of them noted."""
+    """A function that has two processes do a list of jobs together, see worker.py, and gives what each of them noted."""
 
-    def launch(jobs: list[dict[str, Any]], world: int = 2) -> list[list[dict[str, Any]]]:
+    def launch(jobs: list[Any]) -> list[list[dict[str, Any]]]:
+        """Each job may also be a pair, where the two are told different things."""
+        world = 2
         folder = tmp_path / "processes"
         folder.mkdir(exist_ok=True)
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
         processes = []
         for rank in range(world):
             environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world)}
-            given = {"jobs": jobs, "environment": environment, "told": folder / f"{rank}.json"}
+            own = [job[rank] if isinstance(job, tuple) else job for job in jobs]
+            given = {"jobs": own, "environment": environment, "told": folder / f"{rank}.json"}
             given["log"] = folder / f"{rank}.log"
             worker = str(Path(__file__).with_name("worker.py"))
             processes.append(SERVER.Process(target=runpy.run_path, args=(worker, given), daemon=True))

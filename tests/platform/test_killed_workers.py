@@ -100,6 +100,7 @@ def done(said: list[str]) -> int:
     return sum(re.match(r"\d+/\d+  ", line) is not None for line in said)
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_parent_is_killed_is_gone_on_with(tiny: Make, tmp_path: Path) -> None:
     """Its workers end with it: who resumes must not meet their runs."""
     plan = many(tiny, tmp_path, 8, 40)

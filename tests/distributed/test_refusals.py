@@ -1,0 +1,162 @@
+"""What cutting the batch would make wrong is refused before training, with what would work; the page lists all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import idemlab
+from idemlab.assembly import assemble
+from idemlab.distribution import Engine
+from idemlab.preflight import preflight
+
+Make = Callable[..., dict[str, Any]]
+
+PAGE = Path(__file__).parents[2] / "docs" / "distribution.md"
+
+DDP, FSDP2 = Engine(world=2), Engine(world=2, sharded=True)
+BATCH_NORM = {
+    "dataset": {"name": "gaussian", "shape": [1, 8, 8], "train": 64, "test": 8},
+    "model": {"name": "autoencoder", "norm": "batch", "channels": 4, "latent": 4, "depth": 1},
+}
+
+
+class Counting(nn.Linear):
+    """An operator with a buffer that each training forward changes: by its samples, or whatever they are."""
+
+    def __init__(self, by_samples: bool) -> None:
+        super().__init__(4, 4)
+        self.register_buffer("seen", torch.zeros(()))
+        self.by_samples = by_samples
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen = self.seen + (x.detach().abs().mean() if self.by_samples else 1)
+        return super().forward(x)
+
+
+class Idle(nn.Linear):
+    """An operator with a parameter that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.unused = nn.Parameter(torch.zeros(()))
+
+
+class Selfish(idemlab.Enforcer):
+    """An enforcer that takes a mean over the samples of its own process."""
+
+    def forward(self, orbit: idemlab.Orbit, step: idemlab.Step) -> idemlab.Enforcement:
+        y = orbit.output
+        return idemlab.Enforcement(loss=(y - y.mean(0)).square().mean().expand(len(y)))
+
+
+COUPLED = idemlab.Traits(batch_coupled=True)
+TWICE = idemlab.Traits(needs_double_backward=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A combination that is refused, and the nearest one that is not.
+
+    Args:
+        changes: of the tiny experiment.
+        operator, enforcer, traits: in place of what the experiment names.
+        instead: changes and engine that are admitted.
+        advice: part of the next step that is told.
+    """
+
+    engine: Engine
+    changes: dict[str, Any]
+    instead: tuple[Engine, dict[str, Any]]
+    advice: str
+    operator: Callable[[], nn.Module] | None = None
+    enforcer: Callable[[], idemlab.Enforcer] | None = None
+    traits: idemlab.Traits | None = None
+
+
+ONE = Engine()
+MICRO = {"training__micro_batches": 2}
+CASES = {
+    "parts that are not equal": Case(
+        Engine(world=3), {}, (Engine(world=3), {"training__batch_size": 15}), "--set training.batch_size=15"
+    ),
+    "batch coupling and accumulation": Case(ONE, MICRO | {"enforcer": "relative"}, (DDP, {}), "micro_batches=1"),
+    "double backward and FSDP2": Case(FSDP2, {}, (DDP, {}), "--multi_gpu", traits=TWICE),
+    "whole tensors and FSDP2": Case(
+        FSDP2, {"optimizer": {"name": "muon"}}, (DDP, {"optimizer": {"name": "muon"}}), "--multi_gpu"
+    ),
+    "batch statistics and accumulation": Case(
+        ONE, BATCH_NORM | MICRO, (ONE, BATCH_NORM | {"training__micro_batches": 1}), "model.norm=group"
+    ),
+    "batch statistics and processes": Case(
+        DDP, BATCH_NORM, (DDP, BATCH_NORM | {"model": BATCH_NORM["model"] | {"norm": "group"}}), "model.norm=group"
+    ),
+    "coupling within a process": Case(DDP, {}, (ONE, {}), "one process", enforcer=Selfish, traits=COUPLED),
+    "a buffer that counts and accumulation": Case(
+        ONE, MICRO, (DDP, {"training__micro_batches": 1}), "micro_batches=1", operator=lambda: Counting(False)
+    ),
+    "a buffer of samples and processes": Case(DDP, {}, (ONE, {}), "one process", operator=lambda: Counting(True)),
+    "an idle parameter and DDP": Case(DDP, {}, (FSDP2, {}), "requires_grad_", operator=Idle),
+}
+
+
+def _ask(case: Case, tiny: Make, monkeypatch: pytest.MonkeyPatch, engine: Engine, changes: dict[str, Any]) -> None:
+    experiment = idemlab.resolve(tiny(**changes))
+    parts = assemble(experiment, idemlab.installed())
+    if case.operator:
+        parts.objective.operator = case.operator().double()
+    if case.enforcer:
+        parts.objective.enforcer = case.enforcer()
+    if case.traits:
+        monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: case.traits)
+    preflight(experiment, parts, idemlab.installed(), device=torch.device("cpu"), engine=engine)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_it_is_refused_and_what_is_advised_is_not(tiny: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(idemlab.BadInput) as caught:
+        _ask(case, tiny, monkeypatch, case.engine, case.changes)
+    assert case.advice in (caught.value.next_step or "")
+    assert _pattern(caught.value.what) in _listed(), (
+        f"docs/distribution.md does not list: {_pattern(caught.value.what)}"
+    )
+    _ask(case, tiny, monkeypatch, *case.instead)
+
+
+def test_the_page_lists_nothing_that_is_not_refused(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = set()
+    for case in CASES.values():
+        with monkeypatch.context() as patched, pytest.raises(idemlab.BadInput) as caught:
+            _ask(case, tiny, patched, case.engine, case.changes)
+        told.add(_pattern(caught.value.what))
+    assert _listed() == told
+
+
+def test_synchronous_batch_statistics_are_admitted(tiny: Make) -> None:
+    """What torch computes over all processes, which it does on GPUs only: the model is looked at, not run."""
+    from idemlab.spreading import check_spread
+
+    experiment = idemlab.resolve(tiny(**BATCH_NORM))
+    operator = nn.SyncBatchNorm.convert_sync_batchnorm(assemble(experiment, idemlab.installed()).objective.operator)
+    check_spread(experiment, idemlab.Traits(), operator, DDP)
+
+
+def _pattern(what: str) -> str:
+    """A message without the names and numbers of its case."""
+    return re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'…'", what))
+
+
+def _listed() -> set[str]:
+    """The messages in the page's table of refusals."""
+    section = PAGE.read_text(encoding="utf-8").partition("## What is refused")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return {row[0].strip("`") for row in rows if row[0].startswith("`")}
