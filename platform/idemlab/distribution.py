@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Engine", "Stateful", "Whole", "expected_processes", "launched_alone", "put", "shard_all", "whole"]
+__all__ = ["Engine", "Stateful", "Whole", "expected_processes", "launched_alone", "put", "shard_all", "unfuse", "whole"]
 
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where torchrun, Accelerate and MPI say how many processes there are."""
@@ -96,6 +96,14 @@ def shard_all(module: nn.Module) -> None:
             part.reshard()  # type: ignore[operator]
 
 
+def unfuse(optimizer: torch.optim.Optimizer) -> None:
+    """Have it do without the fused kernels that torch does not have for parameters that are shared out: all but Adam's."""
+    if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+        for group in optimizer.param_groups:
+            if group.get("fused"):
+                group["fused"] = False
+
+
 class Whole:
     """A module or an optimiser whose parameters are shared out, seen as one process would have it.
 
@@ -123,6 +131,7 @@ class Whole:
             for number, values in state_dict["state"].items()
         }
         self._thing.load_state_dict(state_dict | {"state": state})
+        unfuse(self._thing)
 
 
 def _mapped(tree: Any) -> Any:

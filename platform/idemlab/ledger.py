@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Direction = Literal["maximize", "minimize"]
 
-__all__ = ["Ledger", "folder_of", "masked"]
+__all__ = ["Ledger", "folder_of", "located", "masked"]
 
 _JOURNAL = "journal.log"
 HEARTBEAT, GRACE = 20, 120
@@ -144,6 +144,18 @@ class Ledger:
             agreed: Mapping[str, Any] = self._study.user_attrs["sweep"]
         return agreed
 
+    def grow(self, plan: Sweep) -> None:
+        """Let what was agreed have as many seeds and trials as this plan, if it has fewer."""
+        agreed: dict[str, Any] = self._study.user_attrs["sweep"]
+        more = {
+            key: number
+            for key, number in (("seeds", plan.seeds), ("trials", plan.trials))
+            if number is not None and number > agreed["sweep"].get(key, 0)
+        }
+        if more:
+            with self.reaching():
+                self._study.set_user_attr("sweep", agreed | {"sweep": agreed["sweep"] | more})
+
     @property
     def plan(self) -> Mapping[str, Any] | None:
         """What was agreed, if anything was."""
@@ -225,12 +237,18 @@ class Ledger:
         return True
 
     def _has_elder(self, trial: FrozenTrial) -> bool:
-        """Whether an earlier trial of the same point is alive or done: two machines may have made one each at once. Numbers
-        are given one by one, so that the later one always sees the earlier."""
+        """Whether an earlier trial of the same point is alive or done, or the number of the point was given to other values
+        before: two machines may have made one each at once, and all seeds of a point are to have the same values. Trials are
+        numbered one by one, so that the later one always sees the earlier."""
+        own, trials = trial.user_attrs, self._study.get_trials(deepcopy=False)
+        if "index" in own:
+            first = next(other for other in trials if other.user_attrs["index"] == own["index"])
+            if first.user_attrs["values"] != own["values"]:
+                return True
         return any(
             other.number < trial.number and (not other.state.is_finished() or "row" in other.user_attrs)
-            for other in self._study.get_trials(deepcopy=False)
-            if other.user_attrs["point"] == trial.user_attrs["point"]
+            for other in trials
+            if other.user_attrs["point"] == own["point"]
         )
 
     def passing(self, number: int, step: int, value: float) -> bool:
@@ -277,12 +295,17 @@ class Ledger:
     def bury(self) -> None:
         """End, without a row, the trials that nobody runs any more: those of a process that had this folder before, as this
         one has it now; and, where machines share the storage, those that have long given no sign of life."""
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
 
-        for trial in self.trials():
-            if trial.state is TrialState.RUNNING and trial.number not in self._claimed and self._is_own(trial):
-                self._study.tell(trial.number, state=TrialState.FAIL)
+        with self.reaching():
+            for trial in self.trials():
+                if trial.state is TrialState.RUNNING and trial.number not in self._claimed and self._is_own(trial):
+                    try:
+                        self._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+                    except UpdateFinishedTrialError:
+                        continue  # another machine was first
         if self.shared:
             with self.reaching(), _quiet():
                 fail_stale_trials(self._study)
@@ -412,7 +435,7 @@ def _data_base(url: str, *, make: bool) -> BaseStorage:
     except ArgumentError:
         raise BadInput(
             f"there is no kind of data base '{parsed.drivername}'",
-            where="--storage",
+            where=masked(url),
             expected=expected,
             nearest=nearest_match(parsed.drivername, ["postgresql", "sqlite", "mysql"]),
         ) from None
@@ -423,6 +446,26 @@ def _data_base(url: str, *, make: bool) -> BaseStorage:
             next_step="see that it runs, and that its URL, user and password are right",
         ) from None
     return get_storage(made)
+
+
+def located(url: str) -> str:
+    """The URL of a data base as it holds in every working directory: a file of SQLite by its whole path.
+
+    Raises:
+        BadInput: if it is one of SQLite's in memory, which would be lost.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return url  # who opens it says so
+    if parsed.get_backend_name() != "sqlite" or (parsed.database or "").startswith("file:"):
+        return url
+    if parsed.database in (None, "", ":memory:"):
+        raise BadInput("a data base in memory is lost at the end", where="--storage", expected="sqlite:///FILE")
+    return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
 
 
 def _insisting(call: Callable[[], T]) -> T:

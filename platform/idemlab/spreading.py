@@ -17,11 +17,10 @@ from .objective import Objective
 from .specs import Traits
 from .step import Step
 
-__all__ = ["check_buffers", "check_coupling", "check_gradients", "check_spread"]
+__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_spread"]
 
-_ENTRY_BY_ENTRY = {
+ENTRY_BY_ENTRY = {
     "adadelta",
-    "adagrad",
     "adam",
     "adamax",
     "adamw",
@@ -29,10 +28,10 @@ _ENTRY_BY_ENTRY = {
     "nadam",
     "radam",
     "rmsprop",
-    "rprop",
     "sgd",
 }
-"""Optimisers that treat each entry of a tensor by itself, so that it does not matter which process holds it."""
+"""Optimisers that treat each entry of a tensor by itself, so that it does not matter which process holds it. Adagrad
+would, but makes its state before the parameters are cut; Rprop's kernels are refused by torch."""
 
 
 def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
@@ -64,11 +63,11 @@ def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, en
             where="[enforcer] and the launcher",
             next_step="accelerate launch --multi_gpu (DDP) in place of --use_fsdp",
         )
-    if engine.sharded and experiment.optimizer.name.lower() not in _ENTRY_BY_ENTRY:
+    if engine.sharded and experiment.optimizer.name.lower() not in ENTRY_BY_ENTRY:
         raise BadInput(
-            f"optimizer '{experiment.optimizer.name}' looks at whole tensors, which FSDP2 cuts",
+            f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 cuts",
             where="[optimizer], key 'name'",
-            choices=sorted(_ENTRY_BY_ENTRY),
+            choices=sorted(ENTRY_BY_ENTRY),
             next_step="accelerate launch --multi_gpu (DDP) in place of --use_fsdp, or --set optimizer.name=adamw",
         )
     norms = {n: m for n, m in operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}

@@ -92,6 +92,12 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
         plan = plan_of(ledger.plan)
     else:
         where, folder = str(sweep), Path(sweep)
+        if name is not None:
+            raise BadInput(
+                f"'{where}' is a folder, which holds one sweep",
+                where="--name",
+                next_step="leave --name out, or give the URL of a data base",
+            )
         plan, url, own = read_plan(folder)
         ledger, held = Ledger(folder, url, own), held_by(folder)
     results = results_of(plan, folder, ledger)

@@ -17,7 +17,7 @@ from .catalog import Catalog, installed
 from .errors import BadInput, Failure, IdemlabError, nearest_match
 from .experiment import Experiment
 from .files import write_text
-from .ledger import HEARTBEAT, Ledger, folder_of, masked
+from .ledger import HEARTBEAT, Ledger, folder_of, located, masked
 from .lock import exclusive
 from .results import Results, Trial
 from .sampling import Tried, known_points, propose
@@ -80,18 +80,19 @@ def run_sweep(
     experiments = {point.key: plan.resolve(point, own) for point in points}
     probed = list(experiments.values()) or [plan.resolve(point, own) for point in plan.probes()]
     path = Path(out)
+    storage = None if storage is None else located(storage)
+    _check_folder(plan, path, probed[0], storage, resume=resume)
     _check_optimizers(probed)
     _check_metric(plan, probed, own)
-    _check_folder(plan, path, probed[0], resume=resume)
 
     def ledger() -> Ledger:
         every = probed[0].evaluation.every
-        name = path.resolve().name
-        return Ledger(path, storage, name, goal=plan.goal, pruner=plan.pruner, every=every, make=True)
+        return Ledger(path, storage, _name(path), goal=plan.goal, pruner=plan.pruner, every=every, make=True)
 
     shared = None if storage is None else ledger()  # before anything is written here: it may not be reached
     if shared is not None:
         _check_same(shared.agreed(_content(plan, probed[0])), plan, probed[0], f"storage '{masked(storage or '')}'")
+        shared.grow(plan)
     _open_folder(plan, path, probed[0], storage)
     with exclusive(path):
         run = _Running(
@@ -273,7 +274,9 @@ class _Running:
         known = self.ledger.known(retry=retry)
         wanted = dict(self.points)
         if self.plan.sampler == "tpe":
-            values = {trial.user_attrs["index"]: trial.user_attrs["values"] for trial in self.ledger.trials()}
+            values: dict[int, dict[str, Any]] = {}
+            for trial in self.ledger.trials():  # of two machines that chose at once, the first
+                values.setdefault(trial.user_attrs["index"], trial.user_attrs["values"])
             chosen = [Point(values[i], seed, i) for i in sorted(values) for seed in range(self.plan.seeds)]
             wanted = {point.key: point for point in chosen if point.index is not None and point.index < self.plan.count}
         missing = [point for key, point in wanted.items() if key not in known]
@@ -367,20 +370,37 @@ def _file(path: Path) -> Path:
     return path / "sweep.toml"
 
 
+def _name(path: Path) -> str:
+    """What a sweep is called in a data base: as its folder was when it was begun."""
+    begun: dict[str, str] = tables.read(_file(path)).get("storage", {}) if _file(path).is_file() else {}
+    return begun.get("name", path.resolve().name)
+
+
 def _content(plan: Sweep, first: Experiment) -> dict[str, Any]:
     plain: dict[str, Any] = _plain({"sweep": plan.table(), "first": first.table()})
     return plain
 
 
-def _check_folder(plan: Sweep, path: Path, first: Experiment, *, resume: bool) -> None:
-    """It is new, or holds the same sweep, and that is to be resumed."""
+def _check_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
+    """It is new, or holds the same sweep with the same storage, and that is to be resumed."""
     if _file(path).is_file():
         if not resume:
             raise BadInput(
                 f"'{path}' holds a sweep already",
                 next_step=f"choose another --out, or go on with --out {path} --resume",
             )
-        _check_same(tables.read(_file(path)), plan, first, f"'{path}'")
+        before = tables.read(_file(path))
+        _check_same(before, plan, first, f"'{path}'")
+        kept, now = before.get("storage", {}).get("url"), None if storage is None else masked(storage)
+        if kept != now:  # in another all would be trained again, over the runs that are there
+            place = f"'{kept}'" if kept else "its journal"
+            raise BadInput(
+                f"the trials of the sweep in '{path}' are in {place}",
+                where="--storage",
+                expected=f"--storage {kept}" if kept else "no --storage",
+                next_step="resume it so, or start a new one in another --out"
+                + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
+            )
     elif path.is_dir() and any(path.iterdir()):
         raise BadInput(
             f"'{path}' holds something else than a sweep",
@@ -408,7 +428,7 @@ def _open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None
     """Write what is tried; of a data base nothing secret."""
     content = _content(plan, first)
     if storage is not None:
-        content["storage"] = {"url": masked(storage), "name": path.resolve().name}
+        content["storage"] = {"url": masked(storage), "name": _name(path)}
     text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
     text += tomli_w.dumps(content)
     try:

@@ -22,7 +22,7 @@ from .batches import batches
 from .catalog import Catalog, installed
 from .checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from .dataset import Batch
-from .distribution import Engine, Stateful, Whole, expected_processes, launched_alone, shard_all, whole
+from .distribution import Engine, Stateful, Whole, expected_processes, launched_alone, shard_all, unfuse, whole
 from .errors import BadInput, Failure, IdemlabError
 from .evaluation import Evaluation, evaluate
 from .experiment import Experiment, resolve
@@ -97,6 +97,9 @@ def train(
     plan = preflight(experiment, parts, catalog, device=accelerator.device, engine=engine)
     parts.objective.to(accelerator.device)
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
+    if engine.sharded:
+        for optimizer in optimizers:
+            unfuse(optimizer)
     loop = _Loop(experiment, catalog, run, parts, plan, accelerator, engine, optimizers, watcher)
     with _held(run, accelerator, resume=resume):
         if engine.world > 1:

@@ -80,6 +80,12 @@ def together(tmp_path: Path) -> Callable[..., list[list[dict[str, Any]]]]:
     return launch
 
 
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens at."""
+    return free_port()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

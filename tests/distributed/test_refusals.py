@@ -152,7 +152,7 @@ def test_synchronous_batch_statistics_are_admitted(tiny: Make) -> None:
 
 def _pattern(what: str) -> str:
     """A message without the names and numbers of its case."""
-    return re.sub(r"\d+", "N", re.sub(r"'[^']*'", "'…'", what))
+    return re.sub(r"\b\d+", "N", re.sub(r"'[^']*'", "'…'", what))
 
 
 def _listed() -> set[str]:

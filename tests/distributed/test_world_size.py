@@ -1,8 +1,9 @@
-"""The same global batch gives the same run, however many processes and micro-batches share it and whatever holds the weights."""
+"""The same global batch gives the same run, whatever number of processes and micro-batches it is cut for."""
 
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 import idemlab
 from idemlab.checkpoint import read_weights
+from idemlab.spreading import ENTRY_BY_ENTRY
 
 Make = Callable[..., dict[str, Any]]
 Together = Callable[..., list[list[dict[str, Any]]]]
@@ -66,7 +68,11 @@ OTHERS: dict[str, dict[str, Any]] = {
     "sgd with momentum": {"optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9}},
     "odd widths": {"model": {"name": "mlp", "width": 7, "depth": 2}, "optimizer": {"name": "rmsprop", "lr": 0.001}},
 }
-CASES = ENFORCERS | OTHERS
+OPTIMIZERS = {
+    f"optimizer {name}": {"optimizer": {"name": name, "lr": 0.01}, "model": {"name": "mlp", "width": 7, "depth": 2}}
+    for name in sorted(ENTRY_BY_ENTRY)
+}
+CASES = ENFORCERS | OTHERS | OPTIMIZERS
 FEW = ["relative", "ign", "cubic-projection"]
 
 ALONE = {"1 process, 2 micro-batches": {"micro_batches": 2}}
@@ -76,6 +82,8 @@ SPREAD = {
     "fully_shard": {"sharded": True},
     "fully_shard, 2 micro-batches": {"sharded": True, "micro_batches": 2},
 }
+
+WAYS = ALONE | SPREAD
 
 
 def _job(table: dict[str, Any], out: Path, micro_batches: int = 1, sharded: bool = False) -> dict[str, Any]:
@@ -107,13 +115,15 @@ def _difference(run: idemlab.Run, other: idemlab.Run) -> dict[str, float]:
     return worst
 
 
-def _compare(tmp_path: Path, tiny: Make, together: Together, names: list[str]) -> dict[str, dict[str, float]]:
+def _compare(
+    tmp_path: Path, tiny: Make, together: Together, names: list[str], ways: dict[str, Any] = WAYS
+) -> dict[str, dict[str, float]]:
     """Each case in each way that the preflight admits, against one process; gives the worst difference by way."""
     jobs: dict[tuple[str, str], dict[str, Any]] = {}
     for number, name in enumerate(names):
         table = tiny(**CASES[name])
         idemlab.train(table, tmp_path / f"{number}")
-        for way, settings in (ALONE | SPREAD).items():
+        for way, settings in ways.items():
             if settings.get("micro_batches") and _coupled(table):
                 continue  # refused, see test_refusals.py
             jobs[name, way] = _job(table, tmp_path / f"{number} {way}", **settings)
@@ -138,7 +148,8 @@ def _compare(tmp_path: Path, tiny: Make, together: Together, names: list[str]) -
 
 
 def test_a_few_enforcers_are_the_same_in_one_process_and_two(tmp_path: Path, tiny: Make, together: Together) -> None:
-    print(_compare(tmp_path, tiny, together, FEW))
+    ways = {way: settings for way, settings in WAYS.items() if len(settings) < 2}
+    print(_compare(tmp_path, tiny, together, FEW, ways))
 
 
 @pytest.mark.slow
@@ -155,6 +166,13 @@ def test_every_source_and_model_is_the_same_in_one_process_and_two(
     print(_compare(tmp_path, tiny, together, list(OTHERS)))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_optimizer_is_the_same_in_one_process_and_two(tmp_path: Path, tiny: Make, together: Together) -> None:
+    """Of those that the preflight admits where parameters are shared out."""
+    print(_compare(tmp_path, tiny, together, list(OPTIMIZERS)))
+
+
 @pytest.mark.parametrize("kind", ["enforcer", "source", "model"])
 def test_nothing_built_in_is_left_out(tiny: Make, kind: str) -> None:
     catalog = idemlab.installed()
@@ -164,11 +182,23 @@ def test_nothing_built_in_is_left_out(tiny: Make, kind: str) -> None:
     assert left_out == ({"data"} if kind == "source" else set())  # the source of every case that names none
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_mixed_precision_trains_on_the_cpu_alone_and_together(
-    tmp_path: Path, tiny: Make, together: Together, precision: str
-) -> None:
-    table = tiny(training__precision=precision, training__dtype="float32", enforcer={"name": "ign"})
+def test_differentiating_twice_is_exact_under_ddp(tmp_path: Path, tiny: Make, together: Together) -> None:
+    catalog = runpy.run_path(str(Path(__file__).with_name("penalty.py")))["catalog"]
+    table = tiny(enforcer={"name": "penalty"})
+    alone = idemlab.train(table, tmp_path / "alone", catalog=catalog)
+    (one,), (other,) = together([_job(table, tmp_path / "together")])
+    assert "error" not in one
+    assert one["print"] == other["print"]
+    assert (
+        read_weights(alone.weights_file).keys() == read_weights(tmp_path / "together" / "operator.safetensors").keys()
+    )
+    for name, expected in read_weights(alone.weights_file).items():
+        got = read_weights(tmp_path / "together" / "operator.safetensors")[name]
+        assert (got - expected).norm() <= TOLERANCE * expected.norm()
+
+
+def test_mixed_precision_trains_on_the_cpu_alone_and_together(tmp_path: Path, tiny: Make, together: Together) -> None:
+    table = tiny(training__precision="bf16", training__dtype="float32", enforcer={"name": "ign"})
     full = idemlab.train(tiny(training__dtype="float32", enforcer={"name": "ign"}), tmp_path / "full")
     alone = idemlab.train(table, tmp_path / "alone")
     (one,), (other,) = together([_job(table, tmp_path / "together")])

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,7 @@ def finish(loop: Any) -> None:
 
 
 given = globals()
+catalog = runpy.run_path(str(Path(__file__).with_name("penalty.py")))["catalog"]
 log = Path(given["log"]).open("a")  # noqa: SIM115 -- to the end of the process
 os.dup2(log.fileno(), sys.stderr.fileno())
 sys.stderr = log
@@ -93,8 +96,9 @@ for job in given["jobs"]:
     note: dict[str, Any] = {}
     prints.clear()
     try:
-        idemlab.train(job["table"], job["out"], resume=job.get("resume", False), watcher=watcher)
-    except idemlab.errors.IdemlabError as error:
+        idemlab.train(job["table"], job["out"], resume=job.get("resume", False), watcher=watcher, catalog=catalog)
+    except Exception as error:
+        traceback.print_exc()
         note["error"] = f"{type(error).__name__}: {error}"
     notes.append(note | {"print": prints[0] if prints else None, "messages": watcher.messages})
 Path(given["told"]).write_text(json.dumps(notes))

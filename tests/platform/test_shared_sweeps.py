@@ -18,6 +18,7 @@ from idemlab import BadInput, Failure, Sweep, open_sweep, run_sweep, sweep_statu
 from idemlab import ledger as ledger_module
 from idemlab.ledger import Ledger, masked
 from idemlab.sampling import known_points
+from idemlab.sweep import Point
 
 Make = Callable[..., dict[str, Any]]
 
@@ -254,3 +255,73 @@ def test_a_data_base_with_several_sweeps(plan: Sweep, url: str, tmp_path: Path) 
     with pytest.raises(BadInput, match="there is no sweep 'too'") as caught:
         sweep_status(url, name="too")
     assert caught.value.nearest == "two"
+
+
+def test_a_sweep_is_resumed_with_the_storage_it_was_begun_with(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """In another, all would be trained again over the runs that are there. A folder that was moved finds its own."""
+    begun = run_sweep(plan, tmp_path / "sweep", storage=url)
+    kept = (tmp_path / "sweep" / "sweep.toml").read_bytes()
+    for other in (None, f"sqlite:///{tmp_path}/other.db"):
+        with pytest.raises(BadInput, match=r"are in 'sqlite:///.*trials.db'") as caught:
+            run_sweep(plan, tmp_path / "sweep", storage=other, resume=True)
+        assert caught.value.where == "--storage"
+    assert not (tmp_path / "other.db").exists()
+    assert (tmp_path / "sweep" / "sweep.toml").read_bytes() == kept
+    run_sweep(plan, tmp_path / "alone")
+    with pytest.raises(BadInput, match="are in its journal"):
+        run_sweep(plan, tmp_path / "alone", storage=url, resume=True)
+    (tmp_path / "sweep").rename(tmp_path / "moved")
+    said: list[str] = []
+    again = run_sweep(plan, tmp_path / "moved", storage=url, resume=True, say=said.append)
+    assert said == ["trials: 4, 4 of them done before"]
+    assert [trial.figures for trial in again.trials] == [trial.figures for trial in begun.trials]
+
+
+def test_a_file_of_sqlite_is_found_from_everywhere(
+    plan: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_sweep(Sweep(**(plan.table() | {"over": {}})), "sweep", storage="sqlite:///trials.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(open_sweep(tmp_path / "sweep").trials) == 2
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_data_base_in_memory_is_none(plan: Sweep, url: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="in memory"):
+        run_sweep(plan, tmp_path / "sweep", storage=url)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_data_base_knows_of_a_sweep_that_has_grown(plan: Sweep, url: str, tmp_path: Path) -> None:
+    fewer = Sweep(**(plan.table() | {"seeds": 1, "over": {}}))
+    run_sweep(fewer, tmp_path / "a" / "sweep", storage=url)
+    run_sweep(Sweep(**(fewer.table() | {"seeds": 2})), tmp_path / "a" / "sweep", storage=url, resume=True)
+    run_sweep(fewer, tmp_path / "b" / "sweep", storage=url)  # who wants fewer takes nothing away
+    status = sweep_status(url)
+    assert (status.total, status.counts["complete"], status.counts["waiting"]) == (2, 2, 0)
+
+
+def test_all_seeds_of_a_point_have_the_values_of_one_machine(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """Two of them chose a point at once, and their trials came in turn."""
+    chosen = Sweep(**(plan.table() | {"sampler": "tpe", "trials": 1}))
+    ledger = Ledger(tmp_path, url, "sweep", make=True)
+    for name, seed in (("gradient", 0), ("relative", 0), ("relative", 1), ("gradient", 1)):
+        ledger.add(chosen, [Point({"enforcer.name": name}, seed, 0)], {})
+    assert [ledger.claim(trial, 0) for trial in ledger.trials()] == [True, False, False, True]
+    said: list[str] = []
+    ledger.release()
+    results = run_sweep(chosen, tmp_path / "sweep", storage=url, say=said.append)
+    assert [(trial.seed, trial.values["enforcer.name"]) for trial in results.trials] == [
+        (0, "gradient"),
+        (1, "gradient"),
+    ]
+    assert len(said) == 3
+
+
+def test_a_folder_holds_one_sweep(tmp_path: Path, plan: Sweep) -> None:
+    run_sweep(Sweep(**(plan.table() | {"seeds": 1, "over": {}})), tmp_path / "sweep")
+    with pytest.raises(BadInput, match="holds one sweep") as caught:
+        sweep_status(tmp_path / "sweep", name="other")
+    assert caught.value.where == "--name"
