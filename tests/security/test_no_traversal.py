@@ -17,7 +17,7 @@ from idemlab import BadInput, apply, resolve
 from idemlab.assembly import build_operator
 from idemlab.catalog import installed
 from idemlab.checkpoint import write_weights
-from idemlab.sweeping import _folder
+from idemlab.ledger import folder_of
 from idemlab_data.idx import find_idx
 from idemlab_data.images import image_files
 from idemlab_metrics import cache
@@ -156,4 +156,4 @@ def test_evaluation_inputs_can_be_called_so(name: str, tiny: dict[str, Any]) -> 
 def test_trials_of_a_stranger_s_sweep_stay_in_its_folder(folder: str) -> None:
     """A sweep's storage says in which folder an interrupted trial goes on."""
     trial = optuna.trial.create_trial(value=0.0, user_attrs={"folder": folder})
-    assert _folder(trial) == Path("trials", "evil")
+    assert folder_of(trial) == Path("trials", "evil")
