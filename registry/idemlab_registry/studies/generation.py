@@ -31,8 +31,8 @@ VARIANTS = {
     "hybrid": "(d) cubic + loss + tightness",
     "imle-cubic": "(d) IMLE + cubic",
     "imle": "(e) IMLE + relative",
-    "projector": "(e) the same, repairing too",
-    "transport": "(e) that, noise matched one to one",
+    "projector": "(e) IMLE + relative, repairing",
+    "transport": "(e) one to one, repairing",
     "ign-fourier": "(b) IGN, Fourier noise",
     "transport-fourier": "(e) one to one, Fourier noise",
 }
@@ -191,7 +191,7 @@ def _generated(variants: Iterable[Variant]) -> Figure:
     for variant in variants:
         trained = Trained.of(variant.trials[0].run)
         rows[variant.label] = trained.apply(trained.noise(trained.test(2 * _COLUMNS)))
-    return gallery([[Block("f(z)", rows)]], trained.dataset.range, labels=280)
+    return gallery([[Block("f(z)", rows)]], trained.dataset.range, labels=330)
 
 
 def _dots(variants: list[Variant]) -> Figure:
@@ -209,12 +209,12 @@ def _dots(variants: list[Variant]) -> Figure:
         classes = variant.middle(CLASSES)
         if classes is not None:
             text = f"{classes:g} of 10"
-            readable.annotate(text, (1.0, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+            readable.annotate(text, (1.04, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
     quality.set_yticks(range(len(variants)), [variant.label for variant in variants])
     quality.invert_yaxis()
     quality.set_xlabel("Fréchet distance\n(log scale)")
     readable.set_xlabel("share readable; classes covered")
-    readable.set_xlim(-0.04, 1.0)
+    readable.set_xlim(-0.04, 1.04)
     change.set_xlabel("relative change\nfrom f to f³ (log scale)")
     of_ign = _best_of_ign(variants)
     if of_ign is not None:
