@@ -192,6 +192,11 @@ class Sweep:
         """As plain values."""
         return asdict(self)
 
+    def given(self) -> dict[str, Any]:
+        """As plain values, without what is as it would be anyway."""
+        usual = Sweep(experiment=self.experiment).table()
+        return {key: value for key, value in self.table().items() if key == "experiment" or value != usual[key]}
+
 
 @dataclass(frozen=True)
 class Point:

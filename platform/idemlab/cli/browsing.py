@@ -302,7 +302,7 @@ def _show_sweeps(study: Study) -> None:
     import tomli_w
 
     if study.sweeps:
-        show("", tomli_w.dumps({"sweep": {name: plan.table() for name, plan in study.sweeps.items()}}).rstrip())
+        show("", tomli_w.dumps({"sweep": {name: plan.given() for name, plan in study.sweeps.items()}}).rstrip())
     else:
         show("", "It runs no experiments: everything is computed.")
 
