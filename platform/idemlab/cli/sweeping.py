@@ -35,7 +35,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
         "idemlab sweep mlp-cubic --over enforcer.name=cubic,gradient --over optimizer.lr=log:1e-5:1",
         "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --seeds 5 --out sweeps/weight",
         "idemlab sweep mlp-cubic --over enforcer.weight=0.1,1,10 --seeds 5 --out sweeps/weight --resume",
-        "idemlab sweep mlp-cubic --over optimizer.lr=log:1e-5:1 --sampler tpe --trials 50 --seeds 3 --jobs 2",
+        "idemlab sweep mlp-cubic --over optimizer.lr=log:1e-5:1 --sampler tpe --trials 50 --seeds 3",
     )
 )
 def sweep(
