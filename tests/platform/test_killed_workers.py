@@ -61,7 +61,7 @@ def assert_whole(plan: Sweep, folder: Path) -> None:
     ("trials", "jobs", "every", "each"),
     [
         # Where workers take longer to start than it takes to the next kill, none would ever get to a trial: wait for some.
-        pytest.param(8, 2, 1.0, 3, id="short"),
+        pytest.param(8, 2, 0.05, 3, id="short"),
         pytest.param(200, 4, 5.0, 0, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(3000)]),
     ],
 )
