@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture
+def changing() -> Callable[[dict[str, Any]], Callable[..., dict[str, Any]]]:
+    """Table of an experiment -> a function that gives a copy of it with whole tables or single keys (`table__key`)
+    replaced."""
+
+    def of(table: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+        def make(**changes: Any) -> dict[str, Any]:
+            made = copy.deepcopy(table)
+            for key, value in changes.items():
+                name, _, inner = key.partition("__")
+                if inner:
+                    made.setdefault(name, {})[inner] = value
+                else:
+                    made[name] = value
+            return made
+
+        return make
+
+    return of

@@ -1,19 +1,16 @@
-"""Which trials of a sweep wait, run and have ended, in Optuna's storage: a journal in the sweep's folder, or a data base
-that several machines share."""
+"""Which trials of a sweep wait, run and have ended, as Optuna's storage knows it."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from . import tables
+from . import storage, tables
 from .errors import BadInput, Failure, nearest_match
 from .goal import Goal
 from .sweep import Point, Range, Sweep
@@ -21,23 +18,15 @@ from .sweep import Point, Range, Sweep
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-T = TypeVar("T")
 Direction = Literal["maximize", "minimize"]
 
-__all__ = ["Ledger", "folder_of", "located", "masked"]
+__all__ = ["Ledger", "folder_of"]
 
 _JOURNAL = "journal.log"
-HEARTBEAT, GRACE = 20, 120
-"""Seconds between two signs of life of a trial, and without one after which it is run again by whoever is there."""
-_TIMEOUT = 10
-"""Seconds to wait for a data base."""
 _HUGE = 1e300
 """Stands for what is infinite where medians are taken."""
-_SHOWN = ("host", "port", "sslmode", "sslrootcert")
-"""Options of a URL that hold no secrets."""
 
 
 def folder_of(trial: FrozenTrial) -> Path:
@@ -86,8 +75,8 @@ class Ledger:
         self._goal = goal or Goal()
         self._claimed: dict[int, int] = {}
         if make and not self.shared:
-            _mend(path / _JOURNAL)
-        self._storage = _data_base(url, make=make) if url is not None else _journal(path / _JOURNAL)
+            storage.mend(path / _JOURNAL)
+        self._storage = storage.data_base(url, make=make) if url is not None else storage.journal(path / _JOURNAL)
         direction: Direction = "maximize" if self._goal.maximize else "minimize"
         with self.reaching():
             if make:
@@ -101,7 +90,7 @@ class Ledger:
             elif self.shared:
                 raise BadInput(
                     f"there is no sweep '{name}' in that data base" if name else f"it holds {len(names)} sweeps",
-                    where=masked(url or ""),
+                    where=storage.masked(url or ""),
                     expected=None if name else "the name of one, as the folder of its --out is called: --name NAME",
                     choices=names,
                     nearest=nearest_match(name or "", names),
@@ -121,7 +110,7 @@ class Ledger:
             yield
         except (StorageInternalError, SQLAlchemyError) as error:
             raise Failure(
-                f"the storage failed: {_cause(error)}",
+                f"the storage failed: {storage.cause(error)}",
                 next_step="once it is there again, the same command with --resume",
             ) from None
 
@@ -140,7 +129,7 @@ class Ledger:
                 self._study.set_user_attr("sweep", dict(content))
 
         with self.reaching():
-            _insisting(write)
+            storage.insisting(write)
             agreed: Mapping[str, Any] = self._study.user_attrs["sweep"]
         return agreed
 
@@ -307,7 +296,7 @@ class Ledger:
                     except UpdateFinishedTrialError:
                         continue  # another machine was first
         if self.shared:
-            with self.reaching(), _quiet():
+            with self.reaching(), storage.quiet():
                 fail_stale_trials(self._study)
 
     def stale(self) -> set[int]:
@@ -327,7 +316,7 @@ class Ledger:
         ended = threading.Event()
 
         def beat() -> None:
-            while not ended.wait(HEARTBEAT):
+            while not ended.wait(storage.HEARTBEAT):
                 for identity in list(self._claimed.values()):
                     try:
                         self._beat(identity)
@@ -370,151 +359,3 @@ def _pruner(name: str, every: int) -> BasePruner:
     if name == "median":
         return MedianPruner()
     return SuccessiveHalvingPruner(min_resource=every) if name == "halving" else NopPruner()
-
-
-# -- storages -----------------------------------------------------------------------------------------------------------
-
-
-def _mend(file: Path) -> None:
-    """Cut off the entry that a process had begun to write when it was killed, or when the disk was full: what is appended
-    to it cannot be read."""
-    if file.is_file():
-        whole = file.read_bytes().rpartition(b"\n")
-        if whole[2]:
-            os.truncate(file, len(whole[0]) + len(whole[1]))
-
-
-def _journal(file: Path) -> BaseStorage:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return JournalStorage(JournalFileBackend(str(file)))
-
-
-def _data_base(url: str, *, make: bool) -> BaseStorage:
-    """Optuna's storage in a data base, whose tables are made where they are not there yet.
-
-    Raises:
-        BadInput: if the URL is none, or its driver is not installed.
-        Failure: if it cannot be reached.
-    """
-    from optuna.storages import RDBStorage, get_storage
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    expected = "postgresql://USER@HOST/DATABASE, or sqlite:///FILE for processes of one machine"
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise BadInput("that is no URL of a data base", where="--storage", expected=expected) from None
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(
-            drivername="postgresql+psycopg"
-        )  # which driver it stands for differs with SQLAlchemy's version
-    kind = parsed.drivername.partition("+")[0]
-    if kind == "sqlite" and parsed.database and not make and not Path(parsed.database).is_file():
-        raise BadInput(f"there is no file '{parsed.database}'", where=masked(url), expected=expected)
-    timeout = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "sqlite": "timeout"}.get(kind)
-    options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
-    if timeout:
-        options["connect_args"] = {timeout: _TIMEOUT * (6 if kind == "sqlite" else 1)}
-    try:
-        with _quiet():
-            made = _insisting(
-                lambda: RDBStorage(
-                    parsed.render_as_string(hide_password=False),
-                    engine_kwargs=options,
-                    heartbeat_interval=HEARTBEAT,
-                    grace_period=GRACE,
-                )
-            )
-    except ImportError:
-        what = "psycopg" if kind == "postgresql" else f"the driver of '{parsed.drivername}'"
-        install = "pip install 'idemlab[postgres]'" if kind == "postgresql" else f"pip install it, or: {expected}"
-        raise BadInput(f"{what} is not installed", where=masked(url), next_step=install) from None
-    except ArgumentError:
-        raise BadInput(
-            f"there is no kind of data base '{parsed.drivername}'",
-            where=masked(url),
-            expected=expected,
-            nearest=nearest_match(parsed.drivername, ["postgresql", "sqlite", "mysql"]),
-        ) from None
-    except (SQLAlchemyError, RuntimeError) as error:
-        raise Failure(
-            f"the storage cannot be reached: {_cause(error)}",
-            where=masked(url),
-            next_step="see that it runs, and that its URL, user and password are right",
-        ) from None
-    return get_storage(made)
-
-
-def located(url: str) -> str:
-    """The URL of a data base as it holds in every working directory: a file of SQLite by its whole path.
-
-    Raises:
-        BadInput: if it is one of SQLite's in memory, which would be lost.
-    """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return url  # who opens it says so
-    if parsed.get_backend_name() != "sqlite" or (parsed.database or "").startswith("file:"):
-        return url
-    if parsed.database in (None, "", ":memory:"):
-        raise BadInput("a data base in memory is lost at the end", where="--storage", expected="sqlite:///FILE")
-    return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
-
-
-def _insisting(call: Callable[[], T]) -> T:
-    """Once more if another process was making the same tables or rows at that moment."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for pause in (0.2, 0.5, 1.0, 2.0):
-        try:
-            return call()
-        except (SQLAlchemyError, StorageInternalError) as error:
-            if not any(
-                word in str(error) for word in ("already exists", "duplicate key", "UNIQUE constraint", "the commit")
-            ):
-                raise
-            time.sleep(pause)
-    return call()
-
-
-def masked(url: str) -> str:
-    """A data base's URL without what may be secret: the password, and all options that are not known to be harmless."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return "--storage"
-    kept = {key: value for key, value in parsed.query.items() if key in _SHOWN}
-    return parsed.set(query=kept)._replace(password=None).render_as_string()
-
-
-def _cause(error: BaseException) -> str:
-    """The first line of what a data base said; its own messages hold no passwords, but those of SQLAlchemy may."""
-    from sqlalchemy.exc import DBAPIError
-
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna calls its heartbeats experimental."""
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield

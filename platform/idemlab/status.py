@@ -10,11 +10,13 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput
-from .ledger import Ledger, masked
+from .ledger import Ledger
 from .lock import held_by
 from .results import Best, Results
+from .storage import masked
 from .sweep import Point
-from .sweeping import plan_of, read_plan, results_of
+from .sweep_folder import plan_of, read_plan
+from .sweeping import results_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

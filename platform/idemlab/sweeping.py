@@ -6,32 +6,30 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from . import drawing, tables
 from .catalog import Catalog, installed
-from .errors import BadInput, Failure, IdemlabError, nearest_match
+from .errors import BadInput, IdemlabError, nearest_match
 from .experiment import Experiment
-from .files import write_text
-from .ledger import HEARTBEAT, Ledger, folder_of, located, masked
+from .ledger import Ledger, folder_of
 from .lock import exclusive
 from .results import Results, Trial
 from .sampling import Tried, known_points, propose
 from .signals import stop_signals
+from .storage import HEARTBEAT, located, masked
 from .summary import number, summarise
 from .sweep import Point, Sweep
 from .sweep_figures import sweep_figure
+from .sweep_folder import check_folder, check_same, content_of, name_of, open_folder, read_plan
 from .trials import Job, Outcome, Task, work
 from .workers import Workers
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["open_sweep", "plan_of", "read_plan", "results_of", "run_sweep"]
+__all__ = ["open_sweep", "results_of", "run_sweep"]
 
 _STACK = 128
 """Trials that are trained as one program, at most."""
@@ -81,19 +79,19 @@ def run_sweep(
     probed = list(experiments.values()) or [plan.resolve(point, own) for point in plan.probes()]
     path = Path(out)
     storage = None if storage is None else located(storage)
-    _check_folder(plan, path, probed[0], storage, resume=resume)
+    check_folder(plan, path, probed[0], storage, resume=resume)
     _check_optimizers(probed)
     _check_metric(plan, probed, own)
 
     def ledger() -> Ledger:
         every = probed[0].evaluation.every
-        return Ledger(path, storage, _name(path), goal=plan.goal, pruner=plan.pruner, every=every, make=True)
+        return Ledger(path, storage, name_of(path), goal=plan.goal, pruner=plan.pruner, every=every, make=True)
 
     shared = None if storage is None else ledger()  # before anything is written here: it may not be reached
     if shared is not None:
-        _check_same(shared.agreed(_content(plan, probed[0])), plan, probed[0], f"storage '{masked(storage or '')}'")
+        check_same(shared.agreed(content_of(plan, probed[0])), plan, probed[0], f"storage '{masked(storage or '')}'")
         shared.grow(plan)
-    _open_folder(plan, path, probed[0], storage)
+    open_folder(plan, path, probed[0], storage)
     with exclusive(path):
         run = _Running(
             plan, path, shared or ledger(), {point.key: point for point in points}, experiments, own, jobs, say
@@ -331,28 +329,6 @@ def open_sweep(path: str | Path, *, storage: str | None = None) -> Results:
     return results_of(plan, folder, Ledger(folder, storage or url, name))
 
 
-def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
-    """What a sweep's folder says of it: the plan, the URL of its data base without password if it has one, and its name
-    there.
-
-    Raises:
-        BadInput: if the folder holds no sweep.
-    """
-    if not _file(folder).is_file():
-        raise BadInput(
-            f"'{folder}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep --help"
-        )
-    content = tables.read(_file(folder))
-    storage = content.get("storage", {})
-    return plan_of(content), storage.get("url"), storage.get("name", "sweep")
-
-
-def plan_of(content: Mapping[str, Any]) -> Sweep:
-    """A plan as it was written down."""
-    names = {field.name for field in fields(Sweep)}
-    return Sweep(**{key: value for key, value in content["sweep"].items() if key in names})
-
-
 def results_of(plan: Sweep, folder: Path, ledger: Ledger) -> Results:
     latest: dict[str, Trial] = {}
     for frozen in ledger.trials():
@@ -361,90 +337,6 @@ def results_of(plan: Sweep, folder: Path, ledger: Ledger) -> Results:
             latest[frozen.user_attrs["point"]] = Trial(number=frozen.number, path=folder / folder_of(frozen), **row)
     trials = tuple(sorted(latest.values(), key=lambda trial: trial.number))
     return Results(trials, tuple(plan.over), folder, plan.goal, plan.sampler)
-
-
-# -- the folder ---------------------------------------------------------------------------------------------------------
-
-
-def _file(path: Path) -> Path:
-    return path / "sweep.toml"
-
-
-def _name(path: Path) -> str:
-    """What a sweep is called in a data base: as its folder was when it was begun."""
-    begun: dict[str, str] = tables.read(_file(path)).get("storage", {}) if _file(path).is_file() else {}
-    return begun.get("name", path.resolve().name)
-
-
-def _content(plan: Sweep, first: Experiment) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain({"sweep": plan.table(), "first": first.table()})
-    return plain
-
-
-def _check_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
-    """It is new, or holds the same sweep with the same storage, and that is to be resumed."""
-    if _file(path).is_file():
-        if not resume:
-            raise BadInput(
-                f"'{path}' holds a sweep already",
-                next_step=f"choose another --out, or go on with --out {path} --resume",
-            )
-        before = tables.read(_file(path))
-        _check_same(before, plan, first, f"'{path}'")
-        kept, now = before.get("storage", {}).get("url"), None if storage is None else masked(storage)
-        if kept != now:  # in another all would be trained again, over the runs that are there
-            place = f"'{kept}'" if kept else "its journal"
-            raise BadInput(
-                f"the trials of the sweep in '{path}' are in {place}",
-                where="--storage",
-                expected=f"--storage {kept}" if kept else "no --storage",
-                next_step="resume it so, or start a new one in another --out"
-                + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
-            )
-    elif path.is_dir() and any(path.iterdir()):
-        raise BadInput(
-            f"'{path}' holds something else than a sweep",
-            expected="a folder that is empty or not there yet",
-            next_step="choose another --out",
-        )
-
-
-def _check_same(before: Mapping[str, Any], plan: Sweep, first: Experiment, where: str) -> None:
-    """The sweep is the one that was begun."""
-    now, begun = plan.table(), plan_of(before).table()
-    changed = tables.differing([tables.flat(_plain(first.table())), tables.flat(before["first"])])
-    changed += [
-        key for key in ("over", "sampler", "metric", "maximize", "pruner") if _plain(now[key]) != _plain(begun[key])
-    ]
-    if changed:
-        raise BadInput(
-            f"the sweep differs from the one in {where}: {', '.join(changed)}",
-            expected="the same experiment and the same values; only --seeds and --trials may grow",
-            next_step="resume it unchanged, or start a new one in another --out",
-        )
-
-
-def _open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None) -> None:
-    """Write what is tried; of a data base nothing secret."""
-    content = _content(plan, first)
-    if storage is not None:
-        content["storage"] = {"url": masked(storage), "name": _name(path)}
-    text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
-    text += tomli_w.dumps(content)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(_file(path), text)
-    except OSError as error:
-        raise Failure(f"the folder '{path}' cannot be written: {error}", next_step="choose another --out") from error
-
-
-def _plain(table: Any) -> Any:
-    """Nested tables as they come back from a TOML file."""
-    if isinstance(table, Mapping):
-        return {key: _plain(value) for key, value in table.items() if value is not None}
-    if isinstance(table, (list, tuple)):
-        return [_plain(value) for value in table]
-    return table
 
 
 def _write_summaries(results: Results) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
@@ -26,20 +25,9 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture
-def tiny() -> Callable[..., dict[str, Any]]:
+def tiny(changing: Callable[..., Callable[..., dict[str, Any]]]) -> Callable[..., dict[str, Any]]:
     """A function that gives the tiny experiment's table with whole tables or single keys (`table__key`) replaced."""
-
-    def make(**changes: Any) -> dict[str, Any]:
-        table = copy.deepcopy(TINY)
-        for key, value in changes.items():
-            name, _, inner = key.partition("__")
-            if inner:
-                table.setdefault(name, {})[inner] = value
-            else:
-                table[name] = value
-        return table
-
-    return make
+    return changing(TINY)
 
 
 @pytest.fixture

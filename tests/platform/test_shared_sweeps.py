@@ -15,9 +15,10 @@ import pytest
 import tomli_w
 
 from idemlab import BadInput, Failure, Sweep, open_sweep, run_sweep, sweep_status
-from idemlab import ledger as ledger_module
-from idemlab.ledger import Ledger, masked
+from idemlab import storage as storage_module
+from idemlab.ledger import Ledger
 from idemlab.sampling import known_points
+from idemlab.storage import masked
 from idemlab.sweep import Point
 
 Make = Callable[..., dict[str, Any]]
@@ -64,7 +65,7 @@ def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> Non
 def test_what_a_dead_machine_ran_is_run_again(
     plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "GRACE", 1)
+    monkeypatch.setattr(storage_module, "GRACE", 1)
     (tmp_path / "dead").mkdir()
     dead = Ledger(tmp_path / "dead", url, "sweep", make=True)
     dead.add(plan, plan.points(), {})
@@ -81,8 +82,8 @@ def test_what_a_dead_machine_ran_is_run_again(
 def test_a_trial_that_gives_signs_of_life_is_left_alone(
     plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "HEARTBEAT", 1)
-    monkeypatch.setattr(ledger_module, "GRACE", 3)
+    monkeypatch.setattr(storage_module, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage_module, "GRACE", 3)
     ledgers = [Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b")]
     ledgers[0].add(plan, plan.points(), {})
     first = ledgers[0].trials()[0]
@@ -179,14 +180,14 @@ def test_a_password_reaches_no_file_and_no_line(
 ) -> None:
     """The URL of a data base that needs one, which here is answered by another."""
     secret = "postgresql://me:hunter2@localhost/x?password=hunter2"
-    real = ledger_module._data_base
+    real = storage_module.data_base
     asked: list[str] = []
 
     def answer(given: str, *, make: bool) -> Any:
         asked.append(given)
         return real(url, make=make)
 
-    monkeypatch.setattr(ledger_module, "_data_base", answer)
+    monkeypatch.setattr(storage_module, "data_base", answer)
     said: list[str] = []
     results = run_sweep(plan, tmp_path / "sweep", storage=secret, say=said.append)
     assert secret in asked

@@ -85,6 +85,20 @@ def test_a_sweep_goes_on_where_it_was_stopped(plan: Sweep, tmp_path: Path) -> No
     assert figures(after.table) == figures(whole.table)
 
 
+def test_fewer_seeds_or_trials_than_there_are_cannot_be_gone_on_with(plan: Sweep, tmp_path: Path) -> None:
+    table: dict[str, Any] = {
+        "experiment": plan.experiment,
+        "over": {"optimizer.lr": "log:1e-4:1e-2"},
+        "sampler": "random",
+    }
+    run_sweep(Sweep(**table, trials=2, seeds=2), tmp_path / "sweep")
+    with pytest.raises(BadInput, match=r"has 2 seeds, not 1") as caught:
+        run_sweep(Sweep(**table, trials=2, seeds=1), tmp_path / "sweep", resume=True)
+    assert "--seeds 2, or more" in str(caught.value)
+    with pytest.raises(BadInput, match=r"has 2 trials, not 1"):
+        run_sweep(Sweep(**table, trials=1, seeds=2), tmp_path / "sweep", resume=True)
+
+
 def test_more_seeds_are_added_but_nothing_else(plan: Sweep, tmp_path: Path) -> None:
     few = Sweep(experiment=plan.experiment, over={"optimizer.lr": [1e-3]}, seeds=1)
     run_sweep(few, tmp_path / "sweep")
