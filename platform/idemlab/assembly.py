@@ -16,6 +16,7 @@ from .enforcer import DISTANCES, Enforcer
 from .errors import BadInput, nearest_match
 from .experiment import Experiment
 from .metric import Metric
+from .muon import Muon
 from .objective import Objective
 from .orbit import Operator
 from .settings import OptimizerSettings
@@ -141,6 +142,7 @@ def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parame
     cls = _optimizer_class(settings.name, f"{where}, key 'name'")
     if cls is not torch.optim.Muon:
         return [_optimizer(cls, parameters, arguments, where)] if parameters else []
+    cls = Muon
     others = arguments.pop("adamw", {})
     if not isinstance(others, Mapping):
         raise BadInput("'adamw' must be a table of arguments of AdamW", where=f"{where}, key 'adamw'")
