@@ -45,6 +45,7 @@ class Ledger:
         path: of the sweep's folder.
         url: of the data base; None for the journal in the folder.
         name: of the sweep in the data base; None for the only one there is.
+        key: by which the data base knows this folder; default: its path.
         goal: what is judged.
         pruner: as in `Sweep`.
         every: steps between evaluations.
@@ -61,6 +62,7 @@ class Ledger:
         url: str | None = None,
         name: str | None = "sweep",
         *,
+        key: str = "",
         goal: Goal | None = None,
         pruner: str = "none",
         every: int = 1,
@@ -71,7 +73,7 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.shared = url is not None
         name = name if self.shared else "sweep"
-        self.owner = {"machine": socket.gethostname(), "folder": str(path.resolve()), "process": os.getpid()}
+        self.owner = {"machine": socket.gethostname(), "folder": key or str(path.resolve()), "process": os.getpid()}
         self._goal = goal or Goal()
         self._claimed: dict[int, int] = {}
         if make and not self.shared:
@@ -221,8 +223,8 @@ class Ledger:
             if self.shared and self._has_elder(trial):
                 self._storage.set_trial_state_values(identity, state=TrialState.FAIL)
                 return False
+            self._claimed[trial.number] = identity  # from here on it is let go of, whatever happens
             self._storage.set_trial_user_attr(identity, "by", self.owner | {"worker": worker})
-        self._claimed[trial.number] = identity
         return True
 
     def _has_elder(self, trial: FrozenTrial) -> bool:

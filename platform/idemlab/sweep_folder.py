@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import tomli_w
 
@@ -16,7 +17,7 @@ from .files import write_text
 from .storage import masked
 from .sweep import Sweep
 
-__all__ = ["check_folder", "check_same", "content_of", "name_of", "open_folder", "plan_of", "read_plan"]
+__all__ = ["Place", "check_folder", "check_same", "content_of", "open_folder", "place_of", "plan_of", "read_plan"]
 
 
 def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
@@ -45,10 +46,23 @@ def _file(path: Path) -> Path:
     return path / "sweep.toml"
 
 
-def name_of(path: Path) -> str:
-    """What a sweep is called in a data base: as its folder was when it was begun."""
+@dataclass(frozen=True)
+class Place:
+    """By what a data base knows a sweep's folder.
+
+    Args:
+        name: of the sweep, as the folder was called when it was begun.
+        key: of this folder alone: machines may have the same name, and folders the same path on them.
+    """
+
+    name: str
+    key: str
+
+
+def place_of(path: Path) -> Place:
+    """As it was written down when the sweep was begun; a new one where none was."""
     begun: dict[str, str] = tables.read(_file(path)).get("storage", {}) if _file(path).is_file() else {}
-    return begun.get("name", path.resolve().name)
+    return Place(begun.get("name", path.resolve().name), begun.get("folder") or uuid4().hex)
 
 
 def content_of(plan: Sweep, first: Experiment) -> dict[str, Any]:
@@ -111,11 +125,11 @@ def check_same(before: Mapping[str, Any], plan: Sweep, first: Experiment, where:
         )
 
 
-def open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None) -> None:
+def open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, place: Place) -> None:
     """Write what is tried; of a data base nothing secret."""
     content = content_of(plan, first)
     if storage is not None:
-        content["storage"] = {"url": masked(storage), "name": name_of(path)}
+        content["storage"] = {"url": masked(storage), "name": place.name, "folder": place.key}
     text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
     text += tomli_w.dumps(content)
     try:

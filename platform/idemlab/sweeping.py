@@ -22,7 +22,7 @@ from .storage import HEARTBEAT, located, masked
 from .summary import number, summarise
 from .sweep import Point, Sweep
 from .sweep_figures import sweep_figure
-from .sweep_folder import check_folder, check_same, content_of, name_of, open_folder, read_plan
+from .sweep_folder import check_folder, check_same, content_of, open_folder, place_of, read_plan
 from .trials import Job, Outcome, Task, work
 from .workers import Workers
 
@@ -83,15 +83,19 @@ def run_sweep(
     _check_optimizers(probed)
     _check_metric(plan, probed, own)
 
+    place = place_of(path)
+
     def ledger() -> Ledger:
         every = probed[0].evaluation.every
-        return Ledger(path, storage, name_of(path), goal=plan.goal, pruner=plan.pruner, every=every, make=True)
+        return Ledger(
+            path, storage, place.name, key=place.key, goal=plan.goal, pruner=plan.pruner, every=every, make=True
+        )
 
     shared = None if storage is None else ledger()  # before anything is written here: it may not be reached
     if shared is not None:
         check_same(shared.agreed(content_of(plan, probed[0])), plan, probed[0], f"storage '{masked(storage or '')}'")
         shared.grow(plan)
-    open_folder(plan, path, probed[0], storage)
+    open_folder(plan, path, probed[0], storage, place)
     with exclusive(path):
         run = _Running(
             plan, path, shared or ledger(), {point.key: point for point in points}, experiments, own, jobs, say

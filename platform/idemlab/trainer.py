@@ -276,12 +276,10 @@ class _Loop:
             self.bare.compile()
         self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
         first = self._open_folder(resume=resume, changed=changed)
-        if training.trackers:
-            self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
         self.watcher.started(self.experiment, self.plan, first)
         steps = range(first, self.plan.steps)
         stream = batches(self.parts.dataset, training, steps, rank=self.rank, world=self.world)
-        with stop_signals() as asked:
+        with self._tracking(), stop_signals() as asked:
             if first == 0:
                 self._save(0)
             for step in steps:
@@ -304,9 +302,20 @@ class _Loop:
                         next_step=self.run.resuming,
                     )
             self._finish()
-        if training.trackers:
-            self.accelerator.end_training()
         return self.run
+
+    @contextmanager
+    def _tracking(self) -> Iterator[None]:
+        """The trackers that the experiment names hear of the run, and are closed however it ends."""
+        if not self.experiment.training.trackers:
+            yield
+            return
+        self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
+        try:
+            yield
+        finally:
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
 
     def _step(self, index: int, stream: Iterator[Batch]) -> None:
         """One optimiser step over one global batch."""

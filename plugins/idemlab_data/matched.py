@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step
 from idemlab.orbit import Operator
 from idemlab.step import generator
+
+from .samples import Samples, training_samples
 
 __all__ = ["ImleSource", "MatchedSource", "TransportSource"]
 
@@ -104,7 +106,7 @@ class TransportSource(MatchedSource):
     """The plan: [pool] positions of z's, in the order of the samples."""
     begun: Tensor
     """What it was made for: the seed of its draws."""
-    _targets: Callable[[Tensor, Tensor], Tensor] | None = None
+    _targets: Samples | None = None
     _pairs: tuple[int, Tensor, Tensor] | None = None
 
     def __init__(self, pool: int, noise: Source) -> None:
@@ -114,12 +116,7 @@ class TransportSource(MatchedSource):
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
-
-        def targets(indices: Tensor, like: Tensor) -> Tensor:  # a closure, that copies of the source may share the data
-            rows = dataset.train.__getitems__(indices.tolist())
-            return rows.to(like.device, like.dtype, dataset.range).target
-
-        self._targets, self._samples = targets, len(dataset.train)
+        self._targets, self._samples = training_samples(dataset), len(dataset.train)
 
     def period(self, rows: int) -> int:
         return max(1, self.pool // rows)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import tomli_w
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 
 from idemlab import BadInput, Failure, Sweep, open_sweep, run_sweep, sweep_status
 from idemlab import storage as storage_module
@@ -20,6 +22,7 @@ from idemlab.ledger import Ledger
 from idemlab.sampling import known_points
 from idemlab.storage import masked
 from idemlab.sweep import Point
+from idemlab.sweep_folder import place_of
 
 Make = Callable[..., dict[str, Any]]
 
@@ -94,6 +97,65 @@ def test_a_trial_that_gives_signs_of_life_is_left_alone(
         ledgers[1].bury()
         assert not ledgers[1].stale()
     assert ledgers[0].end(0, {"state": "failed", "error": "x"})
+
+
+def test_machines_that_are_called_alike_leave_each_others_trials_alone(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """As containers of one image are, whose folders have the same path: they tell them by what their files say."""
+    one, other = (Ledger(tmp_path, url, "sweep", key=key, make=True) for key in ("one", "other"))
+    one.add(plan, plan.points(), {})
+    assert one.claim(one.trials()[0], 0)
+    other.bury()
+    assert [trial.state.name for trial in other.trials()] == ["RUNNING", "WAITING", "WAITING", "WAITING"]
+    again = Ledger(tmp_path, url, "sweep", key="one", make=True)
+    again.bury()
+    assert again.trials()[0].state.name == "FAIL"
+
+
+def test_a_folder_keeps_what_it_is_told_by(plan: Sweep, url: str, tmp_path: Path) -> None:
+    small = Sweep(**(plan.table() | {"over": {}, "seeds": 1}))
+    run_sweep(small, tmp_path / "a" / "sweep", storage=url)
+    begun = place_of(tmp_path / "a" / "sweep")
+    run_sweep(Sweep(**(small.table() | {"seeds": 2})), tmp_path / "a" / "sweep", storage=url, resume=True)
+    assert place_of(tmp_path / "a" / "sweep") == begun
+    run_sweep(small, tmp_path / "b" / "sweep", storage=url)
+    other = place_of(tmp_path / "b" / "sweep")
+    assert (other.name, other.key != begun.key) == (begun.name, True)
+
+
+@pytest.mark.parametrize("method", ["set_trial_user_attr", "_create_new_trial"])
+def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
+    method: str, plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails at every third call, once each; the same command with --resume goes on until all is done."""
+    whole = run_sweep(plan, tmp_path / "whole")
+    real, calls, lost = getattr(RDBStorage, method), [0], 0
+
+    def failing(self: RDBStorage, *arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 2 + 3 * lost:
+            raise StorageInternalError("server closed the connection")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(RDBStorage, method, failing)
+    results, told = None, set()
+    while results is None:
+        calls[0] = 0
+        try:
+            results = run_sweep(plan, tmp_path / "sweep", storage=url, resume=True)
+        except Failure as failure:
+            told.add((failure.what, failure.next_step))
+            lost += 1
+    assert lost >= 1
+    assert told == {
+        (
+            "the storage failed: server closed the connection",
+            "once it is there again, the same command with --resume",
+        )
+    }
+    assert sorted((t.seed, t.verdict, t.figures["data/relative"]) for t in results.trials) == sorted(
+        (t.seed, t.verdict, t.figures["data/relative"]) for t in whole.trials
+    )
+    assert sweep_status(url).counts["complete"] == 4
 
 
 def test_two_who_begin_at_once_make_no_trial_twice(plan: Sweep, url: str, tmp_path: Path) -> None:

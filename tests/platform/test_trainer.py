@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import Callable, Mapping
@@ -213,6 +214,29 @@ def test_optimizers_schedules_clipping_and_trackers(tmp_path: Path, tiny: Make) 
     rates = [e["lr"] for e in run.metrics if e["split"] == "train"]
     assert rates[0] < rates[1]
     assert rates[2] < rates[1]
+
+
+@pytest.mark.parametrize("ends", ["well", "given up", "not finite"])
+def test_trackers_are_closed_however_a_run_ends(
+    ends: str, tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    from accelerate.tracking import TensorBoardTracker
+
+    class GivesUp(Watcher):
+        def evaluated(self, step: int, evaluation: Any) -> None:
+            if ends == "given up":
+                raise KeyboardInterrupt
+
+    closed: list[str] = []
+    monkeypatch.setattr(TensorBoardTracker, "finish", lambda self: closed.append(self.run_name))
+    table = tiny(training__trackers=["tensorboard"])
+    if ends == "not finite":
+        table["optimizer"] = {"name": "sgd", "lr": 1e30}
+    with contextlib.suppress(KeyboardInterrupt, idemlab.Failure):
+        idemlab.train(table, tmp_path / "run", watcher=GivesUp())
+    assert closed == ["idemlab"]
+    assert (tmp_path / "run" / "certificate.json").is_file() == (ends == "well")
 
 
 def test_a_missing_tracker_is_told_before_anything_runs(
