@@ -24,7 +24,6 @@ Direction = Literal["maximize", "minimize"]
 
 __all__ = ["Ledger", "folder_of"]
 
-_JOURNAL = "journal.log"
 _HUGE = 1e300
 """Stands for what is infinite where medians are taken."""
 
@@ -77,8 +76,10 @@ class Ledger:
         self._goal = goal or Goal()
         self._claimed: dict[int, int] = {}
         if make and not self.shared:
-            storage.mend(path / _JOURNAL)
-        self._storage = storage.data_base(url, make=make) if url is not None else storage.journal(path / _JOURNAL)
+            storage.mend(path / storage.JOURNAL)
+        self._storage = (
+            storage.data_base(url, make=make) if url is not None else storage.journal(path / storage.JOURNAL)
+        )
         direction: Direction = "maximize" if self._goal.maximize else "minimize"
         with self.reaching():
             if make:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .run import Run
 
-__all__ = ["Best", "Results", "Trial"]
+__all__ = ["Best", "Results", "Trial", "read_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,52 @@ class Trial:
         took = {"steps": self.steps, "flops": self.flops, "seconds": self.seconds}
         where = {"machine": self.machine} if self.machine else {}
         return {"trial": self.number} | self.values | own | self.figures | took | where
+
+
+_OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
+"""Columns of a table that are neither a value nor a figure."""
+
+
+def read_table(folder: Path, keys: Sequence[str]) -> list[Trial]:
+    """The trials of a sweep as its table.csv tells of them: what a record keeps, whose runs and storage are elsewhere.
+
+    Args:
+        folder: of the sweep.
+        keys: of the experiment that vary.
+    """
+    import pandas
+
+    table = pandas.read_csv(folder / "table.csv", keep_default_na=False, dtype=str)
+    return [_trial(row, folder, keys) for row in table.to_dict("records")]
+
+
+def _trial(row: Mapping[str, str], folder: Path, keys: Sequence[str]) -> Trial:
+    def figure(name: str) -> float | None:
+        return float(row[name]) if row.get(name) else None
+
+    number, steps = int(row["trial"]), figure("steps")
+    return Trial(
+        number=number,
+        values={key: _value(row[key]) for key in keys},
+        seed=int(row["seed"]),
+        state=row["state"],
+        error=row["error"],
+        verdict=row["verdict"],
+        figures={name: figure(name) for name in row if name not in (*_OWN, *keys)},
+        steps=None if steps is None else int(steps),
+        flops=figure("flops"),
+        seconds=figure("seconds"),
+        path=folder / "trials" / f"{number:04}",
+        machine=row.get("machine", ""),
+    )
+
+
+def _value(text: str) -> Any:
+    """A value as it was before pandas wrote it: a number, a truth value, a list or table, or else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["GRACE", "HEARTBEAT", "cause", "data_base", "insisting", "journal", "located", "masked", "mend", "quiet"]
+__all__ = [
+    "GRACE",
+    "HEARTBEAT",
+    "JOURNAL",
+    "cause",
+    "data_base",
+    "insisting",
+    "journal",
+    "located",
+    "masked",
+    "mend",
+    "quiet",
+]
 
+JOURNAL = "journal.log"
+"""The file in a sweep's folder that has its trials, where no data base has them."""
 HEARTBEAT, GRACE = 20, 120
 """Seconds between two signs of life of a trial, and without one after which it is run again by whoever is there."""
 _TIMEOUT = 10

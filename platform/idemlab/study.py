@@ -53,17 +53,23 @@ class Findings:
 
     Args:
         claims: in the order in which they should be read.
-        figures: name -> matplotlib figure; each is saved as PNG and as SVG.
+        figures: name -> matplotlib figure; each is saved as PNG and as SVG. None stands for one that needs runs which are
+            not there: a record that is examined again keeps the one it has.
         tables: name -> table; each is saved as CSV and shown in the record.
         captions: name of a figure or table -> what it shows, in a sentence or two.
         text: paragraphs of Markdown before the figures.
     """
 
     claims: list[Claim] = field(default_factory=list)
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, Figure | None] = field(default_factory=dict)
     tables: dict[str, DataFrame] = field(default_factory=dict)
     captions: dict[str, str] = field(default_factory=dict)
     text: str = ""
+
+    @property
+    def drawn(self) -> dict[str, Figure]:
+        """The figures that are there."""
+        return {name: figure for name, figure in self.figures.items() if figure is not None}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from .environment import describe_environment
 from .errors import BadInput, Failure
 from .study import Claim, Findings, Material, find_study
 from .summary import number
+from .sweep_folder import is_kept
 from .sweeping import open_sweep, run_sweep
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def run_study(
         name: of the study.
         out: folder of the record; must not hold one unless `resume`.
         quick: the small version.
-        resume: go on with the trials that are not done yet.
+        resume: go on with the trials that are not done yet; sweeps of which a record keeps the table are done.
         only: names of the sweeps to run; the others are examined as far as they are there. Empty for all.
         jobs: worker processes.
         say: told what is going on, a line at a time.
@@ -67,10 +68,12 @@ def run_study(
     results: dict[str, Results] = {}
     for title, plan in sweeps.items():
         folder = path / "sweeps" / title
-        if not only or title in only:
+        wanted = title in only if only else not is_kept(folder)
+        if wanted:
             say(f"sweep {title}")
             results[title] = run_sweep(plan, folder, resume=True, jobs=jobs, say=say, catalog=own)
         elif (folder / "sweep.toml").is_file():
+            say(f"sweep {title}: as it is there")
             results[title] = open_sweep(folder)
     say("examining")
     findings = made.examine(Material(results, quick, say))
@@ -96,7 +99,7 @@ def _write_record(
     try:
         for folder in ("figures", "tables"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        for name, figure in findings.figures.items():
+        for name, figure in findings.drawn.items():
             figure.savefig(path / "figures" / f"{name}.png", dpi=160, metadata={"Software": None})
             figure.savefig(path / "figures" / f"{name}.svg", metadata={"Date": None})
         for name, table in findings.tables.items():
@@ -106,13 +109,17 @@ def _write_record(
         claims = [vars(claim) for claim in findings.claims]
         content = {**heading, "claims": claims, "text": findings.text, "captions": findings.captions}
         (path / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        (path / "README.md").write_text(_page(heading, findings, results, environment), encoding="utf-8")
+        (path / "README.md").write_text(_page(path, heading, findings, results, environment), encoding="utf-8")
     except OSError as error:
         raise Failure(f"the record '{path}' cannot be written: {error}", next_step="choose another --out") from error
 
 
 def _page(
-    heading: Mapping[str, Any], findings: Findings, results: Mapping[str, Results], environment: Mapping[str, Any]
+    path: Path,
+    heading: Mapping[str, Any],
+    findings: Findings,
+    results: Mapping[str, Results],
+    environment: Mapping[str, Any],
 ) -> str:
     command = f"idemlab study {heading['study']}" + (" --quick" if heading["quick"] else "")
     parts = [f"# {heading['study']}", heading["summary"]]
@@ -124,6 +131,8 @@ def _page(
     if findings.text:
         parts.append(findings.text.strip())
     for name in findings.figures:
+        if name not in findings.drawn and not (path / "figures" / f"{name}.png").is_file():
+            continue
         parts += [f"## {_title(name)}", findings.captions.get(name, ""), f"![{_title(name)}](figures/{name}.png)"]
     for name, table in findings.tables.items():
         more = f"The first {ROWS} of {len(table)} rows; all: [tables/{name}.csv](tables/{name}.csv)."

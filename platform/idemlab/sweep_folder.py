@@ -14,10 +14,20 @@ from . import tables
 from .errors import BadInput, Failure
 from .experiment import Experiment
 from .files import write_text
-from .storage import masked
+from .storage import JOURNAL, masked
 from .sweep import Sweep
 
-__all__ = ["Place", "check_folder", "check_same", "content_of", "open_folder", "place_of", "plan_of", "read_plan"]
+__all__ = [
+    "Place",
+    "check_folder",
+    "check_same",
+    "content_of",
+    "is_kept",
+    "open_folder",
+    "place_of",
+    "plan_of",
+    "read_plan",
+]
 
 
 def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
@@ -44,6 +54,12 @@ def plan_of(content: Mapping[str, Any]) -> Sweep:
 
 def _file(path: Path) -> Path:
     return path / "sweep.toml"
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a folder is a record's, which keeps the table of a sweep, but neither its storage nor its runs."""
+    there = _file(path).is_file() and (path / "table.csv").is_file() and not (path / JOURNAL).exists()
+    return there and "storage" not in tables.read(_file(path))
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,11 @@ def check_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None
             raise BadInput(
                 f"'{path}' holds a sweep already",
                 next_step=f"choose another --out, or go on with --out {path} --resume",
+            )
+        if is_kept(path):
+            raise BadInput(
+                f"'{path}' is a record's: its table can be read, but its trials cannot be gone on with",
+                next_step="choose another --out",
             )
         before = tables.read(_file(path))
         check_same(before, plan, first, f"'{path}'")

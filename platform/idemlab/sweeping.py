@@ -15,14 +15,14 @@ from .errors import BadInput, IdemlabError, nearest_match
 from .experiment import Experiment
 from .ledger import Ledger, folder_of
 from .lock import exclusive
-from .results import Results, Trial
+from .results import Results, Trial, read_table
 from .sampling import Tried, known_points, propose
 from .signals import stop_signals
 from .storage import HEARTBEAT, located, masked
 from .summary import number, summarise
 from .sweep import Point, Sweep
 from .sweep_figures import sweep_figure
-from .sweep_folder import check_folder, check_same, content_of, open_folder, place_of, read_plan
+from .sweep_folder import check_folder, check_same, content_of, is_kept, open_folder, place_of, read_plan
 from .trials import Job, Outcome, Task, work
 from .workers import Workers
 
@@ -319,7 +319,7 @@ class _Running:
 
 
 def open_sweep(path: str | Path, *, storage: str | None = None) -> Results:
-    """The results in a sweep's folder, finished or not.
+    """The results in a sweep's folder, finished or not; in a record's, which keeps no more of it, those of its table.
 
     Args:
         storage: URL of the data base, for a sweep that has one and needs a password; the folder does not keep it.
@@ -330,6 +330,8 @@ def open_sweep(path: str | Path, *, storage: str | None = None) -> Results:
     """
     folder = Path(path)
     plan, url, name = read_plan(folder)
+    if storage is None and is_kept(folder):
+        return Results(tuple(read_table(folder, list(plan.over))), tuple(plan.over), folder, plan.goal, plan.sampler)
     return results_of(plan, folder, Ledger(folder, storage or url, name))
 
 

@@ -57,8 +57,8 @@ class MatchedSource(Source):
         return self.noise.fresh(Batch(blank, blank), whole)
 
     @torch.no_grad()
-    def _distances(self, x: Tensor, z: Tensor, step: Step, operator: Operator) -> Tensor:
-        """|f(z_j) - x_i|_2, [N, pool], each process computing an equal part of f(z) (the last z repeated to fill it)."""
+    def _images(self, z: Tensor, step: Step, operator: Operator) -> Tensor:
+        """f(z), [pool, *shape], each process computing an equal part (the last z repeated to fill it)."""
         world, rank = step.shard.world, step.shard.rank
         rows = -(-len(z) // world)
         mine = torch.arange(rank * rows, (rank + 1) * rows, device=z.device).clamp_max(len(z) - 1)
@@ -68,7 +68,18 @@ class MatchedSource(Source):
             parts = [torch.empty_like(y) for _ in range(world)]
             torch.distributed.all_gather(parts, y.contiguous())
             y = torch.cat(parts)[: len(z)]
-        return torch.cdist(x.flatten(1).float(), y.flatten(1).float())
+        return y
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """|y_j - x_i|_2, [N, M]."""
+    return torch.cdist(x.flatten(1).float(), y.flatten(1).float())
+
+
+def _carried(x: Tensor, y: Tensor) -> Tensor:
+    """sigma = argmin over permutations of sum_i |y_sigma(i) - x_i|_2, as numbers [N]."""
+    _, order = linear_sum_assignment(_distances(x, y).cpu().numpy())
+    return torch.as_tensor(order, device=x.device)
 
 
 class ImleSource(MatchedSource):
@@ -80,7 +91,7 @@ class ImleSource(MatchedSource):
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         z = self._drawn(batch, step)
-        return Points(z[self._distances(batch.target, z, step, operator).argmin(1)], batch.target)
+        return Points(z[_distances(batch.target, self._images(z, step, operator)).argmin(1)], batch.target)
 
 
 class TransportSource(MatchedSource):
@@ -93,9 +104,20 @@ class TransportSource(MatchedSource):
     of its pairs, B being the global batch: so a step costs B values of f, however large the pool, and the last of these
     steps uses a plan for the f of that many steps ago. The plan is kept in buffers: a run goes on with it.
 
+    The transport between two finite draws of one distribution is not zero: it pulls what f makes to the middle of the
+    samples around it, the more so the smaller the pool. `debiased` takes that out, as a Sinkhorn divergence does (Genevay et
+    al. 2018, arXiv 1706.00292), by further noises z' with their plan tau = argmin sum_i |f(z'_tau(i)) - f(z_sigma(i))|_2:
+
+        target_i = x_i + f(z_sigma(i)) - f(z'_tau(i)),
+
+    as the gradient of ½ |f(z) - target|^2 is that of W(f(z), x) - ½ W(f(z), f(z')) where W sums ½ |.|^2. If f(z) has the
+    distribution of the data, then x_i and f(z'_tau(i)) have one, too, and what is added has mean and median zero. These
+    targets are no samples, and may leave the data's range.
+
     Args:
         pool: number of z's and of samples in a plan.
         noise: what they are drawn from.
+        debiased: whether the bias of finite pools is taken out of the targets; costs another value of f for each pair.
 
     Raises:
         BadInput: if the global batch is larger than the pool.
@@ -106,17 +128,22 @@ class TransportSource(MatchedSource):
     """The plan: [pool] positions of z's, in the order of the samples."""
     begun: Tensor
     """What it was made for: the seed of its draws."""
+    shift: Tensor
+    """f(z) - f(z'), [pool, *shape], in the order of the samples; there if `debiased`."""
     _targets: Samples | None = None
     _pairs: tuple[int, Tensor, Tensor] | None = None
 
-    def __init__(self, pool: int, noise: Source) -> None:
+    def __init__(self, pool: int, noise: Source, debiased: bool = False) -> None:
         super().__init__(pool, noise)
+        self.debiased = debiased
         self.register_buffer("order", torch.zeros(pool, dtype=torch.long))
         self.register_buffer("begun", torch.tensor(-1))
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
         self._targets, self._samples = training_samples(dataset), len(dataset.train)
+        if self.debiased:
+            self.register_buffer("shift", torch.zeros(self.pool, *dataset.shape))
 
     def period(self, rows: int) -> int:
         return max(1, self.pool // rows)
@@ -136,7 +163,7 @@ class TransportSource(MatchedSource):
         return Points(z[first : first + rows], x[first : first + rows])
 
     def _plan(self, batch: Batch, step: Step, begin: int, operator: Operator) -> tuple[Tensor, Tensor]:
-        """z's [pool, *shape] and the samples that they are carried to, by the plan that was made at step `begin`."""
+        """z's [pool, *shape] and their targets, by the plan that was made at step `begin`."""
         stream = generator(step.seed, begin, f"{step.purpose}, transport")
         key = stream.initial_seed()
         if self._pairs is None or self._pairs[0] != key or self._pairs[2].dtype != batch.target.dtype:
@@ -144,11 +171,21 @@ class TransportSource(MatchedSource):
             x = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
             z = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=step.purpose, shard=step.shard))
             if self.begun.item() != key:
-                _, order = linear_sum_assignment(self._distances(x, z, step, operator).cpu().numpy())
-                self.order.copy_(torch.as_tensor(order))
+                self._find(x, z, batch, step, begin, operator)
                 self.begun.fill_(key)
-            self._pairs = key, z[self.order], x
+            self._pairs = key, z[self.order], x + self.shift.to(x.dtype) if self.debiased else x
         return self._pairs[1], self._pairs[2]
+
+    def _find(self, x: Tensor, z: Tensor, batch: Batch, step: Step, begin: int, operator: Operator) -> None:
+        """The plan of this step, into the buffers: f will be another when the run goes on from a checkpoint."""
+        y = self._images(z, step, operator)
+        self.order.copy_(_carried(x, y))
+        if self.debiased:
+            y = y[self.order]
+            purpose = f"{step.purpose}, debiasing"
+            further = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=purpose, shard=step.shard))
+            other = self._images(further, step, operator)
+            self.shift.copy_(y - other[_carried(y, other)])
 
 
 @contextmanager

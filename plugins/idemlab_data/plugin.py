@@ -242,7 +242,7 @@ def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
     return ImleSource(pool, noise or GaussianSource(1.0))
 
 
-def transport_source(pool: Count = 1024, noise: Source | None = None) -> Any:
+def transport_source(pool: Count = 1024, noise: Source | None = None, debiased: bool = False) -> Any:
     """Noise matched one to one to data: a pool of z's is carried to as many training samples at the least total distance
     between f(z) and x. The steps that follow use up these pairs, then there is a new pool. In evaluation it is plain noise.
 
@@ -250,11 +250,13 @@ def transport_source(pool: Count = 1024, noise: Source | None = None) -> Any:
         pool: number of z's, and of training samples, whatever the number of processes; a multiple of the global batch, or
             what is left over is not used. Finding the pairs takes some 0.07 s for 1024 and grows nearly as the cube.
         noise: what the z's are drawn from, "gaussian" by default; a source that does not look at the data.
+        debiased: take out what pulls f(z) to the middle of the samples around it, because pools are finite: then the targets
+            are x + f(z) - f(z'), z' being further noises matched to the z's. Costs another value of f for each pair.
     """
     from .matched import TransportSource
     from .noise import GaussianSource
 
-    return TransportSource(pool, noise or GaussianSource(1.0))
+    return TransportSource(pool, noise or GaussianSource(1.0), debiased)
 
 
 @hookimpl

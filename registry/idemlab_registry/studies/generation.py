@@ -33,13 +33,16 @@ VARIANTS = {
     "imle": "(e) IMLE + relative",
     "projector": "(e) IMLE + relative, repairing",
     "transport": "(e) one to one, repairing",
+    "transport-debiased": "(e) one to one, debiased",
+    "ign-long": "(b) IGN, five times the rate, long",
+    "transport-long": "(e) one to one, debiased, long",
     "ign-fourier": "(b) IGN, Fourier noise",
     "transport-fourier": "(e) one to one, Fourier noise",
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
-ADVERSARIAL = ("cubic", "ign", "ign-faster", "ign-cubic", "hybrid", "ign-fourier")
+ADVERSARIAL = ("cubic", "ign", "ign-faster", "ign-long", "ign-cubic", "hybrid", "ign-fourier")
 """Without noise matched to data."""
-PUBLISHED = ("ign", "ign-faster", "ign-fourier")
+PUBLISHED = ("ign", "ign-faster", "ign-long", "ign-fourier")
 """IGN itself: what the best variant is compared with."""
 
 SHARE_OF_IGN, SHARE_READABLE, CHANGE, NEARER = 0.25, 0.85, 0.03, 0.10
