@@ -1,4 +1,4 @@
-"""Corrupted data: with another sample faded in, blurred, noisy, with missing pixels; the target is the clean sample."""
+"""Corrupted data: blurred, noisy, with missing pixels; the target is the clean sample."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step
 from idemlab.orbit import Operator
 
-from .samples import Samples, training_samples
-
 __all__ = ["CorruptedSource", "gaussian_blur"]
 
 _GRID = 7
@@ -19,8 +17,7 @@ _GRID = 7
 
 
 class CorruptedSource(Source):
-    """x -> m (blur((1 - b) x + b x') + s ε) + (1 - m) lowest, ε ~ N(0, I), x' drawn from the training set; the target is
-    the batch's own.
+    """x -> m (blur(x) + s ε) + (1 - m) lowest, ε ~ N(0, I); the target is the batch's own.
 
     Args:
         noise: standard deviation s.
@@ -29,19 +26,20 @@ class CorruptedSource(Source):
         mask: probability that a cell of an image (an entry of a vector) is missing: set to the smallest value of the
             data's range, or 0 if they have none.
         blur: standard deviation of a Gaussian filter, in pixels.
-        blend: largest share b of another training sample; b is uniform in [0, blend], for each sample anew.
     """
 
     made_of_data = True
     lowest: Tensor
-    _others: Samples | None = None
 
-    def __init__(
-        self, noise: float, random_strength: bool, fraction: float, mask: float, blur: float, blend: float
-    ) -> None:
+    def __init__(self, noise: float, random_strength: bool, fraction: float, mask: float, blur: float) -> None:
         super().__init__()
-        self.noise, self.random_strength, self.fraction = noise, random_strength, fraction
-        self.mask, self.blur, self.blend = mask, blur, blend
+        self.noise, self.random_strength, self.fraction, self.mask, self.blur = (
+            noise,
+            random_strength,
+            fraction,
+            mask,
+            blur,
+        )
         self.register_buffer("lowest", torch.zeros(()))
 
     def fit(self, dataset: Dataset) -> None:
@@ -58,20 +56,12 @@ class CorruptedSource(Source):
             )
         if dataset.range is not None:
             self.lowest.fill_(dataset.range[0])
-        if self.blend > 0:
-            self._others, self._count = training_samples(dataset), len(dataset.train)
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         x = batch.input
         each = x.new_empty(len(x))
         per_sample = (-1, *[1] * (x.ndim - 1))
-        points = x
-        if self._others is not None:
-            share = self.blend * step.uniform(each).view(per_sample)
-            chosen = (step.uniform(each.double()) * self._count).long()
-            points = points.lerp(self._others(chosen, x), share)
-        if self.blur > 0:
-            points = gaussian_blur(points, self.blur)
+        points = gaussian_blur(x, self.blur) if self.blur > 0 else x
         if self.noise > 0:
             strength = step.uniform(each) if self.random_strength else torch.ones_like(each)
             points = points + self.noise * strength.view(per_sample) * step.normal(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step
 from idemlab.orbit import Operator
 from idemlab.step import generator
-
-from .samples import Samples, training_samples
 
 __all__ = ["ImleSource", "MatchedSource", "TransportSource"]
 
@@ -130,7 +128,7 @@ class TransportSource(MatchedSource):
     """What it was made for: the seed of its draws."""
     shift: Tensor
     """f(z) - f(z'), [pool, *shape], in the order of the samples; there if `debiased`."""
-    _targets: Samples | None = None
+    _targets: Callable[[Tensor, Tensor], Tensor] | None = None
     _pairs: tuple[int, Tensor, Tensor] | None = None
 
     def __init__(self, pool: int, noise: Source, debiased: bool = False) -> None:
@@ -141,7 +139,12 @@ class TransportSource(MatchedSource):
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
-        self._targets, self._samples = training_samples(dataset), len(dataset.train)
+
+        def targets(indices: Tensor, like: Tensor) -> Tensor:  # a closure, that copies of the source may share the data
+            rows = dataset.train.__getitems__(indices.tolist())
+            return rows.to(like.device, like.dtype, dataset.range).target
+
+        self._targets, self._samples = targets, len(dataset.train)
         if self.debiased:
             self.register_buffer("shift", torch.zeros(self.pool, *dataset.shape))
 

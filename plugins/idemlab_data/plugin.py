@@ -209,9 +209,8 @@ def corrupted_source(
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0,
     mask: Annotated[float, Ge(0), Lt(1)] = 0.0,
     blur: Annotated[float, Ge(0)] = 0.0,
-    blend: Annotated[float, Ge(0), Le(0.5)] = 0.0,
 ) -> Any:
-    """Data into which another sample was faded, then blurred, then made noisy, then masked. The target is the clean sample.
+    """Data that were blurred, then made noisy, then masked. The target is the clean sample.
 
     Args:
         noise: standard deviation of added Gaussian noise, in the data's own scale.
@@ -220,12 +219,10 @@ def corrupted_source(
         mask: share that is missing: of the cells of a 7x7 grid over images, of the entries of vectors. Missing is
             the smallest value of the data's range (0 if there is none).
         blur: standard deviation of a Gaussian filter, in pixels; for images only.
-        blend: largest share of another training sample that is faded in; the share is uniform between 0 and this, for each
-            sample anew. What lies between samples is to become one of them.
     """
     from .corruption import CorruptedSource
 
-    return CorruptedSource(noise, random_strength, fraction, mask, blur, blend)
+    return CorruptedSource(noise, random_strength, fraction, mask, blur)
 
 
 def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:

@@ -56,6 +56,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "source fourier": {"source": {"name": "fourier"}},
     "source imle": {"source": {"name": "imle", "pool": 25}},
     "source transport": {"source": {"name": "transport", "pool": 32}},
+    "source transport, debiased": {"source": {"name": "transport", "pool": 32, "debiased": True}},
     "corrupted inputs": {"reconstruction": {"input": "corrupted"}},
     "model conv": IMAGES | {"model": {"name": "conv", "channels": 4}},
     "model autoencoder": IMAGES

@@ -175,8 +175,8 @@ def test_micro_batches_choose_as_the_whole_batch_does(kind):
 DATA = Dataset.of_tensors(train=torch.randn(300, 5, generator=torch.Generator().manual_seed(3)), test=torch.zeros(1, 5))
 
 
-def transport(pool: int, data: Dataset = DATA) -> TransportSource:
-    source = TransportSource(pool, GaussianSource(1.0))
+def transport(pool: int, data: Dataset = DATA, *, debiased: bool = False) -> TransportSource:
+    source = TransportSource(pool, GaussianSource(1.0), debiased)
     source.fit(data)
     return source
 
@@ -235,15 +235,48 @@ def test_a_plan_is_used_up_pair_by_pair_before_there_is_another():
     assert torch.equal(torch.cat([targets for _, targets in steps[:3]]), whole.targets)
 
 
-def test_a_run_goes_on_with_the_plan_it_has_whatever_f_has_become():
-    source, f = transport(20), operator()
+@pytest.mark.parametrize("debiased", [False, True])
+def test_a_run_goes_on_with_the_plan_it_has_whatever_f_has_become(debiased):
+    source, f = transport(20, debiased=debiased), operator()
     source.sample(batch(6), Step(seed=1, index=0), f)
-    resumed = transport(20)
+    resumed = transport(20, debiased=debiased)
     resumed.load_state_dict(source.state_dict())
     other = Recording(nn.Identity())
-    points, _ = resumed.sample(batch(6), Step(seed=1, index=1), other)
+    points, targets = resumed.sample(batch(6), Step(seed=1, index=1), other)
     assert other.seen == []
-    assert torch.equal(points, source.sample(batch(6), Step(seed=1, index=1), f).points)
+    expected = source.sample(batch(6), Step(seed=1, index=1), f)
+    assert torch.equal(points, expected.points)
+    assert torch.equal(targets, expected.targets)
+
+
+def test_debiased_targets_are_the_formula_and_the_further_plan_is_the_shortest():
+    """x + f(z) - f(z'), with x and z of the plain plan; against all permutations of the further noises."""
+    plain = transport(6).sample(batch(6), Step(seed=2), operator())
+    f = Recording(operator())
+    debiased = transport(6, debiased=True).sample(batch(6), Step(seed=2), f)
+    assert torch.equal(debiased.points, plain.points)
+    y, others = f.inside(debiased.points), f.inside(f.seen[1])
+    assert not torch.equal(*f.seen)
+    found = plain.targets + y - debiased.targets  # f(z')
+    cost = torch.cdist(y, others)
+    shortest = min(permutations(range(6)), key=lambda order: sum(cost[i, j].item() for i, j in enumerate(order)))
+    torch.testing.assert_close(found, others[list(shortest)])
+
+
+def test_debiased_targets_do_not_shrink_what_has_the_distribution_of_the_data():
+    """On normal data with f = identity the best linear prediction of the target from f(z) should be f(z) itself: small pools
+    draw it inwards, which is what makes generated images blurred."""
+    data = Dataset.of_tensors(
+        train=torch.randn(20_000, 5, generator=torch.Generator().manual_seed(4)), test=torch.zeros(1, 5)
+    )
+    slopes = {}
+    for debiased in (False, True):
+        source = transport(16, data, debiased=debiased)
+        drawn = [source.sample(batch(16), Step(seed=5, index=i), nn.Identity()) for i in range(400)]
+        z, t = torch.cat([p.points for p in drawn]), torch.cat([p.targets for p in drawn])
+        slopes[debiased] = ((z * t).sum() / z.square().sum()).item()
+    assert slopes[False] < 0.8
+    assert slopes[True] == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_preflight_spreads_the_cost_of_a_plan_over_its_steps():
@@ -291,6 +324,7 @@ def _one_of_two(rank: int, folder: Path) -> None:
     step = Step(seed=1, shard=Shard(rank=rank, world=2))
     chosen = [ImleSource(pool, GaussianSource(1.0)).sample(part, step, f).points for pool in POOLS]
     chosen.append(transport(9).sample(part, step, f).points)
+    chosen.append(transport(9, debiased=True).sample(part, step, f).targets)
     torch.save((chosen, [len(z) for z in f.seen]), folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -303,10 +337,12 @@ def test_two_processes_choose_as_one_does_and_share_the_work(tmp_path: Path):
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors
     (first, seen), (second, seen_too) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert seen == seen_too == [25, 26, 1, 5]
-    sources = [*(ImleSource(pool, GaussianSource(1.0)) for pool in POOLS), transport(9)]
-    for source, *parts in zip(sources, first, second, strict=True):
-        assert torch.equal(torch.cat(parts), source.sample(batch(8), Step(seed=1), operator()).points)
+    assert seen == seen_too == [25, 26, 1, 5, 5, 5]
+    sources = [*(ImleSource(pool, GaussianSource(1.0)) for pool in POOLS), transport(9), transport(9, debiased=True)]
+    for i, (source, *parts) in enumerate(zip(sources, first, second, strict=True)):
+        expected = source.sample(batch(8), Step(seed=1), operator())
+        whole = expected.points if i < 4 else expected.targets
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=0 if i < 4 else 1e-6)
 
 
 if __name__ == "__main__":
