@@ -86,7 +86,11 @@ def _trial(row: Mapping[str, str], folder: Path, keys: Sequence[str]) -> Trial:
     def figure(name: str) -> float | None:
         return float(row[name]) if row.get(name) else None
 
-    number, steps = int(row["trial"]), figure("steps")
+    def took(name: str) -> Any:
+        return _value(row[name]) if row[name] else None
+
+    number = int(row["trial"])
+    measured = {name: figure(name) for name in row if name not in (*_OWN, *keys)}
     return Trial(
         number=number,
         values={key: _value(row[key]) for key in keys},
@@ -94,10 +98,11 @@ def _trial(row: Mapping[str, str], folder: Path, keys: Sequence[str]) -> Trial:
         state=row["state"],
         error=row["error"],
         verdict=row["verdict"],
-        figures={name: figure(name) for name in row if name not in (*_OWN, *keys)},
-        steps=None if steps is None else int(steps),
-        flops=figure("flops"),
-        seconds=figure("seconds"),
+        # Of a run that was not finished the table has empty cells where nothing was measured.
+        figures={name: v for name, v in measured.items() if v is not None or row["state"] == "complete"},
+        steps=took("steps"),
+        flops=took("flops"),
+        seconds=took("seconds"),
         path=folder / "trials" / f"{number:04}",
         machine=row.get("machine", ""),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,21 @@ import pytest
 import tomli_w
 from matplotlib.figure import Figure
 
-from idemlab import BadInput, Catalog, Claim, Findings, Material, Study, StudySpec, Sweep, installed, run_study
-from idemlab.catalog import Provided
+from idemlab import (
+    BadInput,
+    Catalog,
+    Claim,
+    Findings,
+    Material,
+    Study,
+    StudySpec,
+    Sweep,
+    installed,
+    open_sweep,
+    run_study,
+    run_sweep,
+)
+from idemlab.catalog import Named, Provided
 from idemlab.studying import markdown
 
 Make = Callable[..., dict[str, Any]]
@@ -114,3 +128,75 @@ def test_tables_in_markdown() -> None:
         "| a | 0.123 | 3 |",
         "| — | — | 12,000 |",
     ]
+
+
+# -- a record, which keeps tables but neither storage nor runs --------------------------------------------------------------
+
+
+def strip(record: Path) -> None:
+    """Leave of its sweeps what a record keeps."""
+    for folder in (record / "sweeps").iterdir():
+        for path in folder.iterdir():
+            if path.name not in ("sweep.toml", "table.csv", "spread.csv"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_a_record_is_read_as_its_runs_were(catalog: Catalog, tmp_path: Path) -> None:
+    run_study("mine", tmp_path / "record", catalog=catalog)
+    folder = tmp_path / "record" / "sweeps" / "rates"
+    whole = open_sweep(folder)
+    strip(tmp_path / "record")
+    assert open_sweep(folder) == whole
+    assert {path.name for path in folder.iterdir()} == {"sweep.toml", "table.csv", "spread.csv"}  # and nothing is made
+
+
+def test_all_kinds_of_values_and_failed_trials_are_read_from_a_table(tiny: Make, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(tomli_w.dumps(tiny(training__steps=2)))
+    over = {
+        "enforcer.name": ["gradient", "relative"],
+        "optimizer": [{"name": "sgd", "lr": 1e30}, {"name": "adamw", "lr": 1e-3, "betas": [0.5, 0.9], "amsgrad": True}],
+        "model.residual": [True, False],
+    }
+    whole = run_sweep(Sweep(experiment=str(file), over=over), tmp_path / "record" / "sweeps" / "mine")
+    assert {trial.state for trial in whole.trials} == {"complete", "failed"}
+    strip(tmp_path / "record")
+    assert open_sweep(whole.path) == whole
+
+
+def test_a_record_is_examined_again_with_the_sweeps_it_lacks(catalog: Catalog, tmp_path: Path) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, only=("rates",), catalog=catalog)
+    assert "Not run: `plain`" in (out / "README.md").read_text()
+    strip(out)
+    kept = (out / "sweeps/rates/table.csv").read_bytes()
+    said: list[str] = []
+    run_study("mine", out, resume=True, say=said.append, catalog=catalog)
+    assert said[:2] == ["sweep rates: as it is there", "sweep plain"]
+    assert "Not run" not in (out / "README.md").read_text()
+    assert (out / "sweeps/rates/table.csv").read_bytes() == kept
+    assert len(pandas.read_csv(out / "tables/errors.csv")) == 3
+
+
+def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, catalog=catalog)
+    strip(out)
+    with pytest.raises(BadInput, match="is a record's: its table can be read"):
+        run_study("mine", out, resume=True, only=("rates",), catalog=catalog)
+
+
+def test_a_figure_that_needs_runs_which_are_not_there_stays_as_it_is(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, catalog=catalog)
+    drawn = (out / "figures/error-curve.png").read_bytes()
+    made = catalog.build(Named("study", "mine"))
+    lacking = Findings(figures={"error-curve": None, "never-drawn": None}, captions={"error-curve": "The errors."})
+    monkeypatch.setitem(vars(made), "examine", lambda material: lacking)
+    run_study("mine", out, resume=True, catalog=catalog)
+    page = (out / "README.md").read_text()
+    assert "![Error curve](figures/error-curve.png)" in page
+    assert "never-drawn" not in page
+    assert (out / "figures/error-curve.png").read_bytes() == drawn

@@ -112,13 +112,20 @@ def examine(material: Material) -> Findings:
         return Findings(text="No trial of any variant was completed: there is nothing to examine.")
     findings = Findings(text=_text(material, variants))
     for variant in variants:
-        material.say(f"pictures of {variant.label}")
-        findings.figures[f"orbits-{variant.name}"] = orbit_panel(Trained.of(variant.trials[0].run))
+        run = variant.trials[0].run
+        findings.figures[f"orbits-{variant.name}"] = None
+        if run.weights_file.is_file():
+            material.say(f"pictures of {variant.label}")
+            findings.figures[f"orbits-{variant.name}"] = orbit_panel(Trained.of(run))
         findings.captions[f"orbits-{variant.name}"] = (
             f"{variant.label}, seed {variant.trials[0].seed}: evenly spaced test images and the first noises."
         )
-    findings.figures["generated"] = _generated(variants)
-    findings.captions["generated"] = "f(z) of every variant at the same noises (those of its own source)."
+    there = [variant for variant in variants if variant.trials[0].run.weights_file.is_file()]
+    findings.figures["generated"] = _generated(there) if len(there) == len(variants) else None
+    findings.captions["generated"] = "f(z) of the variants at the same noises (those of its own source)."
+    if there and len(there) < len(variants):  # a record that is gone on with
+        findings.figures["generated-further"] = _generated(there)
+        findings.captions["generated-further"] = "The same for the variants that were added later."
     findings.figures["figures"] = _dots(variants)
     findings.captions["figures"] = (
         "Quality and idempotence at fresh noise; a point is one seed. Dashed: what was asked for."
