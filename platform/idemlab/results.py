@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .run import Run
 
-__all__ = ["Best", "Results", "Trial", "read_table"]
+__all__ = ["Best", "Results", "Trial", "read_table", "write_table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,40 +67,58 @@ class Trial:
 
 _OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
 """Columns of a table that are neither a value nor a figure."""
+_NULL = "null"
+"""In a table, a figure that was measured and is no number; where nothing was measured the cell is empty."""
 
 
-def read_table(folder: Path, keys: Sequence[str]) -> list[Trial]:
+def write_table(results: Results) -> None:
+    """table.csv in the sweep's folder: one row a trial."""
+    import pandas
+
+    rows = [
+        trial.row() | {name: _NULL for name, value in trial.figures.items() if value is None}
+        for trial in results.trials
+    ]
+    pandas.DataFrame(rows).to_csv(results.path / "table.csv", index=False)
+
+
+def read_table(folder: Path, values: Mapping[str, Sequence[Any]]) -> list[Trial]:
     """The trials of a sweep as its table.csv tells of them: what a record keeps, whose runs and storage are elsewhere.
 
     Args:
         folder: of the sweep.
-        keys: of the experiment that vary.
+        values: of each key that varies; empty for one of which they are not known.
     """
     import pandas
 
     table = pandas.read_csv(folder / "table.csv", keep_default_na=False, dtype=str)
-    return [_trial(row, folder, keys) for row in table.to_dict("records")]
+    known = {key: {text: value for value in some for text in _texts(value)} for key, some in values.items()}
+    return [_trial(row, folder, known) for row in table.to_dict("records")]
 
 
-def _trial(row: Mapping[str, str], folder: Path, keys: Sequence[str]) -> Trial:
-    def figure(name: str) -> float | None:
-        return float(row[name]) if row.get(name) else None
+def _texts(value: Any) -> set[str]:
+    """As pandas may have written a value; a whole number has a point in a column of others."""
+    return {str(value), str(float(value))} if type(value) is int else {str(value)}
 
-    def took(name: str) -> Any:
-        return _value(row[name]) if row[name] else None
 
-    number = int(row["trial"])
-    measured = {name: figure(name) for name in row if name not in (*_OWN, *keys)}
+def _trial(row: Mapping[str, str], folder: Path, known: Mapping[str, Mapping[str, Any]]) -> Trial:
+    def value(key: str) -> Any:
+        return known[key][row[key]] if row[key] in known[key] else _parsed(row[key])
+
+    def took(name: str) -> float | None:
+        return _parsed(row[name]) if row[name] else None
+
+    number, steps = int(row["trial"]), took("steps")
+    measured = {name: text for name, text in row.items() if name not in _OWN and name not in known and text}
     return Trial(
         number=number,
-        values={key: _value(row[key]) for key in keys},
+        values={key: value(key) for key in known},
         seed=int(row["seed"]),
         state=row["state"],
         error=row["error"],
         verdict=row["verdict"],
-        # Of a run that was not finished the table has empty cells where nothing was measured.
-        figures={name: v for name, v in measured.items() if v is not None or row["state"] == "complete"},
-        steps=took("steps"),
+        figures={name: None if text == _NULL else float(text) for name, text in measured.items()},
+        steps=None if steps is None else int(steps),
         flops=took("flops"),
         seconds=took("seconds"),
         path=folder / "trials" / f"{number:04}",
@@ -108,8 +126,8 @@ def _trial(row: Mapping[str, str], folder: Path, keys: Sequence[str]) -> Trial:
     )
 
 
-def _value(text: str) -> Any:
-    """A value as it was before pandas wrote it: a number, a truth value, a list or table, or else text."""
+def _parsed(text: str) -> Any:
+    """A number, a truth value, a list or a table; or else text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -15,8 +15,8 @@ from .lock import held_by
 from .results import Best, Results
 from .storage import masked
 from .sweep import Point
-from .sweep_folder import plan_of, read_plan
-from .sweeping import results_of
+from .sweep_folder import is_kept, plan_of, read_plan
+from .sweeping import kept_results, results_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -85,7 +85,7 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
         BadInput: if there is no such sweep.
         Failure: if the data base cannot be reached.
     """
-    held = None
+    held, kept = None, False
     if "://" in str(sweep):
         where, folder = masked(str(sweep)), Path()
         ledger = Ledger(folder, str(sweep), name)
@@ -101,8 +101,8 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
                 next_step="leave --name out, or give the URL of a data base",
             )
         plan, url, own = read_plan(folder)
-        ledger, held = Ledger(folder, url, own), held_by(folder)
-    results = results_of(plan, folder, ledger)
+        ledger, held, kept = Ledger(folder, url, own), held_by(folder), is_kept(folder)
+    results = kept_results(plan, folder) if kept else results_of(plan, folder, ledger)
     running = tuple(_running(ledger, held))
     ended = Counter(trial.state for trial in results.trials)
     total = plan.count * plan.seeds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from .environment import describe_environment
 from .errors import BadInput, Failure
 from .study import Claim, Findings, Material, find_study
 from .summary import number
-from .sweep_folder import is_kept
+from .sweep_folder import check_kept, is_kept
 from .sweeping import open_sweep, run_sweep
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from .results import Results
+    from .sweep import Sweep
 
 __all__ = ["claims_table", "markdown", "not_run", "run_study"]
 
@@ -65,16 +66,24 @@ def run_study(
     sweeps = made.quick if quick else made.sweeps
     for unknown in set(only) - set(sweeps):
         raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="--only", choices=sorted(sweeps))
+    _check_same_size(path, quick=quick)
     results: dict[str, Results] = {}
+    kept: list[str] = []
+    missing: list[str] = []
     for title, plan in sweeps.items():
         folder = path / "sweeps" / title
-        wanted = title in only if only else not is_kept(folder)
-        if wanted:
+        if is_kept(folder) and title not in only:
+            say(f"sweep {title}: as it is there")
+            results[title], lacking = _kept(plan, folder, own)
+            kept.append(title)
+            missing += [f"{title} ({lacking} of {plan.count * plan.seeds} trials)"] if lacking else []
+        elif not only or title in only:
             say(f"sweep {title}")
             results[title] = run_sweep(plan, folder, resume=True, jobs=jobs, say=say, catalog=own)
         elif (folder / "sweep.toml").is_file():
-            say(f"sweep {title}: as it is there")
             results[title] = open_sweep(folder)
+        else:
+            missing.append(title)
     say("examining")
     findings = made.examine(Material(results, quick, say))
     heading = {
@@ -82,10 +91,34 @@ def run_study(
         "summary": entry.spec.summary,
         "reference": entry.spec.reference,
         "quick": quick,
-        "not_run": [title for title in sweeps if title not in results],
+        "not_run": missing,
+        "kept": kept,
     }
     _write_record(path, heading, findings, results, own)
     return findings
+
+
+def _check_same_size(path: Path, *, quick: bool) -> None:
+    """A small version is not gone on with as the whole one, nor the other way round."""
+    file = path / "claims.json"
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8"))["quick"] != quick:
+        raise BadInput(
+            f"'{path}' holds the {'whole' if quick else 'small'} version of the study",
+            where="--quick",
+            next_step=f"go on {'without' if quick else 'with'} --quick, or choose another --out",
+        )
+
+
+def _kept(plan: Sweep, folder: Path, catalog: Catalog) -> tuple[Results, int]:
+    """The results that a record keeps of a sweep, and how many trials it lacks now.
+
+    Raises:
+        BadInput: if they are of another sweep than the study has now.
+    """
+    first = plan.resolve((plan.points() or plan.probes())[0], catalog)
+    check_kept(plan, folder, first)
+    results = open_sweep(folder)
+    return results, max(0, plan.count * plan.seeds - len(results.trials))
 
 
 # -- the record -----------------------------------------------------------------------------------------------------------
@@ -105,11 +138,16 @@ def _write_record(
         for name, table in findings.tables.items():
             table.to_csv(path / "tables" / f"{name}.csv", index=False)
         environment = describe_environment(catalog, torch.device("cpu"), 1)
-        (path / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+        before = path / "environment.json"
+        keep = bool(heading["kept"]) and before.is_file()  # what was kept was made in another, perhaps
+        file = path / ("environment-further.json" if keep else before.name)
+        file.write_text(json.dumps(environment, indent=1), encoding="utf-8")
+        environments = [json.loads(before.read_text(encoding="utf-8"))] if keep else []
+        environments.append(environment)
         claims = [vars(claim) for claim in findings.claims]
         content = {**heading, "claims": claims, "text": findings.text, "captions": findings.captions}
         (path / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        (path / "README.md").write_text(_page(path, heading, findings, results, environment), encoding="utf-8")
+        (path / "README.md").write_text(_page(path, heading, findings, results, environments), encoding="utf-8")
     except OSError as error:
         raise Failure(f"the record '{path}' cannot be written: {error}", next_step="choose another --out") from error
 
@@ -119,7 +157,7 @@ def _page(
     heading: Mapping[str, Any],
     findings: Findings,
     results: Mapping[str, Results],
-    environment: Mapping[str, Any],
+    environments: Sequence[Mapping[str, Any]],
 ) -> str:
     command = f"idemlab study {heading['study']}" + (" --quick" if heading["quick"] else "")
     parts = [f"# {heading['study']}", heading["summary"]]
@@ -140,12 +178,13 @@ def _page(
         parts.append(more if len(table) > ROWS else f"As a file: [tables/{name}.csv](tables/{name}.csv).")
     if results or heading["not_run"]:
         parts += ["## Runs", _runs(results), not_run(heading["not_run"])]
-    packages = environment["packages"]
-    parts += [
-        "## Environment",
-        f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {environment['python']}, "
-        f"{environment['system']}, {environment['device']}, {environment['threads']} threads.",
-    ]
+    kept = heading["kept"]
+    parts += ["## Environment", *(_environment(each) for each in environments)]
+    if kept:
+        listed = ", ".join(f"`{name}`" for name in kept)
+        parts.append(
+            f"The record was gone on with: {listed} were there before, and made in the first of these environments."
+        )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -162,6 +201,14 @@ def _runs(results: Mapping[str, Results]) -> str:
             f"- `sweeps/{name}`: {len(result.trials)} trials, {failed} failed, {number(round(seconds))} s of training"
         )
     return "\n".join(lines)
+
+
+def _environment(found: Mapping[str, Any]) -> str:
+    packages = found["packages"]
+    return (
+        f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {found['python']}, "
+        f"{found['system']}, {found['device']}, {found['threads']} threads."
+    )
 
 
 def not_run(sweeps: list[str]) -> str:

@@ -20,6 +20,7 @@ from .sweep import Sweep
 __all__ = [
     "Place",
     "check_folder",
+    "check_kept",
     "check_same",
     "content_of",
     "is_kept",
@@ -76,9 +77,18 @@ class Place:
 
 
 def place_of(path: Path) -> Place:
-    """As it was written down when the sweep was begun; a new one where none was."""
+    """As it was written down when the sweep was begun; a new one where none was, or for a copy of the folder."""
+    begun = _begun(path)
+    key, origin = begun.get("folder", ""), Path(begun.get("path", path))
+    if not key or (origin.resolve() != path.resolve() and _begun(origin).get("folder") == key):
+        key = uuid4().hex
+    return Place(begun.get("name", path.resolve().name), key)
+
+
+def _begun(path: Path) -> dict[str, str]:
+    """What was written down of a data base."""
     begun: dict[str, str] = tables.read(_file(path)).get("storage", {}) if _file(path).is_file() else {}
-    return Place(begun.get("name", path.resolve().name), begun.get("folder") or uuid4().hex)
+    return begun
 
 
 def content_of(plan: Sweep, first: Experiment) -> dict[str, Any]:
@@ -119,7 +129,7 @@ def check_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None
                 next_step="resume it so, or start a new one in another --out"
                 + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
             )
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and any(not found.name.startswith(".lock") for found in path.iterdir()):
         raise BadInput(
             f"'{path}' holds something else than a sweep",
             expected="a folder that is empty or not there yet",
@@ -133,8 +143,19 @@ def _numbers(plan: Sweep, begun: Sweep) -> list[tuple[str, int, int]]:
 
 def check_same(before: Mapping[str, Any], plan: Sweep, first: Experiment, where: str) -> None:
     """The sweep is the one that was begun."""
+    experiments = [tables.flat(_plain(first.table())), tables.flat(before["first"])]
+    _refuse(tables.differing(experiments), before, plan, where)
+
+
+def check_kept(plan: Sweep, path: Path, first: Experiment) -> None:
+    """A record's sweep is this one. What its experiment does not name is an argument that there was not yet."""
+    before = tables.read(_file(path))
+    then, now = tables.flat(before["first"]), tables.flat(_plain(first.table()))
+    _refuse(tables.differing([then, {key: now[key] for key in then if key in now}]), before, plan, f"'{path}'")
+
+
+def _refuse(changed: list[str], before: Mapping[str, Any], plan: Sweep, where: str) -> None:
     now, begun = plan.table(), plan_of(before).table()
-    changed = tables.differing([tables.flat(_plain(first.table())), tables.flat(before["first"])])
     changed += [
         key for key in ("over", "sampler", "metric", "maximize", "pruner") if _plain(now[key]) != _plain(begun[key])
     ]
@@ -150,7 +171,12 @@ def open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None,
     """Write what is tried; of a data base nothing secret."""
     content = content_of(plan, first)
     if storage is not None:
-        content["storage"] = {"url": masked(storage), "name": place.name, "folder": place.key}
+        content["storage"] = {
+            "url": masked(storage),
+            "name": place.name,
+            "folder": place.key,
+            "path": str(path.resolve()),
+        }
     text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
     text += tomli_w.dumps(content)
     try:

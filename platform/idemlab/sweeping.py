@@ -15,7 +15,7 @@ from .errors import BadInput, IdemlabError, nearest_match
 from .experiment import Experiment
 from .ledger import Ledger, folder_of
 from .lock import exclusive
-from .results import Results, Trial, read_table
+from .results import Results, Trial, read_table, write_table
 from .sampling import Tried, known_points, propose
 from .signals import stop_signals
 from .storage import HEARTBEAT, located, masked
@@ -95,8 +95,8 @@ def run_sweep(
     if shared is not None:
         check_same(shared.agreed(content_of(plan, probed[0])), plan, probed[0], f"storage '{masked(storage or '')}'")
         shared.grow(plan)
-    open_folder(plan, path, probed[0], storage, place)
     with exclusive(path):
+        open_folder(plan, path, probed[0], storage, place)
         run = _Running(
             plan, path, shared or ledger(), {point.key: point for point in points}, experiments, own, jobs, say
         )
@@ -331,8 +331,14 @@ def open_sweep(path: str | Path, *, storage: str | None = None) -> Results:
     folder = Path(path)
     plan, url, name = read_plan(folder)
     if storage is None and is_kept(folder):
-        return Results(tuple(read_table(folder, list(plan.over))), tuple(plan.over), folder, plan.goal, plan.sampler)
+        return kept_results(plan, folder)
     return results_of(plan, folder, Ledger(folder, storage or url, name))
+
+
+def kept_results(plan: Sweep, folder: Path) -> Results:
+    """The results that a record keeps."""
+    trials = read_table(folder, plan.axes() if plan.sampler == "grid" else dict.fromkeys(plan.over, ()))
+    return Results(tuple(trials), tuple(plan.over), folder, plan.goal, plan.sampler)
 
 
 def results_of(plan: Sweep, folder: Path, ledger: Ledger) -> Results:
@@ -348,7 +354,7 @@ def results_of(plan: Sweep, folder: Path, ledger: Ledger) -> Results:
 def _write_summaries(results: Results) -> None:
     """table.csv and table.parquet, one row a trial; spread.csv, one row a combination; sweep.png."""
     table = results.table
-    table.to_csv(results.path / "table.csv", index=False)
+    write_table(results)
     mixed = {key: table[key].map(tables.toml_value) for key in results.keys if table[key].dtype == object}
     table.assign(**mixed).to_parquet(results.path / "table.parquet", index=False)
     results.spread().to_csv(results.path / "spread.csv", index=False)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 
@@ -310,12 +311,24 @@ class _Loop:
         if not self.experiment.training.trackers:
             yield
             return
-        self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
+        failed = True
         try:
+            self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
             yield
+            failed = False
         finally:
             for tracker in self.accelerator.trackers:
+                self._close(tracker, failed=failed)
+
+    def _close(self, tracker: GeneralTracker, *, failed: bool) -> None:
+        """What a tracker raises at the end hides nothing: the run is what it is."""
+        try:
+            if failed and tracker.name == "wandb":
+                tracker.tracker.finish(exit_code=1)  # Accelerate's own would call the run finished
+            else:
                 tracker.finish()
+        except Exception as error:
+            self.watcher.message(f"tracker '{tracker.name}' could not be closed: {error}")
 
     def _step(self, index: int, stream: Iterator[Batch]) -> None:
         """One optimiser step over one global batch."""

@@ -136,6 +136,8 @@ class TransportSource(MatchedSource):
         self.debiased = debiased
         self.register_buffer("order", torch.zeros(pool, dtype=torch.long))
         self.register_buffer("begun", torch.tensor(-1))
+        if debiased:
+            self.register_buffer("shift", torch.zeros(0))  # takes the precision of the run before it is given its size
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
@@ -146,7 +148,7 @@ class TransportSource(MatchedSource):
 
         self._targets, self._samples = targets, len(dataset.train)
         if self.debiased:
-            self.register_buffer("shift", torch.zeros(self.pool, *dataset.shape))
+            self.shift = self.shift.new_zeros(self.pool, *dataset.shape)
 
     def period(self, rows: int) -> int:
         return max(1, self.pool // rows)

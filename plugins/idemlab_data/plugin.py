@@ -245,7 +245,7 @@ def transport_source(pool: Count = 1024, noise: Source | None = None, debiased: 
 
     Args:
         pool: number of z's, and of training samples, whatever the number of processes; a multiple of the global batch, or
-            what is left over is not used. Finding the pairs takes some 0.07 s for 1024 and grows nearly as the cube.
+            what is left over is not used. Finding the pairs takes some 0.1 s for 1024 and grows nearly as the cube.
         noise: what the z's are drawn from, "gaussian" by default; a source that does not look at the data.
         debiased: take out what pulls f(z) to the middle of the samples around it, because pools are finite: then the targets
             are x + f(z) - f(z'), z' being further noises matched to the z's. Costs another value of f for each pair.

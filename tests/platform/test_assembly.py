@@ -11,6 +11,7 @@ from torch import nn
 
 import idemlab
 from idemlab.assembly import assemble, build_operator, build_optimizers
+from idemlab.muon import Muon
 from idemlab.settings import OptimizerSettings
 
 Make = Callable[..., dict[str, Any]]
@@ -30,7 +31,7 @@ def test_any_class_of_torch_optim_by_name(name: str) -> None:
 def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
     settings = OptimizerSettings.model_validate({"name": "muon", "lr": 0.5, "weight_decay": 0.0, "adamw": {"lr": 0.1}})
     muon, adamw = build_optimizers(settings, _parameters())
-    assert isinstance(muon, torch.optim.Muon)
+    assert type(muon) is Muon
     assert isinstance(adamw, torch.optim.AdamW)
     assert [p.ndim for group in muon.param_groups for p in group["params"]] == [2]
     assert [p.ndim for group in adamw.param_groups for p in group["params"]] == [1, 1, 1]

@@ -100,8 +100,8 @@ def _draw_protocol(findings: Findings, paper: Sequence[Arm], material: Material)
     for configuration, members in panels:
         material.say(f"curves of {configuration}")
         name = "epochs-" + configuration.replace(" ", "").replace(",", "-")
-        there = any(outcome.trial.run.metrics_file.is_file() for arm in members for outcome in arm.outcomes)
-        findings.figures[name] = figures.error_against_epoch(members) if there else None
+        there = [any(one.trial.run.metrics_file.is_file() for one in arm.outcomes) for arm in members]
+        findings.figures[name] = figures.error_against_epoch(members) if all(there) else None
         findings.captions[name] = (
             f"{configuration}: error against epoch for every learning rate. Crosses: diverged there, for some seeds."
         )

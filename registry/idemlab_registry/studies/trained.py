@@ -39,8 +39,13 @@ class Trained:
         """The operator of a run with its data.
 
         Raises:
-            BadInput: if the run is not finished or the data are not there.
+            BadInput: if the run is not there or not finished, or the data are not there.
         """
+        if not run.weights_file.is_file():
+            raise BadInput(
+                f"the run '{run.path}' is not there, and a record's tables alone do not tell this",
+                next_step="run the study in a new --out",
+            )
         return cls(run.experiment, _dataset(json.dumps(run.experiment.dataset.table())), load(run))
 
     @torch.no_grad()

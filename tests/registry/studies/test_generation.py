@@ -57,14 +57,19 @@ def claim(findings: Findings, words: str) -> Claim:
     return found
 
 
-def test_the_variants_have_one_network_one_data_set_and_one_budget() -> None:
+def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one_on_both_sides() -> None:
     sweeps = generation.study().sweeps
     assert set(sweeps) == set(generation.VARIANTS)
     assert set(generation.ADVERSARIAL) | set(generation.PUBLISHED) <= set(sweeps)
-    experiments = [sweep.resolve(sweep.points()[0]) for sweep in sweeps.values()]
-    first = experiments[0].table()
-    for experiment in experiments:
-        table = experiment.table()
+    tables = {name: sweep.resolve(sweep.points()[0]).table() for name, sweep in sweeps.items()}
+    first = tables["control"]
+    budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
+    long = {name for name in sweeps if name.endswith("-long")}
+    assert {budgets[name] for name in set(sweeps) - long} == {2e13}
+    assert {budgets[name] for name in long} == {4e13}
+    assert long & set(generation.PUBLISHED)
+    assert long - set(generation.ADVERSARIAL)
+    for table in tables.values():
         assert [table[key] for key in ("dataset", "model")] == [first[key] for key in ("dataset", "model")]
         assert table["training"] == first["training"]
         assert table["evaluation"]["metrics"] == first["evaluation"]["metrics"]
