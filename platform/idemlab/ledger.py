@@ -77,6 +77,9 @@ class Ledger:
         self._claimed: dict[int, int] = {}
         if make and not self.shared:
             storage.mend(path / storage.JOURNAL)
+        if url is None and not make and not (path / storage.JOURNAL).is_file():
+            self._there = False  # Optuna would make the file, and who reads a sweep leaves it as it is
+            return
         self._storage = (
             storage.data_base(url, make=make) if url is not None else storage.journal(path / storage.JOURNAL)
         )

@@ -11,6 +11,9 @@ from .idx import find_idx, read_split
 
 __all__ = ["fashion_mnist", "mnist"]
 
+DEBIAN = Path("/usr/share/datasets")
+"""Where Debian's packages put their data sets."""
+
 
 def mnist(root: str | None) -> Dataset:
     """60 000 and 10 000 digits, 28x28, with labels. `root`: folder of the IDX files; None searches, then asks the hub.
@@ -30,7 +33,7 @@ def mnist(root: str | None) -> Dataset:
 
 def fashion_mnist(root: str | None) -> Dataset:
     """60 000 and 10 000 pieces of clothing, 28x28, with labels. Arguments and errors as in `mnist`."""
-    places = ["data/fashion-mnist", "~/.cache/idemlab/fashion-mnist", "/usr/share/datasets/fashion-mnist"]
+    places = ["data/fashion-mnist", "~/.cache/idemlab/fashion-mnist", str(DEBIAN / "fashion-mnist")]
     offline = (
         "without network: the Debian package dataset-fashion-mnist is found by itself, "
         "or the four IDX files with root = FOLDER, or the data set 'digits' (pip install 'idemlab[demo]')"

@@ -84,6 +84,7 @@ def test_progress_is_a_bar_on_a_terminal(idemlab, monkeypatch, enforcer):
     assert "Verdict: " in plain(result.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("terminal")
 def test_messages_appear_above_the_bar(idemlab):
     idemlab("run", "tiny.toml")
@@ -225,6 +226,7 @@ def test_resuming_another_experiment_is_refused(idemlab):
     assert "--allow-changes" in result.stderr
 
 
+@pytest.mark.long
 def test_another_experiment_is_resumed_if_told(idemlab, here):
     assert idemlab("run", "tiny.toml", *QUICK).exit_code == 0
     steps = [*QUICK, "--set", "training.steps=5"]
@@ -264,6 +266,7 @@ def test_a_loss_that_is_not_finite_fails_and_keeps_what_was_good(idemlab, here):
     assert (here / "runs/tiny/metrics.jsonl").read_text()
 
 
+@pytest.mark.long
 def test_ctrl_c_saves_and_resume_completes(idemlab, here):
     steps = [
         "--set",

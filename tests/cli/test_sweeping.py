@@ -110,6 +110,7 @@ def test_the_status_shows_what_runs(idemlab, here):
     assert lines[-1].split()[:5] == ["1", "optimizer.lr=0.01,", "seed", "1", "interrupted"]
 
 
+@pytest.mark.long
 def test_a_study_prints_its_claims_and_where_its_record_is(idemlab, here):
     result = idemlab("study", "iteration", "--quick")
     assert result.exit_code == 0

@@ -40,6 +40,7 @@ def _stopped_in_the_middle(folder: Path) -> None:
     assert not (folder / "certificate.json").exists()
 
 
+@pytest.mark.long
 def test_a_run_goes_on_in_any_number_of_processes(tmp_path: Path, tiny: Make, together: Together) -> None:
     table = tiny(source={"name": "gaussian"}, training__log_every=4, training__checkpoint_every=7, training__steps=12)
 

@@ -148,6 +148,7 @@ def _compare(
     return worst
 
 
+@pytest.mark.long
 def test_a_few_enforcers_are_the_same_in_one_process_and_two(tmp_path: Path, tiny: Make, together: Together) -> None:
     ways = {way: settings for way, settings in WAYS.items() if len(settings) < 2}
     print(_compare(tmp_path, tiny, together, FEW, ways))

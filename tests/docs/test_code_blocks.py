@@ -222,6 +222,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             del sys.modules[name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_a_reader_can_follow_the_page(page: Path, reader: Reader) -> None:
     for block in blocks_of(page.read_text(encoding="utf-8"), page.name):

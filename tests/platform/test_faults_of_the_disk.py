@@ -52,6 +52,7 @@ except idemlab.Failure as failure:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "what", "whole"),
     [(9, "the checkpoint of step 10", "step-5"), (4, "metrics.jsonl", "step-0")],

@@ -176,6 +176,7 @@ def test_the_experiment_resolves_by_its_name(offered: tuple[Catalog, Provided], 
         resolve("paper", catalog=found)
 
 
+@pytest.mark.long
 @only("provide_studies")
 def test_the_study_runs_and_finds_that_a_full_step_is_best(offered: tuple[Catalog, Provided], tmp_path: Path) -> None:
     assert isinstance(offered[1].spec, StudySpec)

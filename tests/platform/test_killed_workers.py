@@ -57,6 +57,7 @@ def assert_whole(plan: Sweep, folder: Path) -> None:
         assert (experiment.optimizer.lr, experiment.training.seed) == (trial.values["optimizer.lr"], trial.seed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("trials", "jobs", "every", "each"),
     [
@@ -125,6 +126,7 @@ def test_a_sweep_whose_parent_is_killed_is_gone_on_with(tiny: Make, tmp_path: Pa
     assert_whole(plan, tmp_path / "sweep")
 
 
+@pytest.mark.long
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     """Also one that is busy and hears nothing."""
     script = tmp_path / "script.py"

@@ -140,6 +140,7 @@ def rows(results: Results) -> list[Any]:
     return [(trial.values, trial.seed, trial.figures) for trial in results.trials]
 
 
+@pytest.mark.long
 def test_a_tpe_sweep_is_the_same_again_however_often_it_is_stopped(plan: Sweep, tmp_path: Path) -> None:
     whole = run_sweep(plan, tmp_path / "whole")
     assert len(whole.trials) == 24
@@ -209,6 +210,7 @@ def test_long_lists_of_lines_say_what_is_left_out() -> None:
 # -- pruning ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("pruner", "jobs"), [("median", 1), ("halving", 1), ("median", 2)])
 def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, pruner: str, jobs: int) -> None:
     """Rates that learn nothing come last: their reconstruction stays what it was."""

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from idemlab import (
     open_sweep,
     run_study,
     run_sweep,
+    sweep_status,
 )
 from idemlab.catalog import Named, Provided
+from idemlab.results import Results, Trial, read_table, write_table
 from idemlab.studying import markdown
 
 Make = Callable[..., dict[str, Any]]
@@ -176,6 +179,66 @@ def test_a_record_is_examined_again_with_the_sweeps_it_lacks(catalog: Catalog, t
     assert "Not run" not in (out / "README.md").read_text()
     assert (out / "sweeps/rates/table.csv").read_bytes() == kept
     assert len(pandas.read_csv(out / "tables/errors.csv")) == 3
+
+
+def test_what_was_measured_and_is_no_number_is_told_from_what_was_not_measured(tmp_path: Path) -> None:
+    figures = [{"a/x": 0.5, "b/x": None}, {"a/x": 0.1}, {"a/x": 2.0, "b/x": 1.0}]
+    trials = tuple(
+        Trial(
+            number=i, values={"k": i + 1, "optimizer.lr": 10.0**-i}, seed=0, state="complete", error="", verdict="genuine",
+            figures=dict(own), steps=5 if i else None, flops=7, seconds=0.5, path=tmp_path / "trials" / f"{i:04}",
+        )
+        for i, own in enumerate(figures)
+    )  # fmt: skip
+    whole = Results(trials, ("k", "optimizer.lr"), tmp_path)
+    write_table(whole)
+    assert tuple(read_table(tmp_path, {"k": [1, 2, 3], "optimizer.lr": []})) == trials
+    assert pandas.read_csv(tmp_path / "table.csv")["b/x"].isna().tolist() == [True, True, False]
+
+
+def test_the_status_of_a_record_tells_its_trials_and_leaves_it_as_it_is(catalog: Catalog, tmp_path: Path) -> None:
+    run_study("mine", tmp_path / "record", catalog=catalog)
+    strip(tmp_path / "record")
+    folder = tmp_path / "record/sweeps/rates"
+    before = sorted(path.name for path in folder.iterdir())
+    assert sweep_status(folder).counts == {"complete": 4, "failed": 0, "pruned": 0, "running": 0, "waiting": 0}
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_record_of_another_sweep_or_size_is_not_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, catalog=catalog)
+    strip(out)
+    with pytest.raises(BadInput, match="holds the whole version"):
+        run_study("mine", out, quick=True, resume=True, catalog=catalog)
+    made = catalog.build(Named("study", "mine"))
+    rates = made.sweeps["rates"]
+    made.sweeps["rates"] = replace(rates, seeds=3)
+    said: list[str] = []
+    run_study("mine", out, resume=True, say=said.append, catalog=catalog)
+    assert "Not run: `rates (2 of 6 trials)`" in (out / "README.md").read_text()
+    made.sweeps["rates"] = replace(rates, over={"optimizer.lr": [1e-3, 1e-1]})
+    with pytest.raises(BadInput, match=r"the sweep differs from the one in .*: over"):
+        run_study("mine", out, resume=True, catalog=catalog)
+    made.sweeps["rates"] = replace(rates, set={"enforcer.weight": 2.0})
+    with pytest.raises(BadInput, match=r"the sweep differs from the one in .*: enforcer\.weight"):
+        run_study("mine", out, resume=True, catalog=catalog)
+
+
+def test_a_record_that_was_gone_on_with_says_what_was_there_and_in_which_environment(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, only=("rates",), catalog=catalog)
+    strip(out)
+    file = out / "environment.json"
+    file.write_text(file.read_text().replace('"cpu"', '"an abacus"'))
+    run_study("mine", out, resume=True, catalog=catalog)
+    page = (out / "README.md").read_text()
+    assert "an abacus" in page
+    assert "`rates` were there before" in page
+    assert "an abacus" in file.read_text()
+    assert '"cpu"' in (out / "environment-further.json").read_text()
 
 
 def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:

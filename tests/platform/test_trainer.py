@@ -239,6 +239,39 @@ def test_trackers_are_closed_however_a_run_ends(
     assert (tmp_path / "run" / "certificate.json").is_file() == (ends == "well")
 
 
+class _Tracker:
+    def __init__(self, name: str, closed: list[str], fault: Exception | None = None) -> None:
+        self.name, self.closed, self.fault, self.tracker = name, closed, fault, self
+
+    def finish(self, exit_code: int = 0) -> None:
+        self.closed.append(f"{self.name} {exit_code}")
+        if self.fault is not None:
+            raise self.fault
+
+
+def test_a_tracker_that_cannot_be_closed_hides_nothing_and_keeps_no_other_open(
+    tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    trackers = [_Tracker("lost", closed, OSError("no network")), _Tracker("wandb", closed), _Tracker("x", closed)]
+    monkeypatch.setattr(
+        "accelerate.Accelerator.init_trackers", lambda self, *_, **__: setattr(self, "trackers", trackers)
+    )
+    monkeypatch.setattr("accelerate.Accelerator.log", lambda self, *_, **__: None)
+    monkeypatch.setattr("idemlab.trainer.find_spec", lambda name: True)
+    said: list[str] = []
+
+    class Listens(Watcher):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    table = tiny(training__trackers=["tensorboard"], optimizer={"name": "sgd", "lr": 1e30})
+    with pytest.raises(idemlab.Failure, match="not finite"):
+        idemlab.train(table, tmp_path / "run", watcher=Listens())
+    assert closed == ["lost 0", "wandb 1", "x 0"]
+    assert "tracker 'lost' could not be closed: no network" in said
+
+
 def test_a_missing_tracker_is_told_before_anything_runs(
     tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

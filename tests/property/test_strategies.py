@@ -48,6 +48,7 @@ def off(a, b):
     return float((a - b).norm())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", ["linear_map", "strategies"])
 def test_the_examples_in_the_docstrings_are_true(module):
     result = doctest.testmod(importlib.import_module(f"idemlab.testing.{module}"))

@@ -194,6 +194,7 @@ def kill_at_random(folder: Path, table: dict[str, Any], *, kills: int, writing: 
     return tally
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kills", "writing"), [(4, 1), pytest.param(50, 15, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )

@@ -101,6 +101,7 @@ def test_data_sets_of_torchvision_are_its_public_classes(name: str, stranger: At
     assert stranger() == []
 
 
+@pytest.mark.long
 def test_a_file_of_a_stranger_runs_and_imports_nothing(
     tiny: dict[str, Any], stranger: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli_w
 
 VARIABLES = [
@@ -50,6 +51,7 @@ command("run", "tiny.toml", "--out", "bug")
 """
 
 
+@pytest.mark.long
 def test_secrets_stay_in_the_environment(tiny: dict[str, Any], tmp_path: Path) -> None:
     """A run, a report, a sweep, failures of several kinds and a bug: all files and all that is printed."""
     (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tiny))

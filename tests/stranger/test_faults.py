@@ -133,6 +133,7 @@ def test_beside_a_broken_plugin_the_others_train(install: Install, call: Idemlab
     assert Path("runs/tiny/certificate.json").is_file()
 
 
+@pytest.mark.long
 def test_two_plugins_of_one_name_are_both_reachable(install: Install, call: Idemlab, experiment: Experiment) -> None:
     for name, factor in (("first-one", 1), ("second-one", 2)):
         install(name, faulty(f"return Enforcement(loss={factor} * (orbit.live(2) - y).square().flatten(1).mean(1))"))

@@ -15,6 +15,7 @@ import idemlab
 ROOT = Path(__file__).parents[2]
 RANK_CONTROL = ROOT / "plugins" / "idemlab-rank-control"
 Fresh = Any
+pytestmark = pytest.mark.long
 Experiment = Callable[..., str]
 
 HYBRID = 'name = "hybrid"\nenforcers = [{ name = "rank-control", rank = 2 }, { name = "gradient" }]'

@@ -124,7 +124,8 @@ SOURCES: list[tuple[str, Arguments]] = [
     ("corrupted", {"blur": 1.0}),
     ("imle", {}),
     ("imle", {"noise": "fourier"}),
-    ("transport", {}),
+    ("transport", {"pool": 64}),
+    ("transport", {"pool": 64, "debiased": True}),
 ]
 
 

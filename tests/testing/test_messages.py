@@ -360,6 +360,7 @@ def test_the_command_refuses(words: list[str], message: str) -> None:
     assert output.startswith(message), output
 
 
+@pytest.mark.long
 def test_the_command_leaves_nothing_behind(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     script = "from idemlab.cli import main; main()"

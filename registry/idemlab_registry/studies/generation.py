@@ -264,8 +264,8 @@ def _best_of_ign(variants: Iterable[Variant]) -> float | None:
 
 
 def _best(variants: Iterable[Variant]) -> Variant:
-    """The variant with the smallest Fréchet distance; without any, that with the most classes, then readable. One of a longer
-    budget than the published method had does not count."""
+    """The variant with the smallest Fréchet distance; without any, that with the most classes, then readable. What had a
+    longer budget than the published method does not count."""
     variants = list(variants)
     allowed = max((variant.budget for variant in variants if variant.name in PUBLISHED), default=math.inf)
     variants = [variant for variant in variants if variant.budget <= BUDGETS_AGREE * allowed] or variants

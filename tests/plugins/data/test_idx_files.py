@@ -134,8 +134,9 @@ def test_links_that_lead_out_of_the_root_are_ignored(tmp_path):
 
 @pytest.fixture
 def elsewhere(monkeypatch, tmp_path):
-    """An empty home and working folder, and no network."""
+    """An empty home and working folder, no data sets of Debian's, and no network."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "DEBIAN", tmp_path / "usr")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
     def unreachable(*args, **kwargs):

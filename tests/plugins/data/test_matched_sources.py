@@ -263,6 +263,17 @@ def test_debiased_targets_are_the_formula_and_the_further_plan_is_the_shortest()
     torch.testing.assert_close(found, others[list(shortest)])
 
 
+def test_debiased_targets_are_as_precise_as_the_run():
+    table = {
+        "dataset": {"name": "gaussian", "shape": [8]},
+        "model": {"name": "mlp", "width": 16, "depth": 1},
+        "source": {"name": "transport", "pool": 16, "debiased": True},
+        "training": {"steps": 1, "batch_size": 8, "dtype": "float64"},
+    }
+    (source,) = assemble(resolve(table), installed()).objective.sources
+    assert (source.shift.dtype, source.shift.shape) == (torch.float64, (16, 8))
+
+
 def test_debiased_targets_do_not_shrink_what_has_the_distribution_of_the_data():
     """On normal data with f = identity the best linear prediction of the target from f(z) should be f(z) itself: small pools
     draw it inwards, which is what makes generated images blurred."""
@@ -329,6 +340,7 @@ def _one_of_two(rank: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.long
 def test_two_processes_choose_as_one_does_and_share_the_work(tmp_path: Path):
     """Each is a fresh interpreter: a fork of a process whose OpenMP threads run may hang."""
     command = [sys.executable, __file__, str(tmp_path)]

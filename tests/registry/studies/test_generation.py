@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,15 @@ def test_the_best_is_the_one_with_the_smallest_distance_and_reaches_what_was_ask
         assert claim(findings, words).holds, words
         assert "(e) IMLE + relative" in claim(findings, words).ours
     assert "ratio 0.249" in claim(findings, "Fréchet").ours
+
+
+def test_a_longer_budget_counts_only_beside_an_equal_one_of_the_published_method(run: Path) -> None:
+    long = replace(trial(run, frechet_cnn_1=0.5), flops=2e9)
+    alone = examined(ign=[trial(run, frechet_cnn_1=4.01)], imle=[trial(run)], transport_long=[long])
+    assert "(e) IMLE + relative" in claim(alone, "Fréchet").ours
+    beside = replace(trial(run, frechet_cnn_1=3.0), flops=2e9 * 1.001)
+    both = examined(ign=[trial(run, frechet_cnn_1=4.01)], transport_long=[long], ign_long=[beside])
+    assert "debiased, long: 0.5; IGN: 3;" in claim(both, "Fréchet").ours
 
 
 @pytest.mark.parametrize(
