@@ -7,14 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
-from accelerate.tracking import GeneralTracker
 from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 
@@ -38,6 +36,7 @@ from .run import Run
 from .signals import stop_signals
 from .specs import EnforcerKind
 from .step import Shard, Step, seed_everything
+from .tracking import check_trackers, tracking
 from .watching import Watcher
 
 __all__ = ["RANK_POINTS_IN_PASSING", "Interrupted", "not_finite", "train"]
@@ -92,7 +91,7 @@ def train(
             f"the run in '{run.path}' began with something else: " + "; ".join(changed),
             next_step="resume it unchanged, start a new run in another --out, or go on all the same with --allow-changes",
         )
-    _check_trackers(experiment)
+    check_trackers(experiment)
     accelerator, engine = _accelerator(experiment, run)
     parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
     plan = preflight(experiment, parts, catalog, device=accelerator.device, engine=engine)
@@ -189,16 +188,6 @@ def _held(run: Run, accelerator: Accelerator, *, resume: bool) -> Iterator[None]
         yield
 
 
-def _check_trackers(experiment: Experiment) -> None:
-    for tracker in experiment.training.trackers:
-        if find_spec(tracker) is None:
-            raise BadInput(
-                f"tracker '{tracker}' is not installed",
-                where="[training], key 'trackers'",
-                next_step=f"pip install 'idemlab[{tracker}]'",
-            )
-
-
 # -- the loop ---------------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +269,7 @@ class _Loop:
         self.watcher.started(self.experiment, self.plan, first)
         steps = range(first, self.plan.steps)
         stream = batches(self.parts.dataset, training, steps, rank=self.rank, world=self.world)
-        with self._tracking(), stop_signals() as asked:
+        with tracking(self.accelerator, self.experiment, self.watcher), stop_signals() as asked:
             if first == 0:
                 self._save(0)
             for step in steps:
@@ -304,31 +293,6 @@ class _Loop:
                     )
             self._finish()
         return self.run
-
-    @contextmanager
-    def _tracking(self) -> Iterator[None]:
-        """The trackers that the experiment names hear of the run, and are closed however it ends."""
-        if not self.experiment.training.trackers:
-            yield
-            return
-        failed = True
-        try:
-            self.accelerator.init_trackers("idemlab", config={"experiment": self.experiment.name})
-            yield
-            failed = False
-        finally:
-            for tracker in self.accelerator.trackers:
-                self._close(tracker, failed=failed)
-
-    def _close(self, tracker: GeneralTracker, *, failed: bool) -> None:
-        """What a tracker raises at the end hides nothing: the run is what it is."""
-        try:
-            if failed and tracker.name == "wandb":
-                tracker.tracker.finish(exit_code=1)  # Accelerate's own would call the run finished
-            else:
-                tracker.finish()
-        except Exception as error:
-            self.watcher.message(f"tracker '{tracker.name}' could not be closed: {error}")
 
     def _step(self, index: int, stream: Iterator[Batch]) -> None:
         """One optimiser step over one global batch."""

@@ -258,7 +258,7 @@ def test_a_tracker_that_cannot_be_closed_hides_nothing_and_keeps_no_other_open(
         "accelerate.Accelerator.init_trackers", lambda self, *_, **__: setattr(self, "trackers", trackers)
     )
     monkeypatch.setattr("accelerate.Accelerator.log", lambda self, *_, **__: None)
-    monkeypatch.setattr("idemlab.trainer.find_spec", lambda name: True)
+    monkeypatch.setattr("idemlab.tracking.find_spec", lambda name: True)
     said: list[str] = []
 
     class Listens(Watcher):
@@ -275,7 +275,7 @@ def test_a_tracker_that_cannot_be_closed_hides_nothing_and_keeps_no_other_open(
 def test_a_missing_tracker_is_told_before_anything_runs(
     tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("idemlab.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr("idemlab.tracking.find_spec", lambda name: None)
     with pytest.raises(idemlab.BadInput, match=r"pip install 'idemlab\[wandb\]'"):
         idemlab.train(tiny(training__trackers=["wandb"]), tmp_path / "run")
 
