@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from .errors import BadInput
 from .experiment import Experiment
 from .watching import Watcher
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from accelerate.tracking import GeneralTracker
-
 __all__ = ["check_trackers", "tracking"]
+
+
+class _Tracker(Protocol):
+    name: Any
+    tracker: Any
+
+    def finish(self) -> Any: ...
+
+
+class _Engine(Protocol):
+    """What is asked of Accelerate, which only the trainer knows."""
+
+    trackers: list[Any]
+
+    def init_trackers(self, project_name: str, config: dict[str, Any] | None = None) -> Any: ...
 
 
 def check_trackers(experiment: Experiment) -> None:
@@ -34,22 +45,22 @@ def check_trackers(experiment: Experiment) -> None:
 
 
 @contextmanager
-def tracking(accelerator: Accelerator, experiment: Experiment, watcher: Watcher) -> Iterator[None]:
+def tracking(engine: _Engine, experiment: Experiment, watcher: Watcher) -> Iterator[None]:
     """The trackers that the experiment names hear of the run, and are closed however it ends."""
     if not experiment.training.trackers:
         yield
         return
     failed = True
     try:
-        accelerator.init_trackers("idemlab", config={"experiment": experiment.name})
+        engine.init_trackers("idemlab", config={"experiment": experiment.name})
         yield
         failed = False
     finally:
-        for tracker in accelerator.trackers:
+        for tracker in engine.trackers:
             _close(tracker, watcher, failed=failed)
 
 
-def _close(tracker: GeneralTracker, watcher: Watcher, *, failed: bool) -> None:
+def _close(tracker: _Tracker, watcher: Watcher, *, failed: bool) -> None:
     """What a tracker raises at the end hides nothing: the run is what it is."""
     try:
         if failed and tracker.name == "wandb":
