@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from idemlab import installed
 from idemlab.testing import (
@@ -17,6 +19,7 @@ from idemlab.testing import (
     check_source,
     conformance_checks,
     enforcer_checks,
+    reproduce,
 )
 
 Arguments = dict[str, object]
@@ -61,6 +64,14 @@ def test_enforcers_quickly(name: str, arguments: Arguments) -> None:
     report = check_enforcer(name, arguments, quick=True)
     assert report.passed, str(report)
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("angle", [0.1 * i for i in range(1, 16)])
+def test_a_projector_up_to_rounding_does_not_tell_against_an_exact_penalty(angle: float) -> None:
+    """Its step there has full length and the direction of rounding, which differs from processor to processor."""
+    c, s = math.cos(angle), math.sin(angle)
+    K = torch.tensor([[0, 0, 0], [0, c * c, c * s], [0, c * s, s * s]], dtype=torch.float64)
+    reproduce("relative", "orthogonally-equivariant", matrix=K)
 
 
 @pytest.mark.slow

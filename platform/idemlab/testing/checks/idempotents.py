@@ -278,6 +278,8 @@ def rank_is_reached(subject: Subject) -> None:
 def orthogonally_equivariant(subject: Subject, K: Tensor) -> None:
     """Turned by an orthogonal Q, the update of Q K Q^T is Q times that of K times Q^T."""
     n = len(K)
+    if float(residual_of(K).norm()) < 1e-9 * max(1.0, float(K.norm()) ** 2):
+        return  # what moves an idempotent is rounding, which turns as it likes; an exact penalty makes a whole step of it
     Q = torch.linalg.qr(draws((n,), n, "turn")).Q
     turned = Q @ K @ Q.T
     updates = []
