@@ -218,6 +218,7 @@ def test_two_runs_that_start_at_once_never_share_a_folder(idemlab, here, monkeyp
     assert not (here / "runs/tiny/checkpoints").exists()
 
 
+@pytest.mark.long
 def test_resuming_another_experiment_is_refused(idemlab):
     assert idemlab("run", "tiny.toml", *QUICK).exit_code == 0
     result = idemlab("run", "tiny.toml", "--resume", "--set", "model.width=9")

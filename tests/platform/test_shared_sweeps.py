@@ -26,6 +26,7 @@ from idemlab.sweep import Point
 from idemlab.sweep_folder import place_of
 
 Make = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -40,7 +41,6 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/trials.db"
 
 
-@pytest.mark.long
 def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> None:
     """Two of them make the same call, each with a folder of its own, of one name."""
     many = Sweep(**(plan.table() | {"seeds": 5, "set": {"training.steps": 30}}))
@@ -67,7 +67,6 @@ def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> Non
     assert status.counts == {"complete": 10, "failed": 0, "pruned": 0, "running": 0, "waiting": 0}
 
 
-@pytest.mark.long
 def test_what_a_dead_machine_ran_is_run_again(
     plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +84,6 @@ def test_what_a_dead_machine_ran_is_run_again(
     assert [t.figures for t in open_sweep(tmp_path / "alive/sweep").trials] == [t.figures for t in results.trials]
 
 
-@pytest.mark.long
 def test_a_trial_that_gives_signs_of_life_is_left_alone(
     plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +128,6 @@ def test_a_folder_keeps_what_it_is_told_by(plan: Sweep, url: str, tmp_path: Path
     assert place_of(tmp_path / "moved" / "sweep") == begun
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("method", ["set_trial_user_attr", "_create_new_trial"])
 def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     method: str, plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,7 +196,6 @@ def test_who_was_stopped_goes_on_and_others_need_not_wait(plan: Sweep, url: str,
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.long
 def test_a_tpe_sweep_in_a_data_base(plan: Sweep, url: str, tmp_path: Path) -> None:
     over = {"optimizer.lr": "log:1e-5:1"}
     chosen = Sweep(experiment=plan.experiment, over=over, sampler="tpe", trials=5, seeds=2)
@@ -330,7 +326,6 @@ def test_a_data_base_with_several_sweeps(plan: Sweep, url: str, tmp_path: Path) 
     assert caught.value.nearest == "two"
 
 
-@pytest.mark.long
 def test_a_sweep_is_resumed_with_the_storage_it_was_begun_with(plan: Sweep, url: str, tmp_path: Path) -> None:
     """In another, all would be trained again over the runs that are there. A folder that was moved finds its own."""
     begun = run_sweep(plan, tmp_path / "sweep", storage=url)
@@ -368,7 +363,6 @@ def test_a_data_base_in_memory_is_none(plan: Sweep, url: str, tmp_path: Path) ->
     assert not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.long
 def test_the_data_base_knows_of_a_sweep_that_has_grown(plan: Sweep, url: str, tmp_path: Path) -> None:
     fewer = Sweep(**(plan.table() | {"seeds": 1, "over": {}}))
     run_sweep(fewer, tmp_path / "a" / "sweep", storage=url)

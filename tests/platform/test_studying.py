@@ -35,6 +35,7 @@ from idemlab.results import Results, Trial, read_table, write_table
 from idemlab.studying import markdown
 
 Make = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

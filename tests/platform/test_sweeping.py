@@ -24,6 +24,7 @@ from idemlab.trials import Job, Outcome, Task, work
 from idemlab.workers import Workers
 
 Make = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -113,7 +114,6 @@ def test_more_seeds_are_added_but_nothing_else(plan: Sweep, tmp_path: Path) -> N
             run_sweep(other, tmp_path / "sweep", resume=True)
 
 
-@pytest.mark.long
 def test_a_trial_that_fails_is_kept_with_its_error(plan: Sweep, tmp_path: Path) -> None:
     wild = Sweep(
         experiment=plan.experiment,
@@ -148,7 +148,6 @@ def test_every_trial_is_checked_before_the_first_is_run(plan: Sweep, tmp_path: P
     assert not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.long
 def test_workers_give_the_same(plan: Sweep, tmp_path: Path) -> None:
     results = run_sweep(plan, tmp_path / "jobs", jobs=2)
     assert len({(json.dumps(trial.values), trial.seed) for trial in results.trials}) == 8
@@ -158,7 +157,6 @@ def test_workers_give_the_same(plan: Sweep, tmp_path: Path) -> None:
             assert a[key] == (pytest.approx(value, rel=1e-4, nan_ok=True) if isinstance(value, float) else value)
 
 
-@pytest.mark.long
 def test_a_trial_over_which_all_workers_die_is_given_up(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +272,6 @@ def test_who_is_asked_to_stop_while_evaluating_keeps_what_was_trained(tiny: Make
         list(work(job, installed(), lambda: True))
 
 
-@pytest.mark.long
 def test_a_script_that_starts_workers_at_its_top_is_told_how(plan: Sweep, tmp_path: Path) -> None:
     """Each worker imports the script, and would start workers in its turn."""
     script = tmp_path / "script.py"

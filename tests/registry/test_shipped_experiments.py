@@ -46,6 +46,10 @@ def test_it_runs(name: str, tmp_path: Path, roots: dict[str, Path]) -> None:
         overrides += [f"dataset.root={str(roots[dataset])!r}"]
     if "channels" in experiment.model.arguments:
         overrides += ["model.channels=4"]
+    several = len(experiment.sources) > 1
+    for i, source in enumerate(experiment.sources):
+        if "pool" in source.arguments:
+            overrides += [f"source.{i}.pool=8" if several else "source.pool=8"]
     measured_elsewhere = name.startswith(("generation-", "faces-")) and name != "generation-control"
     if dataset == "digits" or measured_elsewhere:
         overrides += ["evaluation.metrics=['reconstruction-error']"]  # the others look at all of the data

@@ -135,7 +135,14 @@ def test_a_record_s_page_and_figures_are_text(tmp_path: Path) -> None:
         captions={},
         text="",
     )
-    heading = {"study": "mine", "summary": "A study.", "reference": "", "quick": True, "not_run": [EVIL]}
+    heading = {
+        "study": "mine",
+        "summary": "A study.",
+        "reference": "",
+        "quick": True,
+        "not_run": [EVIL],
+        "kept": [EVIL],
+    }
     _write_record(tmp_path, heading, findings, {}, installed())
     page = rendered((tmp_path / "README.md").read_text(encoding="utf-8"))
     assert is_harmless(page)

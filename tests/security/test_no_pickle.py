@@ -124,6 +124,7 @@ def is_pickle(content: bytes) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_runs_and_sweeps_leave_no_pickles(tiny: dict[str, Any], tmp_path: Path) -> None:
     run = train(tiny, tmp_path / "run")
     write_report(run)

@@ -249,6 +249,7 @@ def test_ign_reports_its_terms_and_not_its_surrogates(routing):
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch.compile's own
+@pytest.mark.long
 def test_reversal_compiles():
     torch.manual_seed(0)
     operator, z = nn.Linear(3, 3), torch.randn(4, 3)
