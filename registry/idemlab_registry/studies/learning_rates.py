@@ -376,8 +376,8 @@ def _text(material: Material, arms: Sequence[Arm]) -> str:
         "Operators of width x depth (hidden layers) on fresh Gaussian noise at every step, d = 16 where nothing else is "
         "said, ReLU, no data term, batch 64, one batch an epoch. The absolute error is the mean of |f(f(x)) - f(x)| over "
         "512 fresh noises and all entries. The canonical loss is a mean over the entries. In front of the cubic cotangent "
-        "g stands: *unit* 1, *8 unit* 8, *mean* 1/n, *matched* 2/n as in the loss (n entries), each averaged over the batch; "
-        "*sum* is the sum over the batch, as `y.backward(g)` gives it.",
+        "g stands: *unit* 1, *8 unit* 8, *mean* 1/n, *matched* 2/n as in the loss (n entries), each averaged over the "
+        "batch; *sum* is the sum over the batch, as `y.backward(g)` gives it.",
         "Diverged seeds count as an infinite error when a best rate is chosen, which needs more than half of the seeds to "
         "stay finite; ratios are taken over seeds at which both methods stay finite. An error of exactly 0, a map that is "
         "constant in single precision, makes a ratio infinite.",
