@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .errors import BadInput, Failure, nearest_match
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from optuna.storages import BaseStorage
+    from sqlalchemy.engine import Connection, Engine
 
 T = TypeVar("T")
 
@@ -111,7 +114,28 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
             where=masked(url),
             next_step="see that it runs, and that its URL, user and password are right",
         ) from None
+    if kind == "sqlite":
+        _one_at_a_time(made.engine)
     return get_storage(made)
+
+
+def _one_at_a_time(engine: Engine) -> None:
+    """Let SQLite hold its lock through a whole transaction, as SQLAlchemy's "Serializable isolation" recipe does.
+
+    Optuna reads whether a trial waits and then writes that it runs, under SELECT ... FOR UPDATE, of which SQLite knows
+    nothing: two processes could both take one trial.
+    """
+    from sqlalchemy import event
+
+    def connected(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # the driver begins none of its own
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    engine.dispose()  # of connections that were made before
 
 
 def located(url: str) -> str:

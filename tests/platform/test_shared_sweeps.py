@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 import tomli_w
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import event
 
 from idemlab import BadInput, Failure, Sweep, open_sweep, run_sweep, sweep_status
 from idemlab import storage as storage_module
@@ -173,6 +175,26 @@ def test_two_who_begin_at_once_make_no_trial_twice(plan: Sweep, url: str, tmp_pa
     assert len(trials) == 8
     claimed = [ledgers[i % 2].claim(trial, 0) for i, trial in enumerate(reversed(trials))]
     assert claimed == [False] * 4 + [True] * 4
+
+
+def test_of_two_who_claim_at_once_one_gets_the_trial(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """The second tries between the first one's look at the trial and its mark on it."""
+    one, other = (Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b"))
+    one.add(plan, plan.points(), {})
+    trial = one.trials()[0]
+    claimed: list[bool] = []
+    rival = threading.Thread(target=lambda: claimed.append(other.claim(trial, 0)))
+
+    def about_to_write(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE trials") and rival.ident is None:
+            rival.start()
+            rival.join(timeout=1)
+
+    engine = one._storage._backend.engine  # type: ignore[attr-defined]
+    event.listen(engine, "before_cursor_execute", about_to_write)
+    claimed.append(one.claim(trial, 0))
+    rival.join()
+    assert sorted(claimed) == [False, True]
 
 
 def test_who_was_stopped_goes_on_and_others_need_not_wait(plan: Sweep, url: str, tmp_path: Path) -> None:
