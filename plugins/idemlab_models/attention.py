@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from idemlab import BadInput
 
+from .parts import Residual, residual_mlp
 from .sizes import checked_shape, image_sizes
 
 __all__ = ["Attention"]
@@ -89,14 +90,11 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attend = nn.Sequential(nn.LayerNorm(width), _SelfAttention(width, heads))
-        self.mix = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.attend = Residual(nn.LayerNorm(width), _SelfAttention(width, heads))
+        self.mix = residual_mlp(width, "gelu")
 
     def forward(self, t: Tensor) -> Tensor:
-        t = t + self.attend(t)
-        return t + self.mix(t)  # type: ignore[no-any-return]
+        return self.mix(self.attend(t))  # type: ignore[no-any-return]
 
 
 class _SelfAttention(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .choices import Activation
 from .parts import activation as make_activation
-from .parts import group_norm
+from .parts import group_norm, residual_mlp
 from .sizes import image_sizes
 
 __all__ = ["Autoencoder"]
@@ -22,7 +22,8 @@ class Autoencoder(nn.Module):
     """f(x) = decode(encode(x)) on images, [B, C, H, W] -> [B, C, H, W].
 
     The encoder halves the sides `depth` times while it doubles the channels; the decoder mirrors it. No norm stands at
-    the first layer of the encoder and the last of the decoder, as in DCGAN (arXiv 1511.06434).
+    the first layer of the encoder and the last of the decoder, as in DCGAN (arXiv 1511.06434). On each side of the code stand
+    `blocks` residual blocks, h + W2 act(W1 norm h), which DCGAN has not.
 
     Args:
         shape: (C, H, W); the others are explained by `idemlab show autoencoder`.
@@ -38,6 +39,7 @@ class Autoencoder(nn.Module):
         channels: int = 32,
         latent: int = 96,
         depth: int | None = None,
+        blocks: int = 0,
         activation: Literal["dcgan", Activation] = "dcgan",
         norm: Norm = "group",
         output: Literal["tanh", "none"] = "tanh",
@@ -69,6 +71,8 @@ class Autoencoder(nn.Module):
         if output == "tanh":
             decoder += [nn.Tanh()]
 
+        encoder += [residual_mlp(latent, act_in) for _ in range(blocks)]
+        decoder = [*(residual_mlp(latent, act_out) for _ in range(blocks)), *decoder]
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
         if init == "dcgan":

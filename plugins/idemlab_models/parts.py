@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .choices import Activation
 
-__all__ = ["activation", "group_norm", "start_small"]
+__all__ = ["Residual", "activation", "group_norm", "residual_mlp", "start_small"]
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -34,6 +34,18 @@ def group_norm(channels: int) -> nn.GroupNorm:
     """
     groups = max(g for g in range(1, 9) if channels % g == 0 and (channels // g >= 2 or g == 1))
     return nn.GroupNorm(groups, channels)
+
+
+class Residual(nn.Sequential):
+    """t + g(t), g being the layers in turn."""
+
+    def forward(self, t: Tensor) -> Tensor:
+        return t + super().forward(t)  # type: ignore[no-any-return]
+
+
+def residual_mlp(width: int, name: Activation) -> Residual:
+    """t + W2 act(W1 norm t) on [..., width], with 4 width hidden units, as in a transformer."""
+    return Residual(nn.LayerNorm(width), nn.Linear(width, 4 * width), activation(name), nn.Linear(4 * width, width))
 
 
 @torch.no_grad()

@@ -87,6 +87,7 @@ def autoencoder(
     channels: Annotated[int, Gt(0)] = 32,
     latent: Annotated[int, Gt(0)] = 96,
     depth: Annotated[int, Gt(0)] | None = None,
+    blocks: Annotated[int, Ge(0)] = 0,
     activation: Literal["dcgan", Activation] = "dcgan",
     norm: Literal["group", "batch", "none"] = "group",
     output: Literal["tanh", "none"] = "tanh",
@@ -102,6 +103,8 @@ def autoencoder(
         latent: size of the code, and so the largest rank that f can have.
         depth: number of halvings of the sides; if not given, as many as leave the shorter one at 4 to 7, or fewer where
             a side becomes odd: 2 for 28x28, 3 for 32x32, 4 for 64x64.
+        blocks: residual blocks on each side of the code, h + W2 act(W1 norm h) with 4 latent hidden units; DCGAN has none.
+            Where a convolution costs most of the time, they are the cheapest way to make D and G more expressive.
         activation: "dcgan" is leaky ReLU (slope 0.2) in the encoder and ReLU in the decoder; else the same in both.
         norm: "group" normalises each sample by itself; "batch", which DCGAN and IGN were published with, makes samples
             depend on each other, and training differ from evaluation; "none" leaves it out.
@@ -115,6 +118,7 @@ def autoencoder(
         channels=channels,
         latent=latent,
         depth=depth,
+        blocks=blocks,
         activation=activation,
         norm=norm,
         output=output,

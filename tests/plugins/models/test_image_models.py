@@ -10,7 +10,7 @@ from torch import nn
 
 from idemlab_models.autoencoder import Autoencoder
 from idemlab_models.conv import Conv
-from idemlab_models.parts import group_norm
+from idemlab_models.parts import Residual, group_norm
 from idemlab_models.unet import UNet
 
 
@@ -54,6 +54,23 @@ def test_layers_for_digits() -> None:
     decoder = ["Linear", "Rearrange", "GroupNorm", "ReLU", "ConvTranspose2d", "GroupNorm", "ReLU"]
     assert kinds == [*encoder, *decoder, "ConvTranspose2d", "Tanh"]
     assert sum(p.numel() for p in f.parameters()) == 319_841
+
+
+def test_blocks_stand_on_both_sides_of_the_code() -> None:
+    torch.manual_seed(0)
+    f = Autoencoder((1, 8, 8), channels=2, latent=6, blocks=2)
+    blocks = [*f.encoder[-2:], *f.decoder[:2]]
+    assert all(isinstance(block, Residual) for block in blocks)
+    assert sum(p.numel() for block in blocks for p in block.parameters()) == 4 * (2 * 6 + 24 * 7 + 6 * 25)
+    plain = Autoencoder((1, 8, 8), channels=2, latent=6)
+    x = torch.randn(3, 1, 8, 8)
+    h = nn.Sequential(*f.encoder[:-2])(x)
+    assert not torch.equal(f.encode(x), h)
+    for block in blocks:  # without their last layers they let the code through
+        for parameter in block[-1].parameters():
+            nn.init.zeros_(parameter)
+    assert torch.equal(f.encode(x), h)
+    assert len(plain.encoder) + len(plain.decoder) + 4 == len(f.encoder) + len(f.decoder)
 
 
 def test_the_code_bounds_the_rank() -> None:

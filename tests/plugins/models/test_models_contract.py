@@ -35,6 +35,7 @@ CASES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("autoencoder", (1, 4, 4), {"channels": 4, "latent": 8, "activation": "silu"}),
     ("autoencoder", (2, 12, 8), {"channels": 3, "latent": 5, "norm": "none", "activation": "leaky-relu"}),
     ("autoencoder", (1, 8, 8), {"channels": 4, "latent": 8, "depth": 3}),
+    ("autoencoder", (1, 8, 8), {"channels": 4, "latent": 8, "blocks": 2}),
     ("conv", (1, 5, 4), {"channels": 4}),
     ("conv", (3, 4, 4), {"channels": 6, "depth": 3, "activation": "tanh", "residual": True, "norm": "group"}),
     ("unet", (1, 8, 8), {"channels": 4}),
