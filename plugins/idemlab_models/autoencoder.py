@@ -22,8 +22,8 @@ class Autoencoder(nn.Module):
     """f(x) = decode(encode(x)) on images, [B, C, H, W] -> [B, C, H, W].
 
     The encoder halves the sides `depth` times while it doubles the channels; the decoder mirrors it. No norm stands at
-    the first layer of the encoder and the last of the decoder, as in DCGAN (arXiv 1511.06434). On each side of the code stand
-    `blocks` residual blocks, h + W2 act(W1 norm h), which DCGAN has not.
+    the first layer of the encoder and the last of the decoder, as in DCGAN (arXiv 1511.06434). On each side of the code
+    stand `blocks` residual blocks, h + W2 act(W1 norm h), which DCGAN has not.
 
     Args:
         shape: (C, H, W); the others are explained by `idemlab show autoencoder`.
