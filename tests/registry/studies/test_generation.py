@@ -66,8 +66,8 @@ def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one
     first = tables["control"]
     budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
     long = {name for name in sweeps if name.endswith("-long")}
-    assert {budgets[name] for name in set(sweeps) - long} == {2e13}
-    assert {budgets[name] for name in long} == {4e13}
+    assert {budgets[name] for name in set(sweeps) - long} == {1e13}
+    assert {budgets[name] for name in long} == {6e13}
     assert long & set(generation.PUBLISHED)
     assert long - set(generation.ADVERSARIAL)
     for table in tables.values():
