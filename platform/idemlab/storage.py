@@ -114,7 +114,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
             where=masked(url),
             next_step="see that it runs, and that its URL, user and password are right",
         ) from None
-    if kind == "sqlite":
+    if kind == "sqlite" and make:  # who only reads may not be allowed to write
         _one_at_a_time(made.engine)
     return get_storage(made)
 

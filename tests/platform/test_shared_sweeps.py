@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -195,6 +196,16 @@ def test_of_two_who_claim_at_once_one_gets_the_trial(plan: Sweep, url: str, tmp_
     claimed.append(one.claim(trial, 0))
     rival.join()
     assert sorted(claimed) == [False, True]
+
+
+def test_who_only_reads_waits_for_nobody(plan: Sweep, url: str, tmp_path: Path) -> None:
+    run_sweep(Sweep(**(plan.table() | {"over": {}, "seeds": 1})), tmp_path / "sweep", storage=url)
+    writing = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    writing.execute("BEGIN IMMEDIATE")
+    begun = time.monotonic()
+    assert sweep_status(url).counts["complete"] == 1
+    assert time.monotonic() - begun < 30  # whoever wants to write waits a minute for the lock
+    writing.close()
 
 
 def test_who_was_stopped_goes_on_and_others_need_not_wait(plan: Sweep, url: str, tmp_path: Path) -> None:
