@@ -113,6 +113,28 @@ def test_a_longer_budget_counts_only_beside_an_equal_one_of_the_published_method
     assert "debiased, long: 0.5; IGN: 3;" in claim(both, "Fréchet").ours
 
 
+def test_what_does_not_project_is_not_the_best(run: Path) -> None:
+    free = replace(trial(run, frechet_cnn_1=0.5), verdict="not idempotent")
+    findings = examined(
+        ign=[replace(free, figures=GOOD | {"noise/frechet_cnn_1": 4.01})], imle=[trial(run)], control=[free]
+    )
+    assert "(e) IMLE + relative" in claim(findings, "ten classes").ours
+
+
+def test_the_price_of_the_penalty_is_told_with_the_errors_beside_it(run: Path) -> None:
+    free = trial(run, frechet_cnn_1=0.5, relative=0.2)
+    found = claim(examined(transport_debiased=[trial(run)], transport_free=[free]), "costs nothing")
+    assert found.holds is False
+    assert "relative error at f 0.015, 0.200" in found.ours
+    assert "2.00 times" in found.conclusion
+    found = claim(
+        examined(transport_debiased=[trial(run)], transport_free=[trial(run, frechet_cnn_1=1.5)]), "costs nothing"
+    )
+    assert found.holds
+    with pytest.raises(ValueError, match="not enough values"):
+        claim(examined(transport_debiased=[trial(run)]), "costs nothing")
+
+
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
