@@ -40,7 +40,7 @@ class Residual(nn.Sequential):
     """t + g(t), g being the layers in turn."""
 
     def forward(self, t: Tensor) -> Tensor:
-        return t + super().forward(t)  # type: ignore[no-any-return]
+        return t + super().forward(t)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def residual_mlp(width: int, name: Activation) -> Residual:
