@@ -317,7 +317,7 @@ def _coverage(best: Variant) -> Claim:
     return Claim(
         claim=f"The best variant covers ten classes, each with 5 % of the samples; {SHARE_READABLE:.0%} are readable.",
         ours=f"{best.label}: classes {_told(best.values(CLASSES), '.0f')}, smallest "
-        f"{_told(best.values('noise/smallest_class'), '.1%')}, readable {_told(best.values(READABLE))} "
+        f"{_told(best.values('noise/smallest_class'), '.2%')}, readable {_told(best.values(READABLE))} "
         f"(test digits: {_told(best.values('noise/readable_of_test'))})",
         conclusion=_reached(reached),
         holds=reached,
