@@ -148,7 +148,7 @@ def certify(
         batch_size: samples a forward.
 
     Raises:
-        ValueError: if f changes the shape, or there are fewer than two inputs.
+        ValueError: if f changes the shape, there are fewer than two inputs, or a Jacobian is not finite.
     """
     if len(x) < 2:
         raise ValueError(f"certify needs at least 2 inputs to measure a spread, got {len(x)}")
@@ -251,9 +251,13 @@ def _certificate(orbit: list[Tensor], spectra: tuple[Spectrum, ...], off_manifol
 
 
 def spectrum_at(f: Callable[[Tensor], Tensor], y: Tensor, *, batch_size: int = 250) -> Spectrum:
-    """Rank, trace and spectrum of the Jacobian of f at one point y [*shape]."""
+    """Rank, trace and spectrum of the Jacobian of f at one point y [*shape].
+
+    Raises:
+        ValueError: if the Jacobian is not finite.
+    """
     if y.numel() <= EXACT_UP_TO:
-        j = jacobian(f, y, batch_size=batch_size).double()
+        j = _finite(jacobian(f, y, batch_size=batch_size).double())
         singular = torch.linalg.svdvals(j)
         moduli = torch.linalg.eigvals(j).abs().sort(descending=True).values
         trace, exact = float(j.trace()), True
@@ -267,6 +271,13 @@ def spectrum_at(f: Callable[[Tensor], Tensor], y: Tensor, *, batch_size: int = 2
         eigenvalue_moduli=tuple(moduli.tolist()),
         exact=exact,
     )
+
+
+def _finite(j: Tensor) -> Tensor:
+    """j, which is fit for LAPACK: with values that are not finite, some builds of it end the process (oneMKL's geev)."""
+    if not bool(torch.isfinite(j).all()):
+        raise ValueError("the Jacobian of f is not finite there")
+    return j
 
 
 def jacobian(f: Callable[[Tensor], Tensor], y: Tensor, *, batch_size: int = 250) -> Tensor:
@@ -302,11 +313,11 @@ def _sketched(f: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, float]:
         """Rows (J v^T)^T, [q, n]: the derivative of u -> u J, which is linear in u."""
         return torch.cat([_jvp(f, y, part) for part in torch.split(v, 32)])
 
-    forward = jvp(probes)
+    forward = _finite(jvp(probes))
     trace = float((probes * forward).sum() / PROBES)
     basis = torch.linalg.qr(forward.T).Q
     basis = torch.linalg.qr(jvp(torch.linalg.qr(vjp(basis.T).T).Q.T).T).Q
-    return torch.linalg.svdvals(vjp(basis.T)), trace
+    return torch.linalg.svdvals(_finite(vjp(basis.T))), trace
 
 
 def _vjp(f: Callable[[Tensor], Tensor], y: Tensor, v: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab.certificate import Verdict, certify, errors_by_depth, jacobian, spectrum_at
+from idemlab.certificate import EXACT_UP_TO, Verdict, certify, errors_by_depth, jacobian, spectrum_at
 
 
 def _inputs(n: int = 12, count: int = 400) -> torch.Tensor:
@@ -138,6 +138,13 @@ def test_wrong_use_is_refused() -> None:
         certify(lambda x: x, _inputs(count=1))
     with pytest.raises(ValueError, match="keeps the shape"):
         certify(lambda x: x[:, :2], _inputs())
+
+
+@pytest.mark.parametrize("n", [3, EXACT_UP_TO + 1])
+def test_a_jacobian_that_is_not_finite_is_told(n: int) -> None:
+    """LAPACK is not asked: with such a matrix oneMKL's eigenvalues end the process."""
+    with pytest.raises(ValueError, match="Jacobian of f is not finite"):
+        certify(lambda x: (0.0 * x).sqrt(), torch.randn(4, n), rank_points=1)
 
 
 def test_errors_of_a_moving_constant_are_infinite() -> None:

@@ -307,7 +307,9 @@ def defined_on_its_domain(subject: Subject, K: Tensor) -> None:
     domain = subject.traits.domain
     if domain is not None and _projects(subject.traits):
         low, high = domain
-        values = torch.linalg.eigvals(_project(subject.enforcer(), K)).real
+        projected = _project(subject.enforcer(), K)
+        must(bool(torch.isfinite(projected).all()), "its projection is not finite")
+        values = torch.linalg.eigvals(projected).real
         at_most(max(low - values.min(), values.max() - high), 1e-3, "how far eigenvalues leave the domain in one step")
 
 
