@@ -54,6 +54,7 @@ def reached():
 
 
 # Orders of magnitude that the method states; the spectrum, n and the basis decide where in the decades a map ends.
+# A processor whose products round less ends lower; that no map ends too low to be true, the ratio to eps ||K||^3 tells.
 STATED = {1: 1e-14, 10: 6e-14, 100: 1e-11, 1000: 2e-8}
 
 
@@ -62,7 +63,7 @@ def test_the_floor_is_eps_times_the_cube_of_the_norm(condition, reached):
     ratios = [result.residuals[-1] / (EPS * float(result.matrix.norm()) ** 3) for result in reached[condition]]
     assert 0.05 < median(ratios) < 20
     left = median(result.residuals[-1] for result in reached[condition])
-    assert abs(math.log10(left / STATED[condition])) < 1.5
+    assert math.log10(left / STATED[condition]) < 1.5
 
 
 def test_each_decade_of_the_condition_number_costs_accuracy(reached):
