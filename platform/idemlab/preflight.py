@@ -184,7 +184,12 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
         low, high = traits.domain
         for key, weight in maps.items():
             if not bool(torch.isfinite(weight).all()):
-                raise BadInput(f"{key} starts with values that are not finite", where="[model]")
+                raise BadInput(
+                    f"{key} starts with values that are not finite",
+                    where="[model]",
+                    expected="finite weights",
+                    next_step=f"mend how model '{experiment.model.name}' is initialised, or choose another",
+                )
             values = torch.linalg.eigvals(weight.detach())
             inside = (values.real >= low) & (values.real <= high) & (values.imag.abs() < 1e-6)
             if not bool(inside.all()):

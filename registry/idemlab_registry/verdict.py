@@ -49,7 +49,7 @@ _WHY = """\
 - **The start** decides as well: from a residual start near the identity both stay at the identity.
 - **Generation** asks for targets for the noise: without (cubic, IGN and what mixes them) everything ends at one class at
   most, IGN after six times the budget, too. Where noise is carried one to one to digits, f is a projection that makes nine
-  or ten classes. Being idempotent costs diversity there: with nothing enforced the same network comes nearer to the data.
+  of ten classes. Being idempotent costs diversity there: with nothing enforced the same network comes nearer to the data.
 - **Where it wins:** on linear maps, where eigenvalues alone decide, convergence is quadratic and no gradient is needed;
   and under plain SGD at rates that are too small for the canonical loss, by its scale.
 - **Where it loses:** where there is something to keep (a manifold, digits) under an optimiser that is indifferent to

