@@ -197,9 +197,8 @@ def _runs(results: Mapping[str, Results]) -> str:
     for name, result in results.items():
         failed = sum(trial.state == "failed" for trial in result.trials)
         seconds = sum(trial.seconds or 0 for trial in result.trials)
-        lines.append(
-            f"- `sweeps/{name}`: {len(result.trials)} trials, {failed} failed, {number(round(seconds))} s of training"
-        )
+        trials = "1 trial" if len(result.trials) == 1 else f"{len(result.trials)} trials"
+        lines.append(f"- `sweeps/{name}`: {trials}, {failed} failed, {number(round(seconds))} s of training")
     return "\n".join(lines)
 
 
