@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,9 @@ def test_a_domain_is_looked_up_in_the_spectrum(tiny: Make, monkeypatch: pytest.M
     inside.weight.data.copy_(torch.diag(torch.tensor([0.0, 0.2, 0.7, 1.0])))
     outside.weight.data.copy_(torch.diag(torch.tensor([0.0, 0.2, 0.7, 1.2])))
     assert "needs real eigenvalues in [0, 1]" in _with_operator(tiny, outside)
+    broken = nn.Linear(4, 4, bias=False)
+    broken.weight.data.fill_(math.inf)
+    assert "values that are not finite" in _with_operator(tiny, broken)
     catalog, experiment = idemlab.installed(), idemlab.resolve(tiny())
     parts = assemble(experiment, catalog)
     parts.objective.operator = inside

@@ -337,6 +337,14 @@ class DomainNotDeclared(Enforcer):
         return (3 * K @ K - 2 * K @ K @ K) * scale / scale
 
 
+@mutant("infinite", Traits(kinds=PROJECTION, linear_only=True, domain=(0.0, 1.0)), "defined-on-its-domain")
+class Infinite(Enforcer):
+    """Whose spectrum ends the process where LAPACK is oneMKL's."""
+
+    def project(self, K: Tensor) -> Tensor:
+        return K / 0
+
+
 @mutant("projection-divided-by-its-size", PURE, "finite-at-extremes")
 class DividedBySize(Enforcer):
     def project(self, K: Tensor) -> Tensor:
