@@ -163,8 +163,8 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch, c
 def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, traits: Traits) -> None:
     """Weight projection makes idempotent what is linear, and only that."""
     name = experiment.enforcer.name
-    for key, weight in operator.named_parameters():
-        if not bool(torch.isfinite(weight).all()):  # such a map is not linear either, and its spectrum kills LAPACK
+    for key, parameter in operator.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):  # such a map is not linear either, and its spectrum kills LAPACK
             raise BadInput(
                 f"{key} starts with values that are not finite",
                 where="[model]",
