@@ -113,12 +113,38 @@ def test_a_longer_budget_counts_only_beside_an_equal_one_of_the_published_method
     assert "debiased, long: 0.5; IGN: 3;" in claim(both, "Fréchet").ours
 
 
-def test_what_does_not_project_is_not_the_best(run: Path) -> None:
-    free = replace(trial(run, frechet_cnn_1=0.5), verdict="not idempotent")
-    findings = examined(
-        ign=[replace(free, figures=GOOD | {"noise/frechet_cnn_1": 4.01})], imle=[trial(run)], control=[free]
-    )
+@pytest.mark.parametrize(
+    ("verdict", "figures"),
+    [("not idempotent", {"relative": 0.2}), ("not idempotent", {"data/relative": 0.2}), ("constant", {})],
+)
+def test_what_does_not_project_at_noise_and_digits_is_not_the_best(
+    run: Path, verdict: str, figures: dict[str, float]
+) -> None:
+    better = trial(run, frechet_cnn_1=0.5)
+    named = {name if "/" in name else f"noise/{name}": value for name, value in figures.items()}
+    moving = replace(better, verdict=verdict, figures=better.figures | named)
+    findings = examined(ign=[trial(run, frechet_cnn_1=4.01)], imle=[trial(run)], control=[moving])
     assert "(e) IMLE + relative" in claim(findings, "ten classes").ours
+
+
+def test_the_best_need_not_repair_and_the_claim_says_so(run: Path) -> None:
+    better = trial(run, frechet_cnn_1=0.5)
+    generates = replace(better, verdict="not idempotent", figures=better.figures | {"corrupted/relative": 0.22})
+    findings = examined(ign=[trial(run, frechet_cnn_1=4.01)], imle=[trial(run)], transport=[generates])
+    still = claim(findings, "twice more").ours
+    assert "(e) one to one" in still
+    assert "at corrupted digits 0.220" in still
+    assert "worst inputs, not idempotent" in still
+
+
+def test_the_price_of_stillness_has_a_figure_for_noise_matched_to_data_where_there_is_more_than_one(run: Path) -> None:
+    figure = examined(imle=[trial(run), trial(run, 1)], cubic=[trial(run)], transport=[trial(run)]).figures["price"]
+    assert figure is not None
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        generation.VARIANTS[name] for name in ("imle", "transport")
+    ]
+    assert [len(axes.lines[0].get_xdata()) for axes in figure.axes] == [2, 2, 2]
+    assert "price" not in examined(imle=[trial(run)], cubic=[trial(run)]).figures
 
 
 def test_the_price_of_the_penalty_is_told_with_the_errors_beside_it(run: Path) -> None:
