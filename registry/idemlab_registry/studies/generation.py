@@ -39,8 +39,8 @@ VARIANTS = {
     "transport-free": "(e) one to one, debiased, free",
     "ign-long": "(b) IGN, five times the rate, long",
     "transport-long": "(e) one to one, debiased, long",
-    "transport-clean": "(e) one to one, all for generation",
-    "transport-clean-long": "(e) one to one, all for generation, long",
+    "transport-clean": "(e) one to one, no repair",
+    "transport-clean-long": "(e) one to one, no repair, long",
     "ign-fourier": "(b) IGN, Fourier noise",
     "transport-fourier": "(e) one to one, Fourier noise",
 }
