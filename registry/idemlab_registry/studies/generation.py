@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from idemlab import Verdict
-from idemlab.certificate import THRESHOLDS
 from idemlab.drawing import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, line_style, logarithmic, plain
 from idemlab.results import Trial
 from idemlab.study import Claim, Findings, Material, Study
@@ -104,7 +103,8 @@ _CAPTIONS = {
 }
 FRECHET, CHANGED = "noise/frechet_cnn_1", "noise/drift_3"
 RELATIVE, KEPT, REPAIRED = "noise/relative", "data/relative", "corrupted/relative"
-MOVES = THRESHOLDS["not idempotent: relative error above"]
+MOVES = 0.1
+"""Relative error above which nothing projects; a verdict goes by the same."""
 CLASSES, READABLE, SPREAD = "noise/classes", "noise/readable", "noise/spread"
 _READABLE = {1: READABLE, 3: "noise/readable_3"}
 _MARKS = {1: ("f", BLUE, "o"), 2: ("f²", VERMILLION, "s"), 3: ("f³", GREEN, "^")}

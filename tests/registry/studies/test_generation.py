@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import idemlab
+from idemlab.certificate import THRESHOLDS
 from idemlab.results import Results, Trial
 from idemlab.study import Claim, Findings, Material
 from idemlab_registry.studies import generation
@@ -111,6 +112,10 @@ def test_a_longer_budget_counts_only_beside_an_equal_one_of_the_published_method
     beside = replace(trial(run, frechet_cnn_1=3.0), flops=2e9 * 1.001)
     both = examined(ign=[trial(run, frechet_cnn_1=4.01)], transport_long=[long], ign_long=[beside])
     assert "debiased, long: 0.5; IGN: 3;" in claim(both, "Fréchet").ours
+
+
+def test_the_study_and_the_verdict_draw_the_line_at_the_same_error() -> None:
+    assert THRESHOLDS["not idempotent: relative error above"] == generation.MOVES
 
 
 @pytest.mark.parametrize(
