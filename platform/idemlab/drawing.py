@@ -121,6 +121,19 @@ def line_style(i: int, *, markers: bool) -> dict[str, Any]:
     return chosen | ({"marker": _MARKERS[i % len(_MARKERS)], "ms": max(4.0, 7.5 - 1.5 * i)} if markers else {})
 
 
+def point_style(i: int) -> dict[str, Any]:
+    """Arguments of `Axes.plot` for the i-th of many sets of points in a panel: none of 14 looks like another."""
+    color = _CYCLE[i % len(_CYCLE)]
+    hollow = i // len(_CYCLE) % 2 == 1
+    return {
+        "ls": "",
+        "color": color,
+        "marker": _MARKERS[i % len(_MARKERS)],
+        "ms": 6,
+        "mfc": "white" if hollow else color,
+    }
+
+
 # -- scales -------------------------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,11 @@ def test_lines_do_not_look_alike() -> None:
     assert len(looks) == 28
 
 
+def test_fourteen_sets_of_points_are_told_apart_by_colour_marker_and_filling() -> None:
+    looks = {(look["color"], look["marker"], look["mfc"]) for look in map(drawing.point_style, range(14))}
+    assert len(looks) == 14
+
+
 # -- scales -------------------------------------------------------------------------------------------------------------
 
 

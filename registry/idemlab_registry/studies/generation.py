@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from idemlab import Verdict
-from idemlab.drawing import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, line_style, logarithmic, plain
+from idemlab.drawing import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain, point_style
 from idemlab.results import Trial
 from idemlab.study import Claim, Findings, Material, Study
 
@@ -109,8 +109,6 @@ CLASSES, READABLE, SPREAD = "noise/classes", "noise/readable", "noise/spread"
 _READABLE = {1: READABLE, 3: "noise/readable_3"}
 _MARKS = {1: ("f", BLUE, "o"), 2: ("f²", VERMILLION, "s"), 3: ("f³", GREEN, "^")}
 _COLUMNS = 10
-_HOLLOW = 7
-"""Number of colours and markers of `line_style`."""
 
 
 def study() -> Study:
@@ -292,9 +290,7 @@ def _price_drawn(variants: list[Variant]) -> Figure:
     quality, recall, memory = panels = figure.subplots(1, 3)
     handles = []
     for i, variant in enumerate(variants):
-        style = line_style(i, markers=True) | {"ls": "", "ms": 6}
-        if i >= _HOLLOW:  # where colours and markers begin again
-            style["mfc"] = "white"
+        style = point_style(i)
         handles.append(Line2D([], [], label=variant.label, **style))
         for axes, values in (
             (quality, variant.values(FRECHET)),
