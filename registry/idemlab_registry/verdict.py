@@ -49,7 +49,8 @@ _WHY = """\
 - **The start** decides as well: from a residual start near the identity both stay at the identity.
 - **Generation** asks for targets for the noise: without (cubic, IGN and what mixes them) everything ends at one class at
   most, IGN after six times the budget, too. Where noise is carried one to one to digits, f projects it: to nine of ten
-  classes, and to all ten after six times the budget if f need not repair (two seeds). Being idempotent costs diversity
+  classes, and to all ten (two seeds) after six times the budget in a variant that is not asked to repair, and is penalised
+  less and later; which of these decides was not separated. Being idempotent costs diversity
   there, and draws the images nearer to the training set: with nothing enforced the same network does better at both. What
   else was tried stands with the [studies](studies.md#what-was-tried-for-generation).
 - **Where it wins:** on linear maps, where eigenvalues alone decide, convergence is quadratic and no gradient is needed;
