@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab.assembly import assemble, build_optimizers
-from idemlab.checkpoint import save_checkpoint, sha256
+from idemlab.objective.parts import assemble, build_optimizers
+from idemlab.training.checkpoint import save_checkpoint, sha256
 
 WARM_UP = 3
 KEEP = 2

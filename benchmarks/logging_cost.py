@@ -22,9 +22,9 @@ from typing import Any
 from unittest.mock import patch
 
 import idemlab
-from idemlab.objective import Objective
-from idemlab.trainer import _Loop
-from idemlab.watching import Watcher
+from idemlab.objective.objective import Objective
+from idemlab.training.loop import _Loop
+from idemlab.training.watcher import Watcher
 
 WARM_UP = 10
 PARTS: dict[str, list[tuple[type, str]]] = {

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 import idemlab
-from idemlab.assembly import build_operator
-from idemlab.watching import Watcher
+from idemlab.objective.parts import build_operator
+from idemlab.training.watcher import Watcher
 
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "digits": {

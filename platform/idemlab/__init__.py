@@ -9,108 +9,108 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .applying import apply as apply
-    from .catalog import Catalog as Catalog
-    from .catalog import installed as installed
-    from .certificate import Certificate as Certificate
-    from .certificate import Verdict as Verdict
-    from .certificate import certify as certify
-    from .comparison import compare as compare
-    from .dataset import Batch as Batch
-    from .dataset import Dataset as Dataset
-    from .dataset import TensorRows as TensorRows
-    from .enforcer import Enforcement as Enforcement
-    from .enforcer import Enforcer as Enforcer
+    from .catalog.catalog import Catalog as Catalog
+    from .catalog.catalog import installed as installed
+    from .certificate.certificate import Certificate as Certificate
+    from .certificate.certificate import Verdict as Verdict
+    from .certificate.certificate import certify as certify
+    from .contracts.dataset import Batch as Batch
+    from .contracts.dataset import Dataset as Dataset
+    from .contracts.dataset import TensorRows as TensorRows
+    from .contracts.enforcer import Enforcement as Enforcement
+    from .contracts.enforcer import Enforcer as Enforcer
+    from .contracts.hookspecs import hookimpl as hookimpl
+    from .contracts.metric import Metric as Metric
+    from .contracts.orbit import Orbit as Orbit
+    from .contracts.source import Points as Points
+    from .contracts.source import Source as Source
+    from .contracts.specs import DatasetSpec as DatasetSpec
+    from .contracts.specs import EnforcerKind as EnforcerKind
+    from .contracts.specs import EnforcerSpec as EnforcerSpec
+    from .contracts.specs import ExperimentSpec as ExperimentSpec
+    from .contracts.specs import MetricSpec as MetricSpec
+    from .contracts.specs import ModelSpec as ModelSpec
+    from .contracts.specs import SourceSpec as SourceSpec
+    from .contracts.specs import StudySpec as StudySpec
+    from .contracts.specs import Traits as Traits
+    from .contracts.step import Step as Step
     from .errors import BadInput as BadInput
     from .errors import Failure as Failure
     from .errors import IdemlabError as IdemlabError
-    from .experiment import Experiment as Experiment
-    from .experiment import resolve as resolve
-    from .hookspecs import hookimpl as hookimpl
-    from .metric import Metric as Metric
-    from .objective import Objective as Objective
-    from .orbit import Orbit as Orbit
-    from .projection import purify as purify
-    from .report import write_report as write_report
-    from .results import Results as Results
-    from .results import Trial as Trial
-    from .run import Run as Run
-    from .run import load as load
-    from .source import Points as Points
-    from .source import Source as Source
-    from .specs import DatasetSpec as DatasetSpec
-    from .specs import EnforcerKind as EnforcerKind
-    from .specs import EnforcerSpec as EnforcerSpec
-    from .specs import ExperimentSpec as ExperimentSpec
-    from .specs import MetricSpec as MetricSpec
-    from .specs import ModelSpec as ModelSpec
-    from .specs import SourceSpec as SourceSpec
-    from .specs import StudySpec as StudySpec
-    from .specs import Traits as Traits
-    from .status import sweep_status as sweep_status
-    from .step import Step as Step
-    from .study import Claim as Claim
-    from .study import Findings as Findings
-    from .study import Material as Material
-    from .study import Study as Study
-    from .studying import run_study as run_study
-    from .sweep import Sweep as Sweep
-    from .sweeping import open_sweep as open_sweep
-    from .sweeping import run_sweep as run_sweep
-    from .trainer import train as train
+    from .experiment.experiment import Experiment as Experiment
+    from .experiment.experiment import resolve as resolve
+    from .objective.objective import Objective as Objective
+    from .objective.projection import purify as purify
+    from .reports.application import apply as apply
+    from .reports.comparison import compare as compare
+    from .reports.page import write_report as write_report
+    from .runs.run import Run as Run
+    from .runs.run import load as load
+    from .studies.record import run_study as run_study
+    from .studies.study import Claim as Claim
+    from .studies.study import Findings as Findings
+    from .studies.study import Material as Material
+    from .studies.study import Study as Study
+    from .sweeps.results import Results as Results
+    from .sweeps.results import Trial as Trial
+    from .sweeps.runner import open_sweep as open_sweep
+    from .sweeps.runner import run_sweep as run_sweep
+    from .sweeps.status import sweep_status as sweep_status
+    from .sweeps.sweep import Sweep as Sweep
+    from .training.loop import train as train
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "apply": "applying",
-    "Catalog": "catalog",
-    "installed": "catalog",
-    "Certificate": "certificate",
-    "Verdict": "certificate",
-    "certify": "certificate",
-    "compare": "comparison",
-    "Batch": "dataset",
-    "Dataset": "dataset",
-    "TensorRows": "dataset",
-    "Enforcement": "enforcer",
-    "Enforcer": "enforcer",
+    "apply": "reports.application",
+    "Catalog": "catalog.catalog",
+    "installed": "catalog.catalog",
+    "Certificate": "certificate.certificate",
+    "Verdict": "certificate.certificate",
+    "certify": "certificate.certificate",
+    "compare": "reports.comparison",
+    "Batch": "contracts.dataset",
+    "Dataset": "contracts.dataset",
+    "TensorRows": "contracts.dataset",
+    "Enforcement": "contracts.enforcer",
+    "Enforcer": "contracts.enforcer",
     "BadInput": "errors",
     "Failure": "errors",
     "IdemlabError": "errors",
-    "Experiment": "experiment",
-    "resolve": "experiment",
-    "hookimpl": "hookspecs",
-    "Metric": "metric",
-    "Objective": "objective",
-    "Orbit": "orbit",
-    "purify": "projection",
-    "write_report": "report",
-    "Run": "run",
-    "load": "run",
-    "Points": "source",
-    "Source": "source",
-    "DatasetSpec": "specs",
-    "EnforcerKind": "specs",
-    "EnforcerSpec": "specs",
-    "ExperimentSpec": "specs",
-    "MetricSpec": "specs",
-    "ModelSpec": "specs",
-    "SourceSpec": "specs",
-    "StudySpec": "specs",
-    "Traits": "specs",
-    "sweep_status": "status",
-    "Step": "step",
-    "Claim": "study",
-    "Findings": "study",
-    "Material": "study",
-    "Results": "results",
-    "Study": "study",
-    "Sweep": "sweep",
-    "Trial": "results",
-    "run_study": "studying",
-    "open_sweep": "sweeping",
-    "run_sweep": "sweeping",
-    "train": "trainer",
+    "Experiment": "experiment.experiment",
+    "resolve": "experiment.experiment",
+    "hookimpl": "contracts.hookspecs",
+    "Metric": "contracts.metric",
+    "Objective": "objective.objective",
+    "Orbit": "contracts.orbit",
+    "purify": "objective.projection",
+    "write_report": "reports.page",
+    "Run": "runs.run",
+    "load": "runs.run",
+    "Points": "contracts.source",
+    "Source": "contracts.source",
+    "DatasetSpec": "contracts.specs",
+    "EnforcerKind": "contracts.specs",
+    "EnforcerSpec": "contracts.specs",
+    "ExperimentSpec": "contracts.specs",
+    "MetricSpec": "contracts.specs",
+    "ModelSpec": "contracts.specs",
+    "SourceSpec": "contracts.specs",
+    "StudySpec": "contracts.specs",
+    "Traits": "contracts.specs",
+    "sweep_status": "sweeps.status",
+    "Step": "contracts.step",
+    "Claim": "studies.study",
+    "Findings": "studies.study",
+    "Material": "studies.study",
+    "Results": "sweeps.results",
+    "Study": "studies.study",
+    "Sweep": "sweeps.sweep",
+    "Trial": "sweeps.results",
+    "run_study": "studies.record",
+    "open_sweep": "sweeps.runner",
+    "run_sweep": "sweeps.runner",
+    "train": "training.loop",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

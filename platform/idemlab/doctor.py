@@ -15,7 +15,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from .catalog import Catalog, installed
+from .catalog.catalog import Catalog, installed
 
 __all__ = ["Finding", "examine"]
 

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import __version__
-from .catalog import Catalog, installed
+from .catalog.catalog import Catalog, installed
+from .catalog.known import known_plugins
 from .errors import BadInput, Failure
-from .known import known_plugins
 
 __all__ = ["new_plugin"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step
-from idemlab.orbit import Operator
+from idemlab.contracts.orbit import Operator
 
 __all__ = ["CorruptedSource", "gaussian_blur"]
 

@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step
-from idemlab.orbit import Operator
-from idemlab.step import generator
+from idemlab.contracts.orbit import Operator
+from idemlab.contracts.step import generator
 
 __all__ = ["ImleSource", "MatchedSource", "TransportSource"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from idemlab import Batch, Dataset, Points, Source, Step
-from idemlab.orbit import Operator
+from idemlab.contracts.orbit import Operator
 
 __all__ = ["DataSource", "FourierSource", "GaussianSource"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from idemlab import Dataset, TensorRows
-from idemlab.step import generator
+from idemlab.contracts.step import generator
 
 __all__ = ["Torus", "gaussian", "sequences", "torus", "whitened"]
 

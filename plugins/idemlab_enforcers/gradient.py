@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.enforcer import DISTANCES
+from idemlab.contracts.enforcer import DISTANCES
 
 __all__ = ["Gradient", "Routing"]
 

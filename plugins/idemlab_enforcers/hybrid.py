@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.enforcer import l2
-from idemlab.orbit import Operator
+from idemlab.contracts.enforcer import l2
+from idemlab.contracts.orbit import Operator
 
 __all__ = ["Hybrid", "Mode"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.enforcer import DISTANCES, l2
+from idemlab.contracts.enforcer import DISTANCES, l2
 
 from .cubic import cubic_target
 

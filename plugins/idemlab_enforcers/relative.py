@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.enforcer import l2
+from idemlab.contracts.enforcer import l2
 
 __all__ = ["Relative"]
 

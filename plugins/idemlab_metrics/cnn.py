@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from idemlab import BadInput, Batch, Dataset
-from idemlab.dataset import MapStyle
+from idemlab.contracts.dataset import MapStyle
 
 from .cache import keep, kept
 from .rows import representative

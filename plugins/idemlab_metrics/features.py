@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from idemlab import Dataset, Metric, Orbit
-from idemlab.dataset import Batch, MapStyle
+from idemlab.contracts.dataset import Batch, MapStyle
 
 from .cnn import Cnn
 from .inception import Inception

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from idemlab.step import generator
+from idemlab.contracts.step import generator
 
 __all__ = ["representative"]
 

@@ -63,7 +63,7 @@ _WHY = """\
 
 def page(records: Path = RECORDS) -> str:
     """The page, in Markdown."""
-    from idemlab.studying import claims_table, not_run
+    from idemlab.studies.record import claims_table, not_run
 
     found = _claims(records)
     parts = [_HEAD.strip()]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from idemlab import BadInput, installed, resolve
-from idemlab.catalog import Catalog
+from idemlab.catalog.catalog import Catalog
 from idemlab.cli import browsing
-from idemlab.specs import KINDS, EnforcerKind, EnforcerSpec, MetricSpec, Spec, StudySpec, Traits
+from idemlab.contracts.specs import KINDS, EnforcerKind, EnforcerSpec, MetricSpec, Spec, StudySpec, Traits
 
 
 def own(**values: object) -> EnforcerSpec:

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from idemlab import doctor
-from idemlab.catalog import Catalog
+from idemlab.catalog.catalog import Catalog
 from idemlab.doctor import Finding, examine
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from idemlab import load
-from idemlab.summary import number
+from idemlab.runs.summary import number
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_report_names_the_page(idemlab, monkeypatch):
         written.append(run)
         return Path("a/report.html")
 
-    monkeypatch.setattr("idemlab.report.write_report", write_report)
+    monkeypatch.setattr("idemlab.reports.page.write_report", write_report)
     assert idemlab("report", "a").stdout == "Report:  a/report.html\n"
     assert json.loads(idemlab("report", "a", "--json").stdout) == {"report": "a/report.html"}
     assert written == [Path("a"), Path("a")]

@@ -13,7 +13,7 @@ import pytest
 
 from idemlab.cli import console, running
 from idemlab.cli.progress import watching
-from idemlab.summary import number
+from idemlab.runs.summary import number
 
 QUICK = ["--set", "training.steps=4", "--set", "evaluation.rank_points=1"]
 
@@ -146,7 +146,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         folders.append(Path(out))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("idemlab.trainer.train", chosen)
+    monkeypatch.setattr("idemlab.training.loop.train", chosen)
     return folders
 
 
@@ -205,13 +205,13 @@ def test_a_folder_that_holds_a_run_is_refused(idemlab, here):
 
 def test_two_runs_that_start_at_once_never_share_a_folder(idemlab, here, monkeypatch):
     """The second finds the folder taken only after its preflight."""
-    from idemlab.trainer import preflight
+    from idemlab.training.loop import preflight
 
     def slow(*arguments: object, **keywords: object) -> object:
         make_run(here / "runs/tiny")
         return preflight(*arguments, **keywords)
 
-    monkeypatch.setattr("idemlab.trainer.preflight", slow)
+    monkeypatch.setattr("idemlab.training.loop.preflight", slow)
     result = idemlab("run", "tiny.toml", *QUICK)
     assert result.exit_code == 2
     assert "'runs/tiny' holds a run already" in result.stderr
@@ -315,7 +315,7 @@ def test_ctrl_c_while_the_report_is_written(idemlab, monkeypatch):
     def interrupted(run: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("idemlab.report.write_report", interrupted)
+    monkeypatch.setattr("idemlab.reports.page.write_report", interrupted)
     result = idemlab("run", "tiny.toml", *QUICK)
     assert result.exit_code == 130
     assert "the run is complete\n  next: idemlab report runs/tiny" in result.stderr

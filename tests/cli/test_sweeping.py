@@ -97,8 +97,8 @@ def test_a_sampled_sweep_tells_its_best_and_how_far_it_is(idemlab, here):
 
 
 def test_the_status_shows_what_runs(idemlab, here):
-    from idemlab.ledger import Ledger
-    from idemlab.sweep import Sweep
+    from idemlab.sweeps.ledger import Ledger
+    from idemlab.sweeps.sweep import Sweep
 
     assert idemlab("sweep", "tiny.toml", "--over", "optimizer.lr=0.01", *QUICK).exit_code == 0
     ledger = Ledger(here / "sweeps/tiny", make=True)

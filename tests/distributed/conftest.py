@@ -15,7 +15,7 @@ import pytest
 # Each process is a fork of a server that has imported everything, as an interpreter of its own takes seconds to start.
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["idemlab.trainer", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"]
+    ["idemlab.training.loop", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"]
 )
 
 PATIENCE = 400

@@ -17,9 +17,9 @@ import torch
 from accelerate import DistributedType
 
 import idemlab
-from idemlab.checkpoint import read_weights
-from idemlab.distribution import Engine, expected_processes, launched_alone
-from idemlab.watching import Watcher
+from idemlab.objective.engines import Engine, expected_processes, launched_alone
+from idemlab.training.checkpoint import read_weights
+from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
 
@@ -149,7 +149,7 @@ def test_engines_that_were_never_tried_are_refused(
     found = SimpleNamespace(
         distributed_type=kind, is_fsdp2=fsdp2, num_processes=world, process_index=0, device=torch.device("cpu")
     )
-    monkeypatch.setattr("idemlab.trainer.Accelerator", lambda **_: found)
+    monkeypatch.setattr("idemlab.training.loop.Accelerator", lambda **_: found)
     with pytest.raises(idemlab.errors.IdemlabError, match=message):
         idemlab.train(tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -157,9 +157,9 @@ def test_engines_that_were_never_tried_are_refused(
 
 def test_fsdp2_is_taken_for_what_it_is(tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as a machine without a GPU can tell."""
-    from idemlab import trainer
+    from idemlab.training import loop
 
     found = SimpleNamespace(distributed_type=DistributedType.FSDP, is_fsdp2=True, num_processes=1)
-    monkeypatch.setattr(trainer, "Accelerator", lambda **_: found)
-    _, engine = trainer._accelerator(idemlab.resolve(tiny()), idemlab.Run(tmp_path))
+    monkeypatch.setattr(loop, "Accelerator", lambda **_: found)
+    _, engine = loop._accelerator(idemlab.resolve(tiny()), idemlab.Run(tmp_path))
     assert engine == Engine(world=1, sharded=True)

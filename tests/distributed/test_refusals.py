@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab.assembly import assemble
-from idemlab.distribution import Engine
-from idemlab.preflight import preflight
+from idemlab.objective.engines import Engine
+from idemlab.objective.parts import assemble
+from idemlab.objective.preflight import preflight
 
 Make = Callable[..., dict[str, Any]]
 
@@ -143,7 +143,7 @@ def test_the_page_lists_nothing_that_is_not_refused(tiny: Make, monkeypatch: pyt
 
 def test_synchronous_batch_statistics_are_admitted(tiny: Make) -> None:
     """What torch computes over all processes, which it does on GPUs only: the model is looked at, not run."""
-    from idemlab.spreading import check_spread
+    from idemlab.objective.cutting import check_spread
 
     experiment = idemlab.resolve(tiny(**BATCH_NORM))
     operator = nn.SyncBatchNorm.convert_sync_batchnorm(assemble(experiment, idemlab.installed()).objective.operator)

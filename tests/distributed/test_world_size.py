@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import idemlab
-from idemlab.checkpoint import read_weights
-from idemlab.spreading import ENTRY_BY_ENTRY
+from idemlab.objective.cutting import ENTRY_BY_ENTRY
+from idemlab.training.checkpoint import read_weights
 
 Make = Callable[..., dict[str, Any]]
 Together = Callable[..., list[list[dict[str, Any]]]]

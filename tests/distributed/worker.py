@@ -20,13 +20,13 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab import trainer
-from idemlab.checkpoint import fingerprint
-from idemlab.distribution import Engine, Whole
-from idemlab.watching import Watcher
+from idemlab.objective.engines import Engine, Whole
+from idemlab.training import loop
+from idemlab.training.checkpoint import fingerprint
+from idemlab.training.watcher import Watcher
 
-alone = trainer._accelerator
-finished = trainer._Loop._finish
+alone = loop._accelerator
+finished = loop._Loop._finish
 prints: list[str] = []
 
 
@@ -73,7 +73,7 @@ def share_out(objective: nn.Module, *optimizers: torch.optim.Optimizer) -> tuple
 
 def finish(loop: Any) -> None:
     """Note what this process holds at the end: weights and buffers, and the optimisers' state."""
-    trainer.shard_all(loop.bare)
+    loop.shard_all(loop.bare)
     state = Whole(loop.bare).state_dict()
     for number, optimizer in enumerate(loop.optimizers):
         for index, values in Whole(optimizer).state_dict()["state"].items():
@@ -88,10 +88,10 @@ log = Path(given["log"]).open("a")  # noqa: SIM115 -- to the end of the process
 os.dup2(log.fileno(), sys.stderr.fileno())
 sys.stderr = log
 os.environ.update(given["environment"])
-trainer._Loop._finish = finish
+loop._Loop._finish = finish
 notes: list[dict[str, Any]] = []
 for job in given["jobs"]:
-    trainer._accelerator = sharded if job.get("sharded") else alone
+    loop._accelerator = sharded if job.get("sharded") else alone
     watcher = Listening(job.get("stop"))
     note: dict[str, Any] = {}
     prints.clear()

@@ -35,8 +35,8 @@ import typer
 from typer.testing import CliRunner
 
 import idemlab
+from idemlab.catalog.known import KnownPlugin
 from idemlab.cli import app
-from idemlab.known import KnownPlugin
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -171,18 +171,18 @@ class Reader:
         failed = any(line.endswith(" failed") for line in printed)
         with self._monkeypatch.context() as patch:
             patch.setattr("idemlab.doctor.examine", lambda *_, **__: [])
-            patch.setattr("idemlab.applying.apply", lambda *_, **__: [])
-            patch.setattr("idemlab.report.write_report", lambda run: run)
+            patch.setattr("idemlab.reports.application.apply", lambda *_, **__: [])
+            patch.setattr("idemlab.reports.page.write_report", lambda run: run)
             if words[0] == "run" and (self._here / words[1]).exists() and not refused:
                 words = [*words, *(word for override in BRIEFLY for word in ("--set", override))]
             elif words[0] == "run" and not refused:
-                patch.setattr("idemlab.trainer.train", _enough)
+                patch.setattr("idemlab.training.loop.train", _enough)
             elif words[0] == "sweep":
-                patch.setattr("idemlab.sweeping.run_sweep", _only_resolve)
+                patch.setattr("idemlab.sweeps.runner.run_sweep", _only_resolve)
             elif words[0] == "study":
-                patch.setattr("idemlab.studying.run_study", _enough)
+                patch.setattr("idemlab.studies.record.run_study", _enough)
             elif words[0] == "compare" and not any((self._here / word).exists() for word in words):
-                patch.setattr("idemlab.comparison.compare", _enough)
+                patch.setattr("idemlab.reports.comparison.compare", _enough)
             result = CliRunner().invoke(app, words, catch_exceptions=False)
         assert result.exit_code == (2 if refused else 1 if failed else 0), (
             f"idemlab {shlex.join(words)}\n{result.output}"

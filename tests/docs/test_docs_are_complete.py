@@ -17,10 +17,15 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 import idemlab
-from idemlab.certificate import THRESHOLDS
+from idemlab.certificate.certificate import THRESHOLDS
 from idemlab.cli import app
-from idemlab.hookspecs import HookSpecs
-from idemlab.settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
+from idemlab.contracts.hookspecs import HookSpecs
+from idemlab.experiment.settings import (
+    EvaluationSettings,
+    OptimizerSettings,
+    ReconstructionSettings,
+    TrainingSettings,
+)
 
 ROOT = Path(__file__).parents[2]
 HOOKS = [name for name in vars(HookSpecs) if name.startswith("provide_")]

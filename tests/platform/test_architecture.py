@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,24 +24,27 @@ PACKAGES = {
     ]
     for source in ("platform", "plugins/idemlab-rank-control/src", "plugins", "registry")
 }
-"""The packages in each source root, what is inside another before what it is inside of."""
+"""The packages in each source root, a nested one before the one around it."""
 FILES = {
     source: [path for package in packages for path in sorted(package.rglob("*.py"))]
     for source, packages in PACKAGES.items()
 }
 PLUGINS = [path for source in FILES if source != "platform" for path in FILES[source]]
+BELOW_CLI = [path for path in FILES["platform"] if not {"cli", "__main__.py"} & set(path.relative_to(CORE).parts)]
 OUTSIDE = {package.name for source in PACKAGES if source != "platform" for package in PACKAGES[source]}
 """Names of the packages that the core must not know."""
 
-LAYERS: list[set[str]] = [
-    {"specs", "hookspecs"},
-    {"enforcer", "orbit", "catalog"},
-    {"experiment", "objective"},
-    {"trainer", "report", "sweep", "testing"},
-    {"cli"},
-]
-"""From the ground up: a module of one layer knows none of a higher one, however long the way."""
+STUDIES = {"studies.", "sweeps.", "reports.style.", "runs.summary."}
+"""What the studies of the registry are made of, and what they draw with."""
 
+ROOMS = [
+    *("errors", "system", "contracts", "catalog", "certificate", "experiment", "objective", "runs"),
+    *("reports", "training", "sweeps", "studies", "testing", "doctor", "scaffold", "cli"),
+]
+"""All rooms of the core from the ground up: each may know those before it."""
+
+CONTRACTS = {*idemlab.__all__, "testing"}
+"""What a plugin may take from the core: names of the façade, and the conformance kit."""
 TERMINAL = {"rich", "typer", "click", "tqdm"}
 
 
@@ -96,38 +99,42 @@ def packages(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports(path, checking_too=True)}
 
 
-def modules() -> dict[str, list[Path]]:
-    """Files of the core by the name of the module, or of the package in it, directly below `idemlab`."""
-    found: dict[str, list[Path]] = {}
-    for path in FILES["platform"]:
-        name = path.relative_to(CORE).parts[0].removesuffix(".py")
-        if name != "__init__":  # the façade: its names are loaded when used
-            found.setdefault(name, []).append(path)
-    return found
+def room_of(path: Path) -> str:
+    """The folder, or the single module, directly below `idemlab` that a file of the core belongs to."""
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
 
 
-MODULES = modules()
+def known_rooms(path: Path, *, checking_too: bool = False) -> set[str]:
+    """Rooms that a file of the core imports from, its own left out."""
+    named = {found.split(".")[1] for found in imports(path, checking_too=checking_too) if found.startswith("idemlab.")}
+    return (named & set(ROOMS)) - {room_of(path)}
 
 
-def knows(name: str) -> set[str]:
-    """Modules of the core that one of them imports, at once or when called."""
-    named = {found.split(".")[1] for path in MODULES[name] for found in imports(path) if found.startswith("idemlab.")}
-    return (named & set(MODULES)) - {name}
+def module_of(path: Path) -> str:
+    """The dotted name of a file of the core."""
+    return ".".join(path.relative_to(CORE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def reaches(name: str) -> set[str]:
-    """Modules of the core that one of them knows, directly or through others."""
-    found: set[str] = set()
-    todo = [name]
-    while todo:
-        new = knows(todo.pop()) - found
-        found |= new
-        todo += new
-    return found
+MODULES = {module_of(path): path for path in FILES["platform"] if path != CORE / "__init__.py"}
+
+
+def known_modules(path: Path) -> set[str]:
+    """Modules of the core that a file imports when it is itself imported, or later."""
+    found = set()
+    for name in imports(path):
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        found.add(name)
+    return (found & set(MODULES)) - {module_of(path)}
 
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def offending(paths: list[Path], wrong: Callable[[Path], object]) -> dict[str, object]:
+    """What is wrong, by file: empty where the rule is kept."""
+    return {relative(path): found for path in paths if (found := wrong(path))}
 
 
 def python(code: str) -> str:
@@ -158,19 +165,18 @@ def test_the_reader_finds_the_house() -> None:
         *("idemlab_data", "idemlab_enforcers", "idemlab_metrics", "idemlab_models", "idemlab_registry"),
         "idemlab_rank_control",
     } == OUTSIDE
-    assert {"specs", "hookspecs", "catalog", "orbit", "enforcer", "experiment", "objective", "trainer"} <= set(MODULES)
-    assert knows("experiment") >= {"catalog", "errors", "schema", "settings"}
-    assert reaches("trainer") >= {"experiment", "objective", "catalog", "specs"}
+    experiment = CORE / "experiment" / "experiment.py"
+    assert known_rooms(experiment) >= {"catalog", "errors"}
+    assert known_modules(experiment) >= {"idemlab.catalog.schema", "idemlab.experiment.settings"}
 
 
 # -- the source roots -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", list(FILES))
-def test_a_source_root_is_no_package(source: str) -> None:
+def test_a_source_root_is_no_package() -> None:
     """`platform/__init__.py` would hide the standard module of that name from everything started in the root."""
-    assert not (ROOT / source / "__init__.py").exists()
-    assert FILES[source]
+    assert not [source for source in FILES if (ROOT / source / "__init__.py").exists()]
+    assert all(FILES.values())
 
 
 def test_the_standard_module_platform_works_from_the_root() -> None:
@@ -180,85 +186,111 @@ def test_the_standard_module_platform_works_from_the_root() -> None:
     ).strip()
 
 
-@pytest.mark.parametrize("path", FILES["platform"], ids=relative)
-def test_the_core_knows_no_plugin(path: Path) -> None:
-    assert not packages(path) & OUTSIDE
-    texts = [
-        node.value for node in executed(tree_of(path)) if isinstance(node, ast.Constant) and type(node.value) is str
-    ]
-    assert not [text for text in texts for name in OUTSIDE if name in text]
+def test_the_core_knows_no_plugin() -> None:
+    def known(path: Path) -> object:
+        texts = [
+            node.value for node in executed(tree_of(path)) if isinstance(node, ast.Constant) and type(node.value) is str
+        ]
+        return packages(path) & OUTSIDE or [text for text in texts for name in OUTSIDE if name in text]
+
+    assert not offending(FILES["platform"], known)
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=relative)
-def test_plugins_know_each_other_by_name_only(path: Path) -> None:
+def test_plugins_know_each_other_by_name_only() -> None:
     """Each could be installed without the others, as a stranger's."""
-    assert packages(path) & OUTSIDE <= {package_of(path)[0]}
+    assert not offending(PLUGINS, lambda path: (packages(path) & OUTSIDE) - {package_of(path)[0]})
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=relative)
-def test_plugins_use_the_contracts_only(path: Path) -> None:
+def test_plugins_use_the_public_names_only() -> None:
     """Nothing of what trains, evaluates or reports: that may change without a new api_version."""
-    contracts = {"catalog", "dataset", "enforcer", "errors", "metric", "orbit", "source", "specs", "step"}
-    if "studies" in path.parts:  # what a study is made of, and what it draws with
-        contracts |= {"drawing", "results", "study", "summary", "sweep"}
-    if path.name == "verdict.py":  # which writes tables as records have them
-        contracts |= {"studying"}
-    used = {name.split(".")[1] for name in imports(path, checking_too=True) if name.startswith("idemlab.")}
-    assert used <= contracts | set(idemlab.__all__)
+
+    def private(path: Path) -> set[str]:
+        used = {name.split(".", 1)[1] for name in imports(path, checking_too=True) if name.startswith("idemlab.")}
+        allowed = STUDIES if "idemlab_registry" in path.parts else set()
+        return {name for name in used if name.split(".")[0] not in CONTRACTS and not name.startswith(tuple(allowed))}
+
+    assert not offending(PLUGINS, private)
 
 
 # -- the arrows -------------------------------------------------------------------------------------------------------
 
 
-def test_arrows_make_no_circle() -> None:
-    order = list(TopologicalSorter({name: knows(name) for name in MODULES}).static_order())
-    assert order.index("specs") < order.index("catalog") < order.index("experiment") < order.index("trainer")
+def test_every_room_is_on_the_list() -> None:
+    assert {room_of(path) for path in FILES["platform"]} - {"__init__", "__main__"} == set(ROOMS)
 
 
-@pytest.mark.parametrize(
-    ("name", "above"),
-    [
-        (name, set().union(*LAYERS[height + 1 :]))
-        for height, layer in enumerate(LAYERS[:-1])
-        for name in sorted(layer & set(MODULES))
-    ],
-)
-def test_arrows_point_downwards(name: str, above: set[str]) -> None:
-    assert not reaches(name) & above
+def test_a_room_knows_only_the_rooms_before_it() -> None:
+    height = {room: number for number, room in enumerate(ROOMS)}
+    assert not offending(
+        [path for path in MODULES.values() if room_of(path) in height],
+        lambda path: {room for room in known_rooms(path, checking_too=True) if height[room] > height[room_of(path)]},
+    )
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__main__"}))
-def test_the_command_line_is_on_top(name: str) -> None:
-    assert name == "cli" or "cli" not in reaches(name)
+def test_the_conformance_kit_needs_only_what_a_plugin_author_meets() -> None:
+    kit = [path for path in FILES["platform"] if room_of(path) == "testing"]
+    allowed = {"errors", "wording", "contracts", "catalog", "certificate"}
+    assert not offending(kit, lambda path: known_rooms(path) - allowed)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_the_core_does_not_go_through_its_own_facade(name: str) -> None:
+def test_modules_make_no_circle() -> None:
+    list(TopologicalSorter({name: known_modules(path) for name, path in MODULES.items()}).static_order())
+
+
+def test_no_room_carries_a_public_name() -> None:
+    """A module of that name would hide the function as soon as it is imported."""
+    assert not set(ROOMS) & set(idemlab.__all__)
+
+
+def test_the_core_does_not_go_through_its_own_facade() -> None:
     """`from idemlab import X` in the core would hide an arrow from these tests."""
-    for path in MODULES[name]:
-        names = {found for found in imports(path, checking_too=True) if found.split(".")[0] == "idemlab"}
-        direct = {found for found in names if found.split(".")[1:2] and found.split(".")[1] in idemlab.__all__}
-        assert direct <= {"idemlab.__version__", *(f"idemlab.{module}" for module in MODULES)}, path
+
+    def through(path: Path) -> set[str]:
+        names = {found.split(".")[1] for found in imports(path, checking_too=True) if found.startswith("idemlab.")}
+        return names & set(idemlab._HOME) - set(ROOMS)
+
+    assert not offending(list(MODULES.values()), through)
 
 
-BELOW_CLI = [path for name in sorted(set(MODULES) - {"cli", "__main__"}) for path in MODULES[name]]
+def test_no_private_name_crosses_a_room() -> None:
+    def private(path: Path) -> set[str]:
+        return {
+            found
+            for found in imports(path, checking_too=True)
+            if found.startswith("idemlab.")
+            and found.rpartition(".")[2].startswith("_")
+            and not found.endswith("__")
+            and (path.is_relative_to(CORE) is False or found.split(".")[1] != room_of(path))
+        }
+
+    assert not offending([*MODULES.values(), *PLUGINS], private)
 
 
-@pytest.mark.parametrize("path", [*BELOW_CLI, *PLUGINS], ids=relative)
-def test_nothing_below_the_command_line_prints(path: Path) -> None:
-    calls = [ast.unparse(node.func) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
-    assert not {"print", "sys.stdout.write", "sys.stderr.write"} & set(calls)
-    assert not packages(path) & TERMINAL
+def test_nothing_below_the_command_line_prints() -> None:
+    def prints(path: Path) -> set[str]:
+        calls = {ast.unparse(node.func) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)}
+        return {"print", "sys.stdout.write", "sys.stderr.write"} & calls | packages(path) & TERMINAL
+
+    assert not offending([*BELOW_CLI, *PLUGINS], prints)
 
 
-@pytest.mark.parametrize("name", sorted(reaches("trainer")))
-def test_nothing_below_the_trainer_knows_accelerate(name: str) -> None:
-    assert not [path for path in MODULES[name] if "accelerate" in packages(path)]
+ONLY = {
+    "accelerate": {"training", "sweeps"},
+    "optuna": {"sweeps"},
+    "pluggy": {"catalog", "contracts"},
+}
+"""Which rooms may import an engine."""
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=relative)
-def test_no_plugin_knows_accelerate(path: Path) -> None:
-    assert "accelerate" not in packages(path)
+def test_an_engine_is_known_in_its_own_room_only() -> None:
+    assert not offending(
+        [*BELOW_CLI, *PLUGINS],
+        lambda path: {
+            engine
+            for engine, rooms in ONLY.items()
+            if engine in packages(path) and not (path.is_relative_to(CORE) and room_of(path) in rooms)
+        },
+    )
 
 
 def test_only_the_catalog_knows_entry_points() -> None:
@@ -269,16 +301,14 @@ def test_only_the_catalog_knows_entry_points() -> None:
         for node in ast.walk(tree_of(path))
         if "entry_points" in (getattr(node, "attr", ""), getattr(node, "id", ""), getattr(node, "name", ""))
     }
-    assert knowing == {"platform/idemlab/catalog.py"}
+    assert {str(Path(path).parent) for path in knowing} == {"platform/idemlab/catalog"}
 
 
 # -- the façade -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", idemlab.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(idemlab, name) is not None
-    assert name in dir(idemlab)
+def test_every_public_name_is_there() -> None:
+    assert not [name for name in idemlab.__all__ if getattr(idemlab, name) is None or name not in dir(idemlab)]
 
 
 def test_type_checkers_see_the_same_names() -> None:

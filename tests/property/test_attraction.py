@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from idemlab import purify
-from idemlab.projection import Ending, residual
+from idemlab.objective.projection import Ending, residual
 from idemlab.testing import (
     BASIN,
     Block,

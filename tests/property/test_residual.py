@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from idemlab import purify
-from idemlab.projection import Ending
-from idemlab.projection import residual as norm_of_residual
+from idemlab.objective.projection import Ending
+from idemlab.objective.projection import residual as norm_of_residual
 from idemlab.testing import (
     defective_maps,
     eigenvalues,

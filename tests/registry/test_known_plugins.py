@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import idemlab
-from idemlab.known import known_plugins
+from idemlab.catalog.known import known_plugins
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "registry" / "idemlab_registry" / "known_plugins.toml"

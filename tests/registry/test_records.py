@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from idemlab import Material, installed, open_sweep
-from idemlab.study import find_study
+from idemlab.studies.study import find_study
 from idemlab_registry.verdict import RECORDS
 
 WITH_SWEEPS = sorted(path.parent for path in RECORDS.glob("*/sweeps"))

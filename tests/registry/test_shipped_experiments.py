@@ -87,8 +87,8 @@ def test_the_control_spends_the_operations_of_the_main_job() -> None:
     """`digits-control` states as FLOPs what the steps of `digits-projector` cost."""
     import torch
 
-    from idemlab.assembly import assemble
-    from idemlab.preflight import preflight
+    from idemlab.objective.parts import assemble
+    from idemlab.objective.preflight import preflight
 
     catalog = idemlab.installed()
     plans = []

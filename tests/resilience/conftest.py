@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import idemlab
-from idemlab.watching import Watcher
+from idemlab.training.watcher import Watcher
 
 TABLE: dict[str, Any] = {
     "summary": "tiny",

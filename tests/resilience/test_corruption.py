@@ -1,6 +1,6 @@
 """Files of a run that are cut short, changed or gone: found out, and mended where there is something to mend them from.
 
-That each file of the newest checkpoint is found out is tested in tests/platform/test_faults_of_the_disk.py.
+That each file of the newest checkpoint is found out is tested in tests/platform/training/test_faults_of_the_disk.py.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_pushes_no_whole_one_out(done: idemlab.Run, resume:
     for step in (9, 12):
         (done.checkpoints / f"step-{step}" / "state.json").unlink()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("idemlab.trainer._Loop._step", _fail)
+        patched.setattr("idemlab.training.loop._Loop._step", _fail)
         with pytest.raises(ZeroDivisionError):
             resume(done)
     assert resume(done)[-1] == "going on from step-6"

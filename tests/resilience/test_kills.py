@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import idemlab
-from idemlab.checkpoint import latest, read_weights
+from idemlab.training.checkpoint import latest, read_weights
 
 PATIENCE = 60
 """Seconds that a run of the table may take on a busy machine; undisturbed it is half a second."""
@@ -39,7 +39,7 @@ TABLE: dict[str, Any] = {
 # Each process is a fork of a server that has imported everything, as an interpreter of its own takes seconds to start.
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["idemlab.trainer", "torch._dynamo", "idemlab_data.noise", "idemlab_enforcers.gradient", "idemlab_models.mlp"]
+    ["idemlab.training.loop", "torch._dynamo", "idemlab_data.noise", "idemlab_enforcers.gradient", "idemlab_models.mlp"]
 )
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab.checkpoint import load_checkpoint, read_weights, save_checkpoint, write_weights
-from idemlab.files import replacing, write_text
+from idemlab.system.files import replacing, write_text
+from idemlab.training.checkpoint import load_checkpoint, read_weights, save_checkpoint, write_weights
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077])

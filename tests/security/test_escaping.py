@@ -16,8 +16,8 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from idemlab import Claim, Findings, Sweep, run_sweep, train, write_report
-from idemlab.catalog import installed
-from idemlab.studying import _write_record, claims_table, markdown
+from idemlab.catalog.catalog import installed
+from idemlab.studies.record import _write_record, claims_table, markdown
 
 EVIL = "<script>alert('1' & \"2\")</script><img src=x onerror=alert(3)> {{ 7 * 7 }} {% x %}"
 BREAKOUT = "\" onload='alert(4)' x=\"</code></pre></title></style><svg/onload=alert(5)>"
@@ -51,7 +51,7 @@ def is_harmless(page: Tags) -> bool:
 @pytest.fixture
 def run(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run; its pictures are not drawn, which takes long."""
-    monkeypatch.setattr("idemlab.drawing.png", lambda figure: b"a picture")
+    monkeypatch.setattr("idemlab.reports.style.png", lambda figure: b"a picture")
     tiny["summary"] = EVIL + BREAKOUT
     return train(tiny, tmp_path / "<script>alert(0)<" / "'\"><img src=x onerror=alert(1)>").path
 

@@ -76,7 +76,7 @@ def test_no_key_asks_for_code(key: str, tiny: dict[str, Any], stranger: Attempts
 
 def test_no_argument_of_text_is_taken_for_code(tiny: dict[str, Any], stranger: Attempts) -> None:
     """Every argument of every named thing, given the name of code: refused, or kept as text, never imported."""
-    from idemlab import schema
+    from idemlab.catalog.catalog import schema
 
     tried = 0
     for kind in ("dataset", "model", "enforcer", "source", "metric"):

@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from idemlab import BadInput, apply, resolve
-from idemlab.assembly import build_operator
-from idemlab.catalog import installed
-from idemlab.checkpoint import write_weights
-from idemlab.ledger import folder_of
+from idemlab.catalog.catalog import installed
+from idemlab.objective.parts import build_operator
+from idemlab.sweeps.ledger import folder_of
+from idemlab.training.checkpoint import write_weights
 from idemlab_data.idx import find_idx
 from idemlab_data.images import image_files
 from idemlab_metrics import cache

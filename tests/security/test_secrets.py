@@ -40,13 +40,13 @@ command("run", "tiny.toml", "--set", "optimizer.name=sgd", "--set", "optimizer.l
 command("run", "tiny.toml", "--set", "dataset={name='image-folder', path='/nowhere'}", "--out", "no-data")
 command("run", "tiny.toml", "--out", "run")
 
-import idemlab.trainer
+import idemlab.training.loop
 
 def broken(*arguments, **options):
     environment = dict(__import__("os").environ)
     raise RuntimeError(f"a bug in a function that knows {len(environment)} variables")
 
-idemlab.trainer.train = broken
+idemlab.training.loop.train = broken
 command("run", "tiny.toml", "--out", "bug")
 """
 

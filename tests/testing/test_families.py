@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from idemlab import Enforcement, Enforcer, EnforcerKind, EnforcerSpec, Orbit, Step, Traits
-from idemlab.enforcer import half_squared_distance, l2
+from idemlab.contracts.enforcer import half_squared_distance, l2
 from idemlab.testing import check_enforcer
 
 UNIT = (0.0, 1.0)

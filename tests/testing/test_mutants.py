@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from idemlab import Enforcement, Enforcer, EnforcerKind, EnforcerSpec, Orbit, Step, Traits
-from idemlab.enforcer import half_squared_distance, l1, l2
+from idemlab.contracts.enforcer import half_squared_distance, l1, l2
 from idemlab.testing import check_enforcer
 from idemlab.testing.kit import CHECKS, examine
 from idemlab.testing.subject import Subject

@@ -24,7 +24,7 @@ from idemlab import (
     Step,
     TensorRows,
 )
-from idemlab.orbit import Operator
+from idemlab.contracts.orbit import Operator
 from idemlab.testing.doors import check_thing
 from idemlab.testing.kit import CHECKS
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from idemlab.hookspecs import HookSpecs
+from idemlab.contracts.hookspecs import HookSpecs
 from idemlab.testing import check_thing
 from idemlab.testing.doors import CHECKED_KINDS
 from idemlab.testing.kit import CHECKS

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..catalog import installed
+from ..catalog.catalog import installed
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
 from .console import note, show_error
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog import Catalog, Named, Provided, installed
+from ..catalog.catalog import Catalog, Named, Provided, installed
+from ..catalog.schema import REQUIRED, Parameter, parameters
+from ..contracts.specs import KINDS, EnforcerSpec, Spec, StudySpec, Traits
 from ..errors import BadInput, nearest_match
-from ..schema import REQUIRED, Parameter, parameters
-from ..specs import KINDS, EnforcerSpec, Spec, StudySpec, Traits
 from .app import Group, app, example
 from .console import console, note, show, show_json, table
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from ..experiment import Experiment
-    from ..study import Study
+    from ..experiment.experiment import Experiment
+    from ..studies.study import Study
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -133,7 +133,7 @@ def show_(
     """Explain a named thing: its arguments, or a whole experiment."""
     catalog = installed()
     if _is_file(name):
-        from ..experiment import resolve
+        from ..experiment.experiment import resolve
 
         experiment = resolve(Path(name), catalog=catalog)
         if as_json:
@@ -255,7 +255,7 @@ def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
     if traits is not None:
         details["traits"] = asdict(traits) | {"kinds": sorted(traits.kinds)}
     if spec.kind == "experiment":
-        from ..experiment import resolve
+        from ..experiment.experiment import resolve
 
         details["experiment"] = resolve(entry.full_name, catalog=catalog).table()
     return details
@@ -277,11 +277,11 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
     facts.append(("from", str(entry.plugin)))
     _show_facts(facts)
     if spec.kind == "experiment":
-        from ..experiment import resolve
+        from ..experiment.experiment import resolve
 
         _show_experiment_body(resolve(entry.full_name, catalog=catalog), spec.name)
     elif isinstance(spec, StudySpec):
-        from ..study import find_study
+        from ..studies.study import find_study
 
         _show_sweeps(find_study(entry.full_name, catalog)[1])
     elif arguments:
@@ -411,7 +411,7 @@ def plugins_list(
 
 
 def _show_available(as_json: bool) -> None:
-    from ..known import known_plugins
+    from ..catalog.known import known_plugins
 
     index = known_plugins(installed())
     for failure in index.failures:

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..summary import number, time_span
-from ..watching import Watcher
+from ..runs.summary import number, time_span
+from ..training.watcher import Watcher
 from .console import console, is_main_process
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..certificate import Certificate
-    from ..evaluation import Evaluation
-    from ..experiment import Experiment
-    from ..preflight import Plan
+    from ..certificate.certificate import Certificate
+    from ..experiment.experiment import Experiment
+    from ..objective.evaluation import Evaluation
+    from ..objective.preflight import Plan
 
 __all__ = ["watching"]
 

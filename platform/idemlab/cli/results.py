@@ -11,7 +11,7 @@ from .app import app, example
 from .console import loading, note, show, show_json, table
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
+    from ..reports.comparison import Comparison
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Put runs side by side: figures, differences, curves."""
     with loading():
-        from ..comparison import compare as compared
+        from ..reports.comparison import compare as compared
     comparison = compared(runs, out=out)
     if as_json:
         show_json(comparison.as_dict())
@@ -42,7 +42,7 @@ def compare(
 
 def _show_comparison(comparison: Comparison) -> None:
     """One column for each run: what it reached, and below it the keys in which the experiments differ."""
-    from ..summary import number, time_span
+    from ..runs.summary import number, time_span
 
     rows = comparison.rows
     names = [row.run for row in rows]
@@ -70,7 +70,7 @@ def report(
 ) -> None:
     """Write the report of a run, finished or not, as one HTML page."""
     with loading():
-        from ..report import write_report
+        from ..reports.page import write_report
     page = write_report(run)
     if as_json:
         show_json({"report": str(page)})
@@ -95,7 +95,7 @@ def apply(
 ) -> None:
     """Project a folder of images or arrays with a trained operator."""
     with loading():
-        from ..applying import apply as applied
+        from ..reports.application import apply as applied
     written = applied(run, inputs, outputs, times=times, message=note)
     if as_json:
         show_json([str(path) for path in written])

@@ -67,7 +67,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON instead of tables.")] = False,
 ) -> None:
     """Train an experiment, certify what came out, and write the report."""
-    from ..experiment import resolve
+    from ..experiment.experiment import resolve
 
     if allow_changes and not resume:
         raise BadInput("--allow-changes says how to resume", next_step="add --resume, or leave it out")
@@ -78,8 +78,8 @@ def run(
         out = (folder or _newest(name)) if resume else _free(name)
     try:
         with loading():
-            from ..report import write_report
-            from ..trainer import train
+            from ..reports.page import write_report
+            from ..training.loop import train
             from .certificates import show_certificate
             from .progress import watching
         with watching() as watcher:

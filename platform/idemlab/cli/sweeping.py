@@ -16,8 +16,8 @@ from .console import loading, note, show, show_json, table
 from .running import Stopped
 
 if TYPE_CHECKING:
-    from ..results import Results
-    from ..study import Findings
+    from ..studies.study import Findings
+    from ..sweeps.results import Results
 
 SWEEPS, STUDIES = Path("sweeps"), Path("studies")
 """Where sweeps and studies go that are not told where."""
@@ -91,7 +91,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Try values of an experiment's keys, in every combination or chosen by a sampler, with several seeds."""
-    from ..sweep import Sweep, parse_over
+    from ..sweeps.sweep import Sweep, parse_over
 
     axes = [parse_over(text, sampler) for text in over or []]
     repeated = next((key for key, _ in axes if [k for k, _ in axes].count(key) > 1), None)
@@ -116,7 +116,7 @@ def sweep(
     )
     path = out or SWEEPS / Path(experiment).stem
     with loading():
-        from ..sweeping import run_sweep
+        from ..sweeps.runner import run_sweep
     with _stoppable(path):
         results = run_sweep(plan, path, resume=resume, retry=retry, jobs=jobs, storage=storage, say=note)
     if as_json:
@@ -131,7 +131,7 @@ def sweep(
 
 def _set(text: str) -> tuple[str, object]:
     """(key, value) of ``key=value``; the key is checked when the experiment is resolved."""
-    from ..sweep import parse_value
+    from ..sweeps.sweep import parse_value
 
     key, equals, value = text.partition("=")
     if not equals:
@@ -141,8 +141,8 @@ def _set(text: str) -> tuple[str, object]:
 
 def _show_results(results: Results) -> None:
     """One row for each combination: the errors in the middle of its seeds, between the smallest and the largest."""
-    from ..summary import number
-    from ..tables import toml_value
+    from ..experiment.toml import toml_value
+    from ..runs.summary import number
 
     names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
     spread = results.spread(names)
@@ -157,8 +157,8 @@ def _show_results(results: Results) -> None:
 
 def _best(results: Results) -> str:
     """The best point in one line."""
-    from ..summary import number
-    from ..tables import toml_value
+    from ..experiment.toml import toml_value
+    from ..runs.summary import number
 
     best = results.best
     if best is None:
@@ -182,8 +182,8 @@ def status(
 ) -> None:
     """Show how far a sweep is: what has ended, what runs, the best so far, the time left."""
     with loading():
-        from ..status import sweep_status
-        from ..summary import time_span
+        from ..runs.summary import time_span
+        from ..sweeps.status import sweep_status
 
         found = sweep_status(sweep, name=name)
     if as_json:
@@ -223,12 +223,12 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Run the experiments of a study, draw its figures, and weigh its claims."""
-    from ..catalog import installed
+    from ..catalog.catalog import installed
 
     installed().find("study", name)
     path = out or STUDIES / (f"{name}-quick" if quick else name)
     with loading():
-        from ..studying import run_study
+        from ..studies.record import run_study
     with _stoppable(path):
         findings = run_study(name, path, quick=quick, resume=resume, only=tuple(only or ()), jobs=jobs, say=note)
     if as_json:

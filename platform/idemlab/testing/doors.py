@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from ..contracts.specs import DatasetSpec, EnforcerSpec, MetricSpec, ModelSpec, SourceSpec, Spec
 from ..errors import BadInput, nearest_match
-from ..specs import DatasetSpec, EnforcerSpec, MetricSpec, ModelSpec, SourceSpec, Spec
 from . import checks  # noqa: F401  (puts them on the list)
 from .kit import CHECKS, Check, CheckFailed, examine, isolated
 from .report import Outcome, Report, Row, failure_text

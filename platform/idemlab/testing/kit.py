@@ -18,8 +18,8 @@ import numpy
 import torch
 from torch import Tensor
 
+from ..contracts.specs import Traits
 from ..errors import IdemlabError
-from ..specs import Traits
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

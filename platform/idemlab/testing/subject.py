@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from ..catalog import Catalog, Named, Provided, installed
-from ..dataset import Dataset
-from ..enforcer import Enforcer
+from ..catalog.catalog import Catalog, Named, Provided, installed
+from ..contracts.dataset import Dataset
+from ..contracts.enforcer import Enforcer
+from ..contracts.metric import Metric
+from ..contracts.source import Source
+from ..contracts.specs import Spec, Traits
 from ..errors import BadInput
-from ..metric import Metric
-from ..source import Source
-from ..specs import Spec, Traits
 
 __all__ = ["Subject"]
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..enforcer import Enforcement, Enforcer, l2
+from ..contracts.enforcer import Enforcement, Enforcer, l2
+from ..contracts.orbit import Operator, Orbit
+from ..contracts.specs import EnforcerKind, Traits
+from ..contracts.step import Shard, Step, generator
 from ..errors import BadInput
-from ..orbit import Operator, Orbit
-from ..specs import EnforcerKind, Traits
-from ..step import Shard, Step, generator
 from .kit import CheckFailed, must
 from .subject import Subject
 

@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 from idemlab import Verdict
-from idemlab.results import Results, Trial
-from idemlab.summary import number
-from idemlab.sweep import Sweep
+from idemlab.runs.summary import number
+from idemlab.sweeps.results import Results, Trial
+from idemlab.sweeps.sweep import Sweep
 
 __all__ = ["Arm", "Outcome", "Pair", "arms_of", "pairs", "range_of"]
 

@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from idemlab import Verdict
-from idemlab.drawing import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain, point_style
-from idemlab.results import Trial
-from idemlab.study import Claim, Findings, Material, Study
+from idemlab.reports.style import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain, point_style
+from idemlab.studies.study import Claim, Findings, Material, Study
+from idemlab.sweeps.results import Trial
 
 from .gallery import Block, gallery
 from .orbit_panel import orbit_panel

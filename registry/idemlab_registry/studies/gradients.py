@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from idemlab import Study
-from idemlab.drawing import BLACK, BLUE, DPI, ORANGE, VERMILLION, decimal, legend_above, plain
-from idemlab.study import Claim, Findings, Material
-from idemlab.summary import number
+from idemlab.reports.style import BLACK, BLUE, DPI, ORANGE, VERMILLION, decimal, legend_above, plain
+from idemlab.runs.summary import number
+from idemlab.studies.study import Claim, Findings, Material
 
 from .arms import range_of
 from .paper import COSINE, NORM_RATIO

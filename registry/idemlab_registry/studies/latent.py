@@ -13,7 +13,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from idemlab import BadInput
-from idemlab.drawing import (
+from idemlab.reports.style import (
     BLACK,
     BLUE,
     DPI,
@@ -27,7 +27,7 @@ from idemlab.drawing import (
     logarithmic,
     plain,
 )
-from idemlab.study import Claim, Findings, Material, Study
+from idemlab.studies.study import Claim, Findings, Material, Study
 
 from .gallery import Block, gallery
 from .trained import Trained, relative_change

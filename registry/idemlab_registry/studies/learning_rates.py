@@ -12,8 +12,8 @@ from typing import Any
 from pandas import DataFrame
 
 from idemlab import Study
-from idemlab.study import Claim, Findings, Material
-from idemlab.summary import number
+from idemlab.runs.summary import number
+from idemlab.studies.study import Claim, Findings, Material
 
 from . import learning_rate_figures as figures
 from .arms import Arm, Outcome, Pair, arms_of, pairs, range_of

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from idemlab import Certificate, Enforcer, Orbit, Step, certify, installed
-from idemlab.step import generator
+from idemlab.contracts.step import generator
 
 __all__ = ["METHODS", "Path", "Problem"]
 

@@ -19,8 +19,8 @@ from pandas import DataFrame
 from torch import Tensor
 
 from idemlab import Certificate, Study
-from idemlab.drawing import BLACK, BLUE, DPI, SKY, VERMILLION, legend_above, plain
-from idemlab.study import Claim, Findings, Material
+from idemlab.reports.style import BLACK, BLUE, DPI, SKY, VERMILLION, legend_above, plain
+from idemlab.studies.study import Claim, Findings, Material
 
 from .arms import range_of
 from .paths import Path, Problem

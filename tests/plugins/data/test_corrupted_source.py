@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from idemlab import BadInput, Batch, Dataset, Points, Step
-from idemlab.step import Shard
+from idemlab.contracts.step import Shard
 from idemlab_data.corruption import CorruptedSource, gaussian_blur
 
 

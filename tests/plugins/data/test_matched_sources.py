@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step, installed, resolve
-from idemlab.assembly import assemble
-from idemlab.preflight import preflight
-from idemlab.step import Shard
+from idemlab.contracts.step import Shard
+from idemlab.objective.parts import assemble
+from idemlab.objective.preflight import preflight
 from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import FourierSource, GaussianSource
 

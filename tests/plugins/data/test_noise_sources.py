@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from idemlab import Batch, Dataset, Step, TensorRows
-from idemlab.step import Shard
+from idemlab.contracts.step import Shard
 from idemlab_data.noise import DataSource, FourierSource, GaussianSource
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from idemlab import Orbit, Step
-from idemlab.step import Shard
+from idemlab.contracts.step import Shard
 from idemlab_enforcers.relative import Relative
 
 

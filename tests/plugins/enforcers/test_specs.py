@@ -42,7 +42,7 @@ def test_it_is_in_the_catalog_with_a_summary_and_help(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_help_explains_every_argument(name):
-    from idemlab.schema import parameters
+    from idemlab.catalog.schema import parameters
 
     arguments = [p.name for p in parameters(spec(name).factory)]
     explained = inspect.getdoc(spec(name).factory).partition("Args:")[2]

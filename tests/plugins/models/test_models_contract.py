@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import idemlab
-from idemlab import schema
-from idemlab.orbit import Orbit
+from idemlab.catalog.catalog import schema
+from idemlab.contracts.orbit import Orbit
 
 # torch loads its forward-mode derivatives with its own, deprecated, torch.jit.script
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")

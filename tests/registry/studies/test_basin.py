@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import idemlab
-from idemlab.study import Findings, Material
+from idemlab.studies.study import Findings, Material
 from idemlab_registry.studies import basin, colouring, family, julia, reals
 
 SYMMETRIC: julia.Window = (-0.8, 1.8, -0.7, 0.7)

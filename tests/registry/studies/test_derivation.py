@@ -7,8 +7,8 @@ import pytest
 import sympy
 import torch
 
-from idemlab.step import generator
-from idemlab.study import Findings, Material
+from idemlab.contracts.step import generator
+from idemlab.studies.study import Findings, Material
 from idemlab_registry.studies import ansatz, derivation, family, single_layer
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import idemlab
-from idemlab.results import Results, Trial
-from idemlab.study import Findings, Material
+from idemlab.studies.study import Findings, Material
+from idemlab.sweeps.results import Results, Trial
 from idemlab_registry.studies import faces
 
 FIGURES = {"noise/relative": 0.02, "noise/nearest_training": 9.5, "noise/nearest_training_of_test": 10.0}

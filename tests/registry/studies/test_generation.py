@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import idemlab
-from idemlab.certificate import THRESHOLDS
-from idemlab.results import Results, Trial
-from idemlab.study import Claim, Findings, Material
+from idemlab.certificate.certificate import THRESHOLDS
+from idemlab.studies.study import Claim, Findings, Material
+from idemlab.sweeps.results import Results, Trial
 from idemlab_registry.studies import generation
 
 GOOD = {

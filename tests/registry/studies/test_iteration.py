@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from idemlab.study import Findings, Material
+from idemlab.studies.study import Findings, Material
 from idemlab_registry.studies import family, iteration, reals
 
 

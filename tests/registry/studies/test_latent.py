@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import idemlab
 from idemlab import BadInput, Batch, Dataset, TensorRows
-from idemlab.results import Results, Trial
-from idemlab.study import Findings, Material
+from idemlab.studies.study import Findings, Material
+from idemlab.sweeps.results import Results, Trial
 from idemlab_registry.studies import latent
 from idemlab_registry.studies.trained import Trained, relative_change
 

@@ -14,9 +14,9 @@ from unittest import mock
 import pytest
 
 import idemlab
-from idemlab.results import Results, Trial
-from idemlab.study import Claim, Findings, Material
-from idemlab.sweep import Sweep
+from idemlab.studies.study import Claim, Findings, Material
+from idemlab.sweeps.results import Results, Trial
+from idemlab.sweeps.sweep import Sweep
 from idemlab_registry.studies import learning_rates
 from idemlab_registry.studies.arms import Arm, Outcome, Pair, arms_of, pairs, range_of
 from idemlab_registry.studies.paper import HEADLINE, POSTER, RATES

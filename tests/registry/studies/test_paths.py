@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from idemlab import Orbit
-from idemlab.study import Material
+from idemlab.studies.study import Material
 from idemlab_registry.studies import gradients, trajectories
 from idemlab_registry.studies.gradients import measure
 from idemlab_registry.studies.paths import METHODS, Problem

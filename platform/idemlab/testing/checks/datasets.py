@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...dataset import Batch, Dataset, MapStyle, TensorRows
+from ...contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..kit import at_most, check, must
 from ..subject import Subject
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...orbit import Operator, Orbit
+from ...contracts.orbit import Operator, Orbit
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from ..trials import Trial, draws, enforce, generic, has_loss, one_pass, shapes, suitable

@@ -13,9 +13,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ...enforcer import Enforcer
-from ...orbit import Operator
-from ...specs import EnforcerKind, Traits
+from ...contracts.enforcer import Enforcer
+from ...contracts.orbit import Operator
+from ...contracts.specs import EnforcerKind, Traits
 from ..kit import CheckFailed, at_most, check, must
 from ..linear_map import Block
 from ..strategies import (

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ...dataset import Dataset
+from ...contracts.dataset import Dataset
+from ...contracts.metric import Metric
+from ...contracts.orbit import Orbit
 from ...errors import BadInput
-from ...metric import Metric
-from ...orbit import Orbit
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from .settings import ROWS, batch_of, data, operator_for

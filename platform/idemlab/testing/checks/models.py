@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ...contracts.orbit import Operator
 from ...errors import BadInput
-from ...orbit import Operator
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from ..trials import draws

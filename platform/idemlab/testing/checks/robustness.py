@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ...enforcer import Enforcement
-from ...orbit import Operator, Orbit
-from ...specs import EnforcerKind, Traits
+from ...contracts.enforcer import Enforcement
+from ...contracts.orbit import Operator, Orbit
+from ...contracts.specs import EnforcerKind, Traits
 from ..kit import at_most, check, must
 from ..subject import Subject
 from ..trials import Linear, Pass, Trial, draws, enforce, generic, has_loss, inside, one_pass, shapes, suitable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...dataset import Batch, Dataset, TensorRows
-from ...orbit import Operator
-from ...step import Shard, Step, generator
+from ...contracts.dataset import Batch, Dataset, TensorRows
+from ...contracts.orbit import Operator
+from ...contracts.step import Shard, Step, generator
 from ..trials import Linear
 
 __all__ = ["ROWS", "batch_of", "data", "operator_for", "step"]

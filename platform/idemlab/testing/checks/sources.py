@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ...dataset import Batch, Dataset
+from ...contracts.dataset import Batch, Dataset
+from ...contracts.source import Points, Source
 from ...errors import BadInput
-from ...source import Points, Source
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from .settings import ROWS, batch_of, data, operator_for, step

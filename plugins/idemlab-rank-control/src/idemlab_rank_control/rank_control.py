@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idemlab import BadInput, Enforcement, Enforcer, Orbit, Step
-from idemlab.enforcer import rows
+from idemlab.contracts.enforcer import rows
 
 __all__ = ["RankControl", "central_difference", "product_of_independent"]
 

@@ -1,0 +1,297 @@
+"""The signature of a factory as the schema of its arguments.
+
+Listing and showing use `parameters`, which needs nothing but `inspect`; checking uses pydantic, imported when needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from ..contracts.specs import Spec
+from ..errors import BadInput, Failure, nearest_match
+
+__all__ = ["REQUIRED", "Parameter", "check_arguments", "parameters"]
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED: Any = _Required()
+"""Default of a parameter that must be given."""
+
+
+class _NamedThing:
+    """Stands in for a class of the core in the annotation of a factory: a table with a name is expected there."""
+
+
+class _Enforcer(_NamedThing):
+    kind = "enforcer"
+
+
+class _Source(_NamedThing):
+    kind = "source"
+
+
+_STAND_INS: dict[str, type[Any]] = {"Enforcer": _Enforcer, "Source": _Source}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of a factory.
+
+    Args:
+        name: as written in an experiment file.
+        annotation: its type, with the constraints of `Annotated`.
+        default: `REQUIRED` if there is none.
+        kind: the kind of named thing it is (or lists), for instance "enforcer", or None for plain values.
+        many: whether it is a list of named things.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    kind: str | None = None
+    many: bool = False
+
+    @property
+    def type_text(self) -> str:
+        """The type in plain words, for instance `float, > 0, <= 1`."""
+        if self.kind:
+            return f"list of {self.kind}s" if self.many else self.kind
+        return describe(self.annotation)
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in plain words: `Annotated[float, Gt(0)]` is `float, > 0`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ", ".join([describe(arguments[0]), *(_constraint(c) for c in arguments[1:])])
+    if origin is Literal:
+        return " | ".join(json.dumps(a) for a in arguments)
+    if origin in (typing.Union, types.UnionType):
+        texts = [describe(a) for a in arguments if a is not type(None)]
+        return " | ".join(f"({text})" if len(texts) > 1 and ", " in text else text for text in texts)
+    if annotation is Any:
+        return "anything"
+    if origin is tuple and Ellipsis not in arguments:
+        return f"[{', '.join(_grouped(a) for a in arguments)}]"
+    if origin is dict:
+        return "table" if arguments[1] is Any else f"table of {_grouped(arguments[1])}"
+    if origin is not None:  # a list, or what is written as one
+        return "list" if arguments[0] is Any else f"list of {_grouped(arguments[0])}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _grouped(annotation: Any) -> str:
+    """A part of a longer description, in brackets if it has several words itself."""
+    text = describe(annotation)
+    return f"({text})" if ", " in text or " | " in text else text
+
+
+def _constraint(constraint: Any) -> str:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
+    words = [
+        f"{sign} {getattr(constraint, key)}"
+        for key, sign in signs.items()
+        if getattr(constraint, key, None) is not None
+    ]
+    if getattr(constraint, "min_length", None):
+        words.append(f"at least {constraint.min_length} long")
+    if getattr(constraint, "max_length", None):
+        words.append(f"at most {constraint.max_length} long")
+    return " and ".join(words) or str(constraint)
+
+
+def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]:
+    """The arguments of a factory, without the first `skip` ones, which the platform gives.
+
+    Raises:
+        TypeError: if the factory is no plain function, or an argument has no name of its own, no annotation, or one that
+            cannot be read.
+    """
+    if inspect.isclass(factory) or not hasattr(factory, "__name__"):
+        what = "class" if inspect.isclass(factory) else type(factory).__name__
+        raise TypeError(f"the factory is a {what}, not a plain function")
+    where = f"of {factory.__name__}"
+    try:
+        hints = typing.get_type_hints(factory, localns=dict(_STAND_INS), include_extras=True)
+    except NameError as error:
+        raise TypeError(f"{error}, in an annotation {where}: import it at run time, or use a built-in type") from error
+    except Exception as error:  # annotations may be any text
+        raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
+    arguments = list(inspect.signature(factory).parameters.items())
+    if len(arguments) < skip:
+        raise TypeError(f"{factory.__name__} takes no argument, but is given the shape of a sample first")
+    found = []
+    for name, parameter in arguments[skip:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"argument {parameter} {where}: name each argument, so that a misspelt one is found")
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise TypeError(f"argument {name!r} {where} is positional only: arguments are given by name")
+        if name == "name" or name.startswith("_"):
+            raise TypeError(f"argument {name!r} {where} cannot stand in an experiment file: rename it")
+        if name not in hints:
+            raise TypeError(f"argument {name!r} {where} has no annotation: the signature is the schema")
+        default = REQUIRED if parameter.default is parameter.empty else parameter.default
+        kind, many = _named_kind(hints[name])
+        found.append(Parameter(name, hints[name], default, kind, many))
+    return found
+
+
+def _named_kind(annotation: Any) -> tuple[str | None, bool]:
+    """("enforcer", False) for `Enforcer` or `Enforcer | None`, ("enforcer", True) for lists of them, else (None, False)."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and origin is None:
+        if issubclass(annotation, _NamedThing):
+            return annotation.kind, False  # type: ignore[attr-defined]
+        if annotation.__module__.startswith("idemlab.") and annotation.__name__ in _STAND_INS:
+            return _STAND_INS[annotation.__name__].kind, False
+        return None, False
+    if origin is Annotated:
+        return _named_kind(arguments[0])
+    for argument in arguments:
+        kind, many = _named_kind(argument)
+        if kind:
+            return kind, many or origin in (list, tuple) or getattr(origin, "__name__", "") == "Sequence"
+    return None, False
+
+
+def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: int = 0) -> dict[str, Any]:
+    """The plain arguments of a factory, checked and completed with defaults. Named things are left as they are.
+
+    An argument that is None counts as not given: a file cannot say None.
+
+    Args:
+        where: where they stand, for the message, for instance ``my.toml, [enforcer]``.
+
+    Raises:
+        BadInput: for an unknown or missing argument, a wrong type, a value out of range.
+        Failure: if the signature itself cannot be used.
+    """
+    import pydantic
+
+    expected = {parameter.name: parameter for parameter in parameters(spec.factory, skip=skip)}
+    for name in given:
+        if name not in expected:
+            raise BadInput(
+                f"{spec.kind} '{spec.name}' has no argument '{name}'",
+                where=f"{where}, key '{name}'",
+                choices=sorted(expected) or ["(it takes no arguments)"],
+                nearest=nearest_match(name, expected),
+                next_step=f"idemlab show {spec.name}",
+            )
+    given = {name: value for name, value in given.items() if value is not None}
+    missing = [p.name for p in expected.values() if p.default is REQUIRED and p.name not in given]
+    if missing:
+        raise BadInput(
+            f"{spec.kind} '{spec.name}' needs the argument{'s' if len(missing) > 1 else ''} "
+            + ", ".join(f"'{name}' ({expected[name].type_text})" for name in missing),
+            where=where,
+            next_step=f"idemlab show {spec.name}",
+        )
+    # The fields have names of their own, as pydantic keeps some (`copy`, `json`, ...) to itself.
+    plain = {name: f"argument_{i}" for i, (name, p) in enumerate(expected.items()) if p.kind is None and name in given}
+    fields: Any = {field: (expected[name].annotation, pydantic.Field(alias=name)) for name, field in plain.items()}
+    try:
+        checker = pydantic.create_model("Arguments", **fields)
+    except Exception as error:
+        raise Failure(
+            f"{spec.kind} '{spec.name}': the types of its arguments cannot be checked: {str(error).splitlines()[0]}",
+            where=where,
+            next_step="report it to the authors of the plugin",
+        ) from error
+    values = {name: given[name] for name in plain}
+    checks = checked(checker, values, where, f"{spec.kind} '{spec.name}'", f"idemlab show {spec.name}")
+    return {
+        name: getattr(checks, plain[name]) if name in plain else given.get(name, parameter.default)
+        for name, parameter in expected.items()
+    }
+
+
+def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_step: str) -> Any:
+    """An instance of a pydantic model made of `values`, or a `BadInput` that names the first key at fault."""
+    import pydantic
+
+    try:
+        instance = model.model_validate_json(json.dumps(dict(values), default=str), strict=True)
+        first = _true_as_one(instance, values)
+        if first is None:
+            return instance
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+    fields = {info.alias or name: info for name, info in model.model_fields.items()}
+    top = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        raise BadInput(
+            f"{owner} has no key '{top}'",
+            where=f"{where}, key '{top}'",
+            choices=sorted(fields),
+            nearest=nearest_match(top, fields),
+            next_step=next_step,
+        )
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        raise BadInput(
+            f"{owner} lacks the key '{top}'",
+            where=where,
+            expected=describe(fields[top].annotation),
+            next_step=next_step,
+        )
+    key, value = _fault(first["loc"], values)
+    info = fields[top]
+    choices = _choices(info.annotation) if isinstance(value, str) else ()
+    raise BadInput(
+        f"{owner}: {key} cannot be {json.dumps(value, default=str)}{_problem(first)}",
+        where=f"{where}, key {key}",
+        expected=describe(Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation),
+        nearest=nearest_match(str(value), [choice for choice in choices if choice != value]),
+        next_step=next_step,
+    )
+
+
+def _true_as_one(instance: Any, values: Mapping[str, Any]) -> Any:
+    """pydantic takes `true` for the 1 of a `Literal`, even where it is strict: that as an error of its kind, or None."""
+    for field, info in type(instance).model_fields.items():
+        key = info.alias or field
+        if isinstance(values.get(key), bool) and not isinstance(getattr(instance, field), bool):
+            return {"type": "literal_error", "loc": (key,), "msg": ""}
+    return None
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """What pydantic says, in the words of TOML; the choices are told as what was expected."""
+    if error["type"] == "literal_error":
+        return ""
+    words = {" after validation": "", "an object": "a table", "valid array": "list", "valid dictionary": "table"}
+    text: str = error["msg"][0].lower() + error["msg"][1:]
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return f": {text}"
+
+
+def _fault(location: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[str, Any]:
+    """(key, value) at fault, the key as in ``'shape'[0]``. pydantic's location also names the types it tried, which are
+    no keys."""
+    path: list[str] = []
+    value: Any = values
+    for part in location:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            continue
+        path.append(f"[{part}]" if path else f"'{part}'")
+    return "".join(path), value
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The texts that may stand somewhere in an annotation."""
+    if get_origin(annotation) is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    return tuple(choice for argument in get_args(annotation) for choice in _choices(argument))

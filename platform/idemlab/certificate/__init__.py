@@ -1,0 +1,1 @@
+"""How idempotent an operator is: errors, spectrum, verdict. Knows no experiment and no run."""

@@ -1,0 +1,1 @@
+"""The experiment file: settings, overrides and resolution. Needs no torch."""

@@ -1,0 +1,164 @@
+"""What cutting the global batch, into processes or micro-batches, leaves exact; what is known to be wrong is refused.
+
+docs/distribution.md lists the refusals; a test compares.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from ..contracts.dataset import Batch
+from ..contracts.specs import Traits
+from ..contracts.step import Step
+from ..errors import BadInput
+from ..experiment.experiment import Experiment
+from .engines import Engine
+from .objective import Objective
+
+__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_spread"]
+
+ENTRY_BY_ENTRY = {
+    "adadelta",
+    "adam",
+    "adamax",
+    "adamw",
+    "asgd",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "sgd",
+}
+"""Optimisers that treat each entry of a tensor by itself, so that it does not matter which process holds it. Adagrad
+would, but makes its state before the parameters are cut; Rprop's kernels are refused by torch."""
+
+
+def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
+    """What experiment, traits and model tell without a batch.
+
+    Raises:
+        BadInput: says what does not go together and what would.
+    """
+    training, name = experiment.training, experiment.enforcer.name
+    parts = engine.world * training.micro_batches
+    if training.batch_size % parts:
+        near = max(training.batch_size // parts, 1) * parts
+        raise BadInput(
+            f"batch_size {training.batch_size} cannot be cut into equal parts for {engine.world} processes "
+            f"and {training.micro_batches} micro-batches",
+            where="[training], key 'batch_size'",
+            expected=f"a multiple of {parts}",
+            next_step=f"--set training.batch_size={near}",
+        )
+    if traits.batch_coupled and training.micro_batches > 1:
+        raise BadInput(
+            f"enforcer '{name}' couples the samples of a batch, so cutting the batch into micro-batches changes its loss",
+            where="[training], key 'micro_batches'",
+            next_step="--set training.micro_batches=1, with a smaller batch_size or more processes",
+        )
+    if traits.needs_double_backward and engine.sharded:
+        raise BadInput(
+            f"enforcer '{name}' differentiates twice, which FSDP2 cannot do",
+            where="[enforcer] and the launcher",
+            next_step="accelerate launch --multi_gpu (DDP) in place of --use_fsdp",
+        )
+    if engine.sharded and experiment.optimizer.name.lower() not in ENTRY_BY_ENTRY:
+        raise BadInput(
+            f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 cuts",
+            where="[optimizer], key 'name'",
+            choices=sorted(ENTRY_BY_ENTRY),
+            next_step="accelerate launch --multi_gpu (DDP) in place of --use_fsdp, or --set optimizer.name=adamw",
+        )
+    norms = {n: m for n, m in operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+    if norms and training.micro_batches > 1:
+        raise BadInput(
+            f"model '{experiment.model.name}' has batch statistics ('{next(iter(norms))}' and {len(norms) - 1} more), "
+            "which micro-batches change",
+            where="[training], key 'micro_batches', and [model]",
+            next_step="--set training.micro_batches=1, or a model with GroupNorm: --set model.norm=group",
+        )
+    own = [n for n, m in norms.items() if not isinstance(m, nn.SyncBatchNorm)]
+    if own and engine.world > 1:
+        raise BadInput(
+            f"model '{experiment.model.name}' has batch statistics ('{own[0]}' and {len(own) - 1} more), "
+            "of which each process would have its own",
+            where="[model] and the launcher",
+            next_step="--set model.norm=group, one process, or on GPUs a model with torch.nn.SyncBatchNorm",
+        )
+
+
+def check_coupling(experiment: Experiment, traits: Traits, step: Step, engine: Engine) -> None:
+    """Whether an enforcer that couples the samples has asked for those of the other processes, in the step it was tried in.
+
+    Raises:
+        BadInput: if it has not.
+    """
+    if traits.batch_coupled and engine.world > 1 and not step.shared:
+        raise BadInput(
+            f"enforcer '{experiment.enforcer.name}' couples the samples of a batch, but not with those of other processes",
+            where="[enforcer] and the launcher",
+            expected="an enforcer that takes its means over the batch by Step.mean",
+            next_step="one process, or ask its authors",
+        )
+
+
+def check_buffers(experiment: Experiment, objective: Objective, batch: Batch, engine: Engine) -> None:
+    """Whether a training forward changes buffers of model or enforcer in a way that a cut batch would change.
+
+    Raises:
+        BadInput: names the buffer.
+    """
+    micros = experiment.training.micro_batches
+    if engine.world == 1 and micros == 1:
+        return
+    half = (len(batch) + 1) // 2
+    before = _buffers(objective)
+    one = _buffers_after(objective, batch.rows(slice(0, half)), 0)
+    other = _buffers_after(objective, batch.rows(slice(len(batch) - half, None)), 1)
+    changed = [name for name in before if not before[name].equal(one[name])]
+    if changed and micros > 1:
+        raise BadInput(
+            f"buffer '{changed[0]}' changes in every forward, so {micros} times a step with {micros} micro-batches",
+            where="[training], key 'micro_batches', and [model]",
+            next_step="--set training.micro_batches=1, with a smaller batch_size or more processes",
+        )
+    # An enforcer's are its own affair: it has Step.mean, and an operator knows nothing of processes.
+    apart = [name for name in changed if name.startswith("operator.") and not one[name].equal(other[name])]
+    synchronous = [f"operator.{n}" for n, m in objective.operator.named_modules() if isinstance(m, nn.SyncBatchNorm)]
+    apart = [name for name in apart if name.rpartition(".")[0] not in synchronous]
+    if apart and engine.world > 1:
+        raise BadInput(
+            f"buffer '{apart[0]}' depends on the samples that it has seen, which are others in each process",
+            where="[model] and the launcher",
+            next_step="one process, or a model without it",
+        )
+
+
+def check_gradients(objective: Objective, engine: Engine) -> None:
+    """Whether each parameter has a gradient after the first backward, as DDP expects it.
+
+    Raises:
+        BadInput: names one that has not.
+    """
+    trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+    without = [name for name, p in trained.items() if p.grad is None]
+    if engine.world > 1 and not engine.sharded and 0 < len(without) < len(trained):
+        raise BadInput(
+            f"parameter '{without[0]}' gets no gradient, and DDP waits for that of every parameter",
+            where=f"[model]; {len(without) - 1} more of {len(trained)}",
+            next_step="freeze it in the model (requires_grad_(False)), or train in one process",
+        )
+
+
+def _buffers(objective: Objective) -> dict[str, Tensor]:
+    """Those of operator and enforcer. A source's plans are made for the whole batch, wherever they are made."""
+    named = objective.named_buffers()
+    return {name: t.detach().clone() for name, t in named if name.startswith(("operator.", "enforcer."))}
+
+
+def _buffers_after(objective: Objective, batch: Batch, index: int) -> dict[str, Tensor]:
+    """The buffers after one training forward of a copy, with draws that differ by `index`."""
+    tried = copy.deepcopy(objective)
+    tried(batch, Step(index=index, purpose="preflight"))
+    return _buffers(tried)

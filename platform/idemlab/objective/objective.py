@@ -1,0 +1,136 @@
+"""The objective: operator, enforcer and sources in one module that turns one batch into one loss.
+
+It is the only module that is prepared and wrapped: one forward a micro-step is what data-parallel engines, autocast and
+compilers understand. In a distributed run nobody else calls the operator.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..contracts.dataset import Batch
+from ..contracts.enforcer import Distance, Enforcer, rows
+from ..contracts.orbit import Operator, Orbit
+from ..contracts.source import Source
+from ..contracts.step import Step
+
+__all__ = ["Figures", "Objective"]
+
+Figures = dict[str, Tensor]
+"""Detached figures of one step, by name: scalars, or one value for each replica, [R]."""
+
+
+class Objective(nn.Module):
+    """mean(weight * reconstruction + sum over sources of the enforcement).
+
+    Args:
+        operator: f; the enforcer may wrap it (kind architecture).
+        enforcer: makes it idempotent at the points of the sources.
+        sources: where idempotence is enforced; None in the list stands for the reconstruction's own inputs, which share
+            their orbit with it.
+        corruption: makes the reconstruction's inputs u of the batch; None for the batch's own.
+        weight: of the reconstruction; 0 leaves it out.
+        distance: D of the reconstruction.
+        replicas: R, where the operator stands for R independent ones (`Stacked`): batches are [R*B, *shape], the loss is
+            the sum over replicas of their batch means, and figures are [R].
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        enforcer: Enforcer,
+        sources: list[Source | None],
+        *,
+        corruption: Source | None = None,
+        weight: float = 1.0,
+        distance: Distance,
+        replicas: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.operator = enforcer.wrap(operator)
+        self.enforcer = enforcer
+        self.corruption = corruption
+        self.sources = nn.ModuleList([source for source in sources if source is not None])
+        self._at_data = any(source is None for source in sources)
+        self._weight = weight
+        self._distance = distance
+        self._replicas = replicas
+
+    def forward(
+        self, batch: Batch, step: Step | None = None, mode: Literal["train", "apply"] = "train"
+    ) -> tuple[Tensor, Figures]:
+        """One loss and its figures (mode "train"), or f(input) and no figures (mode "apply").
+
+        `batch` is a `Batch` in floating point on the module's device.
+        """
+        if mode == "apply":
+            return Orbit(self.operator, batch.input, batch.condition).output, {}
+        assert step is not None, "training needs a step"
+        return self._train(batch, step)
+
+    def _train(self, batch: Batch, step: Step) -> tuple[Tensor, Figures]:
+        orbits: list[Orbit] = []
+        terms: list[Tensor] = []
+        if self._weight > 0 or self._at_data:
+            batch, orbit = self._at_inputs(batch, step)
+            if self._weight > 0:
+                terms.append(self._distance(orbit.output, batch.target))
+            if self._at_data:
+                orbits.append(orbit)
+        for source in self.sources:
+            points, targets = source.sample(batch, step, self.operator)  # type: ignore[operator]
+            orbit = Orbit(self.operator, points, batch.condition)
+            if targets is not None and self._weight > 0:
+                terms.append(self._distance(orbit.output, targets))
+            orbits.append(orbit)
+        figures: Figures = {}
+        losses: list[Tensor] = []
+        if terms:
+            reconstruction = torch.stack(terms).sum(0)
+            step.reconstruction = reconstruction
+            losses.append(self._weight * reconstruction)
+            figures["reconstruction"] = self._mean(reconstruction.detach())
+        for orbit in orbits:
+            enforcement = self.enforcer(orbit, step)
+            if enforcement.loss is not None:
+                losses.append(enforcement.loss)
+            for name, value in enforcement.reported.items():
+                figures[name] = figures.get(name, 0) + self._mean(value.detach()) / len(orbits)
+        loss = self._mean(torch.stack(losses).sum(0) if losses else batch.input.new_zeros(len(batch)))
+        figures["loss"] = loss.detach()
+        figures |= self._idempotence(orbits, step)
+        return loss.sum(), figures
+
+    def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
+        """The batch as the reconstruction sees it, corrupted if asked for, and its orbit."""
+        if self.corruption is not None:
+            points, targets = self.corruption.sample(batch, step, self.operator)
+            batch = batch.replace(input=points, target=batch.target if targets is None else targets)
+        return batch, Orbit(self.operator, batch.input, batch.condition)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over the batch, [], or over that of each replica, [R]."""
+        return values.mean() if self._replicas is None else values.view(self._replicas, -1).mean(1)
+
+    @torch.no_grad()
+    def _idempotence(self, orbits: list[Orbit], step: Step) -> Figures:
+        """Absolute and relative idempotence error over the rows of all processes, where the enforcer has computed f(f(x))
+        anyway."""
+        pairs = [(rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
+        if not pairs:
+            return {}
+        absolute, change, spread = [], [], []
+        for y, after in pairs:
+            own = y if self._replicas is None else y.view(self._replicas, -1, y.shape[1])
+            centre = own.mean(-2, keepdim=True) if step.shard.world == 1 else step.mean(y)
+            around = (own - centre).reshape(y.shape)
+            absolute.append(self._mean((after - y).abs().mean(1)))
+            change.append(self._mean((after - y).square().sum(1)))
+            spread.append(self._mean(around.square().sum(1)))
+        sums = torch.stack([torch.stack(change).sum(0), torch.stack(spread).sum(0)])
+        changes, spreads = sums if step.shard.world == 1 else step.mean(sums[None])
+        relative = (changes / spreads.clamp_min(1e-24)).sqrt()
+        return {"idempotence": torch.stack(absolute).mean(0), "relative": relative}

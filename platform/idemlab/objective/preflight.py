@@ -1,0 +1,331 @@
+"""The preflight: one batch through everything, before any training. What cannot work is refused here, with what would."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..catalog.catalog import Catalog
+from ..contracts.dataset import Batch
+from ..contracts.enforcer import Enforcement, Enforcer
+from ..contracts.orbit import Orbit
+from ..contracts.specs import EnforcerKind, Traits
+from ..contracts.step import Shard, Step
+from ..errors import BadInput, Failure, IdemlabError
+from ..experiment.experiment import Experiment
+from .cutting import check_buffers, check_coupling, check_gradients, check_spread
+from .engines import Engine
+from .objective import Objective
+from .parts import Parts
+from .projection import square_maps
+
+__all__ = ["Plan", "blame", "preflight"]
+
+T = TypeVar("T")
+
+ALONE = Engine()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the preflight found out.
+
+    Args:
+        steps: optimiser steps of the run.
+        flops_per_step: counted floating-point operations (a multiply-add is two) of one step over the global batch.
+        parameters: number of trained parameters.
+        traits: of the enforcer.
+        device: where the run trains.
+    """
+
+    steps: int
+    flops_per_step: int
+    parameters: int
+    traits: Traits
+    device: str
+
+
+def preflight(
+    experiment: Experiment, parts: Parts, catalog: Catalog, *, device: torch.device, engine: Engine = ALONE
+) -> Plan:
+    """Check that dataset, model, enforcer and sources fit together, by one batch through a copy of the objective.
+
+    Args:
+        engine: how the run is spread over processes; each of them asks on its own and hears the same.
+
+    Raises:
+        BadInput: says what does not fit and what would.
+        Failure: a plugin raised, or gave something that is not finite, at the very first batch.
+    """
+    traits: Traits = catalog.traits(experiment.enforcer)
+    training = experiment.training
+    _check_device(experiment, device)
+    _check_traits(experiment, traits, parts)
+    check_spread(experiment, traits, parts.objective.operator, engine)
+    size = training.batch_size // training.micro_batches
+    if training.batch_size > len(parts.dataset.train):
+        raise BadInput(
+            f"batch_size {training.batch_size} is larger than the training set of {len(parts.dataset.train)}",
+            where="[training], key 'batch_size'",
+            next_step=f"--set training.batch_size={len(parts.dataset.train)}",
+        )
+    dtype: torch.dtype = getattr(torch, training.dtype)
+    rows = parts.dataset.train.__getitems__(list(range(size)))
+    batch = rows.to(device, dtype, parts.dataset.range)
+    if tuple(batch.input.shape[1:]) != tuple(parts.dataset.shape):
+        raise BadInput(
+            f"dataset '{experiment.dataset.name}' says its samples are {list(parts.dataset.shape)}, "
+            f"but they are {list(batch.input.shape[1:])}",
+            where=str(catalog.find("dataset", experiment.dataset.name).plugin),
+        )
+    trial = copy.deepcopy(parts.objective).to(device).train()
+    with torch.random.fork_rng(devices=[]):
+        _check_operator(experiment, trial.operator, batch, catalog)
+        if traits.linear_only:
+            _check_linear(experiment, trial.operator, batch, traits)
+        blame(experiment, catalog, lambda: check_buffers(experiment, trial, batch, engine))
+        flops = _trial_step(experiment, trial, batch, catalog, engine) * training.micro_batches
+        if EnforcerKind.PROJECTION in traits.kinds:
+            _check_projection(experiment, trial, catalog)
+    steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
+    return Plan(
+        steps=steps,
+        flops_per_step=flops,
+        parameters=sum(p.numel() for p in parts.objective.parameters() if p.requires_grad),
+        traits=traits,
+        device=str(device),
+    )
+
+
+def _check_device(experiment: Experiment, device: torch.device) -> None:
+    if device.type == "mps" and experiment.training.dtype == "float64":
+        raise BadInput(
+            "this machine's accelerator (MPS) has no float64",
+            where="[training], key 'dtype'",
+            next_step="ACCELERATE_USE_CPU=true idemlab run ..., or --set training.dtype=float32",
+        )
+
+
+def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
+    """Combinations known to be wrong, by what the enforcer says of itself."""
+    name = experiment.enforcer.name
+    if traits.needs_double_backward and experiment.training.compile:
+        raise BadInput(
+            f"enforcer '{name}' differentiates twice, which torch.compile cannot do",
+            where="[training], key 'compile'",
+            next_step="--set training.compile=false",
+        )
+    if traits.needs_reconstruction and experiment.reconstruction.weight == 0:
+        raise BadInput(
+            f"enforcer '{name}' is scaled by the reconstruction, which has weight 0",
+            where="[reconstruction], key 'weight'",
+            next_step="give the reconstruction a weight, or switch the enforcer's clamp off",
+        )
+    norms = [n for n, m in parts.objective.operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms and not traits.batch_statistics:
+        raise BadInput(
+            f"enforcer '{name}' is not exact on a model with batch statistics ({norms[0]} and {len(norms) - 1} more)",
+            where="[enforcer] and [model]",
+            next_step=f"--set model.norm=group, or another routing of the enforcer: idemlab show {name}",
+        )
+
+
+def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch, catalog: Catalog) -> None:
+    where = str(catalog.find("model", experiment.model.name).plugin)
+    shape = list(batch.input.shape[1:])
+    try:
+        with torch.no_grad():
+            out = operator(batch.input) if batch.condition is None else operator(batch.input, batch.condition)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"model '{experiment.model.name}' cannot take the samples of dataset '{experiment.dataset.name}', "
+            f"of shape {shape}: {' '.join(str(error).split())}",
+            where=where,
+            next_step=f"idemlab show {experiment.model.name}",
+        ) from error
+    if not isinstance(out, torch.Tensor) or out.shape != batch.input.shape:
+        got = list(out.shape[1:]) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise BadInput(
+            f"model '{experiment.model.name}' changes the shape of a sample: {shape} became {got}",
+            where=where,
+            expected="an operator f: X -> X keeps the shape, so that f(f(x)) exists",
+            next_step="idemlab list models",
+        )
+
+
+def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, traits: Traits) -> None:
+    """Weight projection makes idempotent what is linear, and only that."""
+    name = experiment.enforcer.name
+    for key, parameter in operator.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):  # such a map is not linear either, and its spectrum kills LAPACK
+            raise BadInput(
+                f"{key} starts with values that are not finite",
+                where="[model]",
+                expected="finite weights",
+                next_step=f"mend how model '{experiment.model.name}' is initialised, or choose another",
+            )
+    with torch.no_grad():
+        x, z = batch.input, batch.input.flip(0)
+        off = operator(x + z) - operator(x) - operator(z)
+        scale = operator(x).norm() + operator(z).norm()
+    if not off.norm() <= 1e-3 * scale:
+        raise BadInput(
+            f"enforcer '{name}' works on linear maps only, and model '{experiment.model.name}' is not linear",
+            where="[enforcer] and [model]",
+            next_step="--set model.name=linear, or another enforcer: idemlab list enforcers",
+        )
+    maps = square_maps(operator)
+    if EnforcerKind.PROJECTION in traits.kinds and not maps:
+        raise BadInput(
+            f"enforcer '{name}' projects square linear maps, and model '{experiment.model.name}' has none",
+            where="[enforcer] and [model]",
+            next_step="--set model.name=linear",
+        )
+    if traits.domain is not None:
+        low, high = traits.domain
+        for key, weight in maps.items():
+            values = torch.linalg.eigvals(weight.detach())
+            inside = (values.real >= low) & (values.real <= high) & (values.imag.abs() < 1e-6)
+            if not bool(inside.all()):
+                raise BadInput(
+                    f"enforcer '{name}' needs real eigenvalues in [{low:g}, {high:g}]; {key} has others, "
+                    f"for instance {values[~inside][0].item():.3g}",
+                    where="[enforcer] and [model]",
+                    next_step="rescale the spectrum, or use cubic-projection, whose domain is wider",
+                )
+
+
+def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, catalog: Catalog, engine: Engine) -> int:
+    """Counted operations of one forward and backward, on average over the period of the sources.
+
+    Whatever a plugin does wrong in it is reported as its fault.
+    """
+    for module in objective.modules():
+        if isinstance(module, Enforcer):
+            module.register_forward_hook(_answerable(experiment, catalog, module is objective.enforcer))
+    period: int = max([1, *(source.period(len(batch)) for source in objective.sources)])  # type: ignore[operator]
+    counted: list[int] = []
+    for index in range(min(period, 2)):
+        step = Step(seed=experiment.training.seed, index=index, purpose="preflight", progress=1.0, shard=Shard())
+        counter = FlopCounterMode(display=False)
+        with counter:
+            loss = blame(experiment, catalog, partial(_loss, objective, batch, step))
+            if loss.requires_grad:
+                blame(experiment, catalog, loss.backward)
+        counted.append(counter.get_total_flops())
+        check_coupling(experiment, catalog.traits(experiment.enforcer), step, engine)
+    check_gradients(objective, engine)
+    wrong = "loss" if not torch.isfinite(loss) else "gradient" if not _finite_gradient(objective) else None
+    if wrong:
+        raise Failure(
+            f"the {wrong} is {loss.item() if wrong == 'loss' else 'not finite'} at the very first batch",
+            where=_parts(experiment, catalog),
+            next_step="lower the weights, or look at the data: idemlab show EXPERIMENT",
+        )
+    return round((counted[0] + (period - 1) * counted[-1]) / period)
+
+
+def _loss(objective: Objective, batch: Batch, step: Step) -> torch.Tensor:
+    loss: torch.Tensor = objective(batch, step)[0]
+    return loss
+
+
+def _finite_gradient(objective: nn.Module) -> bool:
+    return all(bool(torch.isfinite(p.grad).all()) for p in objective.parameters() if p.grad is not None)
+
+
+def _answerable(experiment: Experiment, catalog: Catalog, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that makes an enforcer answer for what it returns. The objective would take a wrong shape for a right one."""
+
+    def hook(module: nn.Module, arguments: tuple[Orbit, Step], enforcement: Any) -> None:
+        orbit, _ = arguments
+        fault = _fault(orbit, enforcement)
+        if fault:
+            name = experiment.enforcer.name
+            where = f"enforcer '{name}' of {catalog.find('enforcer', name).plugin}"
+            if not outermost:
+                where += f"; in it {type(module).__name__} of {catalog.author(type(module).__module__) or 'no plugin'}"
+            raise Failure(
+                f"the enforcer returned {fault} at the very first batch",
+                where=where,
+                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported figures, [B] each",
+                next_step=f"idemlab check {name}, and report it to the authors",
+            )
+
+    return hook
+
+
+def _fault(orbit: Orbit, enforcement: Any) -> str | None:
+    """What is wrong with an enforcement, or None."""
+    if not isinstance(enforcement, Enforcement):
+        return f"{_a(type(enforcement).__name__)}, not an idemlab.Enforcement,"
+    size = orbit.input.shape[:1]
+    values = {"loss": enforcement.loss} | {f"figure '{name}'": value for name, value in enforcement.reported.items()}
+    for name, value in values.items():
+        if value is None and name == "loss":
+            continue
+        if not isinstance(value, torch.Tensor):
+            return f"a {name} that is {_a(type(value).__name__)}, not a tensor,"
+        if value.shape != size:
+            return f"a {name} of shape {list(value.shape)} for {size[0]} samples"
+    fed = [orbit.input, *([orbit.ahead(0)] if orbit.known(1) else [])]
+    if enforcement.loss is not None and all(bool(torch.isfinite(points).all()) for points in fed):
+        wrong = enforcement.loss[~torch.isfinite(enforcement.loss)]
+        if len(wrong):
+            return f"a loss of {wrong[0].item()} at finite points"
+    return None
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
+
+
+def _check_projection(experiment: Experiment, objective: Objective, catalog: Catalog) -> None:
+    """One step of the weight projection on every map, before it is written into any."""
+    for key, weight in square_maps(objective.operator).items():
+        matrix = weight.detach()
+        new = blame(experiment, catalog, lambda: objective.enforcer.project(matrix))  # noqa: B023
+        right = isinstance(new, torch.Tensor) and new.shape == matrix.shape
+        if right and bool(torch.isfinite(new).all()):
+            continue
+        name = experiment.enforcer.name
+        made = _a(type(new).__name__) if not isinstance(new, torch.Tensor) else f"shape {list(new.shape)}"
+        raise Failure(
+            f"the enforcer projects {key} of shape {list(matrix.shape)} to "
+            + ("what is not finite" if right else made),
+            where=f"enforcer '{name}' of {catalog.find('enforcer', name).plugin}",
+            expected="a finite matrix of the same shape",
+            next_step=f"idemlab check {name}, and report it to the authors",
+        )
+
+
+def blame(experiment: Experiment, catalog: Catalog, call: Callable[[], T], doing: str = "the training step") -> T:
+    """Run what plugins have a part in; what one of them raises is told with the one that did it, by distribution and
+    version. An operating-system error outside their code is passed on: it is the machine's."""
+    try:
+        return call()
+    except IdemlabError:
+        raise
+    except Exception as error:
+        running = catalog.running(error)
+        if isinstance(error, OSError) and not running:
+            raise
+        whose = f", and report it to the authors of {running[0][0].distribution}" if running else ""
+        raise Failure(
+            f"{doing} raised {type(error).__name__}: {' '.join(str(error).split())}",
+            where=", called by ".join(f"{plugin} ({line})" for plugin, line in running) or _parts(experiment, catalog),
+            next_step=f"idemlab check {experiment.enforcer.name}{whose}",
+        ) from error
+
+
+def _parts(experiment: Experiment, catalog: Catalog) -> str:
+    """Enforcer and model with their plugins: where to look when nothing tells them apart."""
+    both = [experiment.enforcer, experiment.model]
+    return ", ".join(f"{each.kind} '{each.name}' ({catalog.find(each.kind, each.name).plugin})" for each in both)

@@ -1,0 +1,147 @@
+"""Weight projection: the square linear maps of an operator, one step on them, and the iteration on a single matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from ..catalog.catalog import installed
+from ..contracts.enforcer import Enforcer
+from .engines import put, whole
+
+__all__ = ["Ending", "Projected", "Purification", "project_weights", "purify", "residual", "square_maps"]
+
+_CONTRACTION = 0.25
+"""||K^2 - K|| below which every member of the family contracts quadratically: what grows there is rounding."""
+
+
+def residual(matrix: Tensor) -> Tensor:
+    """||K^2 - K||_F of matrices [..., n, n]."""
+    norm: Tensor = torch.linalg.matrix_norm(matrix @ matrix - matrix)
+    return norm
+
+
+def square_maps(operator: nn.Module) -> dict[str, Tensor]:
+    """The weights [n, n] of all linear layers that keep the width, by name."""
+    return {
+        f"{name}.weight" if name else "weight": module.weight
+        for name, module in operator.named_modules()
+        if isinstance(module, nn.Linear) and module.in_features == module.out_features
+    }
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What a projection step on the weights reached.
+
+    Args:
+        residual: the largest ||K^2 - K||_F afterwards, a scalar.
+        at_floor: whether every map is at its rounding floor, a boolean scalar.
+    """
+
+    residual: Tensor
+    at_floor: Tensor
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        reached = ", the rounding floor of this map" if bool(self.at_floor) else ""
+        return f"The projected weights have ||K^2 - K|| = {float(self.residual):.2g}{reached}."
+
+
+@torch.no_grad()
+def project_weights(enforcer: Enforcer, operator: nn.Module) -> Projected | None:
+    """One projection step on every square linear map, in place; None where there is none.
+
+    A step that would not decrease a residual below 1/4 is rounding and is not written back.
+    """
+    left, floors = [], []
+    for weight in square_maps(operator).values():
+        matrix = whole(weight.detach())
+        before = residual(matrix)
+        new = enforcer.project(matrix)
+        after = residual(new)
+        keep = (before < _CONTRACTION) & ~(after < before)
+        put(weight, torch.where(keep, matrix, new))
+        left.append(torch.where(keep, before, after))
+        floors.append(keep)
+    return Projected(torch.stack(left).max(), torch.stack(floors).all()) if left else None
+
+
+class Ending(StrEnum):
+    """Why a purification ended; the value is the message."""
+
+    CONVERGED = "converged: ||K^2 - K|| is at the rounding floor of about eps ||K||^3"
+    FLOOR = "stopped at the rounding floor: a further step did not decrease ||K^2 - K||, which is as good as this map allows"
+    TOLERANCE = "reached the tolerance that was asked for"
+    DIVERGED = "diverged: outside the basin of attraction, or too badly conditioned for its precision"
+    STEPS = "stopped after the largest number of steps"
+
+
+@dataclass(frozen=True)
+class Purification:
+    """What `purify` returns.
+
+    Args:
+        matrix: the last iterate that was kept, [n, n].
+        residuals: ||K^2 - K||_F of the start and after each step that was kept.
+        ending: why it ended.
+    """
+
+    matrix: Tensor
+    residuals: tuple[float, ...]
+    ending: Ending
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the contraction region was reached and the iteration ended by itself."""
+        return self.ending in (Ending.CONVERGED, Ending.FLOOR, Ending.TOLERANCE)
+
+
+@torch.no_grad()
+def purify(
+    matrix: Tensor,
+    enforcer: Enforcer | Callable[[Tensor], Tensor] | str = "cubic-projection",
+    *,
+    tolerance: float = 0.0,
+    max_steps: int = 200,
+) -> Purification:
+    """Iterate a weight projection on one square matrix until it is idempotent, and say what was reached.
+
+    The iteration stops at the first step that does not decrease ||K^2 - K||_F once that is below 1/4: iterated on, the
+    residual of a badly conditioned map would rise again.
+
+    Args:
+        matrix: K [n, n], real or complex; not changed.
+        enforcer: name of an enforcer of kind weight projection, an `Enforcer`, or a function K -> K'.
+        tolerance: stop as soon as the residual is at most this.
+        max_steps: largest number of steps.
+
+    Raises:
+        ValueError: if the matrix is not square.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"purify takes one square matrix [n, n], got {list(matrix.shape)}")
+    if isinstance(enforcer, str):
+        catalog = installed()
+        enforcer = catalog.build(catalog.check("enforcer", enforcer, "purify"))
+    step: Callable[[Tensor], Tensor] = enforcer.project if isinstance(enforcer, Enforcer) else enforcer  # type: ignore[assignment]
+    best, residuals = matrix, [float(residual(matrix))]
+    for _ in range(max_steps):
+        floor = torch.finfo(matrix.dtype).eps * float(torch.linalg.matrix_norm(best)) ** 3
+        if residuals[-1] <= tolerance:
+            return Purification(best, tuple(residuals), Ending.TOLERANCE)
+        new = step(best)
+        left = float(residual(new))
+        if not left < float("inf"):
+            return Purification(best, tuple(residuals), Ending.DIVERGED)
+        if residuals[-1] < _CONTRACTION and left >= residuals[-1]:
+            return Purification(best, tuple(residuals), Ending.CONVERGED if residuals[-1] <= floor else Ending.FLOOR)
+        best = new
+        residuals.append(left)
+    reached = residuals[-1] <= tolerance
+    return Purification(best, tuple(residuals), Ending.TOLERANCE if reached else Ending.STEPS)

@@ -1,0 +1,85 @@
+"""What has changed since a run began: a run that goes on with other code or another experiment is not the same run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ..catalog.catalog import Catalog, Named
+from .environment import package_versions, plugin_versions
+from ..errors import BadInput, Failure
+from ..experiment.experiment import Experiment, resolve
+from .run import Run
+
+__all__ = ["changes"]
+
+_PACKAGES = ("idemlab", "torch")
+"""Those whose version can change the numbers of any run."""
+
+
+def changes(run: Run, experiment: Experiment, catalog: Catalog) -> list[str]:
+    """Where the experiment, or the version of idemlab, torch or of a plugin that the experiment uses, differs from what the
+    run began with, as ``key: old -> new``; none if there is no run.
+
+    Raises:
+        BadInput: if the run's experiment.toml cannot be read at all.
+    """
+    if not run.experiment_file.is_file():
+        return []
+    return _differences(_begun_with(run, catalog), experiment.table()) + _version_differences(run, experiment, catalog)
+
+
+def _begun_with(run: Run, catalog: Catalog) -> dict[str, Any]:
+    """The table of the run's experiment, complete where the present plugins still understand it."""
+    try:
+        return resolve(run.experiment_file, catalog=catalog).table()
+    except BadInput:
+        try:
+            return tomllib.loads(run.experiment_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            pass
+        raise
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """Where two nested tables differ, as ``key: old -> new``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new} - ({"summary"} if not key else set()))
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+    return [] if old == new else [f"{key}: {old} -> {new}"]
+
+
+def _version_differences(run: Run, experiment: Experiment, catalog: Catalog) -> list[str]:
+    try:
+        environment = run.environment
+    except Failure:
+        return [f"{run.environment_file.name}, with the versions that the run began with, is damaged"]
+    if environment is None:  # stopped before its first step
+        return []
+    before = environment.get("packages", {}) | environment.get("plugins", {})
+    now = package_versions(_PACKAGES) | plugin_versions(catalog)
+    used = {catalog.find(named.kind, named.name).plugin for named in _named(experiment)}
+    # Plugins of idemlab's own distribution have its version.
+    keys = [*_PACKAGES, *sorted(f"{p.distribution}:{p.name}" for p in used if p.distribution != "idemlab")]
+    return [
+        f"{key}: {before.get(key, 'not recorded')} -> {now.get(key)}" for key in keys if before.get(key) != now.get(key)
+    ]
+
+
+def _named(experiment: Experiment) -> Iterator[Named]:
+    """All things that an experiment names, with those that are arguments of others."""
+
+    def inside(value: Any) -> Iterator[Named]:
+        if isinstance(value, Named):
+            yield value
+            value = value.arguments
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, (list, tuple)):
+            for item in value:
+                yield from inside(item)
+
+    for field in fields(experiment):
+        yield from inside(getattr(experiment, field.name))

@@ -1,0 +1,52 @@
+"""What a run was made with: versions and hardware. Nothing of the process's environment variables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from ..catalog.catalog import Catalog
+
+__all__ = ["describe_environment", "package_versions", "plugin_versions"]
+
+_PACKAGES = ("idemlab", "torch", "torchvision", "accelerate", "numpy", "datasets", "pluggy", "pydantic", "safetensors")
+
+
+def describe_environment(catalog: Catalog, device: torch.device, processes: int) -> dict[str, Any]:
+    """Versions of the packages and plugins, the device, the number of processes and threads."""
+    return {
+        "python": sys.version.split()[0],
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device) if device.type == "cpu" else f"{device} ({_device_name(device)})",
+        "processes": processes,
+        "packages": package_versions(_PACKAGES),
+        "plugins": plugin_versions(catalog),
+    }
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution, or "not installed"."""
+    packages = {}
+    for name in names:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    return packages
+
+
+def plugin_versions(catalog: Catalog) -> dict[str, str]:
+    """The version of each plugin, by ``distribution:name``."""
+    return {f"{p.distribution}:{p.name}": p.version for p in catalog.plugins}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()

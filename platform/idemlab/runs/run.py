@@ -1,0 +1,200 @@
+"""A run: the folder that one experiment left, and what can be read from it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..objective.parts import build_operator
+from ..catalog.catalog import Catalog, installed
+from ..training.checkpoint import fingerprint, read_weights
+from ..contracts.enforcer import Enforcer
+from ..errors import BadInput, Failure
+from ..experiment.experiment import Experiment, resolve
+from ..contracts.orbit import Operator
+
+__all__ = ["Run", "load"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. What is not there (yet) is None or empty.
+
+    Args:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            BadInput: if the folder holds no run.
+        """
+        run = cls(Path(path))
+        if not run.experiment_file.is_file():
+            near = (
+                sorted(p.parent.name for p in run.path.parent.glob("*/experiment.toml"))
+                if run.path.parent.is_dir()
+                else []
+            )
+            raise BadInput(
+                f"'{path}' holds no run",
+                expected="a folder with experiment.toml",
+                choices=near,
+                next_step="idemlab run EXPERIMENT",
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.path.resolve().name
+
+    @property
+    def resuming(self) -> str:
+        """The command that goes on with it."""
+        return shlex.join(["idemlab", "run", str(self.path), "--resume"])
+
+    @property
+    def experiment_file(self) -> Path:
+        """The resolved experiment."""
+        return self.path / "experiment.toml"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def weights_file(self) -> Path:
+        """The trained operator."""
+        return self.path / "operator.safetensors"
+
+    @property
+    def certificate_file(self) -> Path:
+        """Certificates and metric figures of the end of the run."""
+        return self.path / "certificate.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, device and command of the run."""
+        return self.path / "environment.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the pictures."""
+        return self.path / "figures"
+
+    @property
+    def report_file(self) -> Path:
+        """The report, one self-contained page."""
+        return self.path / "report.html"
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The resolved experiment, checked against the installed plugins."""
+        return resolve(self.experiment_file)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Everything logged: objects with `step`, `split` ("train" or "evaluation") and figures. A damaged line, as a crash
+        leaves the last one, is passed over."""
+        entries = []
+        if self.metrics_file.is_file():
+            for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and {"step", "split"} <= entry.keys():
+                    entries.append(entry)
+        return entries
+
+    @property
+    def certificate(self) -> dict[str, Any] | None:
+        """The contents of certificate.json, or None while the run is not finished."""
+        return self._json(self.certificate_file)
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        """The contents of environment.json."""
+        return self._json(self.environment_file)
+
+    def _json(self, path: Path) -> dict[str, Any] | None:
+        if not path.is_file():
+            return None
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
+        return content
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample, as kept with the weights."""
+        return tuple(self._sample()["shape"])
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Smallest and largest value of a sample, as kept with the weights."""
+        values = self._sample()["range"]
+        return tuple(values) if values else None
+
+    def _sample(self) -> dict[str, Any]:
+        if not self.weights_file.is_file():
+            raise BadInput(
+                f"run '{self.path}' has no trained operator yet",
+                expected=self.weights_file.name,
+                next_step=self.resuming,
+            )
+        try:
+            with safe_open(self.weights_file, framework="pt") as file:
+                sample: dict[str, Any] = json.loads(file.metadata()["sample"])
+                return sample
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise Failure(f"cannot read the weights: {error}", where=str(self.weights_file)) from error
+
+
+def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str | torch.device = "cpu") -> Operator:
+    """The trained operator of a run, in evaluation mode.
+
+    Raises:
+        BadInput: if the folder holds no run, or no trained operator yet.
+        Failure: if the weights are damaged.
+    """
+    catalog = catalog or installed()
+    run = run if isinstance(run, Run) else Run.open(run)
+    experiment = resolve(run.experiment_file, catalog=catalog)
+    operator = build_operator(experiment, run.shape, catalog)
+    enforcer: Enforcer = catalog.build(experiment.enforcer)
+    operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))
+    weights, sample = read_weights(run.weights_file), run._sample()
+    # Weights that were put there by other means have none.
+    if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
+        raise Failure(
+            "the weights have changed since they were written", where=str(run.weights_file), next_step=run.resuming
+        )
+    try:
+        operator.load_state_dict(weights)
+    except RuntimeError as error:
+        raise Failure(
+            f"the weights do not fit model '{experiment.model.name}': {' '.join(str(error).split())[:300]}",
+            where=str(run.weights_file),
+            next_step="install the versions that environment.json names",
+        ) from error
+    return operator.to(device).eval()

@@ -1,0 +1,94 @@
+"""What training writes into a run folder when it begins and when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from ..catalog.catalog import Catalog
+from ..training.checkpoint import fingerprint, write_weights
+from ..contracts.dataset import Dataset
+from ..objective.engines import Stateful
+from .environment import describe_environment
+from ..errors import Failure
+from ..objective.evaluation import Evaluation
+from ..system.files import write_text
+from ..objective.preflight import Plan
+from .run import Run
+
+__all__ = ["write_circumstances", "write_outcome", "writing"]
+
+
+@contextmanager
+def writing(run: Run, what: str) -> Iterator[None]:
+    """Something of the run is written; a full disk is told as what it is.
+
+    Raises:
+        Failure: if the system refuses; what was written before stays.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise Failure(
+            f"{what} cannot be written: {error}",
+            where=str(run.path),
+            next_step=f"make room; the checkpoints are whole, go on with: {run.resuming}",
+        ) from error
+
+
+def write_circumstances(
+    run: Run, catalog: Catalog, plan: Plan, device: torch.device, processes: int, changes: Sequence[str] = ()
+) -> None:
+    """environment.json: what the run is made with, and what the preflight found out.
+
+    Args:
+        changes: what has changed since the run began; kept behind those told before.
+    """
+    facts = asdict(plan)
+    facts.pop("traits")
+    content = describe_environment(catalog, device, processes) | {"plan": facts}
+    try:
+        before = (run.environment or {}).get("changes", [])
+    except Failure:  # damaged, and one of the changes
+        before = []
+    if told := [*before, *changes]:
+        content["changes"] = told
+    with writing(run, run.environment_file.name):
+        _write_json(run.environment_file, content)
+
+
+def write_outcome(
+    run: Run, operator: Stateful, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
+) -> None:
+    """operator.safetensors and, last, certificate.json: with it the run is finished.
+
+    Args:
+        remark: a further sentence for the verdict.
+    """
+    # One key: safetensors keeps several in no fixed order, and equal runs shall leave equal bytes.
+    sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
+    sample["sha256"] = fingerprint(operator.state_dict(), sample)
+    with writing(run, run.weights_file.name):
+        write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
+    certificate = {
+        "verdict": evaluation.verdict.value,
+        "sentence": f"{evaluation.verdict.sentence} {remark}".strip(),
+        "steps": plan.steps,
+        "flops": plan.steps * plan.flops_per_step,
+        "inputs": {
+            name: c.as_dict() | {"figures": evaluation.figures[name]} for name, c in evaluation.certificates.items()
+        },
+    }
+    with writing(run, run.certificate_file.name):
+        _write_json(run.certificate_file, certificate)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1))

@@ -1,0 +1,249 @@
+"""Doing a study: its sweeps, then its examination, then the record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.catalog import Catalog, installed
+from ..errors import BadInput, Failure
+from ..runs.environment import describe_environment
+from ..runs.summary import number
+from ..sweeps.folder import check_kept, is_kept
+from ..sweeps.runner import open_sweep, run_sweep
+from .study import Claim, Findings, Material, find_study
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ..sweeps.results import Results
+    from ..sweeps.sweep import Sweep
+
+__all__ = ["claims_table", "markdown", "not_run", "run_study"]
+
+ROWS = 60
+"""Rows of a table that a record shows; the file beside it has all."""
+_TAG = re.compile(r"<(?=[a-zA-Z/!?])")
+
+
+def run_study(
+    name: str,
+    out: str | Path,
+    *,
+    quick: bool = False,
+    resume: bool = False,
+    only: tuple[str, ...] = (),
+    jobs: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+    catalog: Catalog | None = None,
+) -> Findings:
+    """Run a registered study and leave its record.
+
+    The record is the folder: README.md with claims, tables and figures; `claims.json`; `figures/*.png` and `.svg`;
+    `tables/*.csv`; `environment.json`; and `sweeps/NAME/` with every run.
+
+    Args:
+        name: of the study.
+        out: folder of the record; must not hold one unless `resume`.
+        quick: the small version.
+        resume: go on with the trials that are not done yet; sweeps of which a record keeps the table are done.
+        only: names of the sweeps to run; the others are examined as far as they are there. Empty for all.
+        jobs: worker processes.
+        say: told what is going on, a line at a time.
+
+    Raises:
+        BadInput: if there is no such study or sweep, or the folder is taken.
+        Interrupted: after Ctrl-C or SIGTERM; the study can be resumed.
+    """
+    own = installed() if catalog is None else catalog
+    entry, made = find_study(name, own)
+    path = Path(out)
+    if path.exists() and any(path.iterdir()) and not resume:
+        raise BadInput(f"'{path}' is not empty", next_step=f"choose another --out, or go on with --out {path} --resume")
+    sweeps = made.quick if quick else made.sweeps
+    for unknown in set(only) - set(sweeps):
+        raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="--only", choices=sorted(sweeps))
+    _check_same_size(path, quick=quick)
+    results: dict[str, Results] = {}
+    kept: list[str] = []
+    missing: list[str] = []
+    for title, plan in sweeps.items():
+        folder = path / "sweeps" / title
+        if is_kept(folder) and title not in only:
+            say(f"sweep {title}: as it is there")
+            results[title], lacking = _kept(plan, folder, own)
+            kept.append(title)
+            missing += [f"{title} ({lacking} of {plan.count * plan.seeds} trials)"] if lacking else []
+        elif not only or title in only:
+            say(f"sweep {title}")
+            results[title] = run_sweep(plan, folder, resume=True, jobs=jobs, say=say, catalog=own)
+        elif (folder / "sweep.toml").is_file():
+            results[title] = open_sweep(folder)
+        else:
+            missing.append(title)
+    say("examining")
+    findings = made.examine(Material(results, quick, say))
+    heading = {
+        "study": name,
+        "summary": entry.spec.summary,
+        "reference": entry.spec.reference,
+        "quick": quick,
+        "not_run": missing,
+        "kept": kept,
+    }
+    _write_record(path, heading, findings, results, own)
+    return findings
+
+
+def _check_same_size(path: Path, *, quick: bool) -> None:
+    """A small version is not gone on with as the whole one, nor the other way round."""
+    file = path / "claims.json"
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8"))["quick"] != quick:
+        raise BadInput(
+            f"'{path}' holds the {'whole' if quick else 'small'} version of the study",
+            where="--quick",
+            next_step=f"go on {'without' if quick else 'with'} --quick, or choose another --out",
+        )
+
+
+def _kept(plan: Sweep, folder: Path, catalog: Catalog) -> tuple[Results, int]:
+    """The results that a record keeps of a sweep, and how many trials it lacks now.
+
+    Raises:
+        BadInput: if they are of another sweep than the study has now.
+    """
+    first = plan.resolve((plan.points() or plan.probes())[0], catalog)
+    check_kept(plan, folder, first)
+    results = open_sweep(folder)
+    return results, max(0, plan.count * plan.seeds - len(results.trials))
+
+
+# -- the record -----------------------------------------------------------------------------------------------------------
+
+
+def _write_record(
+    path: Path, heading: Mapping[str, Any], findings: Findings, results: Mapping[str, Results], catalog: Catalog
+) -> None:
+    import torch
+
+    try:
+        for folder in ("figures", "tables"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        for name, figure in findings.drawn.items():
+            figure.savefig(path / "figures" / f"{name}.png", dpi=160, metadata={"Software": None})
+            figure.savefig(path / "figures" / f"{name}.svg", metadata={"Date": None})
+        for name, table in findings.tables.items():
+            table.to_csv(path / "tables" / f"{name}.csv", index=False)
+        environment = describe_environment(catalog, torch.device("cpu"), 1)
+        before = path / "environment.json"
+        keep = bool(heading["kept"]) and before.is_file()  # what was kept was made in another, perhaps
+        file = path / ("environment-further.json" if keep else before.name)
+        file.write_text(json.dumps(environment, indent=1), encoding="utf-8")
+        environments = [json.loads(before.read_text(encoding="utf-8"))] if keep else []
+        environments.append(environment)
+        claims = [vars(claim) for claim in findings.claims]
+        content = {**heading, "claims": claims, "text": findings.text, "captions": findings.captions}
+        (path / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        (path / "README.md").write_text(_page(path, heading, findings, results, environments), encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"the record '{path}' cannot be written: {error}", next_step="choose another --out") from error
+
+
+def _page(
+    path: Path,
+    heading: Mapping[str, Any],
+    findings: Findings,
+    results: Mapping[str, Results],
+    environments: Sequence[Mapping[str, Any]],
+) -> str:
+    command = f"idemlab study {heading['study']}" + (" --quick" if heading["quick"] else "")
+    parts = [f"# {heading['study']}", heading["summary"]]
+    if heading["reference"]:
+        parts.append(f"Source: {heading['reference']}.")
+    parts.append(f"Made by `{command}`." + (" The small version: figures of few seeds and steps." * heading["quick"]))
+    if findings.claims:
+        parts += ["## Claims", claims_table(findings.claims)]
+    if findings.text:
+        parts.append(findings.text.strip())
+    for name in findings.figures:
+        if name not in findings.drawn and not (path / "figures" / f"{name}.png").is_file():
+            continue
+        parts += [f"## {_title(name)}", findings.captions.get(name, ""), f"![{_title(name)}](figures/{name}.png)"]
+    for name, table in findings.tables.items():
+        more = f"The first {ROWS} of {len(table)} rows; all: [tables/{name}.csv](tables/{name}.csv)."
+        parts += [f"## {_title(name)}", findings.captions.get(name, ""), markdown(table[:ROWS])]
+        parts.append(more if len(table) > ROWS else f"As a file: [tables/{name}.csv](tables/{name}.csv).")
+    if results or heading["not_run"]:
+        parts += ["## Runs", _runs(results), not_run(heading["not_run"])]
+    kept = heading["kept"]
+    parts += ["## Environment", *(_environment(each) for each in environments)]
+    if kept:
+        listed = ", ".join(f"`{name}`" for name in kept)
+        parts.append(
+            f"The record was gone on with: {listed} were there before, and made in the first of these environments."
+        )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _runs(results: Mapping[str, Results]) -> str:
+    lines = [
+        "Each sweep's folder has `sweep.toml` (what was tried, and the first trial, resolved), `table.csv` (every trial) "
+        "and, where it was run, `trials/` (every run).",
+        "",
+    ]
+    for name, result in results.items():
+        failed = sum(trial.state == "failed" for trial in result.trials)
+        seconds = sum(trial.seconds or 0 for trial in result.trials)
+        trials = "1 trial" if len(result.trials) == 1 else f"{len(result.trials)} trials"
+        lines.append(f"- `sweeps/{name}`: {trials}, {failed} failed, {number(round(seconds))} s of training")
+    return "\n".join(lines)
+
+
+def _environment(found: Mapping[str, Any]) -> str:
+    packages = found["packages"]
+    return (
+        f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {found['python']}, "
+        f"{found['system']}, {found['device']}, {found['threads']} threads."
+    )
+
+
+def not_run(sweeps: list[str]) -> str:
+    """What a record says of sweeps that were left out."""
+    return f"Not run: {', '.join(f'`{name}`' for name in sweeps)}. Nothing here rests on them." if sweeps else ""
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ").replace("_", " ").capitalize()
+
+
+def claims_table(claims: list[Claim]) -> str:
+    """Claims as a Markdown table."""
+    lines = ["| Claim | Paper | Here | Under controls | | Conclusion |", "|---|---|---|---|---|---|"]
+    for claim in claims:
+        cells = (claim.claim, claim.paper, claim.ours, claim.controlled, claim.answer, claim.conclusion)
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def markdown(table: DataFrame) -> str:
+    """A table in Markdown, figures with three significant digits."""
+    lines = ["| " + " | ".join(_cell(str(name)) for name in table.columns) + " |", "|" + "---|" * len(table.columns)]
+    rows = table.itertuples(index=False)
+    lines += ["| " + " | ".join(_cell(_value(value)) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (bool, str)):
+        return str(value)
+    if value is None or value != value:  # not there, in a table of text or of numbers
+        return "—"
+    return number(float(value)) if isinstance(value, (int, float)) or hasattr(value, "item") else str(value)
+
+
+def _cell(text: str) -> str:
+    """Text in one cell. What would open an HTML tag is escaped; a plain "<", as in p < 0.01, stays readable."""
+    return " ".join(_TAG.sub("&lt;", text or "—").replace("|", "\\|").split())

@@ -1,0 +1,155 @@
+"""The contract of a study: experiments to run (possibly none), and what to draw and conclude from them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.catalog import Catalog, Named, Provided
+from ..errors import BadInput, nearest_match
+from ..sweeps.sweep import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from ..sweeps.results import Results
+
+__all__ = ["Claim", "Findings", "Material", "Study", "find_study"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One claim that was examined.
+
+    Args:
+        claim: what is claimed, in one sentence.
+        paper: its number, with units; empty if the claim is not the paper's.
+        ours: the number found here, with its spread over seeds, under the same protocol where there is one.
+        controlled: the number found under controls; empty if there were none.
+        conclusion: what follows, in one sentence.
+        holds: whether the claim holds; None where that cannot be said.
+    """
+
+    claim: str
+    paper: str = ""
+    ours: str
+    controlled: str = ""
+    conclusion: str
+    holds: bool | None = None
+
+    @property
+    def answer(self) -> str:
+        """Whether it holds, in words."""
+        return "open" if self.holds is None else "holds" if self.holds else "does not hold"
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What a study found, ready to be written into its record.
+
+    Args:
+        claims: in the order in which they should be read.
+        figures: name -> matplotlib figure; each is saved as PNG and as SVG. None stands for one that needs runs which are
+            not there: a record that is examined again keeps the one it has.
+        tables: name -> table; each is saved as CSV and shown in the record.
+        captions: name of a figure or table -> what it shows, in a sentence or two.
+        text: paragraphs of Markdown before the figures.
+    """
+
+    claims: list[Claim] = field(default_factory=list)
+    figures: dict[str, Figure | None] = field(default_factory=dict)
+    tables: dict[str, DataFrame] = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def drawn(self) -> dict[str, Figure]:
+        """The figures that are there."""
+        return {name: figure for name, figure in self.figures.items() if figure is not None}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a study draws from.
+
+    Args:
+        results: name of the sweep -> its results; empty for a study without experiments.
+        quick: whether the small version is asked for.
+        say: tells the user what is going on, a line at a time.
+    """
+
+    results: Mapping[str, Results]
+    quick: bool
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Sweeps to run, and a function that examines what came out.
+
+    Args:
+        examine: draws figures, makes tables and weighs claims.
+        sweeps: by name; empty for a study that computes everything in `examine`.
+        quick: the small version, by name of the sweep; what is not in it is left out with `--quick`.
+    """
+
+    examine: Callable[[Material], Findings]
+    sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+    quick: Mapping[str, Sweep] = field(default_factory=dict)
+
+    @classmethod
+    def from_toml(cls, path: Path, examine: Callable[[Material], Findings]) -> Study:
+        """A study whose sweeps stand in a file.
+
+        Each table [sweep.NAME] has the keys of `Sweep`; a table [quick.NAME] changes some of them for `--quick`, and
+        what has no such table is left out then.
+
+        Raises:
+            BadInput: names the file and the key.
+        """
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"not a study: {error}", where=str(path)) from None
+        _only(table, ("summary", "sweep", "quick"), path.name)
+        sweeps, quick = table.get("sweep", {}), table.get("quick", {})
+        _only(quick, sweeps, f"{path.name}, [quick]")
+        small = {name: sweeps[name] | changes for name, changes in quick.items()}
+        return cls(
+            examine=examine,
+            sweeps={name: _sweep(one, f"{path.name}, [sweep.{name}]") for name, one in sweeps.items()},
+            quick={name: _sweep(one, f"{path.name}, [quick.{name}]") for name, one in small.items()},
+        )
+
+
+def find_study(name: str, catalog: Catalog) -> tuple[Provided, Study]:
+    """The study of a name, with the plugin that offers it.
+
+    Raises:
+        BadInput: if there is none, or its factory returns something else.
+    """
+    entry = catalog.find("study", name)
+    made = catalog.build(Named("study", entry.full_name))
+    if not isinstance(made, Study):
+        raise BadInput(f"study '{name}' returned {type(made).__name__}, not an idemlab.Study", where=str(entry.plugin))
+    return entry, made
+
+
+def _sweep(table: Mapping[str, Any], where: str) -> Sweep:
+    fields = Sweep.__dataclass_fields__
+    _only(table, tuple(fields), where)
+    if "experiment" not in table:
+        raise BadInput("the key 'experiment' is missing", where=where, next_step="idemlab list experiments")
+    return Sweep(**table)
+
+
+def _only(table: Mapping[str, Any], keys: Sequence[str] | Mapping[str, Any], where: str) -> None:
+    for key in table:
+        if key not in keys:
+            raise BadInput(
+                f"there is no key '{key}'", where=where, choices=list(keys), nearest=nearest_match(key, keys)
+            )

@@ -1,0 +1,195 @@
+"""The folder of a sweep: what it says was tried, and whether that is what is to be gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import tomli_w
+
+from ..errors import BadInput, Failure
+from ..experiment import toml
+from ..experiment.experiment import Experiment
+from ..system.files import write_text
+from .storage import JOURNAL, masked
+from .sweep import Sweep
+
+__all__ = [
+    "Place",
+    "check_folder",
+    "check_kept",
+    "check_same",
+    "content_of",
+    "is_kept",
+    "open_folder",
+    "place_of",
+    "plan_of",
+    "read_plan",
+]
+
+
+def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
+    """What a sweep's folder says of it: the plan, the URL of its data base without password if it has one, and its name
+    there.
+
+    Raises:
+        BadInput: if the folder holds no sweep.
+    """
+    if not _file(folder).is_file():
+        raise BadInput(
+            f"'{folder}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep --help"
+        )
+    content = toml.read(_file(folder))
+    storage = content.get("storage", {})
+    return plan_of(content), storage.get("url"), storage.get("name", "sweep")
+
+
+def plan_of(content: Mapping[str, Any]) -> Sweep:
+    """A plan as it was written down."""
+    names = {field.name for field in fields(Sweep)}
+    return Sweep(**{key: value for key, value in content["sweep"].items() if key in names})
+
+
+def _file(path: Path) -> Path:
+    return path / "sweep.toml"
+
+
+def is_kept(path: Path) -> bool:
+    """Whether a folder is a record's, which keeps the table of a sweep, but neither its storage nor its runs."""
+    there = _file(path).is_file() and (path / "table.csv").is_file() and not (path / JOURNAL).exists()
+    return there and "storage" not in toml.read(_file(path))
+
+
+@dataclass(frozen=True)
+class Place:
+    """By what a data base knows a sweep's folder.
+
+    Args:
+        name: of the sweep, as the folder was called when it was begun.
+        key: of this folder alone: machines may have the same name, and folders the same path on them.
+    """
+
+    name: str
+    key: str
+
+
+def place_of(path: Path) -> Place:
+    """As it was written down when the sweep was begun; a new one where none was, or for a copy of the folder."""
+    begun = _begun(path)
+    key, origin = begun.get("folder", ""), Path(begun.get("path", path))
+    if not key or (origin.resolve() != path.resolve() and _begun(origin).get("folder") == key):
+        key = uuid4().hex
+    return Place(begun.get("name", path.resolve().name), key)
+
+
+def _begun(path: Path) -> dict[str, str]:
+    """What was written down of a data base."""
+    begun: dict[str, str] = toml.read(_file(path)).get("storage", {}) if _file(path).is_file() else {}
+    return begun
+
+
+def content_of(plan: Sweep, first: Experiment) -> dict[str, Any]:
+    """What is written down of a sweep: the plan, and its first experiment, resolved."""
+    plain: dict[str, Any] = _plain({"sweep": plan.table(), "first": first.table()})
+    return plain
+
+
+def check_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
+    """It is new, or holds the same sweep with the same storage, and that is to be resumed."""
+    if _file(path).is_file():
+        if not resume:
+            raise BadInput(
+                f"'{path}' holds a sweep already",
+                next_step=f"choose another --out, or go on with --out {path} --resume",
+            )
+        if is_kept(path):
+            raise BadInput(
+                f"'{path}' is a record's: its table can be read, but its trials cannot be gone on with",
+                next_step="choose another --out",
+            )
+        before = toml.read(_file(path))
+        check_same(before, plan, first, f"'{path}'")
+        for key, wanted, there in _numbers(plan, plan_of(before)):
+            if wanted < there:  # what is there would stay in the table, and nobody could tell
+                raise BadInput(
+                    f"the sweep in '{path}' has {there} {key}, not {wanted}",
+                    where=f"--{key}",
+                    expected=f"--{key} {there}, or more",
+                )
+        kept, now = before.get("storage", {}).get("url"), None if storage is None else masked(storage)
+        if kept != now:  # in another all would be trained again, over the runs that are there
+            place = f"'{kept}'" if kept else "its journal"
+            raise BadInput(
+                f"the trials of the sweep in '{path}' are in {place}",
+                where="--storage",
+                expected=f"--storage {kept}" if kept else "no --storage",
+                next_step="resume it so, or start a new one in another --out"
+                + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
+            )
+    elif path.is_dir() and any(not found.name.startswith(".lock") for found in path.iterdir()):
+        raise BadInput(
+            f"'{path}' holds something else than a sweep",
+            expected="a folder that is empty or not there yet",
+            next_step="choose another --out",
+        )
+
+
+def _numbers(plan: Sweep, begun: Sweep) -> list[tuple[str, int, int]]:
+    return [("seeds", plan.seeds, begun.seeds), ("trials", plan.trials or 0, begun.trials or 0)]
+
+
+def check_same(before: Mapping[str, Any], plan: Sweep, first: Experiment, where: str) -> None:
+    """The sweep is the one that was begun."""
+    experiments = [toml.flat(_plain(first.table())), toml.flat(before["first"])]
+    _refuse(toml.differing(experiments), before, plan, where)
+
+
+def check_kept(plan: Sweep, path: Path, first: Experiment) -> None:
+    """A record's sweep is this one. What its experiment does not name is an argument that there was not yet."""
+    before = toml.read(_file(path))
+    then, now = toml.flat(before["first"]), toml.flat(_plain(first.table()))
+    _refuse(toml.differing([then, {key: now[key] for key in then if key in now}]), before, plan, f"'{path}'")
+
+
+def _refuse(changed: list[str], before: Mapping[str, Any], plan: Sweep, where: str) -> None:
+    now, begun = plan.table(), plan_of(before).table()
+    changed += [
+        key for key in ("over", "sampler", "metric", "maximize", "pruner") if _plain(now[key]) != _plain(begun[key])
+    ]
+    if changed:
+        raise BadInput(
+            f"the sweep differs from the one in {where}: {', '.join(changed)}",
+            expected="the same experiment and the same values; only --seeds and --trials may grow",
+            next_step="resume it unchanged, or start a new one in another --out",
+        )
+
+
+def open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, place: Place) -> None:
+    """Write what is tried; of a data base nothing secret."""
+    content = content_of(plan, first)
+    if storage is not None:
+        content["storage"] = {
+            "url": masked(storage),
+            "name": place.name,
+            "folder": place.key,
+            "path": str(path.resolve()),
+        }
+    text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
+    text += tomli_w.dumps(content)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(_file(path), text)
+    except OSError as error:
+        raise Failure(f"the folder '{path}' cannot be written: {error}", next_step="choose another --out") from error
+
+
+def _plain(table: Any) -> Any:
+    """Nested tables as they come back from a TOML file."""
+    if isinstance(table, Mapping):
+        return {key: _plain(value) for key, value in table.items() if value is not None}
+    if isinstance(table, (list, tuple)):
+        return [_plain(value) for value in table]
+    return table

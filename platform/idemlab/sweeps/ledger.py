@@ -1,0 +1,368 @@
+"""Which trials of a sweep wait, run and have ended, as Optuna's storage knows it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import BadInput, Failure, nearest_match
+from ..experiment import toml
+from . import storage
+from .goal import Goal
+from .sweep import Point, Range, Sweep
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.trial import FrozenTrial
+
+Direction = Literal["maximize", "minimize"]
+
+__all__ = ["Ledger", "folder_of"]
+
+_HUGE = 1e300
+"""Stands for what is infinite where medians are taken."""
+
+
+def folder_of(trial: FrozenTrial) -> Path:
+    """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same point left it."""
+    folder = trial.user_attrs.get("folder", f"{trial.number:04}")
+    return Path("trials", Path(folder).name)  # a name and no path: the storage may be a stranger's
+
+
+class Ledger:
+    """The trials of one sweep, as Optuna keeps them.
+
+    A trial is one run: a point with one seed. It waits, is claimed by one process, and ends with a row, what became of it. A
+    trial that has ended without a row was cut short, and its point is to be run again.
+
+    Args:
+        path: of the sweep's folder.
+        url: of the data base; None for the journal in the folder.
+        name: of the sweep in the data base; None for the only one there is.
+        key: by which the data base knows this folder; default: its path.
+        goal: what is judged.
+        pruner: as in `Sweep`.
+        every: steps between evaluations.
+        make: whether to make what is not there; otherwise nothing is written.
+
+    Raises:
+        BadInput: if there is no such storage, or no such sweep in it.
+        Failure: if it cannot be reached.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        url: str | None = None,
+        name: str | None = "sweep",
+        *,
+        key: str = "",
+        goal: Goal | None = None,
+        pruner: str = "none",
+        every: int = 1,
+        make: bool = False,
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.shared = url is not None
+        name = name if self.shared else "sweep"
+        self.owner = {"machine": socket.gethostname(), "folder": key or str(path.resolve()), "process": os.getpid()}
+        self._goal = goal or Goal()
+        self._claimed: dict[int, int] = {}
+        if make and not self.shared:
+            storage.mend(path / storage.JOURNAL)
+        if url is None and not make and not (path / storage.JOURNAL).is_file():
+            self._there = False  # Optuna would make the file, and who reads a sweep leaves it as it is
+            return
+        self._storage = (
+            storage.data_base(url, make=make) if url is not None else storage.journal(path / storage.JOURNAL)
+        )
+        direction: Direction = "maximize" if self._goal.maximize else "minimize"
+        with self.reaching():
+            if make:
+                optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True, direction=direction)
+            names = [summary.study_name for summary in optuna.get_all_study_summaries(self._storage, False)]
+            if name is None and len(names) == 1:
+                name = names[0]
+            self._there = name in names
+            if self._there:
+                self._study = optuna.load_study(storage=self._storage, study_name=name, pruner=_pruner(pruner, every))
+            elif self.shared:
+                raise BadInput(
+                    f"there is no sweep '{name}' in that data base" if name else f"it holds {len(names)} sweeps",
+                    where=storage.masked(url or ""),
+                    expected=None if name else "the name of one, as the folder of its --out is called: --name NAME",
+                    choices=names,
+                    nearest=nearest_match(name or "", names),
+                )
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Whatever the storage raises is told as what it is.
+
+        Raises:
+            Failure: if the storage cannot be reached or written.
+        """
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (StorageInternalError, SQLAlchemyError) as error:
+            raise Failure(
+                f"the storage failed: {storage.cause(error)}",
+                next_step="once it is there again, the same command with --resume",
+            ) from None
+
+    def trials(self) -> list[FrozenTrial]:
+        """All of them, by number. Nothing is written: the storage may be in use."""
+        if not self._there:  # stopped before the first trial was made
+            return []
+        with self.reaching():
+            return self._study.get_trials(deepcopy=False)
+
+    def agreed(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the first process wrote down that came to this sweep; `content`, if this is the first."""
+
+        def write() -> None:
+            if "sweep" not in self._study.user_attrs:
+                self._study.set_user_attr("sweep", dict(content))
+
+        with self.reaching():
+            storage.insisting(write)
+            agreed: Mapping[str, Any] = self._study.user_attrs["sweep"]
+        return agreed
+
+    def grow(self, plan: Sweep) -> None:
+        """Let what was agreed have as many seeds and trials as this plan, if it has fewer."""
+        agreed: dict[str, Any] = self._study.user_attrs["sweep"]
+        more = {
+            key: number
+            for key, number in (("seeds", plan.seeds), ("trials", plan.trials))
+            if number is not None and number > agreed["sweep"].get(key, 0)
+        }
+        if more:
+            with self.reaching():
+                self._study.set_user_attr("sweep", agreed | {"sweep": agreed["sweep"] | more})
+
+    @property
+    def plan(self) -> Mapping[str, Any] | None:
+        """What was agreed, if anything was."""
+        return self._study.user_attrs.get("sweep") if self._there else None
+
+    # -- making trials ------------------------------------------------------------------------------------------------
+
+    def add(self, plan: Sweep, points: Iterable[Point], folders: Mapping[str, str]) -> None:
+        """Trials that wait.
+
+        Args:
+            folders: key of a point -> the folder in which an earlier trial of it was begun.
+        """
+        from optuna.trial import TrialState, create_trial
+
+        space = _space(plan)
+        with self.reaching():
+            for point in points:
+                attributes = {"point": point.key, "values": dict(point.values), "seed": point.seed}
+                if point.index is not None:
+                    attributes["index"] = point.index
+                if point.key in folders:
+                    attributes["folder"] = folders[point.key]
+                self._study.add_trial(
+                    create_trial(
+                        state=TrialState.WAITING,
+                        params={key: _shown(value) for key, value in point.values.items()} | {"seed": point.seed},
+                        distributions=space,
+                        user_attrs=attributes,
+                    )
+                )
+
+    def known(self, *, retry: bool = False) -> set[str]:
+        """Keys of the points that need no further trial: one waits, or runs, or has ended with a row.
+
+        Args:
+            retry: those that failed need one.
+        """
+        known = set()
+        for trial in self.trials():
+            row = trial.user_attrs.get("row")
+            if not trial.state.is_finished() or (row and not (retry and row["state"] == "failed")):
+                known.add(trial.user_attrs["point"])
+        return known
+
+    def left_behind(self) -> dict[str, str]:
+        """Key of a point -> folder of a trial that this sweep's folder holds the beginning of."""
+        return {
+            trial.user_attrs["point"]: folder_of(trial).name
+            for trial in self.trials()
+            if trial.state.is_finished() and "row" not in trial.user_attrs and self._is_own(trial)
+        }
+
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        """Whether a process ran it that had the same folder: in a journal there is no other."""
+        by = trial.user_attrs.get("by", {})
+        return not self.shared or all(by.get(key) == self.owner[key] for key in ("machine", "folder"))
+
+    # -- running them -------------------------------------------------------------------------------------------------
+
+    def claim(self, trial: FrozenTrial, worker: int) -> bool:
+        """Take a waiting trial: True for one process only, and for one trial of each point."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        identity = trial._trial_id
+        with self.reaching():
+            self._beat(identity)  # before it runs: one that never gave a sign of life is never given up
+            try:
+                if not self._storage.set_trial_state_values(identity, state=TrialState.RUNNING):
+                    return False
+            except UpdateFinishedTrialError:
+                return False
+            if self.shared and self._has_elder(trial):
+                self._storage.set_trial_state_values(identity, state=TrialState.FAIL)
+                return False
+            self._claimed[trial.number] = identity  # from here on it is let go of, whatever happens
+            self._storage.set_trial_user_attr(identity, "by", self.owner | {"worker": worker})
+        return True
+
+    def _has_elder(self, trial: FrozenTrial) -> bool:
+        """Whether an earlier trial of the same point is alive or done, or the number of the point was given to other values
+        before: two machines may have made one each at once, and all seeds of a point are to have the same values. Trials are
+        numbered one by one, so that the later one always sees the earlier."""
+        own, trials = trial.user_attrs, self._study.get_trials(deepcopy=False)
+        if "index" in own:
+            first = next(other for other in trials if other.user_attrs["index"] == own["index"])
+            if first.user_attrs["values"] != own["values"]:
+                return True
+        return any(
+            other.number < trial.number and (not other.state.is_finished() or "row" in other.user_attrs)
+            for other in trials
+            if other.user_attrs["point"] == own["point"]
+        )
+
+    def passing(self, number: int, step: int, value: float) -> bool:
+        """Keep what a running trial is worth at a step, and say whether it is to be given up."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        identity = self._claimed[number]
+        with self.reaching():
+            try:
+                self._storage.set_trial_intermediate_value(identity, step, max(-_HUGE, min(_HUGE, value)))
+            except UpdateFinishedTrialError:
+                return False  # it was taken over: how it ends is of no account
+            return self._study.pruner.prune(self._study, self._storage.get_trial(identity))
+
+    def end(self, number: int, row: Mapping[str, Any]) -> bool:
+        """Keep what became of a trial; False if another process has taken it over, and its own row counts."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        states = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL, "pruned": TrialState.PRUNED}
+        state = states[row["state"]]
+        values = [self._goal.of_run(row["figures"], row["verdict"])] if state is TrialState.COMPLETE else None
+        identity = self._claimed.pop(number)
+        with self.reaching():
+            try:
+                self._storage.set_trial_user_attr(identity, "row", dict(row))
+                self._storage.set_trial_state_values(identity, state, values)
+            except UpdateFinishedTrialError:
+                return False
+        return True
+
+    def release(self) -> None:
+        """Let go of what was claimed and has not ended."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        with self.reaching():
+            for number in list(self._claimed):
+                try:
+                    self._storage.set_trial_state_values(self._claimed.pop(number), state=TrialState.FAIL)
+                except UpdateFinishedTrialError:
+                    continue
+
+    def bury(self) -> None:
+        """End, without a row, the trials that nobody runs any more: those of a process that had this folder before, as this
+        one has it now; and, where machines share the storage, those that have long given no sign of life."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.storages import fail_stale_trials
+        from optuna.trial import TrialState
+
+        with self.reaching():
+            for trial in self.trials():
+                if trial.state is TrialState.RUNNING and trial.number not in self._claimed and self._is_own(trial):
+                    try:
+                        self._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+                    except UpdateFinishedTrialError:
+                        continue  # another machine was first
+        if self.shared:
+            with self.reaching(), storage.quiet():
+                fail_stale_trials(self._study)
+
+    def stale(self) -> set[int]:
+        """Numbers of running trials that have long given no sign of life; only a shared storage knows."""
+        if not (self.shared and self._there):
+            return set()
+        with self.reaching():
+            found = self._storage._get_stale_trial_ids(self._study._study_id)  # type: ignore[attr-defined]
+            return {self._storage.get_trial(identity).number for identity in found}
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Meanwhile, what is claimed gives signs of life."""
+        if not self.shared:
+            yield
+            return
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(storage.HEARTBEAT):
+                for identity in list(self._claimed.values()):
+                    try:
+                        self._beat(identity)
+                    except Exception:  # the next one may come through, and who tells of the trial will tell of this
+                        break
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _beat(self, identity: int) -> None:
+        if self.shared:
+            self._storage.record_heartbeat(identity)  # type: ignore[attr-defined]
+
+
+def _shown(value: Any) -> Any:
+    """A value as Optuna's own tools show it: what is not plain as text."""
+    return value if isinstance(value, (bool, int, float, str)) else toml.toml_value(value)
+
+
+def _space(plan: Sweep) -> dict[str, BaseDistribution]:
+    """What is chosen from, as Optuna's own tools show it."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    chosen: dict[str, Range | list[Any]] = {**(plan.axes() if plan.sampler == "grid" else plan.space())}
+    space: dict[str, BaseDistribution] = {
+        key: values.distribution() if isinstance(values, Range) else CategoricalDistribution(list(map(_shown, values)))
+        for key, values in chosen.items()
+    }
+    return space | {"seed": IntDistribution(0, 2**31)}
+
+
+def _pruner(name: str, every: int) -> BasePruner:
+    from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+
+    if name == "median":
+        return MedianPruner()
+    return SuccessiveHalvingPruner(min_resource=every) if name == "halving" else NopPruner()

@@ -1,0 +1,221 @@
+"""The figure of a sweep: errors and ranks against the values that were tried, with their spread over the seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ..certificate.certificate import _RELATIVE as _NOT_IDEMPOTENT
+from ..reports.style import (
+    BLACK,
+    BLUE,
+    VERMILLION,
+    decimal,
+    grid_of,
+    legend_above,
+    line_style,
+    logarithmic,
+    plain,
+    threshold,
+)
+from .results import Results
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["sweep_figure"]
+
+_MOST = 14
+"""Lines in a panel: more cannot be told apart."""
+_LONGEST = 60
+"""Characters of a label."""
+_LEAST = 1e-12
+"""Errors below are drawn at the lower edge: that of a constant map is 0."""
+
+
+def sweep_figure(results: Results) -> Figure | None:
+    """Relative error and rank at each set of inputs, against the key with most values; one line for each combination of
+    the others. Lines are medians over seeds, strokes reach from the smallest to the largest; crosses at the upper edge are
+    values at which trials failed. Of points that a sampler chose, what each is worth against each key.
+    None where nothing was measured of trials that were not given up.
+    """
+    if not results.figures:
+        return None
+    if results.sampler != "grid":
+        return _sampled(results)
+    figures = [n for n in results.figures if n.endswith("/relative")]
+    figures += [n for n in results.figures if n.endswith("/rank")]
+    spread = results.spread(figures)
+    figures = [name for name in figures if spread[name].notna().any()]
+    if not figures:
+        return None
+    axis, others = _axes(results, spread)
+    numeric = axis is not None and all(_is_number(value) for value in spread[axis])
+    x = _positions(spread, axis, numeric=numeric)
+    lines: dict[str, list[int]] = {}
+    told = [_told(spread[key].tolist()) for key in others]
+    for i in range(len(spread)):
+        lines.setdefault(_label(others, [texts[i] for texts in told]), []).append(i)
+    groups = list(lines.items())[:_MOST]
+    figure, grid = grid_of(len(figures))
+    for axes, name in zip(grid, figures, strict=True):
+        for i, (_, rows) in enumerate(groups):
+            own = np.asarray(rows)
+            style = line_style(i, markers=True)
+            values = spread[[name, f"{name} min", f"{name} max"]].to_numpy(dtype=float)[own]
+            axes.plot(x[own], values[:, 0], **style)
+            axes.vlines(x[own], np.maximum(values[:, 1], _LEAST), values[:, 2], color=style["color"], lw=1)
+            failed = spread["failed"].to_numpy()[own] > 0
+            edge = axes.get_xaxis_transform()
+            axes.plot(x[own][failed], np.full(failed.sum(), 0.97), "x", color=style["color"], transform=edge)
+        _finish(axes, name, axis or "trial", spread, numeric=numeric)
+    handles = [
+        Line2D([], [], label=_short(label), **line_style(i, markers=True)) for i, (label, _) in enumerate(groups)
+    ]
+    if len(lines) > _MOST:
+        handles.append(Line2D([], [], ls="", label=f"{len(lines) - _MOST} more are in the table, not drawn"))
+    if any(name.endswith("/relative") for name in figures):
+        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
+    if spread["failed"].any():
+        handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed trials"))
+    _legend(figure, [handle for handle in handles if handle.get_label()])
+    return figure
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Above all panels, which a long one shall not squeeze."""
+    legend_above(figure, handles)
+    for legend in figure.legends:
+        rows = math.ceil(len(handles) / legend._ncols)  # type: ignore[attr-defined]
+        figure.set_figheight(figure.get_figheight() + 0.2 * max(0, rows - 2))
+
+
+def _sampled(results: Results) -> Figure:
+    """A panel for each key: the median over seeds of what is judged. Crosses at the worse edge are points that are worth
+    nothing, as most of their runs failed, collapsed or were given up."""
+    points = list(results.points.values())
+    values = np.array([results.goal.of_point([results.worth(trial) for trial in trials]) for trials in points])
+    found = np.isfinite(values)
+    best = results.best
+    figure, grid = grid_of(len(results.keys))
+    for axes, key in zip(grid, results.keys, strict=True):
+        own = [trials[0].values[key] for trials in points]
+        numeric = all(_is_number(value) for value in own)
+        order = list(dict.fromkeys(map(str, own)))
+        x = np.array([value if numeric else order.index(str(value)) for value in own], dtype=float)
+        axes.plot(x[found], values[found], "o", color=BLUE, ms=5)
+        axes.margins(y=0.12)  # room for the crosses
+        edge = 0.03 if results.goal.maximize else 0.97
+        axes.plot(x[~found], np.full((~found).sum(), edge), "x", color=BLACK, transform=axes.get_xaxis_transform())
+        if best is not None:
+            at = next(i for i, trials in enumerate(points) if trials[0] is best.trials[0])
+            axes.plot(x[at], best.value, "o", color=VERMILLION, ms=10, mfc="none", mew=2)
+        positive = bool(found.any()) and values[found].min() > 0
+        if positive and values[found].max() > 20 * values[found].min():
+            logarithmic(axes.yaxis)
+            decimal(axes.yaxis)
+        axes.set_ylabel(
+            _literal(results.goal.metric + ("" if "/" in results.goal.metric else ", worst over all inputs"))
+        )
+        _finish_keys(axes, key, x, None if numeric else order)
+        plain(axes)
+    handles = [Line2D([], [], color=BLUE, marker="o", ls="", label="a point, median over its seeds")]
+    if best is not None:
+        handles.append(Line2D([], [], color=VERMILLION, marker="o", mfc="none", mew=2, ms=8, ls="", label="the best"))
+    if not found.all():
+        handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed, collapsed or given up"))
+    _legend(figure, handles)
+    return figure
+
+
+def _axes(results: Results, spread: DataFrame) -> tuple[str | None, list[str]]:
+    """(key along the horizontal axis, the others): of the keys with numbers the one with most values, else any."""
+    if not results.keys:
+        return None, []
+    counts = {key: spread[key].map(str).nunique() for key in results.keys}
+    numbers = [key for key in results.keys if all(_is_number(value) for value in spread[key])]
+    axis = max(numbers or results.keys, key=lambda key: counts[key])
+    return axis, [key for key in results.keys if key != axis]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _positions(spread: DataFrame, axis: str | None, *, numeric: bool) -> Any:
+    if axis is None:
+        return np.arange(len(spread), dtype=float)
+    if numeric:
+        return spread[axis].to_numpy(dtype=float)
+    order = list(dict.fromkeys(map(str, spread[axis])))
+    return np.array([order.index(str(value)) for value in spread[axis]], dtype=float)
+
+
+def _finish(axes: Axes, name: str, axis: str, spread: DataFrame, *, numeric: bool) -> None:
+    inputs, _, figure = name.partition("/")
+    if figure == "relative":
+        axes.set_yscale("log", nonpositive="mask")
+        positive = spread[[name, f"{name} min"]].to_numpy(dtype=float)
+        positive = positive[positive > _LEAST]
+        if positive.size:
+            axes.set_ylim(bottom=0.5 * positive.min())
+        axes.set_ylabel(f"relative error at {inputs} (log scale)")
+        threshold(axes)
+        decimal(axes.yaxis)
+    else:
+        axes.set_ylabel(f"rank at {inputs}")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    order = list(dict.fromkeys(map(str, spread[axis]))) if axis in spread else ["all"]
+    _finish_keys(axes, axis, spread[axis].to_numpy(dtype=float) if numeric else np.empty(0), None if numeric else order)
+    plain(axes)
+
+
+def _finish_keys(axes: Axes, key: str, values: Any, order: Sequence[str] | None) -> None:
+    """The horizontal axis: a key with numbers, or with what is listed in `order`."""
+    if order is not None:
+        axes.set_xticks(range(len(order)), map(_literal, order), rotation=20 if max(map(len, order)) > 12 else 0)
+        axes.set_xlabel(key)
+        axes.set_xlim(-0.5, len(order) - 0.5)
+        return
+    wide = values.min() > 0 and values.max() / values.min() > 20
+    if wide:
+        axes.set_xscale("log")
+        if math.log10(values.max() / values.min()) < 4:
+            decimal(axes.xaxis)
+    elif all(float(value).is_integer() for value in values):
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel(f"{key} (log scale)" if wide else key)
+
+
+def _told(values: list[Any]) -> list[str]:
+    """Each value as text; of tables only what tells them from each other."""
+    if not all(isinstance(value, Mapping) for value in values):
+        return [str(value) for value in values]
+    alike = [key for key in values[0] if all(value.get(key) == values[0][key] for value in values)]
+    kept = [{key: inner for key, inner in value.items() if key not in alike or key == "name"} for value in values]
+    return [" ".join(str(v) if k == "name" else f"{k} {v}" for k, v in value.items()) for value in kept]
+
+
+def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
+    """The values of one line, under short names of their keys: `enforcer.name` is the enforcer, `enforcer.step` the step."""
+    names = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
+    return _literal(", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True)))
+
+
+def _short(label: str) -> str:
+    """A label that leaves room for others: the middle of a long one is left out, as its end tells it from its neighbours."""
+    half = (_LONGEST - 3) // 2
+    return label if len(label) <= _LONGEST else f"{label[:half].rstrip()} … {label[-half:].lstrip()}"
+
+
+def _literal(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")

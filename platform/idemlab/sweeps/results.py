@@ -1,0 +1,229 @@
+"""The results of a sweep: one row a trial, whatever became of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..experiment.toml import toml_value
+from .goal import Goal
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ..runs.run import Run
+
+__all__ = ["Best", "Results", "Trial", "read_table", "write_table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial of a sweep.
+
+    Args:
+        number: in the order in which trials were made.
+        values: key of the experiment -> its value in this trial, for the keys that vary.
+        seed: of the run.
+        state: "complete", "failed", or "pruned": given up at an evaluation, because others were better.
+        error: why it failed; empty otherwise.
+        verdict: of a complete trial; empty otherwise.
+        figures: ``inputs/figure`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
+        steps, flops, seconds: what it took; None for what is not known.
+        path: of the run folder, which is on the machine that ran it.
+        machine: that ran it, where several share the storage; otherwise empty.
+    """
+
+    number: int
+    values: dict[str, Any]
+    seed: int
+    state: str
+    error: str
+    verdict: str
+    figures: dict[str, float | None]
+    steps: int | None
+    flops: float | None
+    seconds: float | None
+    path: Path
+    machine: str = ""
+
+    @property
+    def run(self) -> Run:
+        """The run folder, with the curves (`run.metrics`), the resolved experiment and the operator."""
+        from ..runs.run import Run
+
+        return Run(self.path)
+
+    def row(self) -> dict[str, Any]:
+        """As a flat table row."""
+        own = {"seed": self.seed, "state": self.state, "verdict": self.verdict, "error": self.error}
+        took = {"steps": self.steps, "flops": self.flops, "seconds": self.seconds}
+        where = {"machine": self.machine} if self.machine else {}
+        return {"trial": self.number} | self.values | own | self.figures | took | where
+
+
+_OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
+"""Columns of a table that are neither a value nor a figure."""
+_NULL = "null"
+"""In a table, a figure that was measured and is no number; where nothing was measured the cell is empty."""
+
+
+def write_table(results: Results) -> None:
+    """table.csv in the sweep's folder: one row a trial."""
+    import pandas
+
+    rows = [
+        trial.row() | {name: _NULL for name, value in trial.figures.items() if value is None}
+        for trial in results.trials
+    ]
+    pandas.DataFrame(rows).to_csv(results.path / "table.csv", index=False)
+
+
+def read_table(folder: Path, values: Mapping[str, Sequence[Any]]) -> list[Trial]:
+    """The trials of a sweep as its table.csv tells of them: what a record keeps, whose runs and storage are elsewhere.
+
+    Args:
+        folder: of the sweep.
+        values: of each key that varies; empty for one of which they are not known.
+    """
+    import pandas
+
+    table = pandas.read_csv(folder / "table.csv", keep_default_na=False, dtype=str)
+    known = {key: {text: value for value in some for text in _texts(value)} for key, some in values.items()}
+    return [_trial(row, folder, known) for row in table.to_dict("records")]
+
+
+def _texts(value: Any) -> set[str]:
+    """As pandas may have written a value; a whole number has a point in a column of others."""
+    return {str(value), str(float(value))} if type(value) is int else {str(value)}
+
+
+def _trial(row: Mapping[str, str], folder: Path, known: Mapping[str, Mapping[str, Any]]) -> Trial:
+    def value(key: str) -> Any:
+        return known[key][row[key]] if row[key] in known[key] else _parsed(row[key])
+
+    def took(name: str) -> float | None:
+        return _parsed(row[name]) if row[name] else None
+
+    number, steps = int(row["trial"]), took("steps")
+    measured = {name: text for name, text in row.items() if name not in _OWN and name not in known and text}
+    return Trial(
+        number=number,
+        values={key: value(key) for key in known},
+        seed=int(row["seed"]),
+        state=row["state"],
+        error=row["error"],
+        verdict=row["verdict"],
+        figures={name: None if text == _NULL else float(text) for name, text in measured.items()},
+        steps=None if steps is None else int(steps),
+        flops=took("flops"),
+        seconds=took("seconds"),
+        path=folder / "trials" / f"{number:04}",
+        machine=row.get("machine", ""),
+    )
+
+
+def _parsed(text: str) -> Any:
+    """A number, a truth value, a list or a table; or else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best point of a sweep.
+
+    Args:
+        values: of the keys that vary.
+        value: of the goal, the median over the seeds.
+        trials: one for each seed.
+    """
+
+    values: dict[str, Any]
+    value: float
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All trials of a sweep.
+
+    Args:
+        trials: by number.
+        keys: of the experiment that vary, without the seed.
+        path: of the sweep's folder.
+        goal: what is judged.
+        sampler: that chose the points.
+    """
+
+    trials: tuple[Trial, ...]
+    keys: tuple[str, ...]
+    path: Path
+    goal: Goal = Goal()  # noqa: RUF009 (it is frozen)
+    sampler: str = "grid"
+
+    @cached_property
+    def table(self) -> DataFrame:
+        """One row a trial: `trial`, the keys that vary, `seed`, `state`, `verdict`, `error`, all figures, `steps`, `flops`,
+        `seconds`."""
+        import pandas
+
+        return pandas.DataFrame([trial.row() for trial in self.trials])
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of everything measured, as ``inputs/figure``."""
+        return tuple(dict.fromkeys(name for trial in self.trials for name in trial.figures))
+
+    def worth(self, trial: Trial) -> float:
+        """What a trial is worth by the goal; one that failed or was given up is worth the worst."""
+        return self.goal.of_run(trial.figures, trial.verdict) if trial.state == "complete" else self.goal.worst
+
+    @property
+    def best(self) -> Best | None:
+        """The point of best median over its seeds, the first of equal ones; None while no point is worth anything, because
+        all have failed or collapsed. A point that has fewer seeds than another so far is not compared."""
+        points = list(self.points.values())
+        seeds = [len({trial.seed for trial in trials}) for trials in points]
+        best = None
+        for trials in (trials for trials, count in zip(points, seeds, strict=True) if count == max(seeds)):
+            value = self.goal.of_point([self.worth(trial) for trial in trials])
+            if self.goal.better(value, self.goal.worst if best is None else best.value):
+                best = Best(trials[0].values, value, tuple(trials))
+        return best
+
+    @property
+    def points(self) -> dict[str, list[Trial]]:
+        """The trials of each combination, by its text, as a value may be a table, and True is not 1."""
+        points: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            points.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
+        return points
+
+    def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
+        """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and
+        of each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``).
+        The figures of pruned trials are not among them: they are those of an unfinished run."""
+        import pandas
+
+        names = list(self.figures if figures is None else figures)
+        table = self.table
+        rows = []
+        place = {trial.number: i for i, trial in enumerate(self.trials)}
+        for own in self.points.values():
+            group = table.iloc[[place[trial.number] for trial in own]]
+            row: dict[str, Any] = {key: own[0].values[key] for key in self.keys}
+            row["trials"] = len(group)
+            row |= {state: int((group["state"] == state).sum()) for state in ("failed", "pruned")}
+            verdicts = group["verdict"][group["verdict"] != ""].value_counts(sort=False).items()
+            row["verdicts"] = ", ".join(f"{count} {verdict}" for verdict, count in verdicts)
+            for name in names:
+                column = pandas.to_numeric(group[name])[group["state"] != "pruned"]
+                row |= {name: column.median(), f"{name} min": column.min(), f"{name} max": column.max()}
+            rows.append(row)
+        return pandas.DataFrame(rows)

@@ -1,0 +1,155 @@
+"""How far a sweep is: what has ended, what runs, the best so far, the time left. Reading it disturbs nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput
+from ..system.lock import held_by
+from .folder import is_kept, plan_of, read_plan
+from .ledger import Ledger
+from .results import Best, Results
+from .runner import kept_results, results_of
+from .storage import masked
+from .sweep import Point
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Running", "Status", "sweep_status"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that a process has claimed.
+
+    Args:
+        trial: its number.
+        point: values and seed, as text.
+        state: "running"; or, if nobody runs it any more, "interrupted" (it is gone on with when the sweep is resumed) or "no
+            sign of life" (another machine will run it again).
+        machine: of the process; empty where that is not known.
+        worker: which of its processes, from 0.
+        seconds: since it was claimed.
+        step: of its last evaluation that a pruner has seen; None without one.
+    """
+
+    trial: int
+    point: str
+    state: str
+    machine: str
+    worker: int
+    seconds: float
+    step: int | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a sweep is.
+
+    Args:
+        sweep: its folder, or its data base.
+        total: number of runs it is to have.
+        counts: of the runs that are complete, failed, pruned, running and waiting; those that a sampler has not chosen yet
+            wait.
+        running: the trials that are claimed.
+        best: of the points that have ended.
+        results: all that has ended.
+        held_by: the process that runs it, for a sweep in a folder of its own; None if none does.
+        seconds_left: an estimate, from what trials took so far and the workers there are now; None where it is not known.
+    """
+
+    sweep: str
+    total: int
+    counts: dict[str, int]
+    running: tuple[Running, ...]
+    best: Best | None
+    results: Results
+    held_by: str | None
+    seconds_left: float | None
+
+
+def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
+    """How far a sweep is.
+
+    Args:
+        sweep: its folder, or the URL of the data base that holds it.
+        name: which one, where a data base holds several.
+
+    Raises:
+        BadInput: if there is no such sweep.
+        Failure: if the data base cannot be reached.
+    """
+    held, kept = None, False
+    if "://" in str(sweep):
+        where, folder = masked(str(sweep)), Path()
+        ledger = Ledger(folder, str(sweep), name)
+        if ledger.plan is None:
+            raise BadInput("that is no sweep of idemlab", where=where, next_step="idemlab sweep --help")
+        plan = plan_of(ledger.plan)
+    else:
+        where, folder = str(sweep), Path(sweep)
+        if name is not None:
+            raise BadInput(
+                f"'{where}' is a folder, which holds one sweep",
+                where="--name",
+                next_step="leave --name out, or give the URL of a data base",
+            )
+        plan, url, own = read_plan(folder)
+        ledger, held, kept = Ledger(folder, url, own), held_by(folder), is_kept(folder)
+    results = kept_results(plan, folder) if kept else results_of(plan, folder, ledger)
+    running = tuple(_running(ledger, held))
+    ended = Counter(trial.state for trial in results.trials)
+    total = plan.count * plan.seeds
+    busy = [each for each in running if each.state == "running"]
+    counts = {state: ended[state] for state in ("complete", "failed", "pruned")}
+    counts |= {"running": len(busy)}
+    counts |= {"waiting": max(0, total - sum(counts.values()))}
+    left = _seconds_left(results, counts, busy)
+    return Status(where, total, counts, running, results.best, results, held, left)
+
+
+def _running(ledger: Ledger, held: str | None) -> list[Running]:
+    from optuna.trial import TrialState
+
+    claimed = [t for t in ledger.trials() if t.state is TrialState.RUNNING and "row" not in t.user_attrs]
+    stale = ledger.stale()
+    found = []
+    for trial in claimed:
+        by: dict[str, Any] = trial.user_attrs.get("by", {})
+        dead = "no sign of life" if trial.number in stale else "interrupted" if not (ledger.shared or held) else ""
+        found.append(
+            Running(
+                trial.number,
+                Point(trial.user_attrs["values"], trial.user_attrs["seed"]).text,
+                dead or "running",
+                by.get("machine", ""),
+                by.get("worker", 0),
+                _age(trial),
+                trial.last_step,
+            )
+        )
+    return found
+
+
+def _age(trial: FrozenTrial) -> float:
+    start = trial.datetime_start
+    return 0.0 if start is None else max(0.0, (datetime.now(start.tzinfo) - start).total_seconds())
+
+
+def _seconds_left(results: Results, counts: dict[str, int], busy: list[Running]) -> float | None:
+    """What is not done costs the mean of what is done, less what its workers have spent on it already; a worker trains
+    several as one program at a time, each of which counts its share."""
+    took = [trial.seconds for trial in results.trials if trial.seconds is not None]
+    workers = {(each.machine, each.worker): each.seconds for each in busy}
+    to_do = counts["running"] + counts["waiting"]
+    if not to_do:
+        return 0.0
+    if not took or not workers:
+        return None
+    return max(0.0, fmean(took) * to_do - sum(workers.values())) / len(workers)

@@ -1,0 +1,336 @@
+"""Sweeps: one experiment under many values of its keys and many seeds. What is to be tried; `sweeping` does it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.catalog import Catalog
+from ..errors import BadInput, nearest_match
+from ..experiment.experiment import Experiment, resolve
+from ..experiment.toml import toml_value
+from .goal import Goal
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+__all__ = ["PRUNERS", "SAMPLERS", "Point", "Range", "Sweep", "parse_over", "parse_value"]
+
+SEED = "training.seed"
+SAMPLERS = ("grid", "random", "tpe")
+PRUNERS = ("none", "median", "halving")
+_RANGES = ("log:", "lin:", "uniform:", "int:")
+_MOST_VALUES = 10_000
+"""Of a range or of trials: more is a slip of the hand."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a sampler chooses a value from.
+
+    Args:
+        kind: "uniform"; "log", uniform in the logarithm; or "int", whole numbers.
+        low, high: the ends, both included.
+    """
+
+    kind: str
+    low: float
+    high: float
+
+    def distribution(self) -> BaseDistribution:
+        """As Optuna has it."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.kind == "int":
+            return IntDistribution(int(self.low), int(self.high))
+        return FloatDistribution(self.low, self.high, log=self.kind == "log")
+
+    def rounded(self, value: float) -> float:
+        """To six digits, as nothing depends on more; inside the range."""
+        return value if self.kind == "int" else min(self.high, max(self.low, float(f"{value:.6g}")))
+
+    def some(self) -> list[float]:
+        """Both ends and a value between, which is whole only where all are: to try whether the key takes them."""
+        if self.kind == "int":
+            return [int(self.low), int(self.high)]
+        return [self.low, self.high, self.low + (self.high - self.low) * (math.sqrt(5) - 1) / 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What is tried.
+
+    Args:
+        experiment: name of an experiment, path of a TOML file or of a run.
+        set: key -> value, for all trials: ``{"model.depth": 2}``.
+        over: key -> the values that are tried: ``{"enforcer.name": ["cubic", "gradient"]}``; or a range as text,
+            ``{"optimizer.lr": "log:1e-5:1"}``: for a grid as `parse_over` takes it, for the other samplers ``log:LOW:HIGH``,
+            ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``.
+        seeds: number of seeds, 0, 1, ...; each point is run with each.
+        sampler: "grid", every combination of the values; "random"; or "tpe", which learns from the points before where good
+            ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
+        trials: number of points; for random and tpe only. The seeds of a point do not count.
+        metric: what is judged, a figure at some inputs as in the table, ``noise/relative``, or a figure alone: its worst
+            value over all inputs. The value of a point is the median over its seeds; a run that fails, is pruned or
+            collapses counts as worse than all others.
+        maximize: more of it is better; otherwise less is.
+        pruner: "none"; "median", which gives up a run that is worse than the median of the others at the same step; or
+            "halving", which lets a quarter go on at 1, 4, 16, ... times `evaluation.every` steps.
+    """
+
+    experiment: str
+    set: Mapping[str, Any] = field(default_factory=dict)
+    over: Mapping[str, Sequence[Any] | str] = field(default_factory=dict)
+    seeds: int = 1
+    sampler: str = "grid"
+    trials: int | None = None
+    metric: str = "relative"
+    maximize: bool = False
+    pruner: str = "none"
+
+    @property
+    def goal(self) -> Goal:
+        """What is judged."""
+        return Goal(self.metric, self.maximize)
+
+    @property
+    def count(self) -> int:
+        """Number of points, each of which has `seeds` runs."""
+        return math.prod(map(len, self.axes().values())) if self.sampler == "grid" else self.trials or 0
+
+    def check(self) -> None:
+        """See that the parts fit each other.
+
+        Raises:
+            BadInput: names the option.
+        """
+        for option, value, choices in (("--sampler", self.sampler, SAMPLERS), ("--pruner", self.pruner, PRUNERS)):
+            if value not in choices:
+                raise BadInput(
+                    f"there is no {option[2:]} '{value}'",
+                    where=option,
+                    choices=choices,
+                    nearest=nearest_match(value, choices),
+                )
+        if self.seeds < 1:
+            raise BadInput(f"{self.seeds} seeds", where="--seeds", expected="a number of 1 or more")
+        if self.sampler == "grid":
+            if self.trials is not None:
+                raise BadInput(
+                    "a grid has as many trials as it has combinations",
+                    where="--trials",
+                    next_step="leave --trials out, or choose where: --sampler random or --sampler tpe",
+                )
+            self.axes()
+            return
+        if self.trials is None or not 1 <= self.trials <= _MOST_VALUES:
+            raise BadInput(
+                f"sampler '{self.sampler}' needs a number of points"
+                if self.trials is None
+                else f"{self.trials} trials",
+                where="--trials",
+                expected=f"--trials N, a whole number from 1 to {_MOST_VALUES}",
+            )
+        if not self.space():
+            raise BadInput(
+                f"there is nothing that sampler '{self.sampler}' could choose",
+                where="--over",
+                expected="--over KEY=log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or values a,b,c",
+            )
+
+    def axes(self) -> dict[str, list[Any]]:
+        """The values of each key of a grid.
+
+        Raises:
+            BadInput: if a key has none, or one twice, or the seed is among the keys.
+        """
+        return {key: _distinct(key, _listed(key, values)) for key, values in self.over.items()}
+
+    def space(self) -> dict[str, Range | list[Any]]:
+        """What a sampler chooses each key from: a range, or values.
+
+        Raises:
+            BadInput: as `axes`, or if a range is not to be read.
+        """
+        space: dict[str, Range | list[Any]] = {}
+        for key, values in self.over.items():
+            is_range = isinstance(values, str) and values.startswith(_RANGES)
+            space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
+        return space
+
+    def probes(self) -> list[Point]:
+        """Points at the ends of what a sampler may choose: if they resolve, what lies between most probably does."""
+        some = {key: v.some() if isinstance(v, Range) else v for key, v in self.space().items()}
+        first = {key: values[0] for key, values in some.items()}
+        others = [first | {key: value} for key, values in some.items() for value in values[1:]]
+        return [Point(values, 0) for values in (first, *others)]
+
+    def points(self) -> list[Point]:
+        """Every combination of a grid with every seed: the seeds of one combination stand together."""
+        self.check()
+        axes = self.axes()
+        return [
+            Point(dict(zip(axes, values, strict=True)), seed)
+            for values in itertools.product(*axes.values())
+            for seed in range(self.seeds)
+        ]
+
+    def resolve(self, point: Point, catalog: Catalog | None = None) -> Experiment:
+        """The experiment at a point.
+
+        Raises:
+            BadInput: names the key.
+        """
+        overrides = self.set | point.values | {SEED: point.seed}  # type: ignore[operator]
+        return resolve(self.experiment, [f"{k}={toml_value(v)}" for k, v in overrides.items()], catalog=catalog)
+
+    def table(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def given(self) -> dict[str, Any]:
+        """As plain values, without what is as it would be anyway."""
+        usual = Sweep(experiment=self.experiment).table()
+        return {key: value for key, value in self.table().items() if key == "experiment" or value != usual[key]}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Values, and a seed. Points that were sampled are numbered, as a sampler may choose the same values again."""
+
+    values: Mapping[str, Any]
+    seed: int
+    index: int | None = None
+
+    @property
+    def text(self) -> str:
+        """As a person reads it."""
+        return ", ".join([*(f"{key}={toml_value(value)}" for key, value in self.values.items()), f"seed {self.seed}"])
+
+    @property
+    def key(self) -> str:
+        """A text that tells it from all others of its sweep."""
+        return self.text if self.index is None else f"point {self.index}, seed {self.seed}"
+
+
+def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
+    """``KEY=VALUES`` as (key, values).
+
+    VALUES are ``a,b,c``; a TOML array ``[{name = "cubic"}, {name = "gradient"}]``; ``lin:LOW:HIGH:N``, N values at
+    equal distances; or ``log:LOW:HIGH`` and ``log:LOW:HIGH:N``, at equal ratios, one in each decade if N is not given.
+
+    For a sampler other than the grid a range is ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``, and stays text.
+
+    Raises:
+        BadInput: says what cannot be read.
+    """
+    key, equals, values = (part.strip() for part in text.partition("="))
+    if not equals or not key or not values:
+        raise BadInput(
+            f"'{text}' is nothing to try",
+            where="--over",
+            expected="KEY=VALUES, for instance enforcer.name=cubic,gradient or optimizer.lr=log:1e-5:1",
+        )
+    if sampler != "grid" and values.startswith(_RANGES):
+        _sampled(key, values)
+        return key, values
+    return key, _listed(key, values)
+
+
+def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
+    """The values that a text stands for; those that are listed already as they are."""
+    if not isinstance(values, str):
+        return list(values)
+    if values.startswith(("log:", "lin:")):
+        return _range(key, values)
+    if values.startswith(("uniform:", "int:")):
+        raise BadInput(
+            f"'{values}' has no end of values, and a grid tries them all",
+            where=f"--over {key}",
+            expected="lin:LOW:HIGH:N, log:LOW:HIGH[:N] or a,b,c",
+            next_step="or choose some of them: --sampler random --trials N, or --sampler tpe --trials N",
+        )
+    if values.startswith("["):
+        try:
+            array = tomllib.loads(f"value = {values}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"not a TOML array: {error}", where=f"--over {key}={values}") from None
+        return list(array)
+    return [parse_value(item.strip()) for item in values.split(",")]
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value, or else text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _range(key: str, text: str) -> list[float]:
+    kind, *numbers = text.split(":")
+    expected = "log:LOW:HIGH, log:LOW:HIGH:N or lin:LOW:HIGH:N"
+    wrong = BadInput(f"'{text}' is no range", where=f"--over {key}", expected=expected)
+    if len(numbers) not in ((3,) if kind == "lin" else (2, 3)):
+        raise wrong
+    try:
+        low, high, *count = (float(number) for number in numbers)
+    except ValueError:
+        raise wrong from None
+    if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
+        raise BadInput(f"'{text}' is no range", where=f"--over {key}", expected="LOW < HIGH, and LOW > 0 with log")
+    if count and not (2 <= count[0] <= _MOST_VALUES and count[0].is_integer()):
+        raise BadInput(
+            f"'{text}' has {numbers[2]} values",
+            where=f"--over {key}",
+            expected=f"N, a whole number from 2 to {_MOST_VALUES}",
+        )
+    steps = int(count[0]) - 1 if count else max(1, round(math.log10(high / low)))
+    if kind == "lin":
+        return [low + (high - low) * i / steps for i in range(steps + 1)]
+    return [float(f"{low * (high / low) ** (i / steps):.12g}") for i in range(steps + 1)]
+
+
+def _distinct(key: str, values: Any) -> Any:
+    """The same values, or the same range, once it is seen that they can be tried."""
+    where = f"--over {key}"
+    if key == SEED:
+        raise BadInput("seeds are not an axis", where=where, next_step="--seeds N")
+    if isinstance(values, Range):
+        return values
+    texts = [toml_value(value) for value in values]
+    if not values:
+        raise BadInput("there is nothing to try", where=where, expected=f"--over {key}=VALUE,VALUE")
+    if len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise BadInput(f"{twice} is given twice", where=where, next_step="give each value once")
+    return values
+
+
+def _sampled(key: str, text: str) -> Range:
+    """``KIND:LOW:HIGH`` as a range for a sampler."""
+    kind, *ends = text.split(":")
+    expected = "log:LOW:HIGH, uniform:LOW:HIGH or int:LOW:HIGH"
+    if kind == "lin" or len(ends) == 3:
+        raise BadInput(
+            f"'{text}' is a list of values, as a grid takes it",
+            where=f"--over {key}",
+            expected=expected,
+            next_step=f"--over {key}={'uniform' if kind == 'lin' else kind}:{':'.join(ends[:2])}, or --sampler grid",
+        )
+    wrong = BadInput(f"'{text}' is no range", where=f"--over {key}", expected=expected)
+    try:
+        low, high = (float(end) for end in ends)
+    except ValueError:
+        raise wrong from None
+    if kind == "int" and not (low.is_integer() and high.is_integer()):
+        wrong.expected = "int:LOW:HIGH with whole numbers"
+        raise wrong
+    if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
+        wrong.expected = "LOW < HIGH, and LOW > 0 with log"
+        raise wrong
+    return Range(kind, low, high)

@@ -1,0 +1,206 @@
+"""Worker processes of a sweep, supervised by their parent: the job of one that dies is given to another."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Self
+
+from ..errors import Failure
+from .jobs import Job, Outcome, Passing
+
+__all__ = ["Workers"]
+
+_SPAWN = get_context("spawn")
+_PATIENCE = 10
+"""Workers that may die over the same job before it is given up."""
+
+
+@dataclass
+class _Worker:
+    """A process, its place among the others, whether it has begun to listen, the job it is at, and the trials of that job it
+    has told of."""
+
+    process: BaseProcess
+    place: int
+    ready: bool = False
+    job: Job | None = None
+    told: set[int] = field(default_factory=set)
+
+
+class Workers:
+    """Processes that run jobs side by side.
+
+    Args:
+        count: of the processes; each gets its share of the cores.
+        stopped: asked now and then; once it is true, the workers are stopped.
+        say: told what is going on.
+    """
+
+    def __init__(self, count: int, stopped: Callable[[], bool], say: Callable[[str], None]) -> None:
+        self._count, self._stopped, self._say = count, stopped, say
+        self._threads = max(1, (os.cpu_count() or 1) // count)
+        self._running: dict[Connection, _Worker] = {}
+        self._deaths: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        for place in range(self._count):
+            self._start(place)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection, worker in self._running.items():
+            connection.close()
+            worker.process.terminate()
+        for process in self.processes:
+            process.join(timeout=30)
+            if process.is_alive():
+                process.kill()
+
+    @property
+    def processes(self) -> list[BaseProcess]:
+        """Those that are there now."""
+        return [worker.process for worker in self._running.values()]
+
+    def run(
+        self,
+        next_job: Callable[[int], Job | None],
+        passing: Passing = lambda number, step, figures, verdict: False,
+        waited_for: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Outcome]:
+        """What becomes of each trial, in the order in which it becomes known.
+
+        Args:
+            next_job: asked, for the worker at a place, for what it is to do; None if there is nothing now.
+            passing: asked whether a running trial is to be given up.
+            waited_for: whether to stay although there is nothing to do now.
+
+        Raises:
+            Interrupted: if it was asked to stop.
+        """
+        from ..training.loop import Interrupted
+
+        again: list[Job] = []
+        while True:
+            for connection, worker in self._running.items():
+                if worker.job is None:
+                    worker.job, worker.told = again.pop() if again else next_job(worker.place), set()
+                    if worker.job is not None:
+                        self._send(connection, worker.job)
+            if not any(worker.job for worker in self._running.values()) and not waited_for():
+                return
+            heard = set(wait(list(self._running), timeout=0.5))
+            for connection in [each for each in self._running if each in heard]:
+                yield from self._received(connection, passing, again)
+            if self._stopped():
+                raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+
+    def _start(self, place: int) -> None:
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=_serve, args=(theirs, self._threads), daemon=True)
+        process.start()
+        theirs.close()
+        self._running[ours] = _Worker(process, place)
+
+    def _send(self, connection: Connection, content: Job | bool) -> None:
+        try:
+            connection.send(content)
+        except OSError:
+            return  # it has died: what is read from it next says so
+
+    def _received(self, connection: Connection, passing: Passing, again: list[Job]) -> Iterator[Outcome]:
+        worker = self._running[connection]
+        try:
+            kind, content = connection.recv()
+        except (EOFError, OSError):
+            yield from self._bury(connection, again)
+            return
+        if kind == "ready":
+            worker.ready = True
+        elif kind == "say":
+            self._say(content)
+        elif kind == "passing":
+            self._send(connection, passing(*content))
+        elif kind == "outcome":
+            worker.told.add(content.number)
+            yield content
+        elif kind == "done":
+            worker.job = None
+        else:
+            raise Failure(f"a worker process raised {content}", next_step="run it again with --jobs 1")
+
+    def _bury(self, connection: Connection, again: list[Job]) -> Iterator[Outcome]:
+        """A worker has died: start another, and put back what it had not done.
+
+        Raises:
+            Failure: if it ended by itself before it had begun: so would every other.
+        """
+        worker = self._running.pop(connection)
+        connection.close()
+        process, job = worker.process, worker.job
+        process.join()
+        if not worker.ready and (process.exitcode or 0) > 0:
+            raise Failure(
+                f"a worker process could not start (exit code {process.exitcode}); see what it says above",
+                expected="in a script of your own, the call below: if __name__ == '__main__':",
+                next_step="or one process: --jobs 1",
+            )
+        left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
+        self._say(f"a worker process ended (exit code {process.exitcode}); {len(left)} trials are run again")
+        rest = []
+        for task in left:
+            self._deaths[task.number] = self._deaths.get(task.number, 0) + worker.ready  # else it never got it
+            if self._deaths[task.number] < _PATIENCE:
+                rest.append(task)
+            else:
+                yield Outcome(task.number, f"{_PATIENCE} worker processes ended over it, exit code {process.exitcode}")
+        if job is not None and rest:
+            again.append(replace(job, tasks=rest))
+        self._start(worker.place)
+
+
+def _serve(connection: Connection, threads: int) -> None:
+    """A worker: run the jobs that come until the parent has gone."""
+    import torch
+
+    from ..catalog.catalog import installed
+    from ..system.signals import stop_signals
+    from ..training.loop import Interrupted
+    from .jobs import work
+
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(kind: str, content: Any = None) -> None:
+        connection.send((kind, content))
+
+    def passing(*content: Any) -> bool:
+        tell("passing", content)
+        return bool(connection.recv())
+
+    with stop_signals() as stopped:
+        tell("ready")
+        while True:
+            try:
+                job = connection.recv()
+                for outcome in work(job, installed(), stopped, lambda text: tell("say", text), passing):
+                    tell("outcome", outcome)
+                tell("done")
+            except (EOFError, OSError, Interrupted, KeyboardInterrupt):
+                return
+            except Exception as error:
+                tell("raised", f"{type(error).__name__}: {error}")
+                return
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed tells nobody, and who resumes its sweep must not meet a run that still goes on."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,225 @@
+"""Checkpoints: atomic, hashed, pruned last; JSON and safetensors only.
+
+A checkpoint is a folder ``step-N`` with ``objective.safetensors``, ``optimizer.safetensors``, ``state.json`` and
+``manifest.json`` (sha256 of the others). It is written under another name, then renamed, so that it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import Failure
+from ..objective.engines import Stateful
+from ..system.files import replacing
+
+__all__ = [
+    "fingerprint",
+    "latest",
+    "load_checkpoint",
+    "prune",
+    "read_weights",
+    "save_checkpoint",
+    "sha256",
+    "write_weights",
+]
+
+_MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(\d+)")
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_weights(path: Path, module: Stateful, metadata: dict[str, str] | None = None) -> None:
+    """The parameters and buffers of a module as safetensors, whole or as it was before."""
+    _write_tensors(path, module.state_dict(), metadata)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Tensors as safetensors, each with its own copy of what it shares with another; no other is copied."""
+    apart: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        apart[name] = tensor
+    with replacing(path) as partial:
+        save_file(apart, partial, metadata=metadata)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        Failure: if the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Failure(f"cannot read the weights: {error}", where=str(path)) from error
+
+
+def fingerprint(tensors: Mapping[str, Tensor], remark: Any = None) -> str:
+    """Hash of the names, types, shapes and values of tensors and of a remark that JSON can hold, in hex."""
+    digest = hashlib.sha256(json.dumps(remark).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    objective: Stateful,
+    optimizers: Sequence[Stateful],
+    state: dict[str, Any],
+    *,
+    keep: int,
+) -> Path:
+    """Write ``folder/step-N`` and then remove all but the newest `keep`, and those of later steps: they were passed over.
+
+    Args:
+        state: further values, nested; plain ones and tensors.
+
+    Raises:
+        Failure: if the disk is full or the folder cannot be written; older checkpoints stay as they are.
+    """
+    final = folder / f"step-{step}"
+    partial = folder / f"step-{step}.tmp"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_weights(partial / "objective.safetensors", objective)
+        tensors, plain = _pack({"optimizers": [optimizer.state_dict() for optimizer in optimizers], "state": state})
+        _write_tensors(partial / "optimizer.safetensors", tensors)
+        (partial / "state.json").write_text(json.dumps(plain))
+        manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        if _fault(final) is None and (final / _MANIFEST).read_bytes() == (partial / _MANIFEST).read_bytes():
+            shutil.rmtree(partial)  # the run goes on from it: at no moment may it be gone
+        else:
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise Failure(
+            f"the checkpoint of step {step} cannot be written: {error}",
+            where=str(folder),
+            next_step="make room or choose another folder; the checkpoints before it are whole, go on with --resume",
+        ) from error
+    for later in [number for number in _steps(folder) if number > step]:
+        shutil.rmtree(folder / f"step-{later}", ignore_errors=True)
+    prune(folder, step, keep)
+    return final
+
+
+def prune(folder: Path, step: int, keep: int) -> None:
+    """Remove all checkpoints up to that of `step` but the newest `keep`, and what killed processes have left of others."""
+    for old in [number for number in _steps(folder) if number <= step][keep:]:
+        shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
+    for unfinished in folder.glob("step-*.tmp"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _steps(folder: Path) -> list[int]:
+    """Numbers of the checkpoints in a folder, newest first; unfinished ones are not counted."""
+    if not folder.is_dir():
+        return []
+    found = (_STEP.fullmatch(path.name) for path in folder.iterdir())
+    return sorted((int(match[1]) for match in found if match), reverse=True)
+
+
+def latest(folder: Path, message: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The newest checkpoint whose hashes are right, or None; says through `message` which ones it passes over."""
+    for step in _steps(folder):
+        path = folder / f"step-{step}"
+        fault = _fault(path)
+        if fault is None:
+            return path
+        message(f"checkpoint {path.name} is damaged ({fault}): falling back to the one before")
+    return None
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+        for name, digest in manifest.items():
+            if sha256(path / name) != digest:
+                return f"{name} has changed"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{_MANIFEST}: {error}"
+    expected = {"objective.safetensors", "optimizer.safetensors", "state.json"}
+    return None if expected <= set(manifest) else f"{_MANIFEST} does not list {', '.join(expected - set(manifest))}"
+
+
+def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Stateful]) -> dict[str, Any]:
+    """Put a checkpoint back into the objective and the optimisers; returns its `state`.
+
+    Raises:
+        Failure: if it is one of another model or optimiser.
+    """
+    plain = json.loads((path / "state.json").read_text())
+    unpacked = _unpack(plain, read_weights(path / "optimizer.safetensors"))
+    try:
+        objective.load_state_dict(read_weights(path / "objective.safetensors"))
+        for optimizer, values in zip(optimizers, unpacked["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+    except (RuntimeError, ValueError) as error:
+        raise Failure(
+            f"checkpoint {path.name} does not fit the model and the optimizer: {' '.join(str(error).split())[:300]}",
+            where=str(path),
+            next_step="go on with the experiment and the versions that the run began with, or start a new one",
+        ) from error
+    state: dict[str, Any] = unpacked["state"]
+    return state
+
+
+def _pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
+    """A nested structure as (tensors by number, plain structure for JSON with the numbers in their place)."""
+    tensors: dict[str, Tensor] = {}
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, Tensor):
+            key = str(len(tensors))
+            tensors[key] = node
+            return {"tensor": key}
+        if isinstance(node, dict):
+            return {"dict": [[key, walk(value)] for key, value in node.items()]}
+        if isinstance(node, (list, tuple)):
+            return {type(node).__name__: [walk(item) for item in node]}
+        return node
+
+    return tensors, walk(tree)
+
+
+def _unpack(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `_pack`."""
+    if not isinstance(plain, dict):
+        return plain
+    ((kind, content),) = plain.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _unpack(value, tensors) for key, value in content}
+    items = [_unpack(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items

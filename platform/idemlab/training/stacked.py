@@ -1,0 +1,135 @@
+"""Many small operators of one architecture as one: a batched program in place of a loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from ..contracts.orbit import Operator
+from ..contracts.step import Step, generator
+
+__all__ = ["Stacked", "StackedStep", "cannot_be_stacked"]
+
+
+class Stacked(nn.Module):
+    """R operators as one ordinary operator on [R*B, *shape]: rows r*B ... (r+1)*B - 1 go through the r-th.
+
+    Enforcers need not know: they see one operator that keeps shapes. No row depends on the parameters of another replica,
+    so the gradient of a sum over replicas of batch means is, for each of them, that of its own mean.
+
+    Args:
+        models: R >= 1 operators of one architecture; their weights are copied.
+
+    Raises:
+        ValueError: if one of them cannot be stacked; see `cannot_be_stacked`.
+    """
+
+    def __init__(self, models: Sequence[Operator]) -> None:
+        super().__init__()
+        reason = cannot_be_stacked(models[0])
+        if reason:
+            raise ValueError(reason)
+        self.replicas = len(models)
+        parameters, buffers = stack_module_state(list(models))
+        self._names = {name: name.replace(".", "/") for name in parameters}
+        for name, key in self._names.items():
+            whole = parameters[name]
+            self.register_parameter(key, nn.Parameter(whole.detach(), requires_grad=whole.requires_grad))
+        self._buffer_names = {name: name.replace(".", "/") for name in buffers}
+        for name, key in self._buffer_names.items():
+            self.register_buffer(key, buffers[name])
+        self._reached: set[str] = set()
+        self._template = [copy.deepcopy(models[0]).to("meta")]  # in a list: its parameters are not this module's
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """f_r of the rows of each replica r, [R*B, *shape]."""
+        stacked: dict[str, Tensor] = {name: self.get_parameter(key) for name, key in self._names.items()}
+        stacked |= {name: self.get_buffer(key) for name, key in self._buffer_names.items()}
+        inputs = [t.view(self.replicas, -1, *t.shape[1:]) for t in (x, condition) if t is not None]
+
+        def one(state: dict[str, Tensor], *rows: Tensor) -> Tensor:
+            y: Tensor = functional_call(self._template[0], state, rows)
+            return y
+
+        y: Tensor = vmap(one)(stacked, *inputs)
+        return y.flatten(0, 1)
+
+    def parameters_of(self, replica: int) -> dict[str, nn.Parameter]:
+        """The parameters of one replica by the names they have in its model: views, whose gradients are views, too. An
+        optimiser that changes them in place changes this module. Call `keep_gradients` before."""
+        views = {}
+        for name, key in self._names.items():
+            whole = self.get_parameter(key)
+            view = nn.Parameter(whole.detach()[replica], requires_grad=whole.requires_grad)
+            view.grad = None if whole.grad is None else whole.grad[replica]
+            views[name] = view
+        return views
+
+    def keep_gradients(self) -> None:
+        """Give each parameter a gradient that stays where it is: backward adds to it, `clear_gradients` empties it."""
+        for name, key in self._names.items():
+            parameter = self.get_parameter(key)
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+                parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._reached.add(name))  # type: ignore[no-untyped-call]
+
+    def unreached(self) -> set[str]:
+        """Names of the parameters that no backward has reached since gradients were cleared. Alone they would have no
+        gradient and be left as they are; a gradient of zero lets weight decay and momentum move them."""
+        return set(self._names) - self._reached
+
+    def clear_gradients(self) -> None:
+        """Set all gradients to zero in place."""
+        self._reached.clear()
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+
+    @torch.no_grad()
+    def write_back(self, replica: int, model: Operator) -> None:
+        """Copy the weights and buffers of one replica into a model of its own."""
+        for name, parameter in model.named_parameters():
+            parameter.copy_(self.get_parameter(self._names[name])[replica])
+        for name, buffer in model.named_buffers():
+            buffer.copy_(self.get_buffer(self._buffer_names[name])[replica])
+
+
+def cannot_be_stacked(model: Operator) -> str | None:
+    """Why a model cannot be stacked, or None: batch statistics would mix, dropout would draw differently, lazy or tied
+    parameters cannot be told apart."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            return f"'{name}' has batch statistics"
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            return f"'{name}' drops at random"
+    every = [id(p) for module in model.modules() for p in module._parameters.values() if p is not None]
+    if len(set(every)) < len(every):
+        return "parameters are shared between modules"
+    return None
+
+
+class StackedStep(Step):
+    """The step of R replicas at once: each row block draws what it would have drawn alone, from its own seed.
+
+    Args:
+        seeds: of the replicas.
+        index, progress: as for `Step`.
+    """
+
+    def __init__(self, seeds: Sequence[int], *, index: int, progress: float) -> None:
+        super().__init__(index=index, progress=progress)
+        self._seeds = seeds
+
+    def _draw(self, like: Tensor, sampler: object) -> Tensor:
+        shape = (like.shape[0] // len(self._seeds), *like.shape[1:])
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        drawn = {
+            seed: sampler(shape, generator=generator(seed, self.index, self.purpose, self._draws), dtype=dtype)  # type: ignore[operator]
+            for seed in dict.fromkeys(self._seeds)
+        }
+        self._draws += 1
+        return torch.cat([drawn[seed] for seed in self._seeds]).to(device=like.device, dtype=like.dtype)

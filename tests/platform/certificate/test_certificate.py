@@ -1,0 +1,167 @@
+"""The certificate against operators whose idempotence is known in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from idemlab.certificate.certificate import (
+    EXACT_UP_TO,
+    Verdict,
+    certify,
+    errors_by_depth,
+    jacobian,
+    spectrum_at,
+)
+
+
+def _inputs(n: int = 12, count: int = 400) -> torch.Tensor:
+    return torch.randn(count, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def _oblique(rank: int, n: int = 12) -> torch.Tensor:
+    """An oblique projector: S diag(1..1, 0..0) S^-1 with a basis S that is not orthogonal."""
+    s = torch.randn(n, n, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 3 * torch.eye(n)
+    ones = torch.diag(torch.tensor([1.0] * rank + [0.0] * (n - rank), dtype=torch.float64))
+    return s @ ones @ torch.linalg.inv(s)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 11])
+def test_a_projector_is_genuine_and_its_rank_is_found(rank: int) -> None:
+    p = _oblique(rank)
+    certificate = certify(lambda x: x @ p.T, _inputs())
+    assert certificate.verdict is Verdict.GENUINE
+    assert certificate.rank == rank
+    assert certificate.trace == pytest.approx(rank)
+    assert max(certificate.relative) < 1e-12
+    assert max(certificate.absolute) < 1e-12
+    assert min(s for spectrum in certificate.spectra for s in spectrum.singular_values[:rank]) >= 1 - 1e-9
+
+
+def test_collapse_to_a_constant_is_not_called_idempotent_and_genuine() -> None:
+    certificate = certify(lambda x: 0 * x + 0.3, _inputs())
+    assert certificate.verdict is Verdict.CONSTANT
+    assert certificate.rank == 0
+    assert certificate.relative == (0.0, 0.0, 0.0)
+
+
+def test_a_small_spread_is_constant_whatever_the_rank() -> None:
+    assert certify(lambda x: 0.04 * x, _inputs(), rank_points=0).verdict is Verdict.CONSTANT
+    assert certify(lambda x: 0.06 * x, _inputs(), rank_points=0).verdict is Verdict.NOT_IDEMPOTENT
+
+
+def test_the_identity_is_told_by_its_rank_and_by_what_it_leaves_alone() -> None:
+    assert certify(lambda x: x, _inputs()).verdict is Verdict.IDENTITY
+    assert certify(lambda x: x, _inputs(), rank_points=0).verdict is Verdict.IDENTITY
+    # On the manifold f(x) = x is right, so only the rank counts there.
+    p = _oblique(4)
+    on_manifold = _inputs() @ p.T
+    assert certify(lambda x: x @ p.T, on_manifold, off_manifold=False).verdict is Verdict.GENUINE
+    assert certify(lambda x: x @ p.T, on_manifold, off_manifold=True).verdict is Verdict.IDENTITY
+
+
+def test_relative_error_is_the_formula() -> None:
+    x = _inputs()
+    y, after = 0.6 * x + 1, 0.36 * x + 1.6
+    expected = math.sqrt(float((after - y).square().sum() / (y - y.mean(0)).square().sum()))
+    certificate = certify(lambda t: 0.6 * t + 1, x, depth=2)
+    assert certificate.relative[0] == pytest.approx(expected, rel=1e-12)
+    assert certificate.absolute[0] == pytest.approx(float((after - y).abs().mean()), rel=1e-12)
+    assert certificate.verdict is Verdict.NOT_IDEMPOTENT
+    assert len(certificate.relative) == 2
+
+
+def test_the_error_threshold_is_a_tenth() -> None:
+    # A projector scaled by s has the relative error 1 - s.
+    p = _oblique(3)
+    assert certify(lambda x: 0.91 * x @ p.T, _inputs()).verdict is Verdict.GENUINE
+    assert certify(lambda x: 0.89 * x @ p.T, _inputs()).verdict is Verdict.NOT_IDEMPOTENT
+
+
+def test_a_rotation_has_full_rank_but_is_no_identity() -> None:
+    q = torch.linalg.qr(_oblique(4)).Q
+    certificate = certify(lambda x: x @ q, _inputs())
+    assert certificate.rank == 12
+    assert certificate.verdict is Verdict.NOT_IDEMPOTENT
+
+
+def test_sorting_has_full_rank_at_its_outputs_but_is_no_identity() -> None:
+    certificate = certify(lambda x: x.sort(1).values, _inputs())
+    assert certificate.rank == 12
+    assert certificate.verdict is Verdict.GENUINE
+
+
+def test_a_slight_shrinking_of_everything_is_no_projection() -> None:
+    assert certify(lambda x: 0.92 * x, _inputs()).verdict is Verdict.IDENTITY
+
+
+def test_not_a_number_is_not_idempotent() -> None:
+    assert certify(lambda x: x * float("nan"), _inputs(), rank_points=0).verdict is Verdict.NOT_IDEMPOTENT
+
+
+def test_jacobian_of_a_nonlinear_map_against_autograd() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 6)).double()
+    y = torch.randn(6, dtype=torch.float64)
+    expected = torch.autograd.functional.jacobian(net, y)
+    assert torch.allclose(jacobian(net, y, batch_size=4), expected, atol=1e-14)
+
+
+def test_large_maps_are_sketched_and_the_sketch_finds_rank_and_trace() -> None:
+    n, rank = 1200, 20
+    g = torch.Generator().manual_seed(2)
+    u = torch.linalg.qr(torch.randn(n, rank, generator=g, dtype=torch.float64)).Q
+    w = u + 0.3 * torch.randn(n, rank, generator=g, dtype=torch.float64) / math.sqrt(n)
+    w = w @ torch.linalg.inv(u.T @ w)  # W^T U = I, so U W^T is an oblique projector
+    spectrum = spectrum_at(lambda x: (x @ w) @ u.T, torch.randn(n, generator=g, dtype=torch.float64))
+    exact = torch.linalg.svdvals(u @ w.T)[:rank]
+    assert not spectrum.exact
+    assert spectrum.rank == rank
+    assert torch.allclose(torch.tensor(spectrum.singular_values[:rank], dtype=torch.float64), exact, rtol=1e-8)
+    assert spectrum.trace == pytest.approx(rank, abs=4 * math.sqrt(2 * rank / 256))
+
+
+def test_conditions_are_passed_on() -> None:
+    x, scale = _inputs(), torch.linspace(0.5, 1, 400, dtype=torch.float64)[:, None]
+    certificate = certify(lambda t, c: t * c, x, condition=scale, rank_points=2)
+    expected = float(((scale**2 - scale) * x).abs().mean())
+    assert certificate.absolute[0] == pytest.approx(expected)
+    assert [s.trace for s in certificate.spectra] == pytest.approx([12 * float(scale[0]), 12 * float(scale[200])])
+
+
+def test_a_module_is_evaluated_in_evaluation_mode_and_put_back() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(12), nn.Dropout(0.5)).double().train()
+    before = net[0].running_mean.clone()
+    certify(net, _inputs(), rank_points=0)
+    assert net.training
+    assert torch.equal(net[0].running_mean, before)
+
+
+def test_wrong_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 2 inputs"):
+        certify(lambda x: x, _inputs(count=1))
+    with pytest.raises(ValueError, match="keeps the shape"):
+        certify(lambda x: x[:, :2], _inputs())
+
+
+@pytest.mark.parametrize("n", [3, EXACT_UP_TO + 1])
+def test_a_jacobian_that_is_not_finite_is_told(n: int) -> None:
+    """LAPACK is not asked: with such a matrix oneMKL's eigenvalues end the process."""
+    with pytest.raises(ValueError, match="Jacobian of f is not finite"):
+        certify(lambda x: (0.0 * x).sqrt(), torch.randn(4, n), rank_points=1)
+
+
+def test_errors_of_a_moving_constant_are_infinite() -> None:
+    x = torch.zeros(3, 2)
+    assert errors_by_depth([x, x, x + 1])[1] == (float("inf"),)
+
+
+def test_it_is_written_with_its_thresholds() -> None:
+    written = certify(lambda x: x, _inputs(), rank_points=1).as_dict()
+    assert written["verdict"] == "identity"
+    assert written["rank"] == 12
+    assert any("relative error" in key for key in written["thresholds"])
+    assert Verdict("identity").sentence.startswith("It leaves everything")

@@ -1,0 +1,183 @@
+"""One batch before training: each combination that cannot work is refused, with what would."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import idemlab
+from idemlab.objective.parts import Parts, assemble
+from idemlab.objective.preflight import Plan, blame, preflight
+
+Make = Callable[..., dict[str, Any]]
+CPU = torch.device("cpu")
+
+
+def _preflight(table: dict[str, Any], **parts: Any) -> Plan:
+    catalog, experiment = idemlab.installed(), idemlab.resolve(table)
+    assembled = dataclasses.replace(assemble(experiment, catalog), **parts)
+    return preflight(experiment, assembled, catalog, device=CPU)
+
+
+def _refusal(table: dict[str, Any], **parts: Any) -> str:
+    with pytest.raises(idemlab.BadInput) as caught:
+        _preflight(table, **parts)
+    return str(caught.value)
+
+
+def _with_operator(tiny: Make, operator: nn.Module, **changes: Any) -> str:
+    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny(**changes))
+    parts = assemble(experiment, catalog)
+    parts.objective.operator = operator
+    with pytest.raises(idemlab.BadInput) as caught:
+        preflight(experiment, parts, catalog, device=CPU)
+    return str(caught.value)
+
+
+def test_a_plan_counts_parameters_steps_and_operations(tiny: Make) -> None:
+    plan = _preflight(tiny())
+    assert plan.parameters == 4 * 8 + 8 + 8 * 4 + 4
+    assert plan.steps == 12
+    # Two applications, forward and backward; the input needs no gradient: 2 * 64 multiply-adds * (2 + 4 - 1/2) * 16 rows
+    assert plan.flops_per_step == 2 * 64 * 16 * 2 + 2 * 64 * 16 * 4 - 2 * 32 * 16
+    assert _preflight(tiny(training__micro_batches=4)).flops_per_step == plan.flops_per_step
+
+
+def test_the_trial_changes_nothing(tiny: Make) -> None:
+    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny())
+    parts = assemble(experiment, catalog)
+    before = {key: value.clone() for key, value in parts.objective.state_dict().items()}
+    state = torch.get_rng_state()
+    preflight(experiment, parts, catalog, device=CPU)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(before[key], value) for key, value in parts.objective.state_dict().items())
+    assert all(p.grad is None for p in parts.objective.parameters())
+
+
+def test_a_model_that_changes_the_shape(tiny: Make) -> None:
+    message = _with_operator(tiny, nn.Linear(4, 3))
+    assert "changes the shape of a sample: [4] became [3]" in message
+    assert "f(f(x)) exists" in message
+
+
+def test_a_model_that_cannot_take_the_samples(tiny: Make) -> None:
+    message = _with_operator(tiny, nn.Linear(5, 5))
+    assert "cannot take the samples of dataset 'gaussian', of shape [4]" in message
+
+
+def test_a_model_that_returns_no_tensor(tiny: Make) -> None:
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x, x
+
+    assert "became tuple" in _with_operator(tiny, Pair())
+
+
+def test_a_dataset_that_misstates_its_shape(tiny: Make) -> None:
+    dataset = idemlab.Dataset.of_tensors(train=torch.zeros(64, 5), test=torch.zeros(8, 5))
+    wrong = dataclasses.replace(dataset, shape=(4,))
+    assert "says its samples are [4], but they are [5]" in _refusal(tiny(), dataset=wrong)
+
+
+def test_a_batch_larger_than_the_data(tiny: Make) -> None:
+    assert "--set training.batch_size=64" in _refusal(tiny(training__batch_size=128))
+
+
+def test_batch_coupled_enforcers_refuse_micro_batches(tiny: Make) -> None:
+    message = _refusal(tiny(enforcer={"name": "relative"}, training__micro_batches=2))
+    assert "couples the samples" in message
+    assert "--set training.micro_batches=1" in message
+
+
+def test_a_clamp_by_the_reconstruction_needs_one(tiny: Make) -> None:
+    assert "weight 0" in _refusal(tiny(enforcer={"name": "ign"}, reconstruction={"weight": 0.0}))
+
+
+def test_batch_statistics_are_refused_where_they_are_not_exact(tiny: Make) -> None:
+    images = {
+        "dataset": {"name": "gaussian", "shape": [1, 8, 8], "train": 32, "test": 8},
+        "model": {"name": "autoencoder", "norm": "batch", "channels": 4, "latent": 4, "depth": 1},
+    }
+    message = _refusal(tiny(**images, enforcer={"name": "ign"}))
+    assert "batch statistics" in message
+    assert "--set model.norm=group" in message
+    _preflight(tiny(**images, enforcer={"name": "ign", "routing": "surrogate"}))
+
+
+def test_weight_projection_needs_a_linear_operator_with_square_maps(tiny: Make) -> None:
+    table = {"enforcer": {"name": "cubic-projection"}}
+    assert "works on linear maps only, and model 'mlp' is not linear" in _refusal(tiny(**table))
+    affine = nn.Linear(4, 4)
+    assert "not linear" in _with_operator(tiny, affine, **table)
+    narrow = nn.Sequential(nn.Linear(4, 2, bias=False), nn.Linear(2, 4, bias=False))
+    assert "has none" in _with_operator(tiny, narrow, **table)
+
+
+def test_double_backward_and_compile_do_not_go_together(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    traits = idemlab.Traits(needs_double_backward=True)
+    monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: traits)
+    assert "--set training.compile=false" in _refusal(tiny(training__compile=True))
+
+
+def test_a_domain_is_looked_up_in_the_spectrum(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    traits = idemlab.Traits(linear_only=True, domain=(0.0, 1.0))
+    monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: traits)
+    inside, outside = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+    inside.weight.data.copy_(torch.diag(torch.tensor([0.0, 0.2, 0.7, 1.0])))
+    outside.weight.data.copy_(torch.diag(torch.tensor([0.0, 0.2, 0.7, 1.2])))
+    assert "needs real eigenvalues in [0, 1]" in _with_operator(tiny, outside)
+    broken = nn.Linear(4, 4, bias=False)
+    broken.weight.data.fill_(math.inf)
+    assert "values that are not finite" in _with_operator(tiny, broken)
+    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny())
+    parts = assemble(experiment, catalog)
+    parts.objective.operator = inside
+    assert preflight(experiment, parts, catalog, device=CPU).traits is traits
+
+
+def test_float64_is_refused_on_mps(tiny: Make) -> None:
+    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny(training__dtype="float64"))
+    with pytest.raises(idemlab.BadInput, match="no float64"):
+        preflight(experiment, assemble(experiment, catalog), catalog, device=torch.device("mps"))
+
+
+class _Bad(idemlab.Enforcer):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, orbit: idemlab.Orbit, step: idemlab.Step) -> idemlab.Enforcement:
+        if self.what == "raises":
+            raise KeyError("oops")
+        if self.what == "bad input":
+            raise idemlab.BadInput("not like this")
+        return idemlab.Enforcement(loss=orbit.output.flatten(1).mean(1) * float("nan"))
+
+
+def _with_enforcer(tiny: Make, what: str) -> Parts:
+    parts = assemble(idemlab.resolve(tiny()), idemlab.installed())
+    parts.objective.enforcer = _Bad(what)
+    return parts
+
+
+@pytest.mark.parametrize(("what", "message"), [("nan", "a loss of nan at finite points"), ("raises", "KeyError")])
+def test_what_a_plugin_does_wrong_at_the_first_batch_is_told_as_its_fault(tiny: Make, what: str, message: str) -> None:
+    with pytest.raises(idemlab.Failure, match=message) as caught:
+        preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, what), idemlab.installed(), device=CPU)
+    assert "enforcer 'gradient'" in str(caught.value)
+    assert "idemlab 0" in str(caught.value)
+
+
+def test_a_message_meant_for_the_user_is_passed_on(tiny: Make) -> None:
+    with pytest.raises(idemlab.BadInput, match="not like this"):
+        preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, "bad input"), idemlab.installed(), device=CPU)
+
+
+def test_blame_passes_results_through(tiny: Make) -> None:
+    assert blame(idemlab.resolve(tiny()), idemlab.installed(), lambda: 3) == 3

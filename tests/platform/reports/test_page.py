@@ -1,0 +1,354 @@
+"""The report: whole, readable offline, escaped, and there for unfinished runs too."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from idemlab import BadInput, Failure, Run, resolve, train, write_report
+from idemlab.catalog.catalog import installed
+from idemlab.objective.evaluation import examples
+from idemlab.objective.parts import assemble
+
+NASTY = "Sorts <script>alert(\"1 & 2\")</script> 'lists'"
+IMAGES: dict[str, Any] = {
+    "summary": NASTY,
+    "dataset": {"name": "gaussian", "shape": [1, 6, 5], "train": 64, "test": 32},
+    "model": {"name": "mlp", "width": 8, "depth": 1},
+    "enforcer": {"name": "gradient"},
+    "training": {"steps": 4, "batch_size": 16, "log_every": 2},
+    "evaluation": {
+        "every": 2,
+        "rank_points": 2,
+        "metrics": ["reconstruction-error", "restoration-error"],
+        "inputs": {"noise": "gaussian", "corrupted": {"name": "corrupted", "noise": 0.5}},
+    },
+}
+VECTORS = IMAGES | {"dataset": {"name": "sequences", "length": 5, "train": 64, "test": 32}}
+SECTIONS = ["pictures", "certificates", "metrics", "curves", "spectrum", "cost", "experiment", "environment"]
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """A parsed page: tags in order, text by tag, and proof that tags are balanced."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def values(self, *names: str) -> list[str]:
+        return [str(attributes[name]) for _, attributes in self.tags for name in names if name in attributes]
+
+    def cells(self, section: str) -> list[list[str]]:
+        """Rows of the first table of a section."""
+        body = re.search(rf'<section id="{section}">.*?<table>(.*?)</table>', self.source, re.S)
+        assert body is not None
+        rows = re.findall(r"<tr>(.*?)</tr>", body[1], re.S)
+        return [
+            [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.S)] for row in rows
+        ]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {name: train(table, folder / name).path for name, table in (("images", IMAGES), ("vectors", VECTORS))}
+
+
+@pytest.fixture
+def run(trained: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the finished run on images, to change at will."""
+    return Path(shutil.copytree(trained["images"], tmp_path / "a <run> & more"))
+
+
+@pytest.fixture
+def blank(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, for tests that look at words only: its pictures are not drawn, which takes long."""
+    monkeypatch.setattr("idemlab.reports.style.png", lambda figure: b"a picture")
+    return run
+
+
+def change(path: Path, **values: Any) -> None:
+    """Change keys of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def unfinish(run: Path) -> None:
+    (run / "certificate.json").unlink()
+    (run / "operator.safetensors").unlink()
+    metrics = run / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
+
+
+def test_everything_is_there(run: Path) -> None:
+    path = write_report(run)
+    assert path == run / "report.html"
+    page = Page(path)
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == SECTIONS
+    assert [href.removeprefix("#") for href in page.values("href") if href.startswith("#")] == SECTIONS
+    certificate = json.loads((run / "certificate.json").read_text())
+    assert certificate["sentence"] in page.words
+    assert certificate["verdict"] in page.words
+    for threshold, value in certificate["inputs"]["data"]["thresholds"].items():
+        assert f"{threshold} {value:g}" in page.words
+    assert f"{30 * 8 + 8 + 8 * 30 + 30}" in page.words  # parameters
+    assert json.loads((run / "environment.json").read_text())["packages"]["torch"] in page.words
+    assert (run / "experiment.toml").read_text().strip() in "".join(page.text)
+
+
+def test_numbers_of_the_certificate(blank: Path) -> None:
+    page = Page(write_report(blank))
+    inputs = json.loads((blank / "certificate.json").read_text())["inputs"]
+    first, second, *rows = page.cells("certificates")
+    assert first[1] == "relative error at"
+    assert second == ["f(x)", "f(f(x))", "f(f(f(x)))", "f(x)", "x"]
+    for (name, one), row in zip(inputs.items(), rows, strict=True):
+        figures = [
+            *one["relative"],
+            one["absolute"][0],
+            one["trace"],
+            one["spread"],
+            one["input_spread"],
+            one["displacement"],
+        ]
+        assert row[0] == name
+        assert [float(cell) for cell in (*row[1:5], *row[6:10])] == pytest.approx(figures, rel=6e-3)
+        assert row[5] == f"{one['rank']:g} of 30"
+        assert row[10] == one["verdict"]
+
+
+def test_metrics_have_plain_labels_and_explanations(blank: Path) -> None:
+    page = Page(write_report(blank))
+    head, *rows = page.cells("metrics")
+    assert head == ["figure", "x: data", "x: noise", "x: corrupted"]
+    measured = json.loads((blank / "certificate.json").read_text())["inputs"]["data"]["figures"]["reconstruction_error"]
+    reconstruction, restoration = rows
+    assert reconstruction[0] == "reconstruction error"
+    assert float(reconstruction[1]) == pytest.approx(measured, rel=6e-3)
+    assert restoration[:3] == ["restoration error", "—", "—"]
+    summary = installed().find("metric", "restoration-error").spec.summary
+    assert summary in page.words
+
+
+def test_nothing_comes_from_outside(blank: Path) -> None:
+    page = Page(write_report(blank))
+    assert {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "base", "form"} == set()
+    for value in page.values("src", "href", "srcset", "action", "data", "poster"):
+        assert value.startswith(("data:", "#")), value
+    style = re.search(r"<style>(.*?)</style>", page.source, re.S)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+    assert "prefers-color-scheme: dark" in style[1]
+    assert "@media print" in style[1]
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    policy = [
+        a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_what_people_wrote_is_escaped(blank: Path) -> None:
+    page = Page(write_report(blank))
+    assert tomllib.loads((blank / "experiment.toml").read_text())["summary"] == NASTY
+    assert NASTY in page.words
+    assert "a <run> & more" in page.words
+    assert "<script" not in page.source
+    assert "<run>" not in page.source
+
+
+def test_pictures_are_in_the_page_and_in_the_folder(run: Path) -> None:
+    page = Page(write_report(run))
+    sources = page.values("src")
+    names = ["orbits-data", "orbits-noise", "orbits-corrupted", "curves", "spectrum"]
+    assert sorted(path.name for path in (run / "figures").iterdir()) == sorted(
+        f"{name}.png" for name in [*names, "hero"]
+    )
+    for name, source in zip(names, sources, strict=True):
+        content = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+        assert content == (run / "figures" / f"{name}.png").read_bytes()
+        assert Image.open(io.BytesIO(content)).width > 400
+    assert all(page.values("alt"))
+    assert len(page.values("alt")) == len(names)
+
+
+def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
+    page = Page(write_report(Run.open(trained["vectors"])))
+    assert {path.stem for path in (trained["vectors"] / "figures").iterdir()} == {"orbits", "curves", "spectrum"}
+    assert (
+        "x is data: test samples of 'sequences'; noise: source 'gaussian'; corrupted: source 'corrupted'" in page.words
+    )
+
+
+def test_writing_again_gives_the_same_and_leaves_nothing_beside(run: Path) -> None:
+    before = {path.name for path in run.iterdir()}
+    first = write_report(run).read_text()
+    assert write_report(run).read_text() == first
+    assert {path.name for path in run.iterdir()} == before | {"report.html", "figures"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "colour"),
+    [("genuine", "genuine"), ("constant", "wrong"), ("identity", "wrong"), ("not idempotent", "wrong")],
+)
+def test_the_badge_tells_good_from_bad(blank: Path, verdict: str, colour: str) -> None:
+    change(blank / "certificate.json", verdict=verdict)
+    page = Page(write_report(blank))
+    assert f'<span class="badge {colour}">{verdict}</span>' in page.source
+
+
+def test_the_change_of_a_second_application_is_said_in_words(blank: Path) -> None:
+    inputs = json.loads((blank / "certificate.json").read_text())["inputs"]
+    for one, relative in zip(inputs.values(), (0.0123, 0.0877, 0.137), strict=True):
+        one["relative"][0] = relative
+    change(blank / "certificate.json", inputs=inputs)
+    assert (
+        "it changes its result by 1.2 % at data, 8.8 % at noise and 14 % at corrupted"
+        in Page(write_report(blank)).words
+    )
+    change(blank / "certificate.json", inputs={"data": inputs["data"]})
+    assert "it changes its result by 1.2 % at data (in shares" in Page(write_report(blank)).words
+
+
+def test_estimates_are_called_estimates(blank: Path) -> None:
+    assert "randomised estimates" not in Page(write_report(blank)).words
+    inputs = json.loads((blank / "certificate.json").read_text())["inputs"]
+    inputs["noise"]["spectra"][0]["exact"] = False
+    change(blank / "certificate.json", inputs=inputs)
+    assert "randomised estimates" in Page(write_report(blank)).words
+
+
+def test_ranks_that_were_not_measured(blank: Path) -> None:
+    inputs = json.loads((blank / "certificate.json").read_text())["inputs"]
+    inputs = {name: one | {"spectra": [], "rank": None, "trace": None} for name, one in inputs.items()}
+    change(blank / "certificate.json", inputs=inputs)
+    page = Page(write_report(blank))
+    assert [row[5] for row in page.cells("certificates")[2:]] == ["not measured"] * 3
+    assert "spectrum" not in page.values("id")
+    assert "#spectrum" not in page.values("href")
+
+
+def test_deep_orbits_are_written_with_powers(tmp_path: Path) -> None:
+    table = IMAGES | {"evaluation": {"depth": 5, "rank_points": 0}, "dataset": IMAGES["dataset"] | {"shape": [3]}}
+    page = Page(write_report(train(table, tmp_path / "deep")))
+    assert page.cells("certificates")[1][:5] == ["f(x)", "f(f(x))", "f(f(f(x)))", "f⁴(x)", "f⁵(x)"]
+
+
+# -- runs that are not whole --------------------------------------------------------------------------------------------
+
+
+def test_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(blank: Path) -> None:
+    unfinish(blank)
+    page = Page(write_report(blank))
+    assert "Not finished: it got to step 2 of 4 (50 %)." in page.words
+    assert f"idemlab run '{blank}' --resume" in page.words
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == ["metrics", "curves", "cost", "experiment", "environment"]
+    assert "badge open" in page.values("class")
+    labels = [row[0] for row in page.cells("metrics")]
+    assert labels[:3] == ["figure", "absolute error", "relative error"]
+    assert "reconstruction error" in labels
+    assert "optimiser steps 2 of 4" in page.words
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "experiment.toml").write_text(resolve(IMAGES).to_toml())
+    page = Page(write_report(tmp_path))
+    assert "Not finished: it got to step 0." in page.words
+    assert "Not recorded." in page.words
+    assert not (tmp_path / "figures").exists()
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == ["cost", "experiment", "environment"]
+
+
+def test_plugins_that_are_gone_cost_the_pictures_only(blank: Path) -> None:
+    toml = blank / "experiment.toml"
+    toml.write_text(toml.read_text().replace('name = "mlp"', 'name = "gone-model"'))
+    page = Page(write_report(blank))
+    assert "The pictures could not be drawn. there is no model 'gone-model'" in page.words
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert sections == [section for section in SECTIONS if section != "pictures"]
+
+
+def test_damaged_weights_cost_the_pictures_only(blank: Path) -> None:
+    (blank / "operator.safetensors").write_bytes(b"damaged")
+    page = Page(write_report(blank))
+    assert "cannot read the weights" in page.words
+    assert "certificates" in page.values("id")
+
+
+def test_no_run(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no run"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_certificate(run: Path) -> None:
+    (run / "certificate.json").write_text('{"verdict"')
+    with pytest.raises(Failure, match="damaged"):
+        write_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_damaged_experiment(run: Path) -> None:
+    (run / "experiment.toml").write_text("summary = ")
+    with pytest.raises(Failure, match="damaged"):
+        write_report(run)
+
+
+def test_a_folder_that_cannot_be_written_keeps_the_old_report(blank: Path) -> None:
+    write_report(blank)
+    (blank / "report.html").write_text("old")
+    shutil.rmtree(blank / "figures")
+    (blank / "figures").touch()
+    with pytest.raises(Failure, match="cannot be written"):
+        write_report(blank)
+    assert (blank / "report.html").read_text() == "old"
+
+
+# -- examples -----------------------------------------------------------------------------------------------------------
+
+
+def test_only_inputs_made_of_the_data_have_targets() -> None:
+    experiment = resolve(IMAGES)
+    parts = assemble(experiment, installed())
+    shown = {one.name: one for one in examples(experiment, parts, lambda x, condition: x / 2, "cpu", 5)}  # type: ignore[arg-type]
+    assert list(shown) == ["data", "noise", "corrupted"]
+    assert shown["noise"].target is None
+    for name in ("data", "corrupted"):
+        target = shown[name].target
+        assert target is not None
+        assert (target == shown["data"].orbit[0]).all()
+    assert [tuple(points.shape) for points in shown["noise"].orbit] == [(5, 1, 6, 5)] * 4

@@ -1,0 +1,266 @@
+"""A study runs its sweeps, examines them, and leaves a record that tells everything."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import tomli_w
+from matplotlib.figure import Figure
+
+from idemlab import (
+    BadInput,
+    Catalog,
+    Claim,
+    Findings,
+    Material,
+    Study,
+    StudySpec,
+    Sweep,
+    installed,
+    open_sweep,
+    run_study,
+    run_sweep,
+    sweep_status,
+)
+from idemlab.catalog.catalog import Named, Provided
+from idemlab.studies.record import markdown
+from idemlab.sweeps.results import Results, Trial, read_table, write_table
+
+Make = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def catalog(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
+    """The installed plugins, and a study `mine` of two sweeps."""
+    file = tmp_path / "tiny.toml"
+    file.write_text(tomli_w.dumps(tiny(training__steps=3)))
+    plan = Sweep(experiment=str(file), over={"optimizer.lr": [1e-3, 1e-2]}, seeds=2)
+    small = Sweep(experiment=str(file), seeds=1)
+
+    def examine(material: Material) -> Findings:
+        material.say(f"sweeps: {', '.join(material.results)}")
+        figure = Figure()
+        figure.add_subplot().plot([0, 1], [len(result.trials) for result in material.results.values()][:1] * 2)
+        table = pandas.concat([result.spread(["data/relative"]) for result in material.results.values()])
+        claim = Claim(claim="a | b", paper="10x", ours="2x (1 to 3)", conclusion="Smaller.", holds=False)
+        return Findings(
+            claims=[claim],
+            figures={"error-curve": figure},
+            tables={"errors": table},
+            captions={"error-curve": "The errors."},
+            text="What was done.",
+        )
+
+    study = Study(examine=examine, sweeps={"rates": plan, "plain": small}, quick={"rates": small})
+    found = copy.copy(installed())
+    (plugin,) = [plugin for plugin in found.plugins if plugin.name == "registry"]
+    offered = [
+        Provided(StudySpec(name="mine", factory=lambda: study, summary="A study of a test."), plugin),
+        Provided(StudySpec(name="wrong", factory=lambda: file, summary="No study."), plugin),
+    ]
+    monkeypatch.setattr(found, "_provided", found._provided | {"study": offered})
+    return found
+
+
+def test_a_record_tells_everything(catalog: Catalog, tmp_path: Path) -> None:
+    out, said = tmp_path / "record", []
+    findings = run_study("mine", out, say=said.append, catalog=catalog)
+    assert [claim.claim for claim in findings.claims] == ["a | b"]
+    assert "sweeps: rates, plain" in said
+    page = (out / "README.md").read_text()
+    assert "| a \\| b | 10x | 2x (1 to 3) | — | does not hold | Smaller. |" in page
+    for text in (
+        "A study of a test.",
+        "idemlab study mine",
+        "What was done.",
+        "The errors.",
+        "figures/error-curve.png",
+    ):
+        assert text in page
+    assert "`sweeps/rates`: 4 trials, 0 failed" in page
+    assert (out / "figures/error-curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (out / "figures/error-curve.svg").read_text().startswith("<?xml")
+    assert len(pandas.read_csv(out / "tables/errors.csv")) == 3
+    content = json.loads((out / "claims.json").read_text())
+    assert (content["study"], content["quick"], content["claims"][0]["holds"]) == ("mine", False, False)
+    assert json.loads((out / "environment.json").read_text())["packages"]["torch"]
+    assert len(list((out / "sweeps/rates/trials").iterdir())) == 4
+
+
+def test_quick_runs_the_small_sweeps_and_says_so(catalog: Catalog, tmp_path: Path) -> None:
+    run_study("mine", tmp_path / "record", quick=True, catalog=catalog)
+    assert not (tmp_path / "record/sweeps/plain").exists()
+    page = (tmp_path / "record/README.md").read_text()
+    assert "idemlab study mine --quick" in page
+    assert "small version" in page
+
+
+def test_one_sweep_at_a_time(catalog: Catalog, tmp_path: Path) -> None:
+    said: list[str] = []
+    run_study("mine", tmp_path / "record", only=("plain",), say=said.append, catalog=catalog)
+    assert "sweeps: plain" in said
+    assert "Not run: `rates`." in (tmp_path / "record/README.md").read_text()
+    with pytest.raises(BadInput, match="is not empty") as caught:
+        run_study("mine", tmp_path / "record", only=("rates",), catalog=catalog)
+    assert "--resume" in str(caught.value.next_step)
+    run_study("mine", tmp_path / "record", only=("rates",), resume=True, say=said.append, catalog=catalog)
+    assert "sweeps: rates, plain" in said
+    assert "Not run" not in (tmp_path / "record/README.md").read_text()
+    with pytest.raises(BadInput, match="has no sweep 'rate'"):
+        run_study("mine", tmp_path / "record", only=("rate",), resume=True, catalog=catalog)
+
+
+def test_a_factory_that_gives_no_study(catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="returned PosixPath, not an idemlab"):
+        run_study("wrong", tmp_path / "record", catalog=catalog)
+
+
+def test_tables_in_markdown() -> None:
+    table = pandas.DataFrame({"key": ["a", None], "value": [0.123456, float("nan")], "count": [3, 12000]})
+    assert markdown(table).splitlines() == [
+        "| key | value | count |",
+        "|---|---|---|",
+        "| a | 0.123 | 3 |",
+        "| — | — | 12,000 |",
+    ]
+
+
+# -- a record, which keeps tables but neither storage nor runs --------------------------------------------------------------
+
+
+def strip(record: Path) -> None:
+    """Leave of its sweeps what a record keeps."""
+    for folder in (record / "sweeps").iterdir():
+        for path in folder.iterdir():
+            if path.name not in ("sweep.toml", "table.csv", "spread.csv"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_a_record_is_read_as_its_runs_were(catalog: Catalog, tmp_path: Path) -> None:
+    run_study("mine", tmp_path / "record", catalog=catalog)
+    folder = tmp_path / "record" / "sweeps" / "rates"
+    whole = open_sweep(folder)
+    strip(tmp_path / "record")
+    assert open_sweep(folder) == whole
+    assert {path.name for path in folder.iterdir()} == {"sweep.toml", "table.csv", "spread.csv"}  # and nothing is made
+
+
+def test_all_kinds_of_values_and_failed_trials_are_read_from_a_table(tiny: Make, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(tomli_w.dumps(tiny(training__steps=2)))
+    over = {
+        "enforcer.name": ["gradient", "relative"],
+        "optimizer": [{"name": "sgd", "lr": 1e30}, {"name": "adamw", "lr": 1e-3, "betas": [0.5, 0.9], "amsgrad": True}],
+        "model.residual": [True, False],
+    }
+    whole = run_sweep(Sweep(experiment=str(file), over=over), tmp_path / "record" / "sweeps" / "mine")
+    assert {trial.state for trial in whole.trials} == {"complete", "failed"}
+    strip(tmp_path / "record")
+    assert open_sweep(whole.path) == whole
+
+
+def test_a_record_is_examined_again_with_the_sweeps_it_lacks(catalog: Catalog, tmp_path: Path) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, only=("rates",), catalog=catalog)
+    assert "Not run: `plain`" in (out / "README.md").read_text()
+    strip(out)
+    kept = (out / "sweeps/rates/table.csv").read_bytes()
+    said: list[str] = []
+    run_study("mine", out, resume=True, say=said.append, catalog=catalog)
+    assert said[:2] == ["sweep rates: as it is there", "sweep plain"]
+    assert "Not run" not in (out / "README.md").read_text()
+    assert (out / "sweeps/rates/table.csv").read_bytes() == kept
+    assert len(pandas.read_csv(out / "tables/errors.csv")) == 3
+
+
+def test_what_was_measured_and_is_no_number_is_told_from_what_was_not_measured(tmp_path: Path) -> None:
+    figures = [{"a/x": 0.5, "b/x": None}, {"a/x": 0.1}, {"a/x": 2.0, "b/x": 1.0}]
+    trials = tuple(
+        Trial(
+            number=i, values={"k": i + 1, "optimizer.lr": 10.0**-i}, seed=0, state="complete", error="", verdict="genuine",
+            figures=dict(own), steps=5 if i else None, flops=7, seconds=0.5, path=tmp_path / "trials" / f"{i:04}",
+        )
+        for i, own in enumerate(figures)
+    )  # fmt: skip
+    whole = Results(trials, ("k", "optimizer.lr"), tmp_path)
+    write_table(whole)
+    assert tuple(read_table(tmp_path, {"k": [1, 2, 3], "optimizer.lr": []})) == trials
+    assert pandas.read_csv(tmp_path / "table.csv")["b/x"].isna().tolist() == [True, True, False]
+
+
+def test_the_status_of_a_record_tells_its_trials_and_leaves_it_as_it_is(catalog: Catalog, tmp_path: Path) -> None:
+    run_study("mine", tmp_path / "record", catalog=catalog)
+    strip(tmp_path / "record")
+    folder = tmp_path / "record/sweeps/rates"
+    before = sorted(path.name for path in folder.iterdir())
+    assert sweep_status(folder).counts == {"complete": 4, "failed": 0, "pruned": 0, "running": 0, "waiting": 0}
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_record_of_another_sweep_or_size_is_not_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, catalog=catalog)
+    strip(out)
+    with pytest.raises(BadInput, match="holds the whole version"):
+        run_study("mine", out, quick=True, resume=True, catalog=catalog)
+    made = catalog.build(Named("study", "mine"))
+    rates = made.sweeps["rates"]
+    made.sweeps["rates"] = replace(rates, seeds=3)
+    said: list[str] = []
+    run_study("mine", out, resume=True, say=said.append, catalog=catalog)
+    assert "Not run: `rates (2 of 6 trials)`" in (out / "README.md").read_text()
+    made.sweeps["rates"] = replace(rates, over={"optimizer.lr": [1e-3, 1e-1]})
+    with pytest.raises(BadInput, match=r"the sweep differs from the one in .*: over"):
+        run_study("mine", out, resume=True, catalog=catalog)
+    made.sweeps["rates"] = replace(rates, set={"enforcer.weight": 2.0})
+    with pytest.raises(BadInput, match=r"the sweep differs from the one in .*: enforcer\.weight"):
+        run_study("mine", out, resume=True, catalog=catalog)
+
+
+def test_a_record_that_was_gone_on_with_says_what_was_there_and_in_which_environment(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, only=("rates",), catalog=catalog)
+    strip(out)
+    file = out / "environment.json"
+    file.write_text(file.read_text().replace('"cpu"', '"an abacus"'))
+    run_study("mine", out, resume=True, catalog=catalog)
+    page = (out / "README.md").read_text()
+    assert "an abacus" in page
+    assert "`rates` were there before" in page
+    assert "an abacus" in file.read_text()
+    assert '"cpu"' in (out / "environment-further.json").read_text()
+
+
+def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, catalog=catalog)
+    strip(out)
+    with pytest.raises(BadInput, match="is a record's: its table can be read"):
+        run_study("mine", out, resume=True, only=("rates",), catalog=catalog)
+
+
+def test_a_figure_that_needs_runs_which_are_not_there_stays_as_it_is(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "record"
+    run_study("mine", out, catalog=catalog)
+    drawn = (out / "figures/error-curve.png").read_bytes()
+    made = catalog.build(Named("study", "mine"))
+    lacking = Findings(figures={"error-curve": None, "never-drawn": None}, captions={"error-curve": "The errors."})
+    monkeypatch.setitem(vars(made), "examine", lambda material: lacking)
+    run_study("mine", out, resume=True, catalog=catalog)
+    page = (out / "README.md").read_text()
+    assert "![Error curve](figures/error-curve.png)" in page
+    assert "never-drawn" not in page
+    assert (out / "figures/error-curve.png").read_bytes() == drawn
