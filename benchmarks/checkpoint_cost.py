@@ -23,8 +23,10 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab.objective.parts import assemble, build_optimizers
-from idemlab.training.checkpoint import save_checkpoint, sha256
+from idemlab.objective.optimizers import build_optimizers
+from idemlab.objective.parts import assemble
+from idemlab.runs.weights import sha256
+from idemlab.training.checkpoint import save_checkpoint
 
 WARM_UP = 3
 KEEP = 2

@@ -22,7 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 import idemlab
-from idemlab.objective.objective import Objective
+from idemlab import Objective
 from idemlab.training.loop import _Loop
 from idemlab.training.watcher import Watcher
 

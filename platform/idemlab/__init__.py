@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from .catalog.catalog import Catalog as Catalog
     from .catalog.catalog import installed as installed
     from .certificate.certificate import Certificate as Certificate
-    from .certificate.certificate import Verdict as Verdict
     from .certificate.certificate import certify as certify
+    from .certificate.verdict import Verdict as Verdict
     from .contracts.dataset import Batch as Batch
     from .contracts.dataset import Dataset as Dataset
+    from .contracts.dataset import MapStyle as MapStyle
     from .contracts.dataset import TensorRows as TensorRows
+    from .contracts.enforcer import DISTANCES as DISTANCES
     from .contracts.enforcer import Enforcement as Enforcement
     from .contracts.enforcer import Enforcer as Enforcer
+    from .contracts.enforcer import half_squared_distance as half_squared_distance
+    from .contracts.enforcer import l1 as l1
+    from .contracts.enforcer import l2 as l2
+    from .contracts.enforcer import rows as rows
     from .contracts.hookspecs import hookimpl as hookimpl
     from .contracts.metric import Metric as Metric
+    from .contracts.orbit import Operator as Operator
     from .contracts.orbit import Orbit as Orbit
     from .contracts.source import Points as Points
     from .contracts.source import Source as Source
@@ -34,9 +41,12 @@ if TYPE_CHECKING:
     from .contracts.specs import StudySpec as StudySpec
     from .contracts.specs import Traits as Traits
     from .contracts.step import Step as Step
+    from .contracts.step import generator as generator
     from .errors import BadInput as BadInput
     from .errors import Failure as Failure
     from .errors import IdemlabError as IdemlabError
+    from .errors import Interrupted as Interrupted
+    from .errors import nearest_match as nearest_match
     from .experiment.experiment import Experiment as Experiment
     from .experiment.experiment import resolve as resolve
     from .objective.objective import Objective as Objective
@@ -44,8 +54,8 @@ if TYPE_CHECKING:
     from .reports.application import apply as apply
     from .reports.comparison import compare as compare
     from .reports.page import write_report as write_report
+    from .runs.loading import load as load
     from .runs.run import Run as Run
-    from .runs.run import load as load
     from .studies.record import run_study as run_study
     from .studies.study import Claim as Claim
     from .studies.study import Findings as Findings
@@ -62,31 +72,26 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "apply": "reports.application",
     "Catalog": "catalog.catalog",
     "installed": "catalog.catalog",
     "Certificate": "certificate.certificate",
-    "Verdict": "certificate.certificate",
     "certify": "certificate.certificate",
-    "compare": "reports.comparison",
+    "Verdict": "certificate.verdict",
     "Batch": "contracts.dataset",
     "Dataset": "contracts.dataset",
+    "MapStyle": "contracts.dataset",
     "TensorRows": "contracts.dataset",
+    "DISTANCES": "contracts.enforcer",
     "Enforcement": "contracts.enforcer",
     "Enforcer": "contracts.enforcer",
-    "BadInput": "errors",
-    "Failure": "errors",
-    "IdemlabError": "errors",
-    "Experiment": "experiment.experiment",
-    "resolve": "experiment.experiment",
+    "half_squared_distance": "contracts.enforcer",
+    "l1": "contracts.enforcer",
+    "l2": "contracts.enforcer",
+    "rows": "contracts.enforcer",
     "hookimpl": "contracts.hookspecs",
     "Metric": "contracts.metric",
-    "Objective": "objective.objective",
+    "Operator": "contracts.orbit",
     "Orbit": "contracts.orbit",
-    "purify": "objective.projection",
-    "write_report": "reports.page",
-    "Run": "runs.run",
-    "load": "runs.run",
     "Points": "contracts.source",
     "Source": "contracts.source",
     "DatasetSpec": "contracts.specs",
@@ -98,18 +103,33 @@ _HOME = {
     "SourceSpec": "contracts.specs",
     "StudySpec": "contracts.specs",
     "Traits": "contracts.specs",
-    "sweep_status": "sweeps.status",
     "Step": "contracts.step",
+    "generator": "contracts.step",
+    "BadInput": "errors",
+    "Failure": "errors",
+    "IdemlabError": "errors",
+    "Interrupted": "errors",
+    "nearest_match": "errors",
+    "Experiment": "experiment.experiment",
+    "resolve": "experiment.experiment",
+    "Objective": "objective.objective",
+    "purify": "objective.projection",
+    "apply": "reports.application",
+    "compare": "reports.comparison",
+    "write_report": "reports.page",
+    "load": "runs.loading",
+    "Run": "runs.run",
+    "run_study": "studies.record",
     "Claim": "studies.study",
     "Findings": "studies.study",
     "Material": "studies.study",
-    "Results": "sweeps.results",
     "Study": "studies.study",
-    "Sweep": "sweeps.sweep",
+    "Results": "sweeps.results",
     "Trial": "sweeps.results",
-    "run_study": "studies.record",
     "open_sweep": "sweeps.runner",
     "run_sweep": "sweeps.runner",
+    "sweep_status": "sweeps.status",
+    "Sweep": "sweeps.sweep",
     "train": "training.loop",
 }
 

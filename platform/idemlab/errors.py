@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["BadInput", "Failure", "IdemlabError", "nearest_match"]
+__all__ = ["BadInput", "Failure", "IdemlabError", "Interrupted", "nearest_match"]
 
 
 def nearest_match(name: str, choices: Iterable[str]) -> str | None:
@@ -73,3 +73,9 @@ class Failure(IdemlabError):
     """The thing asked for was right but failed (NaN, network, disk); exit code 1."""
 
     exit_code = 1
+
+
+class Interrupted(IdemlabError):
+    """Work was asked to stop by Ctrl-C or SIGTERM; its state is saved."""
+
+    exit_code = 130

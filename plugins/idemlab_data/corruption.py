@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Batch, Dataset, Points, Source, Step
-from idemlab.contracts.orbit import Operator
+from idemlab import BadInput, Batch, Dataset, Operator, Points, Source, Step
 
 __all__ = ["CorruptedSource", "gaussian_blur"]
 

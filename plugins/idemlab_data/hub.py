@@ -14,8 +14,7 @@ from datasets.exceptions import DatasetNotFoundError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from torch import Tensor
 
-from idemlab import BadInput, Dataset, Failure
-from idemlab.errors import nearest_match
+from idemlab import BadInput, Dataset, Failure, nearest_match
 
 from .images import LazyImages, decoded, fixed_share, in_memory, is_inside, reading
 

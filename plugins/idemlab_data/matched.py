@@ -9,9 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from idemlab import BadInput, Batch, Dataset, Points, Source, Step
-from idemlab.contracts.orbit import Operator
-from idemlab.contracts.step import generator
+from idemlab import BadInput, Batch, Dataset, Operator, Points, Source, Step, generator
 
 __all__ = ["ImleSource", "MatchedSource", "TransportSource"]
 

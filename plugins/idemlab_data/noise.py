@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from idemlab import Batch, Dataset, Points, Source, Step
-from idemlab.contracts.orbit import Operator
+from idemlab import Batch, Dataset, Operator, Points, Source, Step
 
 __all__ = ["DataSource", "FourierSource", "GaussianSource"]
 

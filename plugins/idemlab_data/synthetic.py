@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from idemlab import Dataset, TensorRows
-from idemlab.contracts.step import generator
+from idemlab import Dataset, TensorRows, generator
 
 __all__ = ["Torus", "gaussian", "sequences", "torus", "whitened"]
 

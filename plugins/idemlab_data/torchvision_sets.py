@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from idemlab import BadInput, Dataset, Failure
-from idemlab.errors import nearest_match
+from idemlab import BadInput, Dataset, Failure, nearest_match
 
 from .images import LazyImages, decoded, fixed_share, in_memory, reading
 from .vision import torchvision_datasets

@@ -6,8 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.contracts.enforcer import half_squared_distance, l2
+from idemlab import Enforcement, Enforcer, Orbit, Step, half_squared_distance, l2
 
 __all__ = ["Cotangent", "Cubic", "cubic_target"]
 

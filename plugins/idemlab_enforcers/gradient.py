@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.contracts.enforcer import DISTANCES
+from idemlab import DISTANCES, Enforcement, Enforcer, Orbit, Step
 
 __all__ = ["Gradient", "Routing"]
 

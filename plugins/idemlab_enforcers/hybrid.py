@@ -7,9 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.contracts.enforcer import l2
-from idemlab.contracts.orbit import Operator
+from idemlab import Enforcement, Enforcer, Operator, Orbit, Step, l2
 
 __all__ = ["Hybrid", "Mode"]
 

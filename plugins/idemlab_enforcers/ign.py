@@ -10,8 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.contracts.enforcer import DISTANCES, l2
+from idemlab import DISTANCES, Enforcement, Enforcer, Orbit, Step, l2
 
 from .cubic import cubic_target
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from idemlab import Enforcement, Enforcer, Orbit, Step
-from idemlab.contracts.enforcer import l2
+from idemlab import Enforcement, Enforcer, Orbit, Step, l2
 
 __all__ = ["Relative"]
 

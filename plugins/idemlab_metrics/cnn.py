@@ -10,8 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Batch, Dataset
-from idemlab.contracts.dataset import MapStyle
+from idemlab import BadInput, Batch, Dataset, MapStyle
 
 from .cache import keep, kept
 from .rows import representative

@@ -7,8 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from idemlab import Dataset, Metric, Orbit
-from idemlab.contracts.dataset import Batch, MapStyle
+from idemlab import Batch, Dataset, MapStyle, Metric, Orbit
 
 from .cnn import Cnn
 from .inception import Inception

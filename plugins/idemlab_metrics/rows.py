@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from idemlab.contracts.step import generator
+from idemlab import generator
 
 __all__ = ["representative"]
 

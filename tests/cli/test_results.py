@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from idemlab import load
-from idemlab.runs.summary import number
+from idemlab.wording import number
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from idemlab.cli import console, running
 from idemlab.cli.progress import watching
-from idemlab.runs.summary import number
+from idemlab.wording import number
 
 QUICK = ["--set", "training.steps=4", "--set", "evaluation.rank_points=1"]
 

@@ -18,7 +18,7 @@ from accelerate import DistributedType
 
 import idemlab
 from idemlab.objective.engines import Engine, expected_processes, launched_alone
-from idemlab.training.checkpoint import read_weights
+from idemlab.runs.weights import read_weights
 from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]

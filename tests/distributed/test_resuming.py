@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import idemlab
-from idemlab.training.checkpoint import read_weights
+from idemlab.runs.weights import read_weights
 
 Make = Callable[..., dict[str, Any]]
 Together = Callable[..., list[list[dict[str, Any]]]]

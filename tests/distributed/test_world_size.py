@@ -13,7 +13,7 @@ import torch
 
 import idemlab
 from idemlab.objective.cutting import ENTRY_BY_ENTRY
-from idemlab.training.checkpoint import read_weights
+from idemlab.runs.weights import read_weights
 
 Make = Callable[..., dict[str, Any]]
 Together = Callable[..., list[list[dict[str, Any]]]]

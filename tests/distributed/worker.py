@@ -21,8 +21,8 @@ from torch import nn
 
 import idemlab
 from idemlab.objective.engines import Engine, Whole
+from idemlab.runs.weights import fingerprint
 from idemlab.training import loop
-from idemlab.training.checkpoint import fingerprint
 from idemlab.training.watcher import Watcher
 
 alone = loop._accelerator

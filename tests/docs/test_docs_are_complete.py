@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 import idemlab
-from idemlab.certificate.certificate import THRESHOLDS
+from idemlab.certificate.verdict import THRESHOLDS
 from idemlab.cli import app
 from idemlab.contracts.hookspecs import HookSpecs
 from idemlab.experiment.settings import (

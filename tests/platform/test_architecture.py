@@ -34,11 +34,11 @@ BELOW_CLI = [path for path in FILES["platform"] if not {"cli", "__main__.py"} & 
 OUTSIDE = {package.name for source in PACKAGES if source != "platform" for package in PACKAGES[source]}
 """Names of the packages that the core must not know."""
 
-STUDIES = {"studies.", "sweeps.", "reports.style.", "runs.summary."}
+STUDIES = {"studies.record.", "reports.style.", "wording."}
 """What the studies of the registry are made of, and what they draw with."""
 
 ROOMS = [
-    *("errors", "system", "contracts", "catalog", "certificate", "experiment", "objective", "runs"),
+    *("errors", "wording", "system", "contracts", "catalog", "certificate", "experiment", "objective", "runs"),
     *("reports", "training", "sweeps", "studies", "testing", "doctor", "scaffold", "cli"),
 ]
 """All rooms of the core from the ground up: each may know those before it."""
@@ -275,7 +275,7 @@ def test_nothing_below_the_command_line_prints() -> None:
 
 
 ONLY = {
-    "accelerate": {"training", "sweeps"},
+    "accelerate": {"doctor", "training"},
     "optuna": {"sweeps"},
     "pluggy": {"catalog", "contracts"},
 }

@@ -20,7 +20,8 @@ import pytest
 import torch
 
 import idemlab
-from idemlab.training.checkpoint import latest, read_weights
+from idemlab.runs.weights import read_weights
+from idemlab.training.checkpoint import latest
 
 PATIENCE = 60
 """Seconds that a run of the table may take on a busy machine; undisturbed it is half a second."""

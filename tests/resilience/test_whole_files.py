@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 import idemlab
+from idemlab.runs.weights import read_weights, write_weights
 from idemlab.system.files import replacing, write_text
-from idemlab.training.checkpoint import load_checkpoint, read_weights, save_checkpoint, write_weights
+from idemlab.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077])

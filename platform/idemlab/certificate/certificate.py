@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -17,46 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts.step import generator
+from .verdict import CONSTANT, FULL_RANK, NOT_IDEMPOTENT, SINGULAR, THRESHOLDS, UNMOVED, Verdict
 
-__all__ = ["THRESHOLDS", "Certificate", "Spectrum", "Verdict", "certify", "errors_by_depth", "jacobian", "spectrum_at"]
-
-THRESHOLDS = {
-    "constant: spread of f(x), as a share of the spread of x, below": 0.05,
-    "not idempotent: relative error above": 0.1,
-    "identity: |f(x) - x| off the manifold, as a share of the spread, below": 0.05,
-    "identity: or that below a half, and the rank, as a share of n, at least": 0.95,
-    "rank: singular values of the Jacobian at f(x) above": 0.5,
-}
-"""What the verdict goes by, in this order (rank 0 is constant, too); printed with the numbers."""
-_CONSTANT, _RELATIVE, _UNMOVED, _FULL_RANK, _SINGULAR = THRESHOLDS.values()
+__all__ = ["Certificate", "Spectrum", "certify", "errors_by_depth", "jacobian", "spectrum_at"]
 
 _HALF = 0.5
 
 EXACT_UP_TO = 1024
 """Largest n at which the whole Jacobian is computed; above, a randomised range finder with `PROBES` probes."""
 PROBES = 256
-
-
-class Verdict(StrEnum):
-    """What an operator turned out to be; `sentence` says it in plain words."""
-
-    CONSTANT = "constant"
-    IDENTITY = "identity"
-    NOT_IDEMPOTENT = "not idempotent"
-    GENUINE = "genuine"
-
-    @property
-    def sentence(self) -> str:
-        """One plain-language sentence."""
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    Verdict.CONSTANT: "Its output hardly depends on its input: perhaps idempotent, but a collapse.",
-    Verdict.IDENTITY: "It leaves everything (nearly) as it is: idempotent, but it projects nothing.",
-    Verdict.NOT_IDEMPOTENT: "Applying it a second time still changes the result by more than a tenth of the spread.",
-    Verdict.GENUINE: "It projects: applying it again changes little, and it is neither constant nor the identity.",
-}
 
 
 @dataclass(frozen=True)
@@ -223,15 +191,15 @@ def _certificate(orbit: list[Tensor], spectra: tuple[Spectrum, ...], off_manifol
     displacement = (moved / input_spread) ** 0.5 if input_spread > 0 else 0.0 if moved == 0 else float("inf")
     dimension = x[0].numel()
     rank = median(s.rank for s in spectra) if spectra else None
-    if rank == 0 or spread <= _CONSTANT**2 * input_spread:
+    if rank == 0 or spread <= CONSTANT**2 * input_spread:
         verdict = Verdict.CONSTANT
     elif (
-        not relative[0] <= _RELATIVE
+        not relative[0] <= NOT_IDEMPOTENT
     ):  # a map of full rank that still moves is no identity; NaN is not idempotent either
         verdict = Verdict.NOT_IDEMPOTENT
-    elif off_manifold and displacement < _UNMOVED:
+    elif off_manifold and displacement < UNMOVED:
         verdict = Verdict.IDENTITY
-    elif rank is not None and rank >= _FULL_RANK * dimension and displacement < _HALF:
+    elif rank is not None and rank >= FULL_RANK * dimension and displacement < _HALF:
         verdict = Verdict.IDENTITY  # sorting, say, has full rank, too, but moves what is not sorted
     else:
         verdict = Verdict.GENUINE
@@ -265,7 +233,7 @@ def spectrum_at(f: Callable[[Tensor], Tensor], y: Tensor, *, batch_size: int = 2
         singular, trace = _sketched(f, y)
         moduli, exact = singular.new_empty(0), False
     return Spectrum(
-        rank=int((singular > _SINGULAR).sum()),
+        rank=int((singular > SINGULAR).sum()),
         trace=trace,
         singular_values=tuple(singular.tolist()),
         eigenvalue_moduli=tuple(moduli.tolist()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..runs.summary import number
+from ..wording import number
 from .console import show, table
 
 __all__ = ["show_certificate"]

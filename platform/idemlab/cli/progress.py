@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..runs.summary import number, time_span
 from ..training.watcher import Watcher
+from ..wording import number, time_span
 from .console import console, is_main_process
 
 if TYPE_CHECKING:

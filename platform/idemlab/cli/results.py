@@ -42,7 +42,7 @@ def compare(
 
 def _show_comparison(comparison: Comparison) -> None:
     """One column for each run: what it reached, and below it the keys in which the experiments differ."""
-    from ..runs.summary import number, time_span
+    from ..wording import number, time_span
 
     rows = comparison.rows
     names = [row.run for row in rows]

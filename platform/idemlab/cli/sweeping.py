@@ -142,7 +142,7 @@ def _set(text: str) -> tuple[str, object]:
 def _show_results(results: Results) -> None:
     """One row for each combination: the errors in the middle of its seeds, between the smallest and the largest."""
     from ..experiment.toml import toml_value
-    from ..runs.summary import number
+    from ..wording import number
 
     names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
     spread = results.spread(names)
@@ -158,7 +158,7 @@ def _show_results(results: Results) -> None:
 def _best(results: Results) -> str:
     """The best point in one line."""
     from ..experiment.toml import toml_value
-    from ..runs.summary import number
+    from ..wording import number
 
     best = results.best
     if best is None:
@@ -182,8 +182,8 @@ def status(
 ) -> None:
     """Show how far a sweep is: what has ended, what runs, the best so far, the time left."""
     with loading():
-        from ..runs.summary import time_span
         from ..sweeps.status import sweep_status
+        from ..wording import time_span
 
         found = sweep_status(sweep, name=name)
     if as_json:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..certificate.certificate import Certificate, Verdict, certify
+from ..certificate.certificate import Certificate, certify
+from ..certificate.verdict import Verdict
 from ..contracts.dataset import Batch
 from ..contracts.orbit import Orbit
 from ..contracts.step import Step

@@ -18,7 +18,8 @@ from torch import Tensor
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..experiment.experiment import resolve
-from ..runs.run import Run, load
+from ..runs.loading import load
+from ..runs.run import Run
 from .pictures import is_image
 
 __all__ = ["apply"]

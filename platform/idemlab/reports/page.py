@@ -20,9 +20,11 @@ from ..errors import Failure, IdemlabError
 from ..experiment.experiment import Experiment, resolve
 from ..objective.evaluation import examples
 from ..objective.parts import assemble
-from ..runs.run import Run, load
-from ..runs.summary import Summary, number, summarise, time_span
+from ..runs.loading import load
+from ..runs.run import Run
+from ..runs.summary import Summary, summarise
 from ..system.files import write_text
+from ..wording import number, time_span
 from . import pictures, style
 
 __all__ = ["write_report"]

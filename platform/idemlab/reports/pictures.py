@@ -14,8 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..certificate.certificate import _RELATIVE as _NOT_IDEMPOTENT
-from ..certificate.certificate import _SINGULAR
+from ..certificate.verdict import NOT_IDEMPOTENT, SINGULAR
 from ..objective.evaluation import Examples
 from .style import (
     BLACK,
@@ -324,7 +323,7 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         axes.set_xlim(left=0)
     handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(runs)]
     if inputs:
-        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
+        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
     legend_above(figure, handles)
     return figure
 
@@ -353,7 +352,7 @@ def _bound(axes: Axes, measured: Sequence[float]) -> None:
     """Let what was measured fill the panel: a single bad training batch may lie far above it."""
     finite = [value for value in measured if math.isfinite(value)]
     if finite and max(finite) > 0:
-        axes.set_ylim(top=min(axes.get_ylim()[1], 3 * max(*finite, _NOT_IDEMPOTENT)))
+        axes.set_ylim(top=min(axes.get_ylim()[1], 3 * max(*finite, NOT_IDEMPOTENT)))
 
 
 def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
@@ -401,7 +400,7 @@ def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
             index = np.arange(1, spectra.shape[1] + 1)
             axes.plot(index, spectra.T, color=SKY, lw=0.7)
             axes.plot(index, np.median(spectra, axis=0), color=BLUE, lw=2.2, marker="o" if len(index) <= 32 else "")
-            axes.axhline(_SINGULAR, color=VERMILLION, lw=1.2, ls="--")
+            axes.axhline(SINGULAR, color=VERMILLION, lw=1.2, ls="--")
             axes.axvline(certificate["rank"], color=BLACK, lw=1.2, ls=":")
             axes.set_xscale("log")
             axes.set_yscale("log")
@@ -416,7 +415,7 @@ def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
     handles = [
         Line2D([], [], color=SKY, lw=0.9, label="at one f(x)"),
         Line2D([], [], color=BLUE, lw=2.2, label="median"),
-        Line2D([], [], color=VERMILLION, lw=1.2, ls="--", label=f"{_SINGULAR:g}: above counts as rank"),
+        Line2D([], [], color=VERMILLION, lw=1.2, ls="--", label=f"{SINGULAR:g}: above counts as rank"),
         Line2D([], [], color=BLACK, lw=1.2, ls=":", label="median rank"),
     ]
     legend_above(figure, handles)

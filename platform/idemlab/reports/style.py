@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from ..certificate.certificate import _RELATIVE as _NOT_IDEMPOTENT
+from ..certificate.verdict import NOT_IDEMPOTENT
 from ..system.files import replacing
 
 __all__ = [
@@ -108,7 +108,7 @@ def plain(axes: Axes) -> None:
 
 def threshold(axes: Axes) -> None:
     """A line at the relative error above which an operator is not idempotent."""
-    axes.axhline(_NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}")
+    axes.axhline(NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}")
 
 
 def line_style(i: int, *, markers: bool) -> dict[str, Any]:

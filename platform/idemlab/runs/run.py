@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 
 from ..objective.parts import build_operator
 from ..catalog.catalog import Catalog, installed
-from ..training.checkpoint import fingerprint, read_weights
+from .weights import fingerprint, read_weights
 from ..contracts.enforcer import Enforcer
 from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment, resolve
 from ..contracts.orbit import Operator
 
-__all__ = ["Run", "load"]
+__all__ = ["Run"]
 
 
 @dataclass(frozen=True)
@@ -170,31 +170,3 @@ class Run:
             raise Failure(f"cannot read the weights: {error}", where=str(self.weights_file)) from error
 
 
-def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str | torch.device = "cpu") -> Operator:
-    """The trained operator of a run, in evaluation mode.
-
-    Raises:
-        BadInput: if the folder holds no run, or no trained operator yet.
-        Failure: if the weights are damaged.
-    """
-    catalog = catalog or installed()
-    run = run if isinstance(run, Run) else Run.open(run)
-    experiment = resolve(run.experiment_file, catalog=catalog)
-    operator = build_operator(experiment, run.shape, catalog)
-    enforcer: Enforcer = catalog.build(experiment.enforcer)
-    operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))
-    weights, sample = read_weights(run.weights_file), run._sample()
-    # Weights that were put there by other means have none.
-    if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
-        raise Failure(
-            "the weights have changed since they were written", where=str(run.weights_file), next_step=run.resuming
-        )
-    try:
-        operator.load_state_dict(weights)
-    except RuntimeError as error:
-        raise Failure(
-            f"the weights do not fit model '{experiment.model.name}': {' '.join(str(error).split())[:300]}",
-            where=str(run.weights_file),
-            next_step="install the versions that environment.json names",
-        ) from error
-    return operator.to(device).eval()

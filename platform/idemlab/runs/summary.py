@@ -10,7 +10,7 @@ from typing import Any
 
 from .run import Run
 
-__all__ = ["Summary", "number", "summarise", "time_span"]
+__all__ = ["Summary", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,5 @@ def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
     return clock[-1] + sum(now for now, after in pairwise(clock) if after < now)
 
 
-def number(value: float | str | None) -> str:
-    """A figure with three significant digits; a dash for what is not there. Whole numbers stay whole."""
-    if value is None or isinstance(value, str):
-        return value or "—"
-    if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else "infinite"
-    if float(value).is_integer() and abs(value) < 1e12:
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.0f}"
-    return f"{value:.3g}".replace("e+", "e")
 
 
-def time_span(seconds: float | None) -> str:
-    """Seconds as one says them."""
-    if seconds is None:
-        return "—"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..catalog.catalog import Catalog
-from ..training.checkpoint import fingerprint, write_weights
+from .weights import fingerprint, write_weights
 from ..contracts.dataset import Dataset
 from ..objective.engines import Stateful
 from .environment import describe_environment

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..runs.environment import describe_environment
-from ..runs.summary import number
 from ..sweeps.folder import check_kept, is_kept
 from ..sweeps.runner import open_sweep, run_sweep
+from ..wording import number
 from .study import Claim, Findings, Material, find_study
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ class Goal:
     def of_run(self, figures: Mapping[str, float | None], verdict: str) -> float:
         """The value of a run. One that has collapsed, to a constant or to the identity, is worth the worst whatever its
         figures say: a constant has no idempotence error at all. So is one whose figure was not measured, or is no number."""
-        from ..certificate.certificate import Verdict
+        from ..certificate.verdict import Verdict
 
         own = [value for name, value in figures.items() if self.metric in (name, name.partition("/")[2])]
         if not own or verdict in (Verdict.CONSTANT, Verdict.IDENTITY):

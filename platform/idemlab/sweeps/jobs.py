@@ -94,7 +94,7 @@ class _Judged(Watcher):
 
 
 def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[Outcome]:
-    from ..training.loop import Interrupted
+    from ..errors import Interrupted
     from ..training.stacked_loop import train_stacked
 
     count = len(job.tasks)
@@ -121,9 +121,10 @@ def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Call
 
 def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: Watcher) -> Outcome:
     """One ordinary run; one that was interrupted before goes on from its last checkpoint."""
+    from ..errors import Interrupted
     from ..runs.changes import changes
     from ..runs.run import Run
-    from ..training.loop import Interrupted, train
+    from ..training.loop import train
 
     run, pruned = Run(Path(task.out)), False
     try:

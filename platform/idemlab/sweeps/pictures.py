@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..certificate.certificate import _RELATIVE as _NOT_IDEMPOTENT
+from ..certificate.verdict import NOT_IDEMPOTENT
 from ..reports.style import (
     BLACK,
     BLUE,
@@ -82,7 +82,7 @@ def sweep_figure(results: Results) -> Figure | None:
     if len(lines) > _MOST:
         handles.append(Line2D([], [], ls="", label=f"{len(lines) - _MOST} more are in the table, not drawn"))
     if any(name.endswith("/relative") for name in figures):
-        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {_NOT_IDEMPOTENT:g}"))
+        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
     if spread["failed"].any():
         handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed trials"))
     _legend(figure, [handle for handle in handles if handle.get_label()])

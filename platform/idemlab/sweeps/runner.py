@@ -14,9 +14,10 @@ from ..errors import BadInput, IdemlabError, nearest_match
 from ..experiment import toml
 from ..experiment.experiment import Experiment
 from ..reports import style
-from ..runs.summary import number, summarise
+from ..runs.summary import summarise
 from ..system.lock import exclusive
 from ..system.signals import stop_signals
+from ..wording import number
 from .folder import check_folder, check_same, content_of, is_kept, open_folder, place_of, read_plan
 from .jobs import Job, Outcome, Task, work
 from .ledger import Ledger, folder_of
@@ -150,7 +151,7 @@ class _Running:
             with Workers(self.jobs, stopped, self.say) as workers:
                 yield from workers.run(self._next_job, self._passing, self._others)
             return
-        from ..training.loop import Interrupted
+        from ..errors import Interrupted
 
         while True:
             job = self._next_job(0)
@@ -368,7 +369,7 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
     """What resolving does not see: whether there is such an optimiser, and whether it takes its arguments."""
     from torch import nn
 
-    from ..objective.parts import build_optimizers
+    from ..objective.optimizers import build_optimizers
 
     different = {repr(experiment.optimizer): experiment.optimizer for experiment in experiments}
     for settings in different.values():

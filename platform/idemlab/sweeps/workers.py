@@ -83,7 +83,7 @@ class Workers:
         Raises:
             Interrupted: if it was asked to stop.
         """
-        from ..training.loop import Interrupted
+        from ..errors import Interrupted
 
         again: list[Job] = []
         while True:
@@ -169,8 +169,8 @@ def _serve(connection: Connection, threads: int) -> None:
     import torch
 
     from ..catalog.catalog import installed
+    from ..errors import Interrupted
     from ..system.signals import stop_signals
-    from ..training.loop import Interrupted
     from .jobs import work
 
     torch.set_num_threads(threads)

@@ -6,83 +6,25 @@ A checkpoint is a folder ``step-N`` with ``objective.safetensors``, ``optimizer.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import Failure
 from ..objective.engines import Stateful
-from ..system.files import replacing
+from ..runs.weights import read_weights, sha256, write_tensors, write_weights
 
-__all__ = [
-    "fingerprint",
-    "latest",
-    "load_checkpoint",
-    "prune",
-    "read_weights",
-    "save_checkpoint",
-    "sha256",
-    "write_weights",
-]
+__all__ = ["latest", "load_checkpoint", "prune", "save_checkpoint"]
 
 _MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_weights(path: Path, module: Stateful, metadata: dict[str, str] | None = None) -> None:
-    """The parameters and buffers of a module as safetensors, whole or as it was before."""
-    _write_tensors(path, module.state_dict(), metadata)
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Tensors as safetensors, each with its own copy of what it shares with another; no other is copied."""
-    apart: dict[str, Tensor] = {}
-    storages: set[int] = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        if tensor.untyped_storage().data_ptr() in storages:
-            tensor = tensor.clone()
-        storages.add(tensor.untyped_storage().data_ptr())
-        apart[name] = tensor
-    with replacing(path) as partial:
-        save_file(apart, partial, metadata=metadata)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        Failure: if the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise Failure(f"cannot read the weights: {error}", where=str(path)) from error
-
-
-def fingerprint(tensors: Mapping[str, Tensor], remark: Any = None) -> str:
-    """Hash of the names, types, shapes and values of tensors and of a remark that JSON can hold, in hex."""
-    digest = hashlib.sha256(json.dumps(remark).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def save_checkpoint(
@@ -109,7 +51,7 @@ def save_checkpoint(
         partial.mkdir(parents=True)
         write_weights(partial / "objective.safetensors", objective)
         tensors, plain = _pack({"optimizers": [optimizer.state_dict() for optimizer in optimizers], "state": state})
-        _write_tensors(partial / "optimizer.safetensors", tensors)
+        write_tensors(partial / "optimizer.safetensors", tensors)
         (partial / "state.json").write_text(json.dumps(plain))
         manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))

@@ -20,12 +20,13 @@ from ..catalog.catalog import Catalog, installed
 from ..contracts.dataset import Batch
 from ..contracts.specs import EnforcerKind
 from ..contracts.step import Shard, Step, seed_everything
-from ..errors import BadInput, Failure, IdemlabError
+from ..errors import BadInput, Failure, IdemlabError, Interrupted
 from ..experiment.experiment import Experiment, resolve
 from ..objective.engines import Engine, Stateful, Whole, expected_processes, launched_alone, shard_all, unfuse, whole
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective
-from ..objective.parts import Parts, assemble, build_optimizers
+from ..objective.optimizers import build_optimizers
+from ..objective.parts import Parts, assemble
 from ..objective.preflight import Plan, blame, preflight
 from ..objective.projection import Projected, project_weights
 from ..runs.changes import changes
@@ -39,18 +40,12 @@ from .checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from .trackers import check_trackers, tracking
 from .watcher import Watcher
 
-__all__ = ["RANK_POINTS_IN_PASSING", "Interrupted", "not_finite", "train"]
+__all__ = ["RANK_POINTS_IN_PASSING", "not_finite", "train"]
 
 T = TypeVar("T")
 
 RANK_POINTS_IN_PASSING = 1
 """Jacobians at an evaluation during the run; the last one has `evaluation.rank_points`."""
-
-
-class Interrupted(IdemlabError):
-    """The run was asked to stop; its state is saved."""
-
-    exit_code = 130
 
 
 def train(

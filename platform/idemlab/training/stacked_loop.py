@@ -17,16 +17,17 @@ from ..catalog.catalog import Catalog
 from ..contracts.dataset import Batch
 from ..contracts.enforcer import DISTANCES
 from ..contracts.specs import EnforcerKind, Traits
-from ..errors import IdemlabError
+from ..errors import IdemlabError, Interrupted
 from ..experiment.experiment import Experiment
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective
-from ..objective.parts import Parts, assemble, build_optimizers
+from ..objective.optimizers import build_optimizers
+from ..objective.parts import Parts, assemble
 from ..objective.preflight import blame, preflight
 from ..runs.run import Run
 from ..runs.writing import write_circumstances, write_outcome
 from .batches import batches
-from .loop import RANK_POINTS_IN_PASSING, Interrupted, not_finite
+from .loop import RANK_POINTS_IN_PASSING, not_finite
 from .stacked import Stacked, StackedStep, cannot_be_stacked
 
 __all__ = ["stackable", "train_stacked"]

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from idemlab import Verdict
-from idemlab.runs.summary import number
-from idemlab.sweeps.results import Results, Trial
-from idemlab.sweeps.sweep import Sweep
+from idemlab import Results, Sweep, Trial, Verdict
+from idemlab.wording import number
 
 __all__ = ["Arm", "Outcome", "Pair", "arms_of", "pairs", "range_of"]
 

@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from pandas import DataFrame
 
+from idemlab import Claim, Findings, Material, Study
 from idemlab.reports.style import BLACK, DPI
-from idemlab.studies.study import Claim, Findings, Material, Study
 
 from . import family, reals
 from .colouring import legend_of_basins, picture

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from torch import Tensor
 
-from idemlab.contracts.step import generator
+from idemlab import Claim, Findings, Material, Study, generator
 from idemlab.reports.style import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, panel_legend, plain
-from idemlab.studies.study import Claim, Findings, Material, Study
 
 from . import ansatz, family, single_layer
 

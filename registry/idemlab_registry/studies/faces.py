@@ -9,8 +9,7 @@ from statistics import median
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from idemlab.studies.study import Claim, Findings, Material, Study
-from idemlab.sweeps.results import Trial
+from idemlab import Claim, Findings, Material, Study, Trial
 
 from .gallery import Block, gallery
 from .orbit_panel import orbit_panel

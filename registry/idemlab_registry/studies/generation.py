@@ -13,10 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pandas import DataFrame
 
-from idemlab import Verdict
+from idemlab import Claim, Findings, Material, Study, Trial, Verdict
 from idemlab.reports.style import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain, point_style
-from idemlab.studies.study import Claim, Findings, Material, Study
-from idemlab.sweeps.results import Trial
 
 from .gallery import Block, gallery
 from .orbit_panel import orbit_panel

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pandas import DataFrame
 
-from idemlab import Study
+from idemlab import Claim, Findings, Material, Study
 from idemlab.reports.style import BLACK, BLUE, DPI, ORANGE, VERMILLION, decimal, legend_above, plain
-from idemlab.runs.summary import number
-from idemlab.studies.study import Claim, Findings, Material
+from idemlab.wording import number
 
 from .arms import range_of
 from .paper import COSINE, NORM_RATIO

@@ -14,8 +14,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
+from idemlab import Claim, Findings, Material, Study
 from idemlab.reports.style import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, panel_legend, plain
-from idemlab.studies.study import Claim, Findings, Material, Study
 
 from . import reals
 from .ansatz import shown

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from torch import Tensor
 
-from idemlab import BadInput
+from idemlab import BadInput, Claim, Findings, Material, Study
 from idemlab.reports.style import (
     BLACK,
     BLUE,
@@ -27,7 +27,6 @@ from idemlab.reports.style import (
     logarithmic,
     plain,
 )
-from idemlab.studies.study import Claim, Findings, Material, Study
 
 from .gallery import Block, gallery
 from .trained import Trained, relative_change

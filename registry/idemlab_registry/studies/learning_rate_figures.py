@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from idemlab.reports.style import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, legend_above, plain
-from idemlab.runs.summary import number
+from idemlab.wording import number
 
 from .arms import Arm, Outcome, Pair
 from .paper import Poster

@@ -11,9 +11,8 @@ from typing import Any
 
 from pandas import DataFrame
 
-from idemlab import Study
-from idemlab.runs.summary import number
-from idemlab.studies.study import Claim, Findings, Material
+from idemlab import Claim, Findings, Material, Study
+from idemlab.wording import number
 
 from . import learning_rate_figures as figures
 from .arms import Arm, Outcome, Pair, arms_of, pairs, range_of

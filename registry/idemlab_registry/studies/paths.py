@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from idemlab import Certificate, Enforcer, Orbit, Step, certify, installed
-from idemlab.contracts.step import generator
+from idemlab import Certificate, Enforcer, Orbit, Step, certify, generator, installed
 
 __all__ = ["METHODS", "Path", "Problem"]
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 from torch import Tensor
 
-from idemlab import Certificate, Study
+from idemlab import Certificate, Claim, Findings, Material, Study
 from idemlab.reports.style import BLACK, BLUE, DPI, SKY, VERMILLION, legend_above, plain
-from idemlab.studies.study import Claim, Findings, Material
 
 from .arms import range_of
 from .paths import Path, Problem

@@ -8,14 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab.certificate.certificate import (
-    EXACT_UP_TO,
-    Verdict,
-    certify,
-    errors_by_depth,
-    jacobian,
-    spectrum_at,
-)
+from idemlab.certificate.certificate import EXACT_UP_TO, certify, errors_by_depth, jacobian, spectrum_at
+from idemlab.certificate.verdict import Verdict
 
 
 def _inputs(n: int = 12, count: int = 400) -> torch.Tensor:

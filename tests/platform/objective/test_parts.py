@@ -12,7 +12,8 @@ from torch import nn
 import idemlab
 from idemlab.experiment.settings import OptimizerSettings
 from idemlab.objective.muon import Muon
-from idemlab.objective.parts import assemble, build_operator, build_optimizers
+from idemlab.objective.optimizers import build_optimizers
+from idemlab.objective.parts import assemble, build_operator
 
 Make = Callable[..., dict[str, Any]]
 

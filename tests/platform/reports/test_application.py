@@ -16,7 +16,7 @@ from PIL import Image
 
 from idemlab import BadInput, Failure, apply, installed, resolve
 from idemlab.objective.parts import build_operator
-from idemlab.training.checkpoint import write_weights
+from idemlab.runs.weights import write_weights
 
 Pixels = NDArray[np.uint8]
 

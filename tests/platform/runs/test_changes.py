@@ -15,7 +15,7 @@ from idemlab.catalog.catalog import Catalog, installed
 import idemlab
 from idemlab.runs.changes import _differences, changes
 from idemlab.sweeps.jobs import Job, Task, work
-from idemlab.training.loop import Interrupted
+from idemlab.errors import Interrupted
 from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from idemlab import Failure, Run
-from idemlab.runs.summary import number, summarise, time_span
+from idemlab.runs.summary import summarise
+from idemlab.wording import number, time_span
 
 
 def folder(path: Path, entries: list[dict[str, Any]], **files: Any) -> Run:

@@ -16,12 +16,12 @@ import pytest
 import tomli_w
 
 from idemlab import BadInput, Sweep, installed, open_sweep, resolve, run_sweep, train
+from idemlab.errors import Interrupted
 from idemlab.sweeps import workers as workers_module
 from idemlab.sweeps.jobs import Job, Outcome, Task, work
 from idemlab.sweeps.pictures import sweep_figure
 from idemlab.sweeps.workers import Workers
 from idemlab.system.lock import exclusive
-from idemlab.training.loop import Interrupted
 
 Make = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.long

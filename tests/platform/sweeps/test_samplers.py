@@ -12,12 +12,12 @@ import pytest
 import tomli_w
 
 from idemlab import BadInput, Results, Sweep, Trial, open_sweep, run_sweep, sweep_status
+from idemlab.errors import Interrupted
 from idemlab.reports.style import png
 from idemlab.sweeps.goal import Goal
 from idemlab.sweeps.ledger import Ledger
 from idemlab.sweeps.pictures import sweep_figure
 from idemlab.sweeps.samplers import Tried, known_points, propose
-from idemlab.training.loop import Interrupted
 
 Make = Callable[..., dict[str, Any]]
 RATES = {"optimizer.lr": "log:1e-5:1"}

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from idemlab import Failure
-from idemlab.training.checkpoint import latest, load_checkpoint, read_weights, save_checkpoint, write_weights
+from idemlab.runs.weights import read_weights, write_weights
+from idemlab.training.checkpoint import latest, load_checkpoint, save_checkpoint
 
 
 def _trained(steps: int = 3, optimizer: str = "Adam") -> tuple[nn.Module, list[torch.optim.Optimizer]]:
@@ -111,7 +112,7 @@ def test_a_disk_that_refuses_keeps_the_older_checkpoints(tmp_path: Path, monkeyp
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("idemlab.training.checkpoint.save_file", full)
+    monkeypatch.setattr("idemlab.runs.weights.save_file", full)
     with pytest.raises(Failure, match="No space left") as caught:
         save_checkpoint(tmp_path, 2, net, optimizers, {}, keep=1)
     assert "--resume" in str(caught.value)

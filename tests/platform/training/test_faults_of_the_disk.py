@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 import idemlab
-from idemlab.training.checkpoint import latest, sha256
-from idemlab.training.loop import Interrupted
+from idemlab.errors import Interrupted
+from idemlab.runs.weights import sha256
+from idemlab.training.checkpoint import latest
 from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import idemlab
+from idemlab.errors import Interrupted
 from idemlab.experiment.settings import OptimizerSettings
-from idemlab.training.loop import Interrupted
 from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
@@ -154,7 +154,7 @@ def test_not_a_number_stops_with_the_last_good_state_saved(tmp_path: Path, tiny:
     run = idemlab.Run.open(tmp_path / "run")
     assert run.metrics, "what was measured before is kept"
     newest = max(int(p.name.removeprefix("step-")) for p in run.checkpoints.iterdir())
-    weights = idemlab.training.checkpoint.read_weights(run.checkpoints / f"step-{newest}" / "objective.safetensors")
+    weights = idemlab.runs.weights.read_weights(run.checkpoints / f"step-{newest}" / "objective.safetensors")
     assert all(bool(torch.isfinite(t).all()) for t in weights.values())
     assert run.certificate is None
 

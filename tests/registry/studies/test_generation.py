@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import idemlab
-from idemlab.certificate.certificate import THRESHOLDS
+from idemlab.certificate.verdict import THRESHOLDS
 from idemlab.studies.study import Claim, Findings, Material
 from idemlab.sweeps.results import Results, Trial
 from idemlab_registry.studies import generation

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from idemlab import BadInput, Enforcement, Enforcer, Orbit, Step
-from idemlab.contracts.enforcer import rows
+from idemlab import BadInput, Enforcement, Enforcer, Orbit, Step, rows
 
 __all__ = ["RankControl", "central_difference", "product_of_independent"]
 
