@@ -35,11 +35,14 @@ Optimizers = list[torch.optim.Optimizer]
 
 def trained(name: str, shape: list[int]) -> tuple[nn.Module, Optimizers]:
     """The objective and the optimisers of an experiment after one step along random gradients."""
-    catalog = idemlab.installed()
     # What the data are makes no difference to the cost; their shape does.
     data = {"dataset": {"name": "gaussian", "shape": shape, "train": 1024, "test": 16}, "evaluation": {"metrics": []}}
-    parts = assemble(idemlab.resolve({"base": name} | data, catalog=catalog), catalog)
-    experiment = idemlab.resolve(name, catalog=catalog)
+    parts = assemble(
+        idemlab.resolve(
+            {"base": name} | data,
+        )
+    )
+    experiment = idemlab.resolve(name)
     parameters = [p for p in parts.objective.parameters() if p.requires_grad]
     optimizers = build_optimizers(experiment.optimizer, parameters)
     for parameter in parameters:

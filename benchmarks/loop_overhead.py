@@ -73,9 +73,9 @@ def platform_loop(name: str, steps: int) -> float:
 
 def hand_written_loop(name: str, steps: int) -> float:
     """Seconds for the same steps as anyone would write them."""
-    experiment, catalog = idemlab.resolve(table(name, steps)), idemlab.installed()
-    dataset: idemlab.Dataset = catalog.build(experiment.dataset)
-    f = build_operator(experiment, dataset.shape, catalog)
+    experiment = idemlab.resolve(table(name, steps))
+    dataset: idemlab.Dataset = experiment.dataset.build()
+    f = build_operator(experiment, dataset.shape)
     optimizer = torch.optim.Adam(f.parameters(), lr=RATE, fused=True)
     data = dataset.train.__getitems__(list(range(len(dataset.train)))).input
     images = data.dtype == torch.uint8

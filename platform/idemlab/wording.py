@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["number", "time_span"]
+__all__ = ["number", "time_span", "with_article"]
 
 
 def number(value: float | str | None) -> str:
@@ -27,3 +27,8 @@ def time_span(seconds: float | None) -> str:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def with_article(noun: str) -> str:
+    """`an enforcer`, `a model`."""
+    return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"

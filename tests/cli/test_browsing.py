@@ -14,6 +14,7 @@ import pytest
 
 from idemlab import BadInput, installed, resolve
 from idemlab.catalog.catalog import Catalog
+from idemlab.catalog.provided import Provided
 from idemlab.cli import browsing
 from idemlab.contracts.specs import KINDS, EnforcerKind, EnforcerSpec, MetricSpec, Spec, StudySpec, Traits
 
@@ -46,7 +47,7 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> Catalog:
 def offer(catalog: Catalog, *specs: Spec) -> None:
     """Let the catalog's broken plugin offer something after all."""
     for spec in specs:
-        catalog._accept(catalog.failures[0].plugin, "a hook", spec.kind, spec)
+        catalog._provided[spec.kind].append(Provided(spec, catalog.failures[0].plugin))
 
 
 def test_list_shows_every_kind_that_is_offered(idemlab):

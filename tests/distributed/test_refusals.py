@@ -110,14 +110,14 @@ CASES = {
 
 def _ask(case: Case, tiny: Make, monkeypatch: pytest.MonkeyPatch, engine: Engine, changes: dict[str, Any]) -> None:
     experiment = idemlab.resolve(tiny(**changes))
-    parts = assemble(experiment, idemlab.installed())
+    parts = assemble(experiment)
     if case.operator:
         parts.objective.operator = case.operator().double()
     if case.enforcer:
         parts.objective.enforcer = case.enforcer()
     if case.traits:
         monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: case.traits)
-    preflight(experiment, parts, idemlab.installed(), device=torch.device("cpu"), engine=engine)
+    preflight(experiment, parts, device=torch.device("cpu"), engine=engine)
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -146,7 +146,7 @@ def test_synchronous_batch_statistics_are_admitted(tiny: Make) -> None:
     from idemlab.objective.cutting import check_spread
 
     experiment = idemlab.resolve(tiny(**BATCH_NORM))
-    operator = nn.SyncBatchNorm.convert_sync_batchnorm(assemble(experiment, idemlab.installed()).objective.operator)
+    operator = nn.SyncBatchNorm.convert_sync_batchnorm(assemble(experiment).objective.operator)
     check_spread(experiment, idemlab.Traits(), operator, DDP)
 
 

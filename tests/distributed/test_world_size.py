@@ -93,8 +93,7 @@ def _job(table: dict[str, Any], out: Path, micro_batches: int = 1, sharded: bool
 
 
 def _coupled(table: dict[str, Any]) -> bool:
-    catalog = idemlab.installed()
-    return catalog.traits(idemlab.resolve(table).enforcer).batch_coupled
+    return idemlab.resolve(table).enforcer.traits().batch_coupled
 
 
 def _difference(run: idemlab.Run, other: idemlab.Run) -> dict[str, float]:
@@ -177,8 +176,7 @@ def test_every_optimizer_is_the_same_in_one_process_and_two(tmp_path: Path, tiny
 
 @pytest.mark.parametrize("kind", ["enforcer", "source", "model"])
 def test_nothing_built_in_is_left_out(tiny: Make, kind: str) -> None:
-    catalog = idemlab.installed()
-    built_in = {o.spec.name for o in catalog.entries(kind) if o.plugin.distribution == "idemlab"}
+    built_in = {o.spec.name for o in idemlab.installed().entries(kind) if o.plugin.distribution == "idemlab"}
     named = repr(CASES) + repr(tiny())
     left_out = {name for name in built_in if f"'{name}'" not in named}
     assert left_out == ({"data"} if kind == "source" else set())  # the source of every case that names none

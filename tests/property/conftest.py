@@ -33,7 +33,7 @@ settings.load_profile("linear-maps")
 @cache
 def _build(name: str, **arguments: object) -> Enforcer:
     catalog = installed()
-    enforcer = catalog.build(catalog.check("enforcer", {"name": name, **arguments}, "tests/property"))
+    enforcer = catalog.check("enforcer", {"name": name, **arguments}, "tests/property").build()
     assert isinstance(enforcer, Enforcer)
     return enforcer
 

@@ -90,11 +90,10 @@ def test_the_control_spends_the_operations_of_the_main_job() -> None:
     from idemlab.objective.parts import assemble
     from idemlab.objective.preflight import preflight
 
-    catalog = idemlab.installed()
     plans = []
     for name in ("digits-projector", "digits-control"):
         experiment = idemlab.resolve(name)
-        plans.append(preflight(experiment, assemble(experiment, catalog), catalog, device=torch.device("cpu")))
+        plans.append(preflight(experiment, assemble(experiment), device=torch.device("cpu")))
     projector, control = plans
     assert control.steps * control.flops_per_step == pytest.approx(
         projector.steps * projector.flops_per_step, rel=0.001

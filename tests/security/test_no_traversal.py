@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from idemlab import BadInput, apply, resolve
-from idemlab.catalog.catalog import installed
 from idemlab.objective.parts import build_operator
 from idemlab.runs.weights import write_weights
 from idemlab.sweeps.ledger import folder_of
@@ -31,7 +30,7 @@ def run(tiny: dict[str, Any], tmp_path: Path) -> Path:
     experiment = resolve(tiny)
     (folder / "experiment.toml").write_text(experiment.to_toml())
     sample = {"sample": json.dumps({"shape": (1, 4, 4), "range": (0.0, 1.0)})}
-    write_weights(folder / "operator.safetensors", build_operator(experiment, (1, 4, 4), installed()), sample)
+    write_weights(folder / "operator.safetensors", build_operator(experiment, (1, 4, 4)), sample)
     return folder
 
 

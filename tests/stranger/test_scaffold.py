@@ -77,7 +77,7 @@ def test_its_enforcer_is_offered_under_its_name(name: str, here: Path, monkeypat
         catalog = Catalog([EntryPoint(name, f"{package}.plugin", "idemlab")], strict=True)
         (entry,) = catalog
         assert (entry.spec.kind, entry.spec.name) == ("enforcer", enforcer)
-        built = catalog.build(catalog.check("enforcer", {"name": enforcer, "weight": 2.0}, "here"))
+        built = catalog.check("enforcer", {"name": enforcer, "weight": 2.0}, "here").build()
         assert isinstance(built, idemlab.Enforcer)
     finally:
         for module in [module for module in sys.modules if module.partition(".")[0] == package]:

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..catalog.catalog import installed
+from ..catalog.faults import running
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
 from .console import note, show_error
 
@@ -98,10 +99,10 @@ def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
 
 def _bug(error: Exception) -> Failure:
     """An error that nobody expected, with the plugin it came from, if it did."""
-    running = installed().running(error) if installed.cache_info().currsize else []
+    through = running(error, installed().plugins) if installed.cache_info().currsize else []
     return Failure(
-        f"this is a bug in {running[0][0].distribution if running else 'idemlab or in a plugin'}, not a mistake of yours",
-        where=f"{running[0][0]} ({running[0][1]})" if running else None,
+        f"this is a bug in {through[0][0].distribution if through else 'idemlab or in a plugin'}, not a mistake of yours",
+        where=f"{through[0][0]} ({through[0][1]})" if through else None,
         next_step="report it with the lines above and the output of: idemlab doctor",
     )
 

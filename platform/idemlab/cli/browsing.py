@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.catalog import Catalog, Named, Provided, installed
+from ..catalog.catalog import Catalog, installed
+from ..catalog.named import Named
+from ..catalog.provided import Provided
 from ..catalog.schema import REQUIRED, Parameter, parameters
 from ..contracts.specs import KINDS, EnforcerSpec, Spec, StudySpec, Traits
 from ..errors import BadInput, nearest_match
@@ -206,7 +208,7 @@ def _one_line_paragraphs(text: str) -> str:
     return "\n\n".join(p if re.search(r"^[ \t]", p, re.MULTILINE) else " ".join(p.split()) for p in paragraphs)
 
 
-def _traits(entry: Provided, arguments: list[Parameter], catalog: Catalog) -> Traits | None:
+def _traits(entry: Provided, arguments: list[Parameter]) -> Traits | None:
     """An enforcer's traits under its default arguments; None if they depend on arguments that must be given."""
     spec = entry.spec
     if not isinstance(spec, EnforcerSpec):
@@ -216,7 +218,7 @@ def _traits(entry: Provided, arguments: list[Parameter], catalog: Catalog) -> Tr
     if any(argument.default is REQUIRED for argument in arguments):
         return None
     defaults = {argument.name: argument.default for argument in arguments}
-    return catalog.traits(Named("enforcer", entry.full_name, defaults))
+    return Named(entry.full_name, entry, defaults).traits()
 
 
 def _remarkable(traits: Traits) -> Iterator[str]:
@@ -251,7 +253,7 @@ def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
             for argument in arguments
         ],
     }
-    traits = _traits(entry, arguments, catalog)
+    traits = _traits(entry, arguments)
     if traits is not None:
         details["traits"] = asdict(traits) | {"kinds": sorted(traits.kinds)}
     if spec.kind == "experiment":
@@ -268,7 +270,7 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
     if text and text != spec.summary:
         show("", text)
     facts = [("reference", spec.reference), ("also called", ", ".join(spec.aliases)), ("needs", spec.install)]
-    traits = _traits(entry, arguments, catalog)
+    traits = _traits(entry, arguments)
     if traits is not None:
         facts.append(("works by", ", ".join(sorted(traits.kinds))))
         facts.append(("traits", ", ".join(_remarkable(traits))))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.catalog import Provided, installed
+from ..catalog.catalog import installed
+from ..catalog.provided import Provided
 from ..errors import BadInput
 from .app import app, example
 from .browsing import Json, kind_of, matching

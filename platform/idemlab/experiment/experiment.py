@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..catalog.catalog import Catalog, Named, installed
+from ..catalog.catalog import Catalog, installed
+from ..catalog.named import Named
 from ..catalog.schema import checked
 from ..errors import BadInput, nearest_match
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
@@ -50,6 +51,13 @@ class Experiment:
     optimizer: OptimizerSettings
     training: TrainingSettings
     evaluation: EvaluationSettings
+
+    @property
+    def things(self) -> Iterator[Named]:
+        """All things that it names, the enforcer first, with those that are arguments of others."""
+        tops = (self.enforcer, self.model, self.dataset, *self.sources, self.corruption)
+        for named in (*tops, *self.inputs.values(), *self.metrics):
+            yield from named.inside()
 
     def table(self) -> dict[str, Any]:
         """The whole experiment as nested plain tables, as in its resolved file."""
@@ -158,7 +166,7 @@ def _locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), wher
                 next_step="idemlab list experiments",
             )
     entry = catalog.find("experiment", reference, where)
-    return Path(catalog.build(Named("experiment", entry.full_name)))
+    return Path(Named(entry.full_name, entry).build())
 
 
 def _merged(base: Mapping[str, Any], top: Mapping[str, Any], at: str = "") -> dict[str, Any]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import nn
 
-from ..catalog.catalog import Catalog, Named
+from ..catalog.named import Named
 from ..contracts.dataset import Dataset
 from ..contracts.enforcer import DISTANCES, Enforcer
 from ..contracts.metric import Metric
 from ..contracts.orbit import Operator
 from ..contracts.source import Source
-from ..errors import BadInput
+from ..contracts.specs import MetricSpec
+from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
 from .objective import Objective
 
 __all__ = ["Parts", "assemble", "build_operator"]
-
-T = TypeVar("T")
 
 SHARED_ORBIT = "data"
 """The source whose points are the reconstruction's own inputs."""
@@ -43,7 +41,7 @@ class Parts:
     metrics: list[tuple[tuple[str, ...], Metric]]
 
 
-def assemble(experiment: Experiment, catalog: Catalog, dataset: Dataset | None = None) -> Parts:
+def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
     """Build everything an experiment names, under its seed, and fit sources and metrics to the data.
 
     Args:
@@ -52,57 +50,41 @@ def assemble(experiment: Experiment, catalog: Catalog, dataset: Dataset | None =
     Raises:
         BadInput, Failure: from the factories; says whose it is.
     """
-    dataset = catalog.build(experiment.dataset) if dataset is None else dataset
-    if not isinstance(dataset, Dataset):
-        raise BadInput(
-            f"dataset '{experiment.dataset.name}' returned {type(dataset).__name__}, not an idemlab.Dataset",
-            where=str(catalog.find("dataset", experiment.dataset.name).plugin),
-        )
+    return blame(experiment, lambda: _assembled(experiment, dataset), "putting the parts together")
+
+
+def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
+    dataset = experiment.dataset.build_as(Dataset) if dataset is None else dataset
     torch.manual_seed(experiment.training.seed)
     dtype: torch.dtype = getattr(torch, experiment.training.dtype)
-    enforcer = _checked(catalog, experiment.enforcer, Enforcer)
+    enforcer = experiment.enforcer.build_as(Enforcer)
 
     def source(named: Named) -> Source | None:
-        return None if named.name == SHARED_ORBIT else _checked(catalog, named, Source)
+        return None if named.name == SHARED_ORBIT else named.build_as(Source)
 
     objective = Objective(
-        build_operator(experiment, dataset.shape, catalog),
+        build_operator(experiment, dataset.shape),
         enforcer,
         [source(named) for named in experiment.sources],
         corruption=source(experiment.corruption),
         weight=experiment.reconstruction.weight,
         distance=DISTANCES[experiment.reconstruction.distance],
     ).to(dtype)
-    inputs = {name: _checked(catalog, named, Source) for name, named in experiment.inputs.items()}
+    inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}
     sources = [*objective.sources, *inputs.values(), *([objective.corruption] if objective.corruption else [])]
     for each in sources:
         each.to(dtype)
         each.fit(dataset)
     metrics = []
     for named in experiment.metrics:
-        metric = catalog.build(named)
+        assert isinstance(named.spec, MetricSpec)
+        metric = named.build_as(Metric)
         metric.fit(dataset)
-        metrics.append((catalog.find("metric", named.name).spec.inputs, metric))  # type: ignore[attr-defined]
+        metrics.append((named.spec.inputs, metric))
     return Parts(dataset, objective, inputs, metrics)
 
 
-def _checked(catalog: Catalog, named: Named, expected: type[T]) -> T:
-    """The thing of this name, which must be an instance of its contract."""
-    thing = catalog.build(named)
-    if not isinstance(thing, expected):
-        raise BadInput(
-            f"{named.kind} '{named.name}' returned {type(thing).__name__}, not an idemlab.{expected.__name__}",
-            where=str(catalog.find(named.kind, named.name).plugin),
-        )
-    return thing
-
-
-def build_operator(experiment: Experiment, shape: tuple[int, ...], catalog: Catalog) -> Operator:
+def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:
     """The network that the experiment names, for samples of this shape."""
-    operator = catalog.build(experiment.model, shape)
-    if not isinstance(operator, nn.Module):
-        raise BadInput(
-            f"model '{experiment.model.name}' returned {type(operator).__name__}, not a torch.nn.Module",
-            where=str(catalog.find("model", experiment.model.name).plugin),
-        )
+    operator: Operator = experiment.model.build_as(nn.Module, shape)
     return operator

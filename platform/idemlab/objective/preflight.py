@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..catalog.catalog import Catalog
+from ..catalog.faults import author
 from ..contracts.dataset import Batch
 from ..contracts.enforcer import Enforcement, Enforcer
 from ..contracts.orbit import Orbit
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
-from ..errors import BadInput, Failure, IdemlabError
+from ..errors import BadInput, Failure
+from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from .cutting import check_buffers, check_coupling, check_gradients, check_spread
 from .engines import Engine
@@ -26,7 +27,7 @@ from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
 
-__all__ = ["Plan", "blame", "preflight"]
+__all__ = ["Plan", "preflight"]
 
 T = TypeVar("T")
 
@@ -52,9 +53,7 @@ class Plan:
     device: str
 
 
-def preflight(
-    experiment: Experiment, parts: Parts, catalog: Catalog, *, device: torch.device, engine: Engine = ALONE
-) -> Plan:
+def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, engine: Engine = ALONE) -> Plan:
     """Check that dataset, model, enforcer and sources fit together, by one batch through a copy of the objective.
 
     Args:
@@ -64,7 +63,7 @@ def preflight(
         BadInput: says what does not fit and what would.
         Failure: a plugin raised, or gave something that is not finite, at the very first batch.
     """
-    traits: Traits = catalog.traits(experiment.enforcer)
+    traits: Traits = experiment.enforcer.traits()
     training = experiment.training
     _check_device(experiment, device)
     _check_traits(experiment, traits, parts)
@@ -83,17 +82,17 @@ def preflight(
         raise BadInput(
             f"dataset '{experiment.dataset.name}' says its samples are {list(parts.dataset.shape)}, "
             f"but they are {list(batch.input.shape[1:])}",
-            where=str(catalog.find("dataset", experiment.dataset.name).plugin),
+            where=str(experiment.dataset.plugin),
         )
     trial = copy.deepcopy(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
-        _check_operator(experiment, trial.operator, batch, catalog)
+        _check_operator(experiment, trial.operator, batch)
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
-        blame(experiment, catalog, lambda: check_buffers(experiment, trial, batch, engine))
-        flops = _trial_step(experiment, trial, batch, catalog, engine) * training.micro_batches
+        blame(experiment, lambda: check_buffers(experiment, trial, batch, engine))
+        flops = _trial_step(experiment, trial, batch, engine) * training.micro_batches
         if EnforcerKind.PROJECTION in traits.kinds:
-            _check_projection(experiment, trial, catalog)
+            _check_projection(experiment, trial)
     steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
     return Plan(
         steps=steps,
@@ -137,8 +136,8 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         )
 
 
-def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch, catalog: Catalog) -> None:
-    where = str(catalog.find("model", experiment.model.name).plugin)
+def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -> None:
+    where = str(experiment.model.plugin)
     shape = list(batch.input.shape[1:])
     try:
         with torch.no_grad():
@@ -202,31 +201,31 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
                 )
 
 
-def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, catalog: Catalog, engine: Engine) -> int:
+def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engine: Engine) -> int:
     """Counted operations of one forward and backward, on average over the period of the sources.
 
     Whatever a plugin does wrong in it is reported as its fault.
     """
     for module in objective.modules():
         if isinstance(module, Enforcer):
-            module.register_forward_hook(_answerable(experiment, catalog, module is objective.enforcer))
+            module.register_forward_hook(_answerable(experiment, module is objective.enforcer))
     period: int = max([1, *(source.period(len(batch)) for source in objective.sources)])  # type: ignore[operator]
     counted: list[int] = []
     for index in range(min(period, 2)):
         step = Step(seed=experiment.training.seed, index=index, purpose="preflight", progress=1.0, shard=Shard())
         counter = FlopCounterMode(display=False)
         with counter:
-            loss = blame(experiment, catalog, partial(_loss, objective, batch, step))
+            loss = blame(experiment, partial(_loss, objective, batch, step))
             if loss.requires_grad:
-                blame(experiment, catalog, loss.backward)
+                blame(experiment, loss.backward)
         counted.append(counter.get_total_flops())
-        check_coupling(experiment, catalog.traits(experiment.enforcer), step, engine)
+        check_coupling(experiment, experiment.enforcer.traits(), step, engine)
     check_gradients(objective, engine)
     wrong = "loss" if not torch.isfinite(loss) else "gradient" if not _finite_gradient(objective) else None
     if wrong:
         raise Failure(
             f"the {wrong} is {loss.item() if wrong == 'loss' else 'not finite'} at the very first batch",
-            where=_parts(experiment, catalog),
+            where=suspects(experiment),
             next_step="lower the weights, or look at the data: idemlab show EXPERIMENT",
         )
     return round((counted[0] + (period - 1) * counted[-1]) / period)
@@ -241,17 +240,19 @@ def _finite_gradient(objective: nn.Module) -> bool:
     return all(bool(torch.isfinite(p.grad).all()) for p in objective.parameters() if p.grad is not None)
 
 
-def _answerable(experiment: Experiment, catalog: Catalog, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
+def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
     """A hook that makes an enforcer answer for what it returns. The objective would take a wrong shape for a right one."""
+
+    plugins = {thing.plugin for thing in experiment.things}
 
     def hook(module: nn.Module, arguments: tuple[Orbit, Step], enforcement: Any) -> None:
         orbit, _ = arguments
         fault = _fault(orbit, enforcement)
         if fault:
             name = experiment.enforcer.name
-            where = f"enforcer '{name}' of {catalog.find('enforcer', name).plugin}"
+            where = f"enforcer '{name}' of {experiment.enforcer.plugin}"
             if not outermost:
-                where += f"; in it {type(module).__name__} of {catalog.author(type(module).__module__) or 'no plugin'}"
+                where += f"; in it {type(module).__name__} of {author(type(module).__module__, plugins) or 'no plugin'}"
             raise Failure(
                 f"the enforcer returned {fault} at the very first batch",
                 where=where,
@@ -287,11 +288,11 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
-def _check_projection(experiment: Experiment, objective: Objective, catalog: Catalog) -> None:
+def _check_projection(experiment: Experiment, objective: Objective) -> None:
     """One step of the weight projection on every map, before it is written into any."""
     for key, weight in square_maps(objective.operator).items():
         matrix = weight.detach()
-        new = blame(experiment, catalog, lambda: objective.enforcer.project(matrix))  # noqa: B023
+        new = blame(experiment, lambda: objective.enforcer.project(matrix))  # noqa: B023
         right = isinstance(new, torch.Tensor) and new.shape == matrix.shape
         if right and bool(torch.isfinite(new).all()):
             continue
@@ -300,32 +301,7 @@ def _check_projection(experiment: Experiment, objective: Objective, catalog: Cat
         raise Failure(
             f"the enforcer projects {key} of shape {list(matrix.shape)} to "
             + ("what is not finite" if right else made),
-            where=f"enforcer '{name}' of {catalog.find('enforcer', name).plugin}",
+            where=f"enforcer '{name}' of {experiment.enforcer.plugin}",
             expected="a finite matrix of the same shape",
             next_step=f"idemlab check {name}, and report it to the authors",
         )
-
-
-def blame(experiment: Experiment, catalog: Catalog, call: Callable[[], T], doing: str = "the training step") -> T:
-    """Run what plugins have a part in; what one of them raises is told with the one that did it, by distribution and
-    version. An operating-system error outside their code is passed on: it is the machine's."""
-    try:
-        return call()
-    except IdemlabError:
-        raise
-    except Exception as error:
-        running = catalog.running(error)
-        if isinstance(error, OSError) and not running:
-            raise
-        whose = f", and report it to the authors of {running[0][0].distribution}" if running else ""
-        raise Failure(
-            f"{doing} raised {type(error).__name__}: {' '.join(str(error).split())}",
-            where=", called by ".join(f"{plugin} ({line})" for plugin, line in running) or _parts(experiment, catalog),
-            next_step=f"idemlab check {experiment.enforcer.name}{whose}",
-        ) from error
-
-
-def _parts(experiment: Experiment, catalog: Catalog) -> str:
-    """Enforcer and model with their plugins: where to look when nothing tells them apart."""
-    both = [experiment.enforcer, experiment.model]
-    return ", ".join(f"{each.kind} '{each.name}' ({catalog.find(each.kind, each.name).plugin})" for each in both)

@@ -128,7 +128,7 @@ def purify(
         raise ValueError(f"purify takes one square matrix [n, n], got {list(matrix.shape)}")
     if isinstance(enforcer, str):
         catalog = installed()
-        enforcer = catalog.build(catalog.check("enforcer", enforcer, "purify"))
+        enforcer = catalog.check("enforcer", enforcer, "purify").build()
     step: Callable[[Tensor], Tensor] = enforcer.project if isinstance(enforcer, Enforcer) else enforcer  # type: ignore[assignment]
     best, residuals = matrix, [float(residual(matrix))]
     for _ in range(max_steps):

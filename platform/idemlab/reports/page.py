@@ -73,7 +73,7 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
     explanations: dict[str, str] = {}
     try:
         experiment = resolve(run.experiment_file, catalog=catalog)
-        explanations = _explanations(experiment, catalog)
+        explanations = _explanations(experiment)
         if certificate is not None:
             drawn |= _pictures(run, experiment, catalog, certificate)
     except IdemlabError as error:  # a plugin or the data are not here: the page says so and shows all the rest
@@ -126,7 +126,7 @@ def _template() -> Any:
 def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: Mapping[str, Any]) -> dict[str, Picture]:
     """Orbits of the trained operator at the evaluation inputs, by file name, and the hero picture of images."""
     operator = load(run, catalog=catalog)
-    parts = assemble(experiment, catalog)
+    parts = assemble(experiment)
     images = pictures.is_image(parts.dataset.shape)
     shown = examples(
         experiment,
@@ -189,11 +189,9 @@ def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
 # -- words and tables ---------------------------------------------------------------------------------------------------
 
 
-def _explanations(experiment: Experiment, catalog: Catalog) -> dict[str, str]:
+def _explanations(experiment: Experiment) -> dict[str, str]:
     """What each metric of the experiment says of itself."""
-    return {
-        metric.name.replace("-", " "): catalog.find("metric", metric.name).spec.summary for metric in experiment.metrics
-    }
+    return {metric.name.replace("-", " "): metric.spec.summary for metric in experiment.metrics}
 
 
 def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..catalog.catalog import Catalog, Named
+from ..catalog.catalog import Catalog
 from .environment import package_versions, plugin_versions
 from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment, resolve
@@ -60,26 +60,9 @@ def _version_differences(run: Run, experiment: Experiment, catalog: Catalog) -> 
         return []
     before = environment.get("packages", {}) | environment.get("plugins", {})
     now = package_versions(_PACKAGES) | plugin_versions(catalog)
-    used = {catalog.find(named.kind, named.name).plugin for named in _named(experiment)}
+    used = {named.plugin for named in experiment.things}
     # Plugins of idemlab's own distribution have its version.
     keys = [*_PACKAGES, *sorted(f"{p.distribution}:{p.name}" for p in used if p.distribution != "idemlab")]
     return [
         f"{key}: {before.get(key, 'not recorded')} -> {now.get(key)}" for key in keys if before.get(key) != now.get(key)
     ]
-
-
-def _named(experiment: Experiment) -> Iterator[Named]:
-    """All things that an experiment names, with those that are arguments of others."""
-
-    def inside(value: Any) -> Iterator[Named]:
-        if isinstance(value, Named):
-            yield value
-            value = value.arguments
-        if isinstance(value, Mapping):
-            value = list(value.values())
-        if isinstance(value, (list, tuple)):
-            for item in value:
-                yield from inside(item)
-
-    for field in fields(experiment):
-        yield from inside(getattr(experiment, field.name))

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.catalog import Catalog, Named, Provided
+from ..catalog.catalog import Catalog
+from ..catalog.named import Named
+from ..catalog.provided import Provided
 from ..errors import BadInput, nearest_match
 from ..sweeps.sweep import Sweep
 
@@ -133,7 +135,7 @@ def find_study(name: str, catalog: Catalog) -> tuple[Provided, Study]:
         BadInput: if there is none, or its factory returns something else.
     """
     entry = catalog.find("study", name)
-    made = catalog.build(Named("study", entry.full_name))
+    made = Named(entry.full_name, entry).build()
     if not isinstance(made, Study):
         raise BadInput(f"study '{name}' returned {type(made).__name__}, not an idemlab.Study", where=str(entry.plugin))
     return entry, made

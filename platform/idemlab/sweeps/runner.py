@@ -266,7 +266,7 @@ class _Running:
         from ..training.stacked_loop import stackable
 
         try:
-            return stackable(self._experiment(trial), self.catalog)
+            return stackable(self._experiment(trial))
         except IdemlabError:
             return False  # it cannot even be built: each of its trials will say so, and the others go on
 
@@ -383,7 +383,7 @@ def _check_metric(plan: Sweep, experiments: Sequence[Experiment], catalog: Catal
     every = [{"data", *experiment.inputs} for experiment in experiments]
     if figure in _CERTIFIED and (not slash or all(inputs in names for names in every)):
         return
-    names = _measured(experiments[0], catalog)
+    names = _measured(experiments[0])
     choices = sorted(names | {name.partition("/")[2] for name in names})
     if plan.metric not in choices:
         raise BadInput(
@@ -394,15 +394,15 @@ def _check_metric(plan: Sweep, experiments: Sequence[Experiment], catalog: Catal
         )
 
 
-def _measured(experiment: Experiment, catalog: Catalog) -> set[str]:
+def _measured(experiment: Experiment) -> set[str]:
     """Names of all that an evaluation measures."""
     import torch
 
+    from ..experiment.blame import blame
     from ..objective.evaluation import evaluate
     from ..objective.parts import assemble
-    from ..objective.preflight import blame
 
-    parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
+    parts = assemble(experiment)
     operator = parts.objective.operator.eval()
 
     def apply(x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
@@ -411,7 +411,6 @@ def _measured(experiment: Experiment, catalog: Catalog) -> set[str]:
 
     found = blame(
         experiment,
-        catalog,
         lambda: evaluate(experiment, parts, apply, torch.device("cpu"), rank_points=1),
         "the evaluation",
     )

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-from ..catalog.catalog import Catalog, Named, Provided, installed
+from ..catalog.catalog import Catalog, installed
+from ..catalog.named import Named
+from ..catalog.provided import Provided
 from ..contracts.dataset import Dataset
 from ..contracts.enforcer import Enforcer
 from ..contracts.metric import Metric
@@ -76,7 +78,7 @@ class Subject:
         Raises:
             BadInput: if the factory refuses, or returns something else than the contract asks for.
         """
-        built = self.catalog.build(self.named, *positional)
+        built = self.named.build(*positional)
         contract = _CONTRACTS[self.named.kind]
         if not isinstance(built, contract):
             raise BadInput(
@@ -101,7 +103,7 @@ class Subject:
         """Of an enforcer; the default ones for the other kinds."""
         if self.named.kind != "enforcer":
             return Traits()
-        traits: Traits = self.catalog.traits(self.named)
+        traits: Traits = self.named.traits()
         return traits
 
     @property

@@ -21,13 +21,14 @@ from ..contracts.dataset import Batch
 from ..contracts.specs import EnforcerKind
 from ..contracts.step import Shard, Step, seed_everything
 from ..errors import BadInput, Failure, IdemlabError, Interrupted
+from ..experiment.blame import blame
 from ..experiment.experiment import Experiment, resolve
 from ..objective.engines import Engine, Stateful, Whole, expected_processes, launched_alone, shard_all, unfuse, whole
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
-from ..objective.preflight import Plan, blame, preflight
+from ..objective.preflight import Plan, preflight
 from ..objective.projection import Projected, project_weights
 from ..runs.changes import changes
 from ..runs.run import Run
@@ -88,8 +89,8 @@ def train(
         )
     check_trackers(experiment)
     accelerator, engine = _accelerator(experiment, run)
-    parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
-    plan = preflight(experiment, parts, catalog, device=accelerator.device, engine=engine)
+    parts = assemble(experiment)
+    plan = preflight(experiment, parts, device=accelerator.device, engine=engine)
     parts.objective.to(accelerator.device)
     optimizers = build_optimizers(experiment.optimizer, [p for p in parts.objective.parameters() if p.requires_grad])
     if engine.sharded:
@@ -321,9 +322,7 @@ class _Loop:
             optimizer.zero_grad()
         if self.projects:
             shard_all(self.bare)
-            self.projected = blame(
-                self.experiment, self.catalog, lambda: project_weights(self.bare.enforcer, self.bare.operator)
-            )
+            self.projected = blame(self.experiment, lambda: project_weights(self.bare.enforcer, self.bare.operator))
             if self.projected is not None:
                 self._count({"projection_residual": self.projected.residual})
 
@@ -385,7 +384,7 @@ class _Loop:
     def _answerable(self, done: int, call: Callable[[], T], doing: str = "the training step") -> T:
         """Do what plugins have a part in, after `done` steps. If one of them raises, all up to here is kept."""
         try:
-            return blame(self.experiment, self.catalog, call, doing)
+            return blame(self.experiment, call, doing)
         except IdemlabError as error:
             if self.world == 1:  # the other processes would not take part
                 error.what += f", after {done} of {self.plan.steps} steps; {self._keep(done)}"

@@ -18,12 +18,13 @@ from ..contracts.dataset import Batch
 from ..contracts.enforcer import DISTANCES
 from ..contracts.specs import EnforcerKind, Traits
 from ..errors import IdemlabError, Interrupted
+from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
-from ..objective.preflight import blame, preflight
+from ..objective.preflight import preflight
 from ..runs.run import Run
 from ..runs.writing import write_circumstances, write_outcome
 from .batches import batches
@@ -36,15 +37,15 @@ LARGEST = 300_000
 """Parameters of a replica above which a batched program gains nothing on a CPU."""
 
 
-def stackable(experiment: Experiment, catalog: Catalog) -> bool:
+def stackable(experiment: Experiment) -> bool:
     """Whether an experiment may be trained beside others: nothing in it couples the rows of a batch."""
     training = experiment.training
-    traits: Traits = catalog.traits(experiment.enforcer)
+    traits: Traits = experiment.enforcer.traits()
     plain = training.micro_batches == 1 and training.precision == "full" and not training.compile
     alone = bool(traits.kinds & {EnforcerKind.PROJECTION, EnforcerKind.ARCHITECTURE}) or traits.batch_coupled
     if not plain or training.trackers or alone or PartialState().num_processes > 1:
         return False
-    parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
+    parts = assemble(experiment)
     objective = parts.objective
     sources = [*objective.sources, *([] if objective.corruption is None else [objective.corruption])]
     size = sum(p.numel() for p in objective.operator.parameters())
@@ -92,9 +93,9 @@ class _Stack:
         self.parts: list[Parts] = []
         for experiment in experiments:
             dataset = self.parts[0].dataset if self.parts else None
-            parts = assemble(experiment, catalog, dataset)
+            parts = assemble(experiment, dataset)
             if not self.parts:
-                self.plan = preflight(experiment, parts, catalog, device=self.device)
+                self.plan = preflight(experiment, parts, device=self.device)
             self.parts.append(parts)
         first, alike = experiments[0], self.parts[0].objective
         self.training = first.training
@@ -166,11 +167,11 @@ class _Stack:
     def _step(self, index: int, batch: Batch) -> None:
         progress = index / self.plan.steps
         step = StackedStep([e.training.seed for e in self.experiments], index=index, progress=progress)
-        loss, figures = blame(self.experiments[0], self.catalog, lambda: self.objective(batch, step))
+        loss, figures = blame(self.experiments[0], lambda: self.objective(batch, step))
         bad = ~torch.isfinite(figures["loss"])
         self.first_bad = torch.where(bad & (self.first_bad < 0), float(index), self.first_bad)
         if loss.requires_grad:
-            blame(self.experiments[0], self.catalog, loss.backward)
+            blame(self.experiments[0], loss.backward)
         unreached = self.stacked.unreached()
         if unreached != self.without:
             for name, view, gradient in self.named:
@@ -220,7 +221,6 @@ class _Stack:
             try:
                 evaluations[r] = blame(
                     experiment,
-                    self.catalog,
                     lambda: evaluate(experiment, parts, apply, self.device, rank_points=rank_points),  # noqa: B023
                     "the evaluation",
                 )

@@ -46,7 +46,7 @@ def test_the_rank_is_the_one_asked_for_and_otherwise_another(make: type[nn.Modul
     for seed in SEEDS:
         for name, table in (("canonical", CANONICAL), ("controlled", CONTROLLED)):
             torch.manual_seed(seed)
-            enforcer = catalog.build(catalog.check("enforcer", table, "test"))
+            enforcer = catalog.check("enforcer", table, "test").build()
             certificate = trained(make(), enforcer, seed)
             ranks[name].append(certificate.rank)
         errors.append(certificate.relative[0])

@@ -44,7 +44,7 @@ def _clothes(dataset: Dataset) -> Tensor | None:
     for root in ("data/fashion-mnist", "~/.cache/idemlab/fashion-mnist", "/usr/share/datasets/fashion-mnist"):
         try:
             named = installed().check("dataset", {"name": "fashion-mnist", "root": root}, "study")
-            other: Dataset = installed().build(named)
+            other: Dataset = named.build()
         except BadInput:
             continue
         if other.shape == dataset.shape:

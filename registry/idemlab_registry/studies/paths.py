@@ -57,13 +57,13 @@ class Problem:
         catalog = installed()
         table = {"name": "mlp", "width": self.width, "depth": self.depth}
         torch.manual_seed(seed)
-        operator: nn.Module = catalog.build(catalog.check("model", table, "[model]"), (self.dimension,))
+        operator: nn.Module = catalog.check("model", table, "[model]").build((self.dimension,))
         return operator
 
     def enforcer(self, method: str) -> Enforcer:
         """That of a method."""
         catalog = installed()
-        enforcer: Enforcer = catalog.build(catalog.check("enforcer", METHODS[method], "[enforcer]"))
+        enforcer: Enforcer = catalog.check("enforcer", METHODS[method], "[enforcer]").build()
         return enforcer
 
     def noise(self) -> Tensor:

@@ -58,7 +58,7 @@ def differentiated(name: Literal["gradient", "cubic"], matrix: Tensor) -> Tensor
     constants: dict[str, dict[str, Any]] = {"gradient": {"weight": n / 2}, "cubic": {"cotangent": "unit"}}
     catalog = installed()
     table = {"name": name} | constants[name]
-    enforcer = catalog.build(catalog.check("enforcer", table, "the study 'derivation'"))
+    enforcer = catalog.check("enforcer", table, "the study 'derivation'").build()
     layer = nn.Linear(n, n, bias=False, dtype=matrix.dtype)
     with torch.no_grad():
         layer.weight.copy_(matrix)

@@ -77,7 +77,7 @@ class Trained:
     def points(self, name: str, batch: Batch, **arguments: Any) -> Tensor:
         """Fresh points of any source at the images of a batch, for instance ``"corrupted"`` with ``blur=1.5``."""
         named = installed().check("source", {"name": name} | arguments, "study")
-        return self._drawn(installed().build(named), batch, name)
+        return self._drawn(named.build(), batch, name)
 
     def nearest_training(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Euclidean distance of each point to the nearest training image, [N], and that image, [N, *shape]."""
@@ -102,7 +102,7 @@ class Trained:
                 choices=list(self.experiment.inputs),
                 next_step=f"name a source in [evaluation.inputs], key '{inputs}'",
             )
-        return self._drawn(installed().build(named), batch, f"evaluation {inputs}")
+        return self._drawn(named.build(), batch, f"evaluation {inputs}")
 
     def _drawn(self, source: Source, batch: Batch, purpose: str) -> Tensor:
         source.fit(self.dataset)
@@ -116,7 +116,7 @@ class Trained:
 @lru_cache(maxsize=2)
 def _dataset(table: str) -> Dataset:
     """Built once for all runs of a study; `table` is JSON."""
-    dataset: Dataset = installed().build(installed().check("dataset", json.loads(table), "study"))
+    dataset: Dataset = installed().check("dataset", json.loads(table), "study").build()
     return dataset
 
 

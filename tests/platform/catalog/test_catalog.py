@@ -13,7 +13,9 @@ import pytest
 
 import idemlab
 from idemlab import BadInput, Catalog, Failure, Traits
-from idemlab.catalog.catalog import Named, Plugin, installed
+from idemlab.catalog.catalog import installed
+from idemlab.catalog.named import Named
+from idemlab.catalog.provided import Plugin
 from idemlab.contracts.specs import KINDS
 
 Install = Callable[..., None]
@@ -378,7 +380,7 @@ def test_full_names_tell_them_apart_through_check_and_build(two: Catalog) -> Non
         assert named.name == full
         assert named.table() == {"name": full, "weight": 3.0, "mode": "soft"}
         assert two.check("enforcer", named.table(), "my.toml") == named
-        assert two.build(named) == (built, 3.0, "soft", None)
+        assert named.build() == (built, 3.0, "soft", None)
 
 
 def test_an_alias_that_only_one_has_leads_to_its_full_name(two: Catalog) -> None:
@@ -412,7 +414,9 @@ def good(install: Install, catalog: Load) -> Catalog:
 
 def test_a_bare_name_is_a_table_without_arguments(good: Catalog) -> None:
     named = good.check("enforcer", "tug", "my.toml")
-    assert named == Named("enforcer", "pull", {"weight": 1.0, "mode": "soft", "limit": None})
+    assert (named.kind, named.name) == ("enforcer", "pull")
+    assert named.arguments == {"weight": 1.0, "mode": "soft", "limit": None}
+    assert named.provided is good.find("enforcer", "pull")
     assert named == good.check("enforcer", {"name": "pull"}, "my.toml")
     assert named.table() == {"name": "pull", "weight": 1.0, "mode": "soft"}
 
@@ -451,7 +455,7 @@ def test_named_things_are_checked_at_every_depth(good: Catalog) -> None:
         "members": [pull, {"name": "many", "members": [pull | {"weight": 2.0}]}],
         "points": {"name": "noise", "scale": 1.0},
     }
-    assert good.build(named) == (
+    assert named.build() == (
         "many",
         [("pull", 1.0, "soft", None), ("many", [("pull", 2.0, "soft", None)], None)],
         ("noise", 1.0),
@@ -504,15 +508,15 @@ def test_a_fault_is_told_where_it_stands(table: Any, what: str, where: str, good
 def test_a_model_is_built_for_a_shape(good: Catalog) -> None:
     named = good.check("model", {"name": "net", "width": 3}, "here")
     assert named.table() == {"name": "net", "width": 3}
-    assert good.build(named, (1, 28, 28)) == ("net", (1, 28, 28), 3)
+    assert named.build((1, 28, 28)) == ("net", (1, 28, 28), 3)
 
 
 def test_traits_follow_the_arguments(good: Catalog) -> None:
-    assert good.traits(good.check("enforcer", "pull", "here")) == Traits(live_depth=2)
+    assert good.check("enforcer", "pull", "here").traits() == Traits(live_depth=2)
     three = good.check("enforcer", {"name": "many", "members": ["pull", "pull", "pull"], "points": "noise"}, "here")
-    assert good.traits(three) == Traits(live_depth=6), "enforcers among the arguments stand as their traits"
+    assert three.traits() == Traits(live_depth=6), "enforcers among the arguments stand as their traits"
     nested = good.check("enforcer", {"name": "many", "members": ["pull", three.table()]}, "here")
-    assert good.traits(nested) == Traits(live_depth=8)
+    assert nested.traits() == Traits(live_depth=8)
 
 
 @pytest.mark.parametrize(
@@ -539,14 +543,14 @@ def test_traits_that_cannot_be_told_are_told_with_their_plugin(
     )
     found = catalog(strict=True)
     with pytest.raises(Failure) as caught:
-        found.traits(found.check("enforcer", "odd", "here"))
+        found.check("enforcer", "odd", "here").traits()
     assert caught.value.what.startswith(f"enforcer 'odd' cannot tell its traits: {cause}")
     assert caught.value.where == f"odd 1.0, plugin 'odd'{place}"
     assert caught.value.next_step == "report it to the authors of odd"
 
 
-def test_paths_stand_in_a_file_as_text() -> None:
-    named = Named("dataset", "folder", {"root": Path("data") / "faces", "sizes": (1, 2)})
+def test_paths_stand_in_a_file_as_text(good: Catalog) -> None:
+    named = Named("folder", good.find("enforcer", "pull"), {"root": Path("data") / "faces", "sizes": (1, 2)})
     assert named.table() == {"name": "folder", "root": os.path.join("data", "faces"), "sizes": [1, 2]}
 
 
@@ -667,7 +671,7 @@ def test_a_factory_that_raises_is_told(
     install("raising", RAISING, version="2.0")
     found = catalog(strict=True)
     with pytest.raises(cls) as caught:
-        found.build(found.check("metric", name, "here"))
+        found.check("metric", name, "here").build()
     assert type(caught.value) is cls
     assert str(caught.value).splitlines() == lines
 

@@ -33,7 +33,9 @@ from idemlab import (
     resolve,
     run_sweep,
 )
-from idemlab.catalog.catalog import _HOOKS, Named, Provided
+from idemlab.catalog import loading
+from idemlab.catalog.named import Named
+from idemlab.catalog.provided import Provided
 from idemlab.contracts.hookspecs import PROJECT, HookSpecs
 from idemlab.contracts.specs import KINDS
 
@@ -61,8 +63,8 @@ PLURALS = {kind: f"{kind}s" for kind in KINDS} | {"study": "studies"}
 
 
 def test_there_is_one_hook_for_every_kind() -> None:
-    assert {hook: f"provide_{PLURALS[kind]}" for hook, kind in _HOOKS.items()} == {hook: hook for hook in HOOKS}
-    assert list(_HOOKS.values()) == list(KINDS)
+    assert {hook: f"provide_{PLURALS[kind]}" for hook, kind in loading.HOOKS.items()} == {hook: hook for hook in HOOKS}
+    assert list(loading.HOOKS.values()) == list(KINDS)
     assert PROJECT == "idemlab"
 
 
@@ -70,7 +72,7 @@ def test_there_is_one_hook_for_every_kind() -> None:
 def test_a_hook_is_one_sentence_and_an_example(hook: str) -> None:
     sentence, rest = inspect.getdoc(HOOKS[hook]).split("\n\n", 1)  # type: ignore[union-attr]
     assert re.fullmatch(r"Yield the [^.\n]*\.", sentence)
-    assert PLURALS[_HOOKS[hook]] in sentence.replace("data sets", "datasets")
+    assert PLURALS[loading.HOOKS[hook]] in sentence.replace("data sets", "datasets")
     assert rest.startswith("Example::\n")
 
 
@@ -96,19 +98,19 @@ def offered(
     install("example", example(request.param))
     found = catalog(strict=True)
     (entry,) = found
-    assert entry.spec.kind == _HOOKS[request.param]
+    assert entry.spec.kind == loading.HOOKS[request.param]
     assert entry.spec.summary
     return found, entry
 
 
 def built(offered: tuple[Catalog, Provided], *positional: Any, **arguments: Any) -> Any:
-    found, entry = offered
-    return found.build(found.check(entry.spec.kind, {"name": entry.spec.name, **arguments}, "here"), *positional)
+    _, entry = offered
+    return found.check(entry.spec.kind, {"name": entry.spec.name, **arguments}, "here").build(*positional)
 
 
 def located(offered: tuple[Catalog, Provided]) -> Any:
-    found, entry = offered
-    return found.build(Named(entry.spec.kind, entry.spec.name))
+    _, entry = offered
+    return Named(entry.spec.name, entry).build()
 
 
 def only(hook: str) -> Callable[..., Any]:
@@ -135,14 +137,14 @@ def test_the_dataset_is_a_circle(offered: tuple[Catalog, Provided]) -> None:
 
 @only("provide_enforcers")
 def test_the_enforcer_is_the_mean_squared_residual(offered: tuple[Catalog, Provided]) -> None:
-    found, entry = offered
+    _, entry = offered
     enforcer = built(offered, weight=3.0)
     operator = nn.Linear(4, 4, bias=False).double()
     x = torch.randn(6, 4, dtype=torch.float64)
     loss = enforcer(Orbit(operator, x), Step()).loss
     once = operator(x)
     torch.testing.assert_close(loss, 3 * (operator(once) - once).square().mean(1))
-    traits = found.traits(found.check("enforcer", entry.spec.name, "here"))
+    traits = found.check("enforcer", entry.spec.name, "here").traits()
     assert traits == Traits(kinds=frozenset({EnforcerKind.LOSS}), orthogonally_equivariant=True, live_depth=1)
 
 
@@ -169,7 +171,7 @@ def test_the_metric_is_the_largest_change(offered: tuple[Catalog, Provided]) -> 
 
 @only("provide_experiments")
 def test_the_experiment_resolves_by_its_name(offered: tuple[Catalog, Provided], site: Path) -> None:
-    found, entry = offered
+    _, entry = offered
     assert isinstance(entry.spec, ExperimentSpec)
     assert located(offered) == site / "experiments" / "paper.toml"
     with pytest.raises(BadInput, match="there is no dataset 'gaussian'"):  # found and read, in a catalog of one thing

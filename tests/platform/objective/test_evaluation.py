@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def _evaluate(table: dict[str, Any], f: Callable[[torch.Tensor], torch.Tensor], **settings: Any) -> Any:
     experiment = idemlab.resolve(table)
-    parts = assemble(experiment, idemlab.installed())
+    parts = assemble(experiment)
     return evaluate(experiment, parts, lambda x, _: f(x), CPU, **({"rank_points": 1} | settings))
 
 
@@ -32,7 +32,7 @@ def test_every_input_has_its_certificate_and_figures(tiny: Make) -> None:
     flat = evaluation.flat()
     assert {"data/reconstruction_error", "corrupted/restoration_error", "noise/relative", "noise/rank"} <= set(flat)
     assert "noise/reconstruction_error" not in flat
-    data = assemble(idemlab.resolve(tiny()), idemlab.installed()).dataset.test.__getitems__(list(range(20))).input
+    data = assemble(idemlab.resolve(tiny())).dataset.test.__getitems__(list(range(20))).input
     assert flat["data/reconstruction_error"] == pytest.approx(float((0.5 * data).abs().mean()), rel=1e-6)
     assert "noise/rank" not in _evaluate(tiny(), lambda x: x, rank_points=0).flat()
 
@@ -71,7 +71,7 @@ def test_metrics_share_the_orbit_and_set_level_ones_are_forgotten(tiny: Make) ->
             return {"seen": float(seen)}
 
     experiment = idemlab.resolve(tiny(evaluation={"batch_size": 7}))
-    parts = assemble(experiment, idemlab.installed())
+    parts = assemble(experiment)
     parts.metrics.append(((), Counting()))
     evaluation = evaluate(experiment, parts, lambda x, _: 0.5 * x, CPU, rank_points=0)
     assert evaluation.figures["data"]["seen"] == 32.0
@@ -81,7 +81,7 @@ def test_metrics_share_the_orbit_and_set_level_ones_are_forgotten(tiny: Make) ->
 def test_examples_are_the_first_ones_and_noise_has_no_target(tiny: Make) -> None:
     inputs = {"noise": "gaussian", "corrupted": {"name": "corrupted", "noise": 0.5}}
     experiment = idemlab.resolve(tiny(evaluation={"inputs": inputs, "depth": 2}))
-    parts = assemble(experiment, idemlab.installed())
+    parts = assemble(experiment)
     shown = {e.name: e for e in examples(experiment, parts, lambda x, _: 0.5 * x, CPU, count=3)}
     test = parts.dataset.test.__getitems__([0, 1, 2]).input
     assert torch.equal(shown["data"].orbit[0], test)

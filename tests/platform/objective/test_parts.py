@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import idemlab
+from idemlab.catalog.named import Named
 from idemlab.experiment.settings import OptimizerSettings
 from idemlab.objective.muon import Muon
 from idemlab.objective.optimizers import build_optimizers
@@ -64,25 +66,24 @@ def test_wrong_settings_are_bad_input(settings: dict[str, Any], message: str) ->
 
 
 def test_a_run_starts_from_the_same_weights_whatever_was_drawn_before(tiny: Make) -> None:
-    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny())
+    experiment = idemlab.resolve(tiny())
     torch.manual_seed(5)
-    first = assemble(experiment, catalog).objective.state_dict()
+    first = assemble(experiment).objective.state_dict()
     torch.manual_seed(6)
-    again = assemble(experiment, catalog).objective.state_dict()
+    again = assemble(experiment).objective.state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
-class _Answering(idemlab.Catalog):
-    """The installed catalog, but for one kind whose factories return something else."""
+def _answering(experiment: idemlab.Experiment, kind: str, answer: object) -> idemlab.Experiment:
+    """The same experiment, but for one kind whose factories return something else."""
 
-    def __init__(self, kind: str, answer: object) -> None:
-        self._kind, self._answer = kind, answer
+    def other(named: Named) -> Named:
+        spec = dataclasses.replace(named.spec, factory=lambda *_, **__: answer)
+        return dataclasses.replace(named, provided=dataclasses.replace(named.provided, spec=spec))
 
-    def build(self, named: Any, *positional: Any) -> Any:
-        return self._answer if named.kind == self._kind else idemlab.installed().build(named, *positional)
-
-    def find(self, kind: str, name: str, where: str | None = None) -> Any:
-        return idemlab.installed().find(kind, name, where)
+    if kind == "source":
+        return dataclasses.replace(experiment, sources=tuple(other(named) for named in experiment.sources))
+    return dataclasses.replace(experiment, **{kind: other(getattr(experiment, kind))})
 
 
 @pytest.mark.parametrize(
@@ -96,10 +97,10 @@ class _Answering(idemlab.Catalog):
 )
 def test_a_plugin_that_returns_the_wrong_thing_is_named(tiny: Make, kind: str, expected: str) -> None:
     with pytest.raises(idemlab.BadInput, match=f"returned str, not an? {expected}") as caught:
-        assemble(idemlab.resolve(tiny(source="gaussian")), _Answering(kind, "nonsense"))
+        assemble(_answering(idemlab.resolve(tiny(source="gaussian")), kind, "nonsense"))
     assert "idemlab 0" in str(caught.value)
 
 
 def test_the_operator_alone(tiny: Make) -> None:
-    operator = build_operator(idemlab.resolve(tiny()), (4,), idemlab.installed())
+    operator = build_operator(idemlab.resolve(tiny()), (4,))
     assert operator(torch.zeros(2, 4)).shape == (2, 4)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import idemlab
+from idemlab.catalog.named import Named
 from idemlab.objective.parts import Parts, assemble
 from idemlab.objective.preflight import Plan, blame, preflight
 
@@ -20,9 +21,9 @@ CPU = torch.device("cpu")
 
 
 def _preflight(table: dict[str, Any], **parts: Any) -> Plan:
-    catalog, experiment = idemlab.installed(), idemlab.resolve(table)
-    assembled = dataclasses.replace(assemble(experiment, catalog), **parts)
-    return preflight(experiment, assembled, catalog, device=CPU)
+    experiment = idemlab.resolve(table)
+    assembled = dataclasses.replace(assemble(experiment), **parts)
+    return preflight(experiment, assembled, device=CPU)
 
 
 def _refusal(table: dict[str, Any], **parts: Any) -> str:
@@ -32,11 +33,11 @@ def _refusal(table: dict[str, Any], **parts: Any) -> str:
 
 
 def _with_operator(tiny: Make, operator: nn.Module, **changes: Any) -> str:
-    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny(**changes))
-    parts = assemble(experiment, catalog)
+    experiment = idemlab.resolve(tiny(**changes))
+    parts = assemble(experiment)
     parts.objective.operator = operator
     with pytest.raises(idemlab.BadInput) as caught:
-        preflight(experiment, parts, catalog, device=CPU)
+        preflight(experiment, parts, device=CPU)
     return str(caught.value)
 
 
@@ -50,11 +51,11 @@ def test_a_plan_counts_parameters_steps_and_operations(tiny: Make) -> None:
 
 
 def test_the_trial_changes_nothing(tiny: Make) -> None:
-    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny())
-    parts = assemble(experiment, catalog)
+    experiment = idemlab.resolve(tiny())
+    parts = assemble(experiment)
     before = {key: value.clone() for key, value in parts.objective.state_dict().items()}
     state = torch.get_rng_state()
-    preflight(experiment, parts, catalog, device=CPU)
+    preflight(experiment, parts, device=CPU)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[key], value) for key, value in parts.objective.state_dict().items())
     assert all(p.grad is None for p in parts.objective.parameters())
@@ -121,13 +122,13 @@ def test_weight_projection_needs_a_linear_operator_with_square_maps(tiny: Make) 
 
 def test_double_backward_and_compile_do_not_go_together(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     traits = idemlab.Traits(needs_double_backward=True)
-    monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: traits)
+    monkeypatch.setattr(Named, "traits", lambda self: traits)
     assert "--set training.compile=false" in _refusal(tiny(training__compile=True))
 
 
 def test_a_domain_is_looked_up_in_the_spectrum(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     traits = idemlab.Traits(linear_only=True, domain=(0.0, 1.0))
-    monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: traits)
+    monkeypatch.setattr(Named, "traits", lambda self: traits)
     inside, outside = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
     inside.weight.data.copy_(torch.diag(torch.tensor([0.0, 0.2, 0.7, 1.0])))
     outside.weight.data.copy_(torch.diag(torch.tensor([0.0, 0.2, 0.7, 1.2])))
@@ -135,16 +136,16 @@ def test_a_domain_is_looked_up_in_the_spectrum(tiny: Make, monkeypatch: pytest.M
     broken = nn.Linear(4, 4, bias=False)
     broken.weight.data.fill_(math.inf)
     assert "values that are not finite" in _with_operator(tiny, broken)
-    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny())
-    parts = assemble(experiment, catalog)
+    experiment = idemlab.resolve(tiny())
+    parts = assemble(experiment)
     parts.objective.operator = inside
-    assert preflight(experiment, parts, catalog, device=CPU).traits is traits
+    assert preflight(experiment, parts, device=CPU).traits is traits
 
 
 def test_float64_is_refused_on_mps(tiny: Make) -> None:
-    catalog, experiment = idemlab.installed(), idemlab.resolve(tiny(training__dtype="float64"))
+    experiment = idemlab.resolve(tiny(training__dtype="float64"))
     with pytest.raises(idemlab.BadInput, match="no float64"):
-        preflight(experiment, assemble(experiment, catalog), catalog, device=torch.device("mps"))
+        preflight(experiment, assemble(experiment), device=torch.device("mps"))
 
 
 class _Bad(idemlab.Enforcer):
@@ -161,7 +162,7 @@ class _Bad(idemlab.Enforcer):
 
 
 def _with_enforcer(tiny: Make, what: str) -> Parts:
-    parts = assemble(idemlab.resolve(tiny()), idemlab.installed())
+    parts = assemble(idemlab.resolve(tiny()))
     parts.objective.enforcer = _Bad(what)
     return parts
 
@@ -169,15 +170,15 @@ def _with_enforcer(tiny: Make, what: str) -> Parts:
 @pytest.mark.parametrize(("what", "message"), [("nan", "a loss of nan at finite points"), ("raises", "KeyError")])
 def test_what_a_plugin_does_wrong_at_the_first_batch_is_told_as_its_fault(tiny: Make, what: str, message: str) -> None:
     with pytest.raises(idemlab.Failure, match=message) as caught:
-        preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, what), idemlab.installed(), device=CPU)
+        preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, what), device=CPU)
     assert "enforcer 'gradient'" in str(caught.value)
     assert "idemlab 0" in str(caught.value)
 
 
 def test_a_message_meant_for_the_user_is_passed_on(tiny: Make) -> None:
     with pytest.raises(idemlab.BadInput, match="not like this"):
-        preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, "bad input"), idemlab.installed(), device=CPU)
+        preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, "bad input"), device=CPU)
 
 
 def test_blame_passes_results_through(tiny: Make) -> None:
-    assert blame(idemlab.resolve(tiny()), idemlab.installed(), lambda: 3) == 3
+    assert blame(idemlab.resolve(tiny()), lambda: 3) == 3

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from idemlab import BadInput, Failure, apply, installed, resolve
+from idemlab import BadInput, Failure, apply, resolve
 from idemlab.objective.parts import build_operator
 from idemlab.runs.weights import write_weights
 
@@ -32,7 +32,7 @@ def make_run(folder: Path, shape: tuple[int, ...], range: tuple[float, float] | 
     )
     folder.mkdir(parents=True)
     (folder / "experiment.toml").write_text(experiment.to_toml())
-    operator = build_operator(experiment, shape, installed())
+    operator = build_operator(experiment, shape)
     with torch.no_grad():
         for parameter in operator.parameters():
             parameter.mul_(factor)

@@ -30,7 +30,8 @@ from idemlab import (
     run_sweep,
     sweep_status,
 )
-from idemlab.catalog.catalog import Named, Provided
+from idemlab.catalog.named import Named
+from idemlab.catalog.provided import Provided
 from idemlab.studies.record import markdown
 from idemlab.sweeps.results import Results, Trial, read_table, write_table
 
@@ -212,7 +213,7 @@ def test_a_record_of_another_sweep_or_size_is_not_gone_on_with(catalog: Catalog,
     strip(out)
     with pytest.raises(BadInput, match="holds the whole version"):
         run_study("mine", out, quick=True, resume=True, catalog=catalog)
-    made = catalog.build(Named("study", "mine"))
+    made = Named("mine", catalog.find("study", "mine")).build()
     rates = made.sweeps["rates"]
     made.sweeps["rates"] = replace(rates, seeds=3)
     said: list[str] = []
@@ -256,7 +257,7 @@ def test_a_figure_that_needs_runs_which_are_not_there_stays_as_it_is(
     out = tmp_path / "record"
     run_study("mine", out, catalog=catalog)
     drawn = (out / "figures/error-curve.png").read_bytes()
-    made = catalog.build(Named("study", "mine"))
+    made = Named("mine", catalog.find("study", "mine")).build()
     lacking = Findings(figures={"error-curve": None, "never-drawn": None}, captions={"error-curve": "The errors."})
     monkeypatch.setitem(vars(made), "examine", lambda material: lacking)
     run_study("mine", out, resume=True, catalog=catalog)

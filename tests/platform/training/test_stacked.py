@@ -112,7 +112,7 @@ def test_stacked_training_is_training_one_by_one(
         for seed in (0, 3)
         for optimizer in optimizers
     ]
-    assert all(stackable(experiment, catalog) for experiment in experiments)
+    assert all(stackable(experiment) for experiment in experiments)
     outs = [tmp_path / f"stacked{i}" for i in range(len(experiments))]
     assert train_stacked(experiments, outs, catalog) == [""] * len(experiments)
     for i, (experiment, out) in enumerate(zip(experiments, outs, strict=True)):
@@ -135,7 +135,7 @@ def test_parameters_that_no_gradient_reaches_are_left_alone(tmp_path: Path, monk
     catalog = installed()
     optimizer = {"name": "adamw", "lr": 0.1, "weight_decay": 0.5}
     experiment = resolve(BASE | {"enforcer": "gradient", "optimizer": optimizer})
-    mlp = type(catalog.build(experiment.model, (3,)))
+    mlp = type(experiment.model.build((3,)))
     monkeypatch.setattr(mlp, "forward", lambda self, x: 0.5 * x + self.layers[-1].bias)  # nothing of the other layers
     train_stacked([experiment, experiment], [tmp_path / "stacked", tmp_path / "other"], catalog)
     train(experiment, tmp_path / "alone")
@@ -183,7 +183,7 @@ def test_one_that_diverges_does_not_touch_the_others(tmp_path: Path) -> None:
     ],
 )
 def test_what_couples_rows_is_not_stacked(changes: dict[str, Any]) -> None:
-    assert not stackable(resolve(BASE | changes), installed())
+    assert not stackable(resolve(BASE | changes))
 
 
 class Counting(nn.Module):

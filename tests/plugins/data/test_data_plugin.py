@@ -39,7 +39,7 @@ SOURCES = {
 
 def build(kind: str, **table: object):
     catalog = installed()
-    return catalog.build(catalog.check(kind, table, f"my.toml, [{kind}]"))
+    return catalog.check(kind, table, f"my.toml, [{kind}]").build()
 
 
 def test_the_hook_module_imports_nothing_heavy():

@@ -173,7 +173,7 @@ def test_without_files_and_network_the_failure_names_local_alternatives(elsewher
     write_set(elsewhere / "data")  # may be either set, so it is not taken for one of them
     catalog = installed()
     with pytest.raises(Failure) as caught:
-        catalog.build(catalog.check("dataset", name, "my.toml, [dataset]"))
+        catalog.check("dataset", name, "my.toml, [dataset]").build()
     assert caught.value.exit_code == 1
     for words in alternatives:
         assert words in caught.value.next_step

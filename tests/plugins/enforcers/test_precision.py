@@ -23,7 +23,7 @@ TABLES = {
 @pytest.fixture(params=list(TABLES))
 def enforcer(request):
     catalog = installed()
-    return catalog.build(catalog.check("enforcer", TABLES[request.param], "here"))
+    return catalog.check("enforcer", TABLES[request.param], "here").build()
 
 
 def step(rows):

@@ -190,7 +190,7 @@ def test_the_domain_of_a_hybrid_is_what_all_members_share():
 def test_the_members_of_a_hybrid_are_those_of_the_catalog_in_use():
     own = EnforcerSpec(name="own", factory=lambda: None, summary="", traits=Traits(stochastic=True, live_depth=4))
     catalog = installed().including(own)  # not installed
-    got = catalog.traits(catalog.check("enforcer", {"name": "hybrid", "enforcers": ["cubic", "own"]}, "here"))
+    got = catalog.check("enforcer", {"name": "hybrid", "enforcers": ["cubic", "own"]}, "here").traits()
     assert (got.stochastic, got.live_depth) == (True, 4)
 
 

@@ -396,7 +396,7 @@ def full_mnist() -> Dataset | None:
     catalog = installed()
     try:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        data: Dataset = catalog.build(catalog.check("dataset", "mnist", "a test"))
+        data: Dataset = catalog.check("dataset", "mnist", "a test").build()
     except (BadInput, Failure):
         return None
     return data
@@ -421,7 +421,7 @@ def test_real_digits_are_readable_and_what_is_none_is_not(monkeypatch):
     monkeypatch.setattr(cnn, "_STEPS", 3500)
     monkeypatch.setattr(cnn, "_BATCH", 128)
     catalog = installed()
-    data = catalog.build(catalog.check("dataset", "digits", "a test"))
+    data = catalog.check("dataset", "digits", "a test").build()
     judge = Cnn(data)
     digits = images_of(data, 1000)
 

@@ -118,7 +118,7 @@ def test_the_metric_forgets_and_is_silent_about_too_few():
 @pytest.mark.parametrize("name", ["frechet-distance", "precision-recall", "diversity"])
 def test_features_are_chosen_by_name(name):
     catalog = installed()
-    metric = catalog.build(catalog.check("metric", {"name": name, "features": "pca"}, "my.toml, [evaluation]"))
+    metric = catalog.check("metric", {"name": name, "features": "pca"}, "my.toml, [evaluation]").build()
     metric.fit(dataset())
     figures = measured(metric, normal(20, 5))
     assert figures

@@ -36,7 +36,7 @@ def test_the_plugin_offers_each_metric_at_its_inputs():
 @pytest.mark.parametrize("name", INPUTS)
 def test_metrics_are_built_by_name(name):
     catalog = installed()
-    assert isinstance(catalog.build(catalog.check("metric", name, "my.toml, [evaluation]")), Metric)
+    assert isinstance(catalog.check("metric", name, "my.toml, [evaluation]").build(), Metric)
 
 
 @pytest.mark.parametrize("name", ["reconstruction-error", "restoration-error"])
@@ -46,6 +46,6 @@ def test_errors_are_named_after_themselves(name):
     from idemlab import Batch, Orbit
 
     catalog = installed()
-    metric = catalog.build(catalog.check("metric", name, "my.toml, [evaluation]"))
+    metric = catalog.check("metric", name, "my.toml, [evaluation]").build()
     x = torch.zeros(2, 3)
     assert list(metric(Orbit(torch.nn.Identity(), x), Batch(x, x))) == [name.replace("-", "_")]

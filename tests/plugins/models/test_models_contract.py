@@ -56,7 +56,7 @@ def build(name: str, shape: tuple[int, ...], arguments: dict[str, Any], seed: in
     catalog = idemlab.installed()
     named = catalog.check("model", {"name": name} | arguments, "test, [model]")
     torch.manual_seed(seed)
-    operator = catalog.build(named, shape)
+    operator = named.build(shape)
     assert isinstance(operator, nn.Module)
     return operator
 

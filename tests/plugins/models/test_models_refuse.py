@@ -12,7 +12,7 @@ import idemlab
 def refusal(name: str, shape: tuple[int, ...], arguments: dict[str, Any]) -> idemlab.BadInput:
     catalog = idemlab.installed()
     with pytest.raises(idemlab.BadInput) as caught:
-        catalog.build(catalog.check("model", {"name": name} | arguments, "my.toml, [model]"), shape)
+        catalog.check("model", {"name": name} | arguments, "my.toml, [model]").build(shape)
     return caught.value
 
 

@@ -74,7 +74,7 @@ def test_the_same_numbers_as_the_weight_projection() -> None:
     catalog = idemlab.installed()
     for step in (1.0, 0.5):
         table = {"name": "cubic-projection", "step": step}
-        enforcer = catalog.build(catalog.check("enforcer", table, "test"))
+        enforcer = catalog.check("enforcer", table, "test").build()
         z = torch.tensor([[[0.3 + 0.2j]], [[-0.7 + 1j]]], dtype=torch.complex128)
         expected = family.damped(step)(z.numpy())
         np.testing.assert_allclose(enforcer.project(z).numpy(), expected, rtol=1e-14)

@@ -1,0 +1,181 @@
+"""Loading plugins by their entry points. The only module that knows entry points.
+
+A broken plugin never stops the host: its failure is kept as data and shown by `idemlab plugins`.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from ..contracts.hookspecs import PROJECT, HookSpecs
+from ..contracts.specs import API_VERSION, KINDS, OLDEST_API_VERSION, EnforcerSpec, Traits
+from ..errors import BadInput, Failure, nearest_match
+from ..wording import with_article
+from . import schema
+from .faults import one_line
+from .provided import Plugin, PluginFailure, Provided
+
+__all__ = ["HOOKS", "Loaded", "chosen_points", "foreign_package"]
+
+HOOKS = {
+    "provide_models": "model",
+    "provide_datasets": "dataset",
+    "provide_enforcers": "enforcer",
+    "provide_sources": "source",
+    "provide_metrics": "metric",
+    "provide_experiments": "experiment",
+    "provide_studies": "study",
+}
+"""The kind of specs that each hook yields."""
+
+
+class Loaded:
+    """What entry points gave: plugins, their specs by kind, and what could not be used.
+
+    Args:
+        points: entry points to load; in the order given.
+        strict: raise at the first broken plugin instead of keeping its failure.
+    """
+
+    def __init__(self, points: list[EntryPoint], *, strict: bool = False) -> None:
+        self.plugins: list[Plugin] = []
+        self.failures: list[PluginFailure] = []
+        self.provided: dict[str, list[Provided]] = {kind: [] for kind in KINDS}
+        self._strict = strict
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(HookSpecs)
+        for point in points:
+            self._load(point)
+
+    def _load(self, point: EntryPoint) -> None:
+        distribution = point.dist
+        plugin = Plugin(
+            name=point.name,
+            distribution=distribution.name if distribution else "unknown",
+            version=distribution.version if distribution else "?",
+            module=point.value,
+        )
+        key = f"{plugin.distribution}:{plugin.name}"
+        try:
+            module = point.load()
+            try:
+                self._manager.register(module, key)
+                self._manager.check_pending()
+            except Exception:
+                self._manager.unregister(name=key)
+                raise
+        except (Exception, SystemExit) as error:
+            self._fail(plugin, f"cannot be loaded: {one_line(error)}", _fix(plugin, error), error)
+            return
+        if not self._manager.get_hookcallers(module):
+            self._fail(plugin, "offers nothing", "mark a function such as provide_models with @idemlab.hookimpl")
+            return
+        self.plugins.append(plugin)
+        others = [other for name, other in self._manager.list_name_plugin() if name != key]
+        for hook, kind in HOOKS.items():
+            try:
+                caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
+                results = caller()
+                if caller.get_hookimpls() and not results:  # pluggy drops None
+                    raise TypeError("it returned None, not specs")
+                specs = [spec for result in results for spec in result]
+            except (Exception, SystemExit) as error:
+                self._fail(plugin, f"its hook {hook} raised {one_line(error)}", _fix(plugin, error), error)
+                continue
+            for spec in specs:
+                self._accept(plugin, hook, kind, spec)
+
+    def _accept(self, plugin: Plugin, hook: str, kind: str, spec: object) -> None:
+        expected = KINDS[kind]
+        if not isinstance(spec, expected):
+            self._fail(
+                plugin,
+                f"its hook {hook} yielded {type(spec).__name__}, not {expected.__name__}",
+                f"yield {expected.__name__}(name=..., factory=..., summary=...) there",
+            )
+            return
+        if not OLDEST_API_VERSION <= spec.api_version <= API_VERSION:
+            newer = spec.api_version > API_VERSION
+            self._fail(
+                plugin,
+                f"{kind} '{spec.name}' is written for api_version {spec.api_version}, "
+                f"this idemlab understands no {'later than' if newer else 'earlier than'} "
+                f"{API_VERSION if newer else OLDEST_API_VERSION}",
+                "pip install --upgrade idemlab" if newer else f"pip install --upgrade {plugin.distribution}",
+            )
+            return
+        try:
+            if kind not in ("experiment", "study"):  # theirs take no arguments: any callable will do
+                schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
+        except (TypeError, ValueError) as error:
+            self._fail(
+                plugin, f"{kind} '{spec.name}': {error}", "make it a plain function whose arguments are annotated"
+            )
+            return
+        if isinstance(spec, EnforcerSpec) and not (isinstance(spec.traits, Traits) or callable(spec.traits)):
+            self._fail(
+                plugin,
+                f"{kind} '{spec.name}': its traits are {with_article(type(spec.traits).__name__)}, not Traits",
+                "give it traits=Traits(...), or a function of its arguments that returns one",
+            )
+            return
+        if any(entry.full_name == f"{plugin.distribution}:{spec.name}" for entry in self.provided[kind]):
+            self._fail(
+                plugin, f"{kind} '{spec.name}' is offered twice by {plugin.distribution}", "rename one of the two"
+            )
+            return
+        self.provided[kind].append(Provided(spec, plugin))
+
+    def _fail(self, plugin: Plugin, cause: str, fix: str, error: BaseException | None = None) -> None:
+        if self._strict:
+            raise Failure(f"plugin {plugin.name} {cause}", where=str(plugin), next_step=fix) from error
+        self.failures.append(PluginFailure(plugin, cause, fix))
+
+
+def foreign_package(plugin: Plugin, error: BaseException) -> str | None:
+    """The package that is missing, unless it is the plugin's own or idemlab: those are not missing but at fault."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    package = error.name.partition(".")[0]
+    return None if package in (plugin.package, PROJECT) else package
+
+
+def _fix(plugin: Plugin, error: BaseException) -> str:
+    """What to do about a plugin that raised while it was loaded."""
+    package = foreign_package(plugin, error)
+    if package:
+        step = f"pip install {package}"
+    elif isinstance(error, pluggy.PluginValidationError):
+        step = f"name its hooks {', '.join(HOOKS)}, without arguments"
+    else:
+        step = f"pip install --upgrade {plugin.distribution}"
+    return f"{step}, or leave the plugin out with IDEMLAB_PLUGINS"
+
+
+def chosen_points() -> list[EntryPoint]:
+    """The entry points of the installed plugins, or those that ``IDEMLAB_PLUGINS`` names.
+
+    Raises:
+        BadInput: if ``IDEMLAB_PLUGINS`` names a plugin that is not installed.
+    """
+    points = sorted(
+        entry_points(group=PROJECT),
+        key=lambda point: (point.dist.name if point.dist else "", point.name),
+    )
+    chosen = os.environ.get("IDEMLAB_PLUGINS")
+    if chosen is not None:
+        names = {name.strip() for name in chosen.split(",")} - {""}
+        known = {p.name for p in points} | {p.dist.name for p in points if p.dist is not None}
+        for name in sorted(names - known):
+            raise BadInput(
+                f"there is no plugin '{name}'",
+                where="the environment variable IDEMLAB_PLUGINS",
+                choices=sorted(known),
+                nearest=nearest_match(name, known),
+                next_step="unset IDEMLAB_PLUGINS to load all of them",
+            )
+        points = [p for p in points if p.name in names or (p.dist is not None and p.dist.name in names)]
+    return points

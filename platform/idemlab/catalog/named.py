@@ -1,0 +1,158 @@
+"""A named thing with its checked arguments and its provider: what an experiment is composed of, and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+from ..contracts.specs import EnforcerSpec, Spec, Traits
+from ..errors import BadInput, Failure, IdemlabError
+from ..wording import with_article
+from .faults import one_line, running
+from .loading import foreign_package
+from .provided import Plugin, Provided
+
+__all__ = ["Named"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A named thing with its complete, checked arguments, and who provides it.
+
+    Args:
+        name: as it stands in an experiment file: `distribution:name` where several plugins offer the bare name.
+        provided: the spec and its plugin.
+        arguments: plain values, `Named`, or lists of `Named`.
+    """
+
+    name: str
+    provided: Provided = field(repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """`model`, `dataset`, `enforcer`, ..."""
+        return self.spec.kind
+
+    @property
+    def spec(self) -> Spec:
+        """What the plugin says of it."""
+        return self.provided.spec
+
+    @property
+    def plugin(self) -> Plugin:
+        """Who offers it."""
+        return self.provided.plugin
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}'"
+
+    def inside(self) -> Iterator[Named]:
+        """This thing and all that it contains."""
+        yield self
+        for value in self.arguments.values():
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, Named):
+                    yield from item.inside()
+
+    def table(self) -> dict[str, Any]:
+        """As it stands in an experiment file; arguments that are None are left out."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, Named):
+                return value.table()
+            if isinstance(value, (list, tuple)):
+                return [plain(item) for item in value]
+            return str(value) if isinstance(value, PurePath) else value
+
+        return {"name": self.name} | {k: plain(v) for k, v in self.arguments.items() if v is not None}
+
+    def build(self, *positional: Any) -> Any:
+        """Call the factory; what the thing contains is built first.
+
+        Raises:
+            BadInput: if its optional dependency is missing, or it refuses its arguments with a ValueError.
+            Failure: if it raises anything else; says whose it is.
+        """
+
+        def built(value: Any) -> Any:
+            if isinstance(value, Named):
+                return value.build()
+            if isinstance(value, list) and any(isinstance(item, Named) for item in value):
+                return [item.build() for item in value]
+            return value
+
+        arguments = {key: built(value) for key, value in self.arguments.items()}
+        try:
+            return self.spec.factory(*positional, **arguments)
+        except IdemlabError as error:
+            if error.where is None:
+                error.where = f"{self} of {self.plugin}"
+            raise
+        except ModuleNotFoundError as error:
+            missing = foreign_package(self.plugin, error)
+            if missing is None:
+                raise self._at_fault("raised", error) from error
+            raise BadInput(
+                f"{self} needs the package '{missing}', which is not installed",
+                where=str(self.plugin),
+                next_step=f"pip install '{self.spec.install or missing}'",
+            ) from error
+        except ValueError as error:
+            raise BadInput(
+                f"{self}: {' '.join(str(error).split()) or 'it refuses its arguments'}",
+                where=str(self.plugin),
+                next_step=f"idemlab show {self.name}",
+            ) from error
+        except Exception as error:
+            raise self._at_fault("raised", error) from error
+
+    def build_as(self, contract: type[T], *positional: Any) -> T:
+        """Call the factory for an instance of its contract.
+
+        Raises:
+            BadInput, Failure: as `build`, or if it returns something else.
+        """
+        thing = self.build(*positional)
+        if not isinstance(thing, contract):
+            home = "torch.nn" if contract.__module__.startswith("torch.") else "idemlab"
+            raise BadInput(
+                f"{self} returned {type(thing).__name__}, not {with_article(f'{home}.{contract.__name__}')}",
+                where=str(self.plugin),
+            )
+        return thing
+
+    def traits(self) -> Traits:
+        """The traits of an enforcer. Where they are a function of the arguments, it is given the traits of what the enforcer
+        contains.
+
+        Raises:
+            Failure: if that function raises, or returns something else; says whose it is.
+        """
+        assert isinstance(self.spec, EnforcerSpec)
+
+        def known(value: Any) -> Any:
+            if isinstance(value, Named) and value.kind == "enforcer":
+                return value.traits()
+            return [known(item) for item in value] if isinstance(value, list) else value
+
+        arguments = {key: known(value) for key, value in self.arguments.items()}
+        try:
+            traits = self.spec.traits_for(arguments)
+            if not isinstance(traits, Traits):
+                raise TypeError(f"they are {with_article(type(traits).__name__)}, not idemlab.Traits")
+        except Exception as error:
+            raise self._at_fault("cannot tell its traits:", error) from error
+        return traits
+
+    def _at_fault(self, what: str, error: Exception) -> Failure:
+        place = dict(running(error, [self.plugin])).get(self.plugin)
+        return Failure(
+            f"{self} {what} {one_line(error)}",
+            where=f"{self.plugin} ({place})" if place else str(self.plugin),
+            next_step=f"report it to the authors of {self.plugin.distribution}",
+        )

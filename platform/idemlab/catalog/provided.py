@@ -1,0 +1,50 @@
+"""A spec, and the plugin and distribution that it came from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..contracts.specs import Spec
+
+__all__ = ["Plugin", "PluginFailure", "Provided"]
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point of the group `idemlab` and who installed it."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}, plugin '{self.name}'"
+
+    @property
+    def package(self) -> str:
+        """The package, or module, that its code is in."""
+        return re.split("[.:]", self.module)[0]
+
+
+@dataclass(frozen=True)
+class PluginFailure:
+    """A plugin, or one thing in it, that could not be used."""
+
+    plugin: Plugin
+    cause: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Provided:
+    """A spec and the plugin it came from."""
+
+    spec: Spec
+    plugin: Plugin
+
+    @property
+    def full_name(self) -> str:
+        """`distribution:name`, which stays unique when two plugins offer one name."""
+        return f"{self.plugin.distribution}:{self.spec.name}"

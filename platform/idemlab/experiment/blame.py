@@ -1,0 +1,38 @@
+"""Whose fault it is when plugins at work raise: told by distribution and version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..catalog.faults import one_line, running
+from ..errors import Failure, IdemlabError
+from .experiment import Experiment
+
+__all__ = ["blame", "suspects"]
+
+T = TypeVar("T")
+
+
+def blame(experiment: Experiment, call: Callable[[], T], doing: str = "the training step") -> T:
+    """Run what plugins have a part in; what one of them raises is told with the one that did it, by distribution and
+    version. An operating-system error outside their code is passed on: it is the machine's."""
+    try:
+        return call()
+    except IdemlabError:
+        raise
+    except Exception as error:
+        through = running(error, {thing.plugin for thing in experiment.things})
+        if isinstance(error, OSError) and not through:
+            raise
+        whose = f", and report it to the authors of {through[0][0].distribution}" if through else ""
+        raise Failure(
+            f"{doing} raised {one_line(error)}",
+            where=", called by ".join(f"{plugin} ({line})" for plugin, line in through) or suspects(experiment),
+            next_step=f"idemlab check {experiment.enforcer.name}{whose}",
+        ) from error
+
+
+def suspects(experiment: Experiment) -> str:
+    """Enforcer and model with their plugins: where to look when nothing tells them apart."""
+    return ", ".join(f"{thing} ({thing.plugin})" for thing in (experiment.enforcer, experiment.model))
