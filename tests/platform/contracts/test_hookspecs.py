@@ -104,7 +104,7 @@ def offered(
 
 
 def built(offered: tuple[Catalog, Provided], *positional: Any, **arguments: Any) -> Any:
-    _, entry = offered
+    found, entry = offered
     return found.check(entry.spec.kind, {"name": entry.spec.name, **arguments}, "here").build(*positional)
 
 
@@ -137,7 +137,7 @@ def test_the_dataset_is_a_circle(offered: tuple[Catalog, Provided]) -> None:
 
 @only("provide_enforcers")
 def test_the_enforcer_is_the_mean_squared_residual(offered: tuple[Catalog, Provided]) -> None:
-    _, entry = offered
+    found, entry = offered
     enforcer = built(offered, weight=3.0)
     operator = nn.Linear(4, 4, bias=False).double()
     x = torch.randn(6, 4, dtype=torch.float64)
@@ -171,7 +171,7 @@ def test_the_metric_is_the_largest_change(offered: tuple[Catalog, Provided]) -> 
 
 @only("provide_experiments")
 def test_the_experiment_resolves_by_its_name(offered: tuple[Catalog, Provided], site: Path) -> None:
-    _, entry = offered
+    found, entry = offered
     assert isinstance(entry.spec, ExperimentSpec)
     assert located(offered) == site / "experiments" / "paper.toml"
     with pytest.raises(BadInput, match="there is no dataset 'gaussian'"):  # found and read, in a catalog of one thing
