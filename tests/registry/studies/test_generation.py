@@ -38,7 +38,7 @@ def pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Claims are weighed without drawing images, but where a test is about what is drawn."""
     if "drawn" not in request.node.name:
         monkeypatch.setattr(generation, "orbit_panel", lambda trained: Figure())
-        monkeypatch.setattr(generation, "_generated", lambda variants: Figure())
+        monkeypatch.setattr(generation, "generated", lambda variants: Figure())
 
 
 def trial(path: Path, seed: int = 0, state: str = "complete", **changes: float) -> Trial:
