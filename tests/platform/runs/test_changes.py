@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from idemlab.catalog.catalog import Catalog, installed
 
 import idemlab
+from idemlab.catalog.catalog import Catalog, installed
+from idemlab.errors import Interrupted
 from idemlab.runs.changes import _differences, changes
 from idemlab.sweeps.jobs import Job, Task, work
-from idemlab.errors import Interrupted
 from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]

@@ -12,7 +12,7 @@ import idemlab
 from idemlab.certificate.verdict import THRESHOLDS
 from idemlab.studies.study import Claim, Findings, Material
 from idemlab.sweeps.results import Results, Trial
-from idemlab_registry.studies import generation
+from idemlab_registry.studies import generation, generation_variants
 
 GOOD = {
     "noise/frechet_cnn_1": 1.0, "noise/frechet_cnn_2": 1.1, "noise/frechet_cnn_3": 1.2, "noise/classes": 10.0,
@@ -38,7 +38,7 @@ def pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Claims are weighed without drawing images, but where a test is about what is drawn."""
     if "drawn" not in request.node.name:
         monkeypatch.setattr(generation, "orbit_panel", lambda trained: Figure())
-        monkeypatch.setattr(generation, "_generated", lambda variants: Figure())
+        monkeypatch.setattr(generation, "generated", lambda variants: Figure())
 
 
 def trial(path: Path, seed: int = 0, state: str = "complete", **changes: float) -> Trial:
@@ -61,16 +61,16 @@ def claim(findings: Findings, words: str) -> Claim:
 
 def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one_on_both_sides() -> None:
     sweeps = generation.study().sweeps
-    assert set(sweeps) == set(generation.VARIANTS)
-    assert set(generation.ADVERSARIAL) | set(generation.PUBLISHED) <= set(sweeps)
+    assert set(sweeps) == set(generation_variants.VARIANTS)
+    assert set(generation_variants.ADVERSARIAL) | set(generation.PUBLISHED) <= set(sweeps)
     tables = {name: sweep.resolve(sweep.points()[0]).table() for name, sweep in sweeps.items()}
     first = tables["control"]
     budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
     long = {name for name in sweeps if name.endswith("-long")}
     assert {budgets[name] for name in set(sweeps) - long} == {1e13}
     assert {budgets[name] for name in long} == {6e13}
-    assert long & set(generation.PUBLISHED)
-    assert long - set(generation.ADVERSARIAL)
+    assert long & set(generation_variants.PUBLISHED)
+    assert long - set(generation_variants.ADVERSARIAL)
     for table in tables.values():
         assert [table[key] for key in ("dataset", "model")] == [first[key] for key in ("dataset", "model")]
         assert table["training"] == first["training"]
@@ -115,7 +115,7 @@ def test_a_longer_budget_counts_only_beside_an_equal_one_of_the_published_method
 
 
 def test_the_study_and_the_verdict_draw_the_line_at_the_same_error() -> None:
-    assert THRESHOLDS["not idempotent: relative error above"] == generation.MOVES
+    assert THRESHOLDS["not idempotent: relative error above"] == generation_variants.MOVES
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_the_price_of_stillness_has_a_figure_for_noise_matched_to_data_where_the
     figure = examined(imle=[trial(run), trial(run, 1)], cubic=[trial(run)], transport=[trial(run)]).figures["price"]
     assert figure is not None
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        generation.VARIANTS[name] for name in ("imle", "transport")
+        generation_variants.VARIANTS[name] for name in ("imle", "transport")
     ]
     assert [len(axes.lines[0].get_xdata()) for axes in figure.axes] == [2, 2, 2]
     assert "price" not in examined(imle=[trial(run)], cubic=[trial(run)]).figures

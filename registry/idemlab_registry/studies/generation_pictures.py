@@ -1,0 +1,111 @@
+"""The pictures of the study on generation: rows of digits, quality beside stillness, and the price of stillness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from idemlab.reports.style import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain, point_style
+
+from .gallery import Block, gallery
+from .generation_variants import (
+    CHANGE,
+    CHANGED,
+    CLASSES,
+    FRECHET,
+    NEARER,
+    READABLE,
+    SHARE_OF_IGN,
+    SHARE_READABLE,
+    Variant,
+    best_of_ign,
+)
+from .trained import Trained
+
+__all__ = ["dots", "generated", "price_drawn"]
+
+_READABLE = {1: READABLE, 3: "noise/readable_3"}
+_MARKS = {1: ("f", BLUE, "o"), 2: ("f²", VERMILLION, "s"), 3: ("f³", GREEN, "^")}
+_COLUMNS = 10
+
+
+def generated(variants: Iterable[Variant]) -> Figure:
+    """One row of f(z) for each variant."""
+    rows = {}
+    for variant in variants:
+        trained = Trained.of(variant.trials[0].run)
+        rows[variant.label] = trained.apply(trained.noise(trained.test(2 * _COLUMNS)))
+    return gallery([[Block("f(z)", rows)]], trained.dataset.range, labels=330)
+
+
+def dots(variants: list[Variant]) -> Figure:
+    """Fréchet distance at f, f^2, f^3, share readable with the number of classes, and the change from f to f^3."""
+    figure = Figure(figsize=(10, 0.42 * len(variants) + 1.6), dpi=DPI, layout="constrained")
+    quality, readable, change = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1))
+    for row, variant in enumerate(variants):
+        for k, (_, colour, marker) in _MARKS.items():
+            style = {"ls": "", "marker": marker, "color": colour, "ms": 5}
+            for axes, measured in ((quality, f"noise/frechet_cnn_{k}"), (readable, _READABLE.get(k, ""))):
+                values = variant.values(measured)
+                axes.plot(values, [row + 0.22 * (k - 2)] * len(values), **style)
+        values = variant.values(CHANGED)
+        change.plot(values, [row] * len(values), ls="", marker="D", color=ORANGE, ms=5)
+        classes = variant.middle(CLASSES)
+        if classes is not None:
+            text = f"{classes:g} of 10"
+            readable.annotate(text, (1.04, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+    quality.set_yticks(range(len(variants)), [variant.label for variant in variants])
+    quality.invert_yaxis()
+    quality.set_xlabel("Fréchet distance\n(log scale)")
+    readable.set_xlabel("share readable; classes covered")
+    readable.set_xlim(-0.04, 1.04)
+    change.set_xlabel("relative change\nfrom f to f³ (log scale)")
+    of_ign = best_of_ign(variants)
+    if of_ign is not None:
+        quality.axvline(SHARE_OF_IGN * of_ign, color="black", ls="--", lw=1)
+    readable.axvline(SHARE_READABLE, color="black", ls="--", lw=1)
+    change.axvline(CHANGE, color="black", ls="--", lw=1)
+    for axes in (quality, change):
+        logarithmic(axes.xaxis)
+    for axes in (quality, readable, change):
+        plain(axes)
+    handles = [
+        Line2D([], [], ls="", marker=marker, color=colour, label=label) for label, colour, marker in _MARKS.values()
+    ]
+    handles.append(
+        Line2D([], [], color="black", ls="--", lw=1, label="asked for: left of it, or right of it for the share")
+    )
+    legend_above(figure, handles)
+    return figure
+
+
+def price_drawn(variants: list[Variant]) -> Figure:
+    """Fréchet distance, recall and nearness to the training images against the change from f to f^3."""
+    figure = Figure(figsize=(10, 3.2 + 0.1 * len(variants)), dpi=DPI, layout="constrained")
+    quality, recall, memory = panels = figure.subplots(1, 3)
+    handles = []
+    for i, variant in enumerate(variants):
+        style = point_style(i)
+        handles.append(Line2D([], [], label=variant.label, **style))
+        for axes, values in (
+            (quality, variant.values(FRECHET)),
+            (recall, variant.values("noise/recall_cnn_1")),
+            (memory, variant.nearness),
+        ):
+            changes = variant.values(CHANGED)
+            if len(values) == len(changes):
+                axes.plot(changes, values, **style)
+    quality.set_ylabel("Fréchet distance at f (log scale)")
+    recall.set_ylabel("recall at f")
+    memory.set_ylabel("distance to training images,\nover that of test digits")
+    memory.axhline(1 - NEARER, color="black", ls="--", lw=1)
+    logarithmic(quality.yaxis)
+    for axes in panels:
+        axes.set_xlabel("relative change from f to f³\n(log scale)")
+        logarithmic(axes.xaxis)
+        axes.axvline(CHANGE, color="black", ls="--", lw=1)
+        plain(axes)
+    legend_above(figure, handles)
+    return figure
