@@ -133,7 +133,8 @@ def _plus_identity(Q: Tensor, a: float) -> Tensor:
 def _fused(M: Tensor, A: Tensor, B: Tensor, *, beta: float, alpha: float) -> Tensor:
     """beta M + alpha A B, of one matrix or of many."""
     multiply = torch.addmm if M.ndim == 2 else torch.baddbmm
-    return multiply(M, A, B, beta=beta, alpha=alpha)
+    result: Tensor = multiply(M, A, B, beta=beta, alpha=alpha)
+    return result
 
 
 def _scale(rule: str | None, rows: int, columns: int) -> float:
