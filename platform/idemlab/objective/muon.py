@@ -91,10 +91,9 @@ def orthogonalised(G: Tensor, coefficients: tuple[float, float, float], steps: i
         return orthogonalised(G.mT, coefficients, steps, eps).mT
     rows, columns = G.shape[-2:]
     a = coefficients[0]
-    if (
-        _GRAM_FROM * rows > columns or steps < 2 or hasattr(G, "full_tensor")
-    ):  # a shared-out matrix has no identity to add
-        X = G / G.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
+    # An identity cannot be added to a matrix that is cut among processes.
+    if _GRAM_FROM * rows > columns or steps < 2 or hasattr(G, "full_tensor"):
+        X: Tensor = G / G.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
         for _ in range(steps):
             X = _times(_quadratic(X @ X.mT, coefficients), X, a)
         return X
