@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,6 +29,46 @@ def test_singular_values_follow_the_polynomial_and_vectors_stay(shape: tuple[int
     for _ in range(5):
         s = a * s + b * s**3 + c * s**5
     torch.testing.assert_close(orthogonalised(G, COEFFICIENTS, 5, 1e-7), U * s @ Vh, rtol=1e-12, atol=1e-12)
+
+
+def literal(G: Tensor) -> Tensor:
+    """The iteration as it is written down: X <- a X + (b A + c A^2) X with A = X X^T, five times, of one matrix."""
+    a, b, c = COEFFICIENTS
+    X = (G if G.shape[0] <= G.shape[1] else G.T) / G.norm()
+    for _ in range(5):
+        A = X @ X.T
+        X = a * X + (b * A + c * A @ A) @ X
+    return X if G.shape[0] <= G.shape[1] else X.T
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (8, 300), (24, 30), (1, 7), (12, 12)])
+@pytest.mark.parametrize("decay", [0.0, 3.0, 6.0])
+def test_the_iteration_on_the_gram_matrix_is_the_same_iteration(shape: tuple[int, int], decay: float) -> None:
+    """Singular values over `decay` powers of ten; one matrix, or several of a shape at once."""
+    gs = torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    U, s, Vh = torch.linalg.svd(gs, full_matrices=False)
+    gs = U * torch.logspace(0, -decay, s.shape[-1], dtype=torch.float64) @ Vh
+    expected = torch.stack([literal(G) for G in gs])
+    torch.testing.assert_close(orthogonalised(gs, COEFFICIENTS, 5, 1e-7), expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(orthogonalised(gs[0], COEFFICIENTS, 5, 1e-7), expected[0], rtol=0, atol=1e-10)
+    single = orthogonalised(gs.float(), COEFFICIENTS, 5, 1e-7).double()
+    assert (single - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_matrices_of_one_shape_move_as_each_would_alone(nesterov: bool, gradients: list[Tensor]) -> None:
+    def trained(counts: list[int]) -> list[Tensor]:
+        ps = [nn.Parameter(torch.ones(8, 20, dtype=torch.float64)) for _ in range(3)]
+        optimizers = [Muon([ps[i] for i in range(a, b)], lr=0.1, nesterov=nesterov) for a, b in pairwise(counts)]
+        for step in range(2):
+            for i, p in enumerate(ps):
+                p.grad = gradients[step + i].double()
+            for optimizer in optimizers:
+                optimizer.step()
+        return [p.detach() for p in ps]
+
+    for together, alone in zip(trained([0, 3]), trained([0, 1, 2, 3]), strict=True):
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
 
 def test_a_gradient_of_zero_moves_nothing() -> None:

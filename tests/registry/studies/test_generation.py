@@ -62,7 +62,7 @@ def claim(findings: Findings, words: str) -> Claim:
 def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one_on_both_sides() -> None:
     sweeps = generation.study().sweeps
     assert set(sweeps) == set(generation_variants.VARIANTS)
-    assert set(generation_variants.ADVERSARIAL) | set(generation.PUBLISHED) <= set(sweeps)
+    assert set(generation_variants.ADVERSARIAL) | set(generation_variants.PUBLISHED) <= set(sweeps)
     tables = {name: sweep.resolve(sweep.points()[0]).table() for name, sweep in sweeps.items()}
     first = tables["control"]
     budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
