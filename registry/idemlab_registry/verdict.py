@@ -88,7 +88,7 @@ _READING = """\
 | holds, does not hold, open | our answer; *open* means that the measurements do not decide |
 | genuine, constant, identity, not idempotent | the [verdict](certificate.md) on one trained network |
 | 32 x 6, relu, d = 64 [unit] | width, hidden layers, activation, dimension of the data; constant in front of the update |
-| 1.35x (0.18 to infinite) | error of the gradient over error of the cubic iteration, median and range; above 1 favours cubic |
+| 1.35x (0.18 to infinite) | error of the gradient over error of the cubic iteration: median and range; above 1, cubic wins |
 
 **The erratum.** An early draft of the paper prints the recurrence as K ← 3K² + 2K³. With that sign, not even the projector
 1 is a fixed point. The published paper, `cubic` and `cubic-projection` use K ← 3K² - 2K³. A test keeps a counterexample.
