@@ -67,8 +67,8 @@ def frechet_distance(features: Features = "cnn") -> Any:
 
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
-            the data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
-            is reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
+            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .frechet import FrechetDistance
@@ -86,8 +86,8 @@ def precision_recall(features: Features = "cnn") -> Any:
 
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
-            the data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
-            is reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
+            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .manifolds import PrecisionRecall
@@ -103,8 +103,8 @@ def diversity(features: Features = "cnn") -> Any:
 
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
-            the data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
-            is reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
+            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .diversity import Diversity
