@@ -33,8 +33,8 @@ _HEAD = """\
 
 Does the cubic iteration make neural networks idempotent, f(f(x)) = f(x), and does it do so better than ordinary
 backpropagation? N. B. Jensen and J. Vicary say so in "Enforcing Idempotency in Neural Networks" (ICML 2025). This page
-tests their claims one by one. Its numbers come from the [records](studies.md) of our studies, and the command beside each
-study runs it again.
+tests their claims one by one. Its numbers come from the [records](studies.md) of our studies. The tables quote the records
+word for word, and the command beside each study runs it again.
 """
 
 _MINUTE = """\
@@ -113,7 +113,8 @@ _WHY = """\
 
 - Where a network has something to keep (a manifold, digits) and the optimiser ignores the scale of the gradient, as Adam
   does. The advantage of scale is gone. What remains is a direction that need not descend: where the derivative of f has
-  an eigenvalue outside ((1 - √3)/2, (1 + √3)/2), the update leads away from every projector.
+  an eigenvalue outside ((1 - √3)/2, (1 + √3)/2), the update leads away from every projector. On the torus, the cubic
+  iteration loses under plain SGD as well.
 
 ### What generation needs
 
