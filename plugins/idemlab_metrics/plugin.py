@@ -1,4 +1,4 @@
-"""Metrics, as hooks. Nothing heavy is imported before something is built."""
+"""The metrics that idemlab ships. Nothing heavy is imported until something is built."""
 
 from __future__ import annotations
 
@@ -13,56 +13,63 @@ Features = Literal["cnn", "pca", "inception"]
 
 
 def reconstruction_error() -> Any:
-    """mean |f(x) - x| at the data: how well the operator leaves alone what it should leave alone. In the data's own
-    scale; where the data set has targets of its own (sorted lists, say), against them."""
+    """mean |f(x) - x| at the data: how well the operator leaves data unchanged.
+
+    It is in the data's own scale. If the data set has targets of its own (sorted lists, say), they take the place of x."""
     from .errors import TargetError
 
     return TargetError("reconstruction_error")
 
 
 def restoration_error() -> Any:
-    """mean |f(x) - clean| at corrupted data: how well the operator repairs. In the data's own scale."""
+    """mean |f(x) - clean| at corrupted data: how well the operator repairs them, in the data's own scale."""
     from .errors import TargetError
 
     return TargetError("restoration_error")
 
 
 def manifold_distance() -> Any:
-    """Mean Euclidean distance of f(x) to the manifold that the data lie on, at every kind of input. Needs a data set whose
-    manifold is known, such as `torus`."""
+    """Mean Euclidean distance of f(x) to the manifold of the data, at every kind of input.
+
+    It needs a data set whose manifold is known, such as `torus`."""
     from .errors import ManifoldDistance
 
     return ManifoldDistance()
 
 
 def nearest_training() -> Any:
-    """Mean Euclidean distance of f(z) to the nearest training sample, and the same of test samples
-    (`nearest_training_of_test`). Much below that of test samples: the training set is memorised."""
+    """Mean Euclidean distance of f(z) to the nearest training sample: does the operator memorise?
+
+    `nearest_training_of_test` is the same distance for test samples. If f(z) is much nearer, the training set is
+    memorised."""
     from .nearest import NearestTraining
 
     return NearestTraining()
 
 
 def class_coverage() -> Any:
-    """How many generated samples a small classifier can read with more than 90 % confidence, how many it cannot, how many
-    classes they cover (with half of an equal share at least), the smallest share, the entropy of the shares over log K,
-    and how sure the classifier is; some of it at f(f(f(z))), too. The classifier is trained once, on the training split,
-    from a fixed seed, and kept in ~/.cache/idemlab; what it makes of test samples stands beside it."""
+    """Which classes the generated samples cover, and how many samples a small classifier can read.
+
+    Readable means that the classifier is more than 90 % confident. A class is covered if it has at least half of an equal
+    share of the samples. Also reported: the smallest share, the entropy of the shares over log K, the mean confidence,
+    the same numbers for test samples, and some of them at f(f(f(z))). The classifier is trained once on the training split,
+    from a fixed seed, and kept in ~/.cache/idemlab."""
     from .coverage import ClassCoverage
 
     return ClassCoverage()
 
 
 def frechet_distance(features: Features = "cnn") -> Any:
-    """Fréchet distance between f(z), f(f(z)), f(f(f(z))) and the training samples, in features of a named extractor, and
-    the same of as many test samples: the floor. Figures `frechet_cnn_1`, `_2`, `_3`, `frechet_cnn_of_test`; the name FID
-    (`fid_1`, ...) is kept for features of Inception. Sets of different size do not compare.
+    """Fréchet distance of f(z), f(f(z)) and f(f(f(z))) to the training samples, in the features of a named extractor.
+
+    It reports `frechet_cnn_1`, `_2` and `_3`. `frechet_cnn_of_test` is the distance of as many test samples: the floor. With
+    Inception's features, and only then, the names are `fid_1`, .... Compare only sets of the same size.
 
     Args:
-        features: what the samples are compared in. `cnn`: the last hidden layer of a small classifier, trained once on the
-            data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
-            stands beside the figures. `pca`: the 64 leading principal components of the pixels (any data).
-            `inception`: torchvision's Inception v3, where its weights lie in torch hub's folder; never downloaded.
+        features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
+            the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
+            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .frechet import FrechetDistance
 
@@ -70,16 +77,18 @@ def frechet_distance(features: Features = "cnn") -> Any:
 
 
 def precision_recall(features: Features = "cnn") -> Any:
-    """Improved precision and recall (3 neighbours), density and coverage (5 neighbours) of f(z), f(f(z)), f(f(f(z)))
-    against as many training samples, in features of a named extractor, and the same of test samples: the ceiling.
-    Precision and density: do outputs look like data. Recall and coverage: does all of the data occur among them.
-    Figures `precision_cnn_1`, ..., `precision_cnn_of_test`, and so on.
+    """Improved precision and recall, density and coverage of f(z), f(f(z)) and f(f(f(z))).
+
+    Precision and density: do the outputs look like data? Recall and coverage: do all the data occur among the outputs?
+    Outputs are compared with as many training samples, in the features of a named extractor, by 3 neighbours (precision,
+    recall) or 5 (density, coverage). It reports `precision_cnn_1`, ..., and for test samples `precision_cnn_of_test`, ...:
+    the ceiling.
 
     Args:
-        features: what the samples are compared in. `cnn`: the last hidden layer of a small classifier, trained once on the
-            data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
-            stands beside the figures. `pca`: the 64 leading principal components of the pixels (any data).
-            `inception`: torchvision's Inception v3, where its weights lie in torch hub's folder; never downloaded.
+        features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
+            the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
+            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .manifolds import PrecisionRecall
 
@@ -87,14 +96,16 @@ def precision_recall(features: Features = "cnn") -> Any:
 
 
 def diversity(features: Features = "cnn") -> Any:
-    """Mean distance of f(z) and f(z') over that of two test samples, in pixels (`diversity_pixels`) and in features of a
-    named extractor (`diversity_cnn`): 1 is as diverse as data, 0 one output whatever z is.
+    """How diverse the outputs are: the mean distance of f(z) and f(z'), over the mean distance of two test samples.
+
+    1 is as diverse as data; 0 is a single output for all z. It is measured in pixels (`diversity_pixels`) and in features
+    of a named extractor (`diversity_cnn`).
 
     Args:
-        features: what the samples are compared in. `cnn`: the last hidden layer of a small classifier, trained once on the
-            data's own training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split
-            stands beside the figures. `pca`: the 64 leading principal components of the pixels (any data).
-            `inception`: torchvision's Inception v3, where its weights lie in torch hub's folder; never downloaded.
+        features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
+            the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
+            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .diversity import Diversity
 
@@ -102,7 +113,7 @@ def diversity(features: Features = "cnn") -> Any:
 
 
 def drift(depth: Annotated[int, Ge(2)] = 3) -> Any:
-    """How far f^k(x) is from f(x), over the spread of f(x): the relative error from f straight to f^k (`drift_3`).
+    """How far f^k(x) is from f(x), over the spread of f(x): the relative error between f and f^k (`drift_3`).
 
     Args:
         depth: k, 2 or more.
@@ -114,17 +125,17 @@ def drift(depth: Annotated[int, Ge(2)] = 3) -> Any:
 
 @hookimpl
 def provide_metrics() -> Iterable[MetricSpec]:
-    """What is measured beyond the certificate."""
+    """What can be measured beside the certificate."""
     yield MetricSpec(
         name="reconstruction-error",
         factory=reconstruction_error,
-        summary="mean |f(x) - target| at the data.",
+        summary="Mean |f(x) - target| at the data.",
         inputs=("data",),
     )
     yield MetricSpec(
         name="restoration-error",
         factory=restoration_error,
-        summary="mean |f(x) - clean| at corrupted data.",
+        summary="Mean |f(x) - clean| at corrupted data.",
         inputs=("corrupted",),
     )
     yield MetricSpec(
@@ -141,27 +152,27 @@ def provide_metrics() -> Iterable[MetricSpec]:
     yield MetricSpec(
         name="class-coverage",
         factory=class_coverage,
-        summary="Readable outputs and the classes they cover, by a small classifier.",
+        summary="Classes that the outputs cover, and the share that a small classifier can read.",
         inputs=("noise",),
     )
     yield MetricSpec(
         name="frechet-distance",
         factory=frechet_distance,
-        summary="Fréchet distance of f(z), f(f(z)), f(f(f(z))) to the data, in named features.",
+        summary="Fréchet distance of f(z), f(f(z)) and f(f(f(z))) to the data, in named features.",
         reference="https://arxiv.org/abs/1706.08500",
         inputs=("noise",),
     )
     yield MetricSpec(
         name="precision-recall",
         factory=precision_recall,
-        summary="Precision, recall, density and coverage of f(z), f(f(z)), f(f(f(z))).",
+        summary="Precision, recall, density and coverage of f(z), f(f(z)) and f(f(f(z))).",
         reference="https://arxiv.org/abs/1904.06991, https://arxiv.org/abs/2002.09797",
         inputs=("noise",),
     )
     yield MetricSpec(
         name="diversity",
         factory=diversity,
-        summary="How much outputs differ across z, beside how much data do.",
+        summary="How much outputs differ for different z, compared with how much data differ.",
         inputs=("noise",),
     )
     yield MetricSpec(

@@ -1,4 +1,4 @@
-"""The models that idemlab ships. Torch-free: each factory imports its implementation when called."""
+"""The models that idemlab ships. Nothing here imports torch: each factory imports its implementation when it is called."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ def linear(
     margin: Annotated[float, Gt(0), Lt(0.433)] | None = None,
     rank: Annotated[int, Ge(0)] | None = None,
 ) -> Any:
-    """One linear map K of the flattened sample, of any shape: here the theory of the cubic iteration is exact.
+    """One linear map K of the flattened sample, for samples of any shape. The theory of the cubic iteration is exact here.
 
     Args:
         bias: whether a vector is added; it starts at 0 unless `init` is "default".
-        init: where K starts. "default" is torch's own choice for a linear layer; "identity" is I + scale G / sqrt(n)
-            with G standard normal; "spectrum" is S diag(λ) S^-1 with real eigenvalues λ in the basin of the cubic
-            iteration, so that the projector it leads to is known: the one onto the eigenvectors in the basin of 1.
-        scale: with init "identity" only: distance from the identity, about its spectral radius; 0.01 if not given.
-        condition: with init "spectrum" only: cond(S), reached exactly; 1 (if not given) makes K symmetric.
-        margin: with init "spectrum" only: how far eigenvalues stay from 1/2 and from the ends of the basin,
-            (1 - sqrt 3)/2 and (1 + sqrt 3)/2; 0.05 if not given.
-        rank: with init "spectrum" only: how many eigenvalues lie in the basin of 1, from 0 to n; half of n if not
-            given.
+        init: where K starts. "default" is torch's own choice for a linear layer. "identity" is I + scale G / sqrt(n)
+            with G standard normal. "spectrum" is S diag(λ) S^-1 with real eigenvalues λ in the basin of the cubic
+            iteration. The limit is then known: the projector onto the eigenvectors in the basin of 1.
+        scale: with init "identity" only: distance from the identity, about its spectral radius; 0.01 by default.
+        condition: with init "spectrum" only: cond(S), reached exactly; the default 1 makes K symmetric.
+        margin: with init "spectrum" only: distance of the eigenvalues from 1/2 and from the ends of the basin,
+            (1 - sqrt 3)/2 and (1 + sqrt 3)/2; 0.05 by default.
+        rank: with init "spectrum" only: number of eigenvalues in the basin of 1, from 0 to n; half of n by default.
     """
     from .linear import Linear, near_identity
     from .spectrum import in_basin
@@ -67,7 +66,7 @@ def mlp(
     norm: Literal["none", "layer"] = "none",
     bias: bool = True,
 ) -> Any:
-    """A multilayer perceptron on the flattened sample, of any shape.
+    """A multilayer perceptron on the flattened sample, for samples of any shape.
 
     Args:
         width: units in each hidden layer.
@@ -95,21 +94,21 @@ def autoencoder(
 ) -> Any:
     """f(x) = G(D(x)) in the style of DCGAN: the discriminator D encodes, the generator G decodes.
 
-    Works on images (C, H, W) whose sides are multiples of 4, for instance 28x28, 32x32, 64x64 or 112x92; with `depth`
-    given, whose sides are multiples of 2^depth. `encode(x)` gives the codes h [B, latent], `decode(h)` the images.
+    It works on images (C, H, W) whose sides are multiples of 4, for instance 28x28, 32x32, 64x64 or 112x92. With a given
+    `depth`, the sides must be multiples of 2^depth. `encode(x)` gives the codes h [B, latent], `decode(h)` the images.
 
     Args:
-        channels: of the largest feature maps; doubled at each halving of the sides.
+        channels: of the largest feature maps; they double whenever the sides are halved.
         latent: size of the code, and so the largest rank that f can have.
-        depth: number of halvings of the sides; if not given, as many as leave the shorter one at 4 to 7, or fewer where
+        depth: number of times that the sides are halved. The default leaves the shorter side at 4 to 7, and stops before
             a side becomes odd: 2 for 28x28, 3 for 32x32, 4 for 64x64.
         blocks: residual blocks on each side of the code, h + W2 act(W1 norm h) with 4 latent hidden units; DCGAN has none.
-            Where a convolution costs most of the time, they are the cheapest way to make D and G more expressive.
-        activation: "dcgan" is leaky ReLU (slope 0.2) in the encoder and ReLU in the decoder; else the same in both.
-        norm: "group" normalises each sample by itself; "batch", which DCGAN and IGN were published with, makes samples
-            depend on each other, and training differ from evaluation; "none" leaves it out.
+            If convolutions take most of the time, blocks are the cheapest way to make D and G more expressive.
+        activation: "dcgan" is leaky ReLU (slope 0.2) in the encoder and ReLU in the decoder; others are the same in both.
+        norm: "group" normalises each sample by itself. "batch" makes samples depend on each other, and training differ from
+            evaluation; DCGAN and IGN were published with it. "none" leaves normalisation out.
         output: "tanh" keeps outputs in (-1, 1), "none" leaves them linear.
-        init: "default" is torch's own choice, "dcgan" is normal weights of deviation 0.02.
+        init: "default" is torch's own choice; "dcgan" draws normal weights with standard deviation 0.02.
     """
     from .autoencoder import Autoencoder
 
@@ -154,12 +153,12 @@ def unet(
     depth: Annotated[int, Gt(0)] = 2,
     residual: bool = False,
 ) -> Any:
-    """A small U-Net with GroupNorm: no bottleneck, so that detail passes and only the enforcer limits the rank.
+    """A small U-Net with GroupNorm. It has no bottleneck, so detail passes, and only the enforcer limits the rank.
 
-    Works on images (C, H, W) whose sides are multiples of 2^depth.
+    It works on images (C, H, W) whose sides are multiples of 2^depth.
 
     Args:
-        channels: of the largest feature maps; doubled at each halving of the sides.
+        channels: of the largest feature maps; they double whenever the sides are halved.
         depth: number of halvings.
         residual: f(x) = x + g(x) with a last layer of g that starts near 0, so that f starts near the identity.
     """
@@ -178,15 +177,14 @@ def attention(
 ) -> Any:
     """A small pre-norm transformer encoder on the tokens of a sample.
 
-    A sample (n,) is n numbers, (n, d) is n tokens of d numbers, (C, H, W) is an image cut into patches.
+    A sample (n,) is n numbers, (n, d) is n tokens of d numbers, and (C, H, W) is an image that is cut into patches.
 
     Args:
         width: of a token inside the network; a multiple of `heads`.
         depth: number of blocks.
         heads: of the attention in each block.
-        patch: side of a patch in pixels, which divides both sides of the image; images only, 4 if not given.
-        position: whether tokens know their place, by a learned embedding; false makes f permutation-equivariant, for
-            sets.
+        patch: side of a patch in pixels, which divides both sides of the image; images only, 4 by default.
+        position: whether a learned embedding tells tokens their place; false makes f permutation-equivariant, for sets.
     """
     from .attention import Attention
 

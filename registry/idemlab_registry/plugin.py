@@ -1,4 +1,4 @@
-"""The experiments that idemlab ships, one TOML file each, whose first line is its summary; and the studies."""
+"""The experiments and studies that idemlab ships. An experiment is a TOML file, and its first line is its summary."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def provide_experiments() -> Iterable[ExperimentSpec]:
 
 _PAPER = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"
 STUDIES = {
-    "basin": "Where the cubic iteration leads from any complex number, and how fast: the Julia set, beside its relatives.",
-    "derivation": "The cubic from its ansatz by symbolic algebra; ordinary against modified backpropagation on one layer.",
-    "faces": "The pipeline of `generation` on 400 faces.",
-    "generation": "Generation of digits: cubic, IGN, their mixtures and noise matched to data, at equal counted FLOPs.",
-    "gradients": "Norms of the two gradients along a path of training, and the angle between them.",
-    "iteration": "The cubic iteration on the reals: fixed points, slopes, basins, and the damped family.",
-    "latent": "Inside a generating projector: bottleneck, interpolation, drift over 50 applications, memorisation.",
-    "learning-rates": "Error against learning rate, cubic against gradient: the paper's protocol, then controls.",
-    "trajectories": "The weight paths of both methods over the contours of the idempotence loss.",
+    "basin": "Where the cubic iteration leads from any complex number: the Julia set, beside related polynomials.",
+    "derivation": "Derives the cubic by symbolic algebra, and compares ordinary and modified backpropagation on one layer.",
+    "faces": "Applies the method of `generation` to 400 faces, and tests it on unseen people.",
+    "generation": "Compares cubic, IGN, their mixtures and noise matched to data on digits, at equal counted FLOPs.",
+    "gradients": "Compares the norms of the two gradients, and the angle between them, along a path of training.",
+    "iteration": "The cubic iteration on the reals: fixed points, slopes, basins, and damping.",
+    "latent": "Looks inside a generating projector: bottleneck, interpolation, drift over 50 applications, memorisation.",
+    "learning-rates": "Compares cubic and gradient errors at many learning rates: the paper's protocol, then controls.",
+    "trajectories": "Draws the weight paths of both methods over the contours of the idempotence loss.",
 }
 
 
@@ -52,6 +52,6 @@ def _study(name: str) -> Any:
 
 @hookimpl
 def provide_studies() -> Iterable[StudySpec]:
-    """The studies of the paper's figures and claims, one module each in studies/."""
+    """The studies of the paper's claims, one module each in studies/."""
     for name, summary in STUDIES.items():
         yield StudySpec(name=name, factory=partial(_study, name), summary=summary, reference=_PAPER)

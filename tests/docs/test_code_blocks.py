@@ -10,8 +10,8 @@ What a block needs to be followed:
 - `sh` lines and `$ ` lines of `console` are commands. Those of idemlab are called: `run` resolves the experiment, and trains
   it for two steps if it is the reader's own; `report`, `apply` and `doctor` are only parsed. Lines below a `$ ` line must be
   printed by the command, in that order (`...`: others). Where one begins with `error:`, the command must end with 2,
-  where one ends with ` failed`, with 1. `cd` is followed; `pip install -e` and `pytest` in a project that the reader made
-  install its entry points and collect its tests.
+  where one ends with ` failed`, with 1. `mkdir` and `cd` are followed; `pip install -e` and `pytest` in a project that
+  the reader made install its entry points and collect its tests.
 - `<!-- not run: reason -->` above a block exempts it.
 """
 
@@ -137,9 +137,12 @@ class Reader:
         match words:
             case ["idemlab", *rest]:
                 self._call(rest, printed)
+            case ["mkdir", folder]:
+                (self._here / folder).mkdir()
             case ["cd", folder]:
                 self._here = self._here / folder
                 self._monkeypatch.chdir(self._here)
+                self._monkeypatch.syspath_prepend(self._here)
             case ["pip", "install", "-e", *_] if project.exists():
                 self._monkeypatch.syspath_prepend(self._here / "src")
                 self._install(tomllib.loads(project.read_text(encoding="utf-8")))

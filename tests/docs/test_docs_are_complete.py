@@ -6,17 +6,23 @@ import ast
 import inspect
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
+from markdown import Markdown
+from mkdocs.exceptions import PluginError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 import idemlab
+import idemlab.testing
 from idemlab.certificate.verdict import THRESHOLDS
 from idemlab.cli import app
 from idemlab.contracts.hookspecs import HookSpecs
@@ -112,7 +118,7 @@ def test_readme_has_two_commands_for_a_fresh_machine_and_their_extras_exist() ->
     assert {"demo", "dev"} <= set(_project()["optional-dependencies"])
 
 
-FIGURES = {
+NUMBERS = {
     "relative idempotence error at noise": "noise/relative",
     "relative idempotence error at corrupted digits": "corrupted/relative",
     "relative idempotence error at digits": "data/relative",
@@ -122,14 +128,14 @@ FIGURES = {
 }
 
 
-def test_the_figures_in_readme_are_those_of_the_record_it_names() -> None:
+def test_the_numbers_in_readme_are_those_of_the_record_it_names() -> None:
     readme = _page("README.md")
     (folder,) = re.findall(r"`(registry/idemlab_registry/records/[^`]+)`", readme)
     medians = json.loads(_page(f"{folder}/results.json"))["median_and_range"]
     rows = re.findall(r"^\| (.+) \| (0\.\d{3}) \| (0\.\d{3}) \|$", readme, flags=re.MULTILINE)
     assert {label: [with_it, without] for label, with_it, without in rows} == {
-        label: [f"{medians[run][figure]['median']:.3f}" for run in ("digits-projector", "digits-control")]
-        for label, figure in FIGURES.items()
+        label: [f"{medians[run][number]['median']:.3f}" for run in ("digits-projector", "digits-control")]
+        for label, number in NUMBERS.items()
     }
 
 
@@ -141,6 +147,53 @@ def test_links_inside_the_repository_lead_somewhere() -> None:
         if "://" not in target and not (page.parent / target).is_file()
     ]
     assert not broken
+
+
+def test_the_number_that_readme_and_start_page_open_with_is_that_of_the_table() -> None:
+    readme, start = _page("README.md"), _page("docs/index.md").replace("\n", " ")
+    row = r"^\| relative idempotence error at noise \| ([\d.]+) \| ([\d.]+) \|$"
+    with_it, without = re.findall(row, readme, flags=re.MULTILINE)[0]
+    assert f"is **{with_it}**" in readme
+    assert f"reaches **{without}**" in readme
+    assert f"is {with_it}; without an enforcer, at the same cost, it is {without}" in start
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"))
+def test_every_page_is_in_the_menu_and_on_the_start_page_and_in_readme(page: str) -> None:
+    assert page in [file for entry in _site()["nav"] for file in entry.values()]
+    assert f"]({page})" in _page("docs/index.md")
+    assert f"](docs/{page})" in _page("README.md")
+
+
+def test_the_api_page_lists_every_public_name_once() -> None:
+    listed = re.findall(r"^::: (\S+)$", _page("docs/api.md"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(
+        f"{module.__name__}.{name}"
+        for module in (idemlab, idemlab.testing)
+        for name in module.__all__
+        if name != "__version__"
+    )
+
+
+def test_every_formula_is_typeset() -> None:
+    hooks = runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+    markdown = Markdown(
+        extensions=["pymdownx.arithmatex", "pymdownx.superfences"],
+        extension_configs={"pymdownx.arithmatex": {"generic": True}},
+    )
+    typeset = ""
+    for page in (ROOT / "docs").glob("*.md"):
+        html = markdown.reset().convert(page.read_text(encoding="utf-8"))
+        typeset += hooks["on_page_content"](html, page=SimpleNamespace(file=SimpleNamespace(src_uri=page.name)))
+    assert typeset.count("<math") > 50
+    assert "arithmatex" not in typeset
+    with pytest.raises(PluginError, match=r"page\.md: the formula .* has a command"):
+        hooks["mathml"](r"\nosuchcommand x", False, "page.md")
+
+
+def _site() -> dict[str, Any]:
+    site: dict[str, Any] = yaml.safe_load(_page("mkdocs.yml"))
+    return site
 
 
 def _project() -> dict[str, dict[str, list[str]]]:

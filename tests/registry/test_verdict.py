@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from idemlab_registry.verdict import RECORDS, page
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +16,27 @@ def test_the_page_in_the_docs_is_made_of_the_records() -> None:
     assert (ROOT / "docs" / "verdict.md").read_text(encoding="utf-8") == page(), (
         "python -m idemlab_registry.verdict docs/verdict.md"
     )
+
+
+def test_the_summary_stands_first_and_has_the_numbers_of_the_records(tmp_path: Path) -> None:
+    """Change one number of a record: the summary changes with it. Take it away: that is noticed."""
+    summary, _, lists = page().partition("## How to read this page")
+    assert "## In a minute" in summary
+    assert "| Claim |" not in summary
+    assert "| Claim |" in lists
+    for record in ("learning-rates", "generation"):
+        (folder,) = RECORDS.glob(f"*_{record}")
+        (tmp_path / folder.name).mkdir()
+        text = (folder / "claims.json").read_text(encoding="utf-8")
+        (tmp_path / folder.name / "claims.json").write_text(text, encoding="utf-8")
+    file = next(tmp_path.glob("*_learning-rates/claims.json"))
+    text = file.read_text(encoding="utf-8")
+    assert "1.06 times lower" in page(tmp_path)
+    file.write_text(text.replace("matched: 1.06x", "matched: 1.57x"), encoding="utf-8")
+    assert "1.57 times lower" in page(tmp_path)
+    file.write_text(text.replace("matched: 1.06x", "equal: 1.06x"), encoding="utf-8")
+    with pytest.raises(ValueError, match="learning-rates"):
+        page(tmp_path)
 
 
 def test_every_record_of_a_study_can_be_read_and_shown() -> None:
@@ -42,5 +65,6 @@ def test_the_newest_record_counts(tmp_path: Path) -> None:
         (folder / "claims.json").write_text(json.dumps(content))
     text = page(tmp_path)
     assert "| It holds. | 5 x | 3 x | — | does not hold | No. |" in text
-    assert "2 x" not in text
+    assert "| 2 x |" not in text
+    assert "## In a minute" not in text
     assert "No record yet, and so no verdict, of: `derivation`, `iteration`, `learning-rates`" in text

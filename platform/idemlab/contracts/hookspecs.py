@@ -1,6 +1,6 @@
-"""The hooks that a plugin may implement, one per kind. Each yields specs, so a plugin is one function.
+"""The hooks that a plugin can implement, one per kind of thing. Each hook yields specs, so one function makes a plugin.
 
-A plugin is a module named by an entry point of the group ``idemlab``::
+A plugin is a module that an entry point of the group ``idemlab`` names::
 
     [project.entry-points.idemlab]
     shrink = "idemlab_shrink"
@@ -22,7 +22,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class HookSpecs:
-    """The hooks. The example under each is a complete plugin module."""
+    """The hooks. The example of each is a complete plugin module."""
 
     @hookspec
     def provide_models(self) -> Iterable[ModelSpec]:  # type: ignore[empty-body]
@@ -167,18 +167,18 @@ class HookSpecs:
                 from idemlab import Claim, Findings, Study, Sweep
 
                 def examine(material):
-                    spread = material.results["step"].spread(["data/relative"])
-                    best = spread.sort_values("data/relative").iloc[0]
+                    by_step = material.results["step"].spread(["data/relative"])
+                    best = by_step.sort_values("data/relative").iloc[0]
                     found = Claim(
-                        claim="A full step is best.",
+                        claim="A full step is the best.",
                         ours=f"step {best['enforcer.step']}: relative error {best['data/relative']:.1e}",
                         conclusion="Do not damp.",
                         holds=bool(best["enforcer.step"] == 1.0),
                     )
-                    return Findings(claims=[found], tables={"steps": spread})
+                    return Findings(claims=[found], tables={"steps": by_step})
 
-                plan = Sweep(experiment="linear-cubic", over={"enforcer.step": [0.5, 1.0]}, seeds=2)
-                return Study(examine=examine, sweeps={"step": plan}, quick={"step": plan})
+                sweep = Sweep(experiment="linear-cubic", over={"enforcer.step": [0.5, 1.0]}, seeds=2)
+                return Study(examine=examine, sweeps={"step": sweep}, quick={"step": sweep})
 
             @hookimpl
             def provide_studies():

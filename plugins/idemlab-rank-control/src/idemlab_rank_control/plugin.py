@@ -17,22 +17,23 @@ def rank_control(
     probes: Annotated[int, Ge(2)] = 2,
     step: Annotated[float, Gt(0)] | None = None,
 ) -> Any:
-    """Drives the Jacobian J of f at f(x) to trace r and to eigenvalues 0 and 1, that is to rank r, at every sample.
+    """Drives the Jacobian J of f at f(x) to rank r: to trace r, and to eigenvalues 0 and 1, at every sample.
 
-    The loss is ((tr J - r)^2 + spectrum |J^2 - J|_F^2) / n, n = entries of one sample, each term estimated without bias
-    from random probes: (t1 - r)(t2 - r) with two independent Hutchinson estimates t = v.Jv, as a single one squared
-    would add the estimator's variance; and |J(Jv) - Jv|^2, without which part of the trace hides in many small
-    eigenvalues. J v is a central difference: no double backward. 3F, and 12F for each probe (6F without spectrum).
+    The loss is ((tr J - r)^2 + spectrum |J^2 - J|_F^2) / n, where n is the number of entries of one sample. Random
+    probes v estimate both terms without bias. For the trace, two independent Hutchinson estimates t = v.Jv give
+    (t1 - r)(t2 - r); the square of one would add its variance. For the spectrum, |J(Jv) - Jv|^2; without it, part of the
+    trace hides in many small eigenvalues. J v is a central difference, so there is no double backward. The cost is 3F,
+    and 12F for each probe (6F without spectrum).
 
-    It says which rank, not where: it leaves f(f(x)) = f(x) itself to an enforcer beside it, in `hybrid`. The estimates
-    are random, so a single batch may report a negative loss, and the update at a perfect projection is zero on average.
+    It sets the rank, but does not enforce f(f(x)) = f(x): combine it with another enforcer in `hybrid`. The estimates
+    are random. A single batch can report a negative loss, and at a perfect projection the update is zero on average.
 
     Args:
         rank: r, at least 1 and at most n.
         weight: of the whole loss, >= 0.
         spectrum: weight of |J^2 - J|_F^2 against (tr J - r)^2, >= 0; 0 leaves the term out.
-        probes: random vectors v for each sample, >= 2; more of them mean less noise.
-        step: h of the central difference, as a share of the root mean square of f(x) where that is above 1. Default:
+        probes: random vectors v for each sample, >= 2; more of them give less noise.
+        step: h of the central difference, as a share of the root mean square of f(x) if that is above 1. The default is
             the cube root of the machine precision, 5e-3 in float32.
     """
     from .rank_control import RankControl
