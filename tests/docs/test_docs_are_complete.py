@@ -113,7 +113,7 @@ def test_the_page_on_the_certificate_has_the_thresholds() -> None:
 def test_readme_has_two_commands_for_a_fresh_machine_and_their_extras_exist() -> None:
     commands = [line for line in _page("README.md").splitlines() if "-m venv" in line]
     assert [re.sub(r".*-e '\.\[(\w+)\]' && ", r"\1: ", line) for line in commands] == [
-        *("demo: idemlab run digits-projector", "dev: pytest")
+        *("demo: idemlab run digits-projector", "dev: pytest -n auto")
     ]
     assert {"demo", "dev"} <= set(_project()["optional-dependencies"])
 
