@@ -50,6 +50,12 @@ def test_the_page_on_plugins_shows_every_hook_with_its_own_example(hook: str) ->
     assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(dedent(example)))
 
 
+def test_every_public_name_on_the_page_on_plugins_can_be_imported_from_idemlab() -> None:
+    table = _page("docs/plugins.md").partition("\n## Public names\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)(?:\(\.\.\.\))?`", table.partition("| tests and figures |")[0])) - {"idemlab"}
+    assert {"l2", "Operator", "hookimpl", "generator"} <= named <= set(idemlab.__all__)
+
+
 # -- names, commands, variables, thresholds --------------------------------------------------------------------------------
 
 
