@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idemlab import Claim
+from idemlab import Claim, Failure, IdemlabError
 
 RECORDS = Path(__file__).parent / "records"
 ORDER = (
@@ -213,7 +213,17 @@ def page(records: Path = RECORDS) -> str:
 
 
 def _claims(records: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Study -> (folder, contents of claims.json) of its newest record; folders begin with the date."""
+    """Study -> (folder, contents of claims.json) of its newest record; folders begin with the date.
+
+    Raises:
+        Failure: if the records are not there: the wheel does not carry them.
+    """
+    if not records.is_dir():
+        raise Failure(
+            "the records of the studies are not installed: a wheel leaves them out, as they take 17 MB",
+            where=str(records),
+            next_step="clone the repository, install it with pip install -e . and make the page there",
+        )
     found = {}
     for file in sorted(records.glob("*/claims.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -258,4 +268,7 @@ def _missing(names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    try:
+        Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    except IdemlabError as error:
+        sys.exit(str(error))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from idemlab import Failure
 from idemlab_registry.verdict import RECORDS, page
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +69,10 @@ def test_the_newest_record_counts(tmp_path: Path) -> None:
     assert "| 2 x |" not in text
     assert "## In a minute" not in text
     assert "No record yet, and so no verdict, of: `derivation`, `iteration`, `learning-rates`" in text
+
+
+def test_where_the_records_are_missing_the_way_to_them_is_told(tmp_path: Path) -> None:
+    """The wheel leaves them out."""
+    with pytest.raises(Failure, match="the records of the studies are not installed") as caught:
+        page(tmp_path / "records")
+    assert "clone the repository" in str(caught.value.next_step)

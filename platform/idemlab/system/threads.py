@@ -26,7 +26,7 @@ def spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
 def rest_while_waiting(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let OpenMP's threads sleep where they wait, unless somebody has chosen.
 
-    OpenMP reads this when torch is loaded: it is for this process if torch is not there yet, and for those started from here.
+    OpenMP reads this when torch is loaded: call it before that, or for the processes that are started from here.
     """
     if spinning(environment):
         environment.update(_RESTFUL)
