@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .contracts.metric import Metric as Metric
     from .contracts.orbit import Operator as Operator
     from .contracts.orbit import Orbit as Orbit
+    from .contracts.pixels import IMAGE_SUFFIXES as IMAGE_SUFFIXES
     from .contracts.pixels import Picture as Picture
     from .contracts.pixels import read_image as read_image
     from .contracts.source import Points as Points
@@ -94,6 +95,7 @@ _HOME = {
     "Metric": "contracts.metric",
     "Operator": "contracts.orbit",
     "Orbit": "contracts.orbit",
+    "IMAGE_SUFFIXES": "contracts.pixels",
     "Picture": "contracts.pixels",
     "read_image": "contracts.pixels",
     "Points": "contracts.source",

@@ -20,7 +20,13 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Picture", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "Picture", "read_image"]
+
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png"}
+    | {".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
+"""Endings, in small letters, by which a file in a folder is taken for an image."""
 
 BACKGROUND = "white"
 """What shows through transparent parts."""
@@ -140,7 +146,9 @@ def _from_deep(image: Image.Image, kind: str | None, white: int, white_is_zero: 
     key = image.info.get("transparency")
     if image.mode == "F":
         if not bool(((values >= 0) & (values <= 1)).all()):
-            raise ValueError("floating point pixels must lie between 0 (black) and 1 (white); save it with 8 or 16 bits")
+            raise ValueError(
+                "floating point pixels must lie between 0 (black) and 1 (white); save it with 8 or 16 bits"
+            )
         white = 1
     elif image.mode not in _SIXTEEN_BITS and kind not in _SCALED_BY_PILLOW:
         raise ValueError("whole numbers of 32 bits or with a sign say nothing about white; save it with 8 or 16 bits")

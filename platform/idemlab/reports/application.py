@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..catalog.catalog import Catalog, installed
-from ..contracts.pixels import read_image
+from ..contracts.pixels import IMAGE_SUFFIXES, read_image
 from ..errors import BadInput, Failure
 from ..experiment.experiment import resolve
 from ..runs.loading import load
@@ -23,7 +23,6 @@ from .pictures import is_image
 
 __all__ = ["apply"]
 
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".pbm", ".pnm", ".gif", ".webp", ".tif", ".tiff"})
 _ARRAYS = frozenset({".npy"})
 _BATCH = 64
 
@@ -250,7 +249,7 @@ class _ImageReader(_Reader):
     """
 
     range: tuple[float, float] | None
-    suffixes = _IMAGES
+    suffixes = IMAGE_SUFFIXES
     suffix = ".png"
 
     def __post_init__(self) -> None:
