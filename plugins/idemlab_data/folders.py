@@ -173,11 +173,11 @@ def folder_dataset(folder: Path, files: list[Path], left_out: LeftOut, size: int
     if len(images) > 1 and "" in images:
         notes.append(f"no classes: {counted(images[''], 'image')} beside the folders that would be classes")
     labels = count_classes(keys) if len(images) > 1 and "" not in images else None
-    sets = [
+    train_set, test_set = (
         FolderImages(paths, channels, size, numbers)
         for paths, numbers in zip(parts, labels.numbers if labels else (None, None), strict=True)
-    ]
-    return image_dataset(*sets, labels, [*notes, *left_out.sentences])
+    )
+    return image_dataset(train_set, test_set, labels, [*notes, *left_out.sentences])
 
 
 def used_splits(names: list[str]) -> tuple[str, str | None]:

@@ -173,14 +173,14 @@ def _tabular(
     labels: Labels | None = None
     if label is not None:
         labels = count_classes([part.classes for _, part in parts], kept[train_name].names)
-    sets = [
+    train, test = (
         HubImages(rows[name], part.indices, image, opened.folders, f"{path}, split {name}", channels, size, numbers)
         for (name, part), numbers in zip(parts, labels.numbers if labels else (None, None), strict=True)
-    ]
-    notes = [division(train_name, len(sets[0]), test_name, len(sets[1])), *opened.notes]
+    )
+    notes = [division(train_name, len(train), test_name, len(test)), *opened.notes]
     notes += [f"left out: split '{name}', {len(splits[name])} rows" for name in splits if name not in names]
     notes += [sentence for each in kept.values() for sentence in each.left_out]
-    return image_dataset(*sets, labels, notes)
+    return image_dataset(train, test, labels, notes)
 
 
 def _load_hub(name: str, config: str | None, offline: str) -> Any:

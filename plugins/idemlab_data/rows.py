@@ -77,16 +77,16 @@ def whole_rows(rows: Any, image: str, label: str | None, title: str, incomplete:
     if incomplete == "refuse" and bad_images:
         raise _refusal(f"row {bad_images[0]} has no image", len(bad_images), title, "an image in each row")
     if incomplete == "refuse" and bad_labels:
-        row, fault = bad_labels[0]
-        what = f"row {row} has no class: its label in '{label}' {fault}"
+        row, why = bad_labels[0]
+        what = f"row {row} has no class: its label in '{label}' {why}"
         raise _refusal(what, len(bad_labels), title, "one class a row: a text, or a whole number from 0 up")
     left_out = []
     if bad_images:
         left_out.append(f"left out, without an image: {counted(len(bad_images), 'row')}, first row {bad_images[0]}")
     if bad_labels:
-        row, fault = bad_labels[0]
+        row, why = bad_labels[0]
         left_out.append(
-            f"left out, without a class: {counted(len(bad_labels), 'row')}, first row {row}, whose label {fault}"
+            f"left out, without a class: {counted(len(bad_labels), 'row')}, first row {row}, whose label {why}"
         )
     if not indices:
         raise BadInput(

@@ -34,11 +34,6 @@ THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SCREEN = 24 * 100
 """Letters of a message that fits on a screen."""
 
-pytestmark = [  # `datasets` leaves a metadata.csv open for the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def fuzzing(examples: int) -> settings:
     return settings(

@@ -22,12 +22,6 @@ from idemlab_data.hub import hub_dataset
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
 
 
-pytestmark = [  # `datasets` leaves a metadata.csv open for the garbage collector
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
@@ -318,6 +312,21 @@ def test_folders_without_one_meaning_are_refused(tmp_path: Path, make: Callable[
     with pytest.raises(BadInput, match=reason) as caught:
         hub_dataset(str(tmp_path / "set"), channels=1)
     assert caught.value.next_step or caught.value.expected
+
+
+def test_a_page_that_declares_configurations_is_heeded(tmp_path: Path) -> None:
+    """As a set from the hub has it: its splits are what README.md says, whatever the files are called."""
+    table(tmp_path / "one.parquet", 6)
+    table(tmp_path / "two.parquet", 4)
+    declared = [("train", "one.parquet"), ("test", "two.parquet")]
+    files = "".join(f"  - split: {split}\n    path: {name}\n" for split, name in declared)
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: small\n  data_files:\n{files}---\n")
+    for config in (None, "small"):
+        data = hub_dataset(str(tmp_path), config=config, channels=1)
+        assert (len(data.train), len(data.test)) == (6, 4)
+        assert "splits as README.md declares them" in data.description
+    with pytest.raises(BadInput, match="large"):
+        hub_dataset(str(tmp_path), config="large")
 
 
 def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
