@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .contracts.metric import Metric as Metric
     from .contracts.orbit import Operator as Operator
     from .contracts.orbit import Orbit as Orbit
+    from .contracts.pixels import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+    from .contracts.pixels import Picture as Picture
+    from .contracts.pixels import read_image as read_image
     from .contracts.source import Points as Points
     from .contracts.source import Source as Source
     from .contracts.specs import DatasetSpec as DatasetSpec
@@ -92,6 +95,9 @@ _HOME = {
     "Metric": "contracts.metric",
     "Operator": "contracts.orbit",
     "Orbit": "contracts.orbit",
+    "IMAGE_SUFFIXES": "contracts.pixels",
+    "Picture": "contracts.pixels",
+    "read_image": "contracts.pixels",
     "Points": "contracts.source",
     "Source": "contracts.source",
     "DatasetSpec": "contracts.specs",

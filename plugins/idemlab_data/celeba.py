@@ -6,8 +6,9 @@ from pathlib import Path
 
 from idemlab import BadInput, Dataset
 
+from .folders import LeftOut, image_files
 from .hub import hub_dataset
-from .images import FolderImages, image_files, in_memory
+from .images import FolderImages, counted, image_dataset
 
 __all__ = ["celeba"]
 
@@ -26,9 +27,11 @@ def celeba(root: str | None, size: int) -> Dataset:
         offline = "without network: root = FOLDER of the images, or the data set 'faces' (pip install 'idemlab[demo]')"
         return hub_dataset("flwrlabs/celeba", image="image", size=size, offline=offline)
     folder = Path(root).expanduser()
-    paths = image_files(folder)
+    left_out = LeftOut(folder)
+    paths = image_files(folder, left_out=left_out)
     if len(paths) < 2:
         raise BadInput(f"there is one image in {folder}", expected="two at least: one to train on, one to test on")
     held_out = max(1, len(paths) // 10)
     train, test = FolderImages(paths[:-held_out], 3, size), FolderImages(paths[-held_out:], 3, size)
-    return Dataset(train=in_memory(train), test=in_memory(test), shape=(3, size, size), range=(-1.0, 1.0))
+    division = f"{counted(len(train), 'image')} to train on, {len(test)} (the last tenth by name) to test on"
+    return image_dataset(train, test, None, [division, *left_out.sentences])

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import huggingface_hub.constants
-import torch
 from datasets.exceptions import DatasetNotFoundError
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+from datasets.utils.file_utils import xopen
 from torch import Tensor
 
-from idemlab import BadInput, Dataset, Failure, nearest_match
+from idemlab import BadInput, Dataset, Failure, IdemlabError, Picture, nearest_match, read_image
 
-from .images import LazyImages, decoded, fixed_share, in_memory, is_inside, reading
+from .folders import division, used_splits
+from .images import LazyImages, fixed_share, image_dataset, is_inside
+from .labels import Labels, count_classes
+from .local import Opened, open_local
+from .rows import Incomplete, whole_rows
 
 __all__ = ["hub_dataset"]
 
-_TEST_SPLITS = ("test", "validation", "valid", "val")
 _LOCAL_SIGNS = ("/", ".", "~")
 
 
 class HubImages(LazyImages):
-    """The images of one column; rows hold encoded bytes, the path of a file, or "zip://FILE::ARCHIVE".
+    """The images of one column; cells hold encoded bytes, the path of a file, or "zip://FILE::ARCHIVE".
 
     Args:
         rows: a `datasets.Dataset` whose image column is not decoded by `datasets`.
+        indices: which of its rows.
         column: the image column.
         folders: nothing outside of them is read.
         title: of the set, for messages.
@@ -37,6 +42,7 @@ class HubImages(LazyImages):
     def __init__(
         self,
         rows: Any,
+        indices: list[int],
         column: str,
         folders: list[Path],
         title: str,
@@ -44,26 +50,53 @@ class HubImages(LazyImages):
         size: int | None,
         labels: Tensor | None,
     ) -> None:
-        self._rows, self._column, self._folders, self._title = rows, column, folders, title
+        self._rows, self._indices, self._column = rows.select_columns([column]), indices, column
+        self._folders, self._title = folders, title
         super().__init__(channels, size, labels)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._indices)
 
     def name(self, index: int) -> str:
-        path = self._rows[index][self._column]["path"]
-        return f"{index} of {self._title}" + (f" ({path})" if path else "")
+        path = self._cell(index)["path"]
+        return f"row {self._indices[index]} of {self._title}" + (f" ({path})" if path else "")
 
-    def image(self, index: int) -> Tensor:
-        cell = self._rows[index][self._column]
-        with reading(self.name(index)):
-            if cell["bytes"] is not None:
-                return decoded(io.BytesIO(cell["bytes"]), self.channels, self.size)
-            member, _, file = cell["path"].rpartition("::")
-            if "://" in file or not any(is_inside(Path(file), folder) for folder in self._folders):
-                raise ValueError(f"it lies outside of {', '.join(map(str, self._folders))}")
-            image = datasets.Image().decode_example(cell) if member else Path(file)
-            return decoded(image, self.channels, self.size)
+    def picture(self, index: int) -> Picture:
+        name, cell = self.name(index), self._cell(index)
+        if cell["bytes"] is not None:
+            return self._read(io.BytesIO(cell["bytes"]), name)
+        member, _, file = cell["path"].rpartition("::")
+        if "://" in file or not any(is_inside(Path(file), folder) for folder in self._folders):
+            raise BadInput(
+                f"the image lies outside of {', '.join(map(str, self._folders))}",
+                where=name,
+                next_step="copy it there, or put the images themselves into the table",
+            )
+        return self._read(self._member(cell["path"], name) if member else Path(file), name)
+
+    def _cell(self, index: int) -> Any:
+        """The cell of the image column; tables that are not whole fail in as many ways as there are formats."""
+        try:
+            return self._rows[self._indices[index]][self._column]
+        except Exception as error:
+            raise BadInput(
+                f"row {self._indices[index]} cannot be read: {_reason(error)}",
+                where=self._title,
+                next_step="replace the file",
+            ) from error
+
+    def _member(self, path: str, name: str) -> io.BytesIO:
+        """The bytes of a file in an archive."""
+        try:
+            with xopen(path, "rb") as file:
+                return io.BytesIO(file.read())
+        except Exception as error:  # whatever the readers of archives raise
+            raise BadInput(
+                f"cannot be read from its archive: {_reason(error)}", where=name, next_step="replace the archive"
+            ) from error
+
+    def _read(self, file: Path | io.BytesIO, name: str) -> Picture:
+        return read_image(file, name=name, channels=self.channels, size=self.size)
 
 
 def hub_dataset(
@@ -74,6 +107,7 @@ def hub_dataset(
     label: str | None = None,
     size: int | None = None,
     channels: int = 3,
+    incomplete: Incomplete = "refuse",
     offline: str = "a folder of images or a Parquet file can be given as 'path'",
 ) -> Dataset:
     """A data set of images. Small ones are kept in memory, large ones decoded when asked for.
@@ -83,64 +117,70 @@ def hub_dataset(
     Args:
         path: name on the hub, folder, or Parquet file.
         config: of the set, where it has several.
-        image, label: columns; by default the first one of images and the first one of classes.
+        image, label: columns; by default the first one of images and the first one of classes. No labels if `label` is "".
         size: side of the square to which images are cropped and scaled.
         channels: 1 or 3.
+        incomplete: what becomes of rows without an image, or without one class: "refuse" or "leave out".
         offline: what can be done without a network.
 
     Raises:
-        BadInput: if there is no such set, configuration, column, or if an image is damaged.
+        BadInput: if there is no such set, configuration, column, or if an image or a label is damaged or missing.
         Failure: if the hub cannot be reached.
     """
     local = Path(path).expanduser()
     is_local = local.exists() or path.startswith(_LOCAL_SIGNS) or local.suffix == ".parquet"
-    splits = _load_local(local, config) if is_local else _load_hub(path, config, offline)
-    if is_local:
-        folders = [local if local.is_dir() else local.parent]
-    else:
-        folders = [Path(datasets.config.HF_DATASETS_CACHE), Path(huggingface_hub.constants.HF_HUB_CACHE)]
-    names = list(splits)
-    test_name = next((name for name in _TEST_SPLITS if name in names and len(names) > 1), None)
-    train_name = "train" if "train" in names else next(name for name in names if name != test_name)
-    image, label = _columns(splits[train_name].features, image, label, path)
-
-    def images(rows: Any, title: str) -> LazyImages:
-        rows = rows.cast_column(image, datasets.Image(decode=False))
-        labels = None if label is None else torch.as_tensor(rows.with_format("numpy")[label][:]).long()
-        return HubImages(rows, image, folders, title, channels, size, labels)
-
-    if test_name is None:
-        train_rows, test_rows = (splits[train_name].select(indices) for indices in fixed_share(len(splits[train_name])))
-        test_name = train_name
-    else:
-        train_rows, test_rows = splits[train_name], splits[test_name]
-    train, test = images(train_rows, f"{path}, split {train_name}"), images(test_rows, f"{path}, split {test_name}")
-    labels = train.labels
-    return Dataset(
-        train=in_memory(train),
-        test=in_memory(test),
-        shape=train.shape,
-        range=(-1.0, 1.0),
-        classes=None if labels is None else _classes(splits[train_name].features[label], labels),
-    )
-
-
-def _load_local(path: Path, config: str | None) -> Any:
-    if not path.exists():
-        raise BadInput(
-            f"there is no file or folder {path}", expected="a folder of images or Parquet files, or a Parquet file"
-        )
+    if not is_local:
+        places = [Path(datasets.config.HF_DATASETS_CACHE), Path(huggingface_hub.constants.HF_HUB_CACHE)]
+        opened = Opened(_load_hub(path, config, offline), places)
+        return _tabular(opened, path, image, label, size, channels, incomplete)
     _quiet()
     try:
-        if path.is_dir():
-            return datasets.load_dataset(str(path.resolve()), config)
-        return datasets.load_dataset("parquet", config, data_files=str(path.resolve()))
+        opened_or_set = open_local(local, config, size, channels)
+        if isinstance(opened_or_set, Dataset):
+            return opened_or_set
+        return _tabular(opened_or_set, path, image, label, size, channels, incomplete)
+    except IdemlabError:
+        raise
     except Exception as error:  # whatever the readers of some twenty formats raise
         raise BadInput(
             f"{path} cannot be read as a data set: {_reason(error)}",
             expected="a folder of images or Parquet files, or a Parquet file",
             next_step="correct 'path' or 'config', or replace the damaged file",
         ) from error
+
+
+def _tabular(
+    opened: Opened,
+    path: str,
+    image: str | None,
+    label: str | None,
+    size: int | None,
+    channels: int,
+    incomplete: Incomplete,
+) -> Dataset:
+    """A data set of the splits of a table."""
+    splits: Mapping[str, Any] = opened.splits
+    train_name, test_name = used_splits(list(splits))
+    image, label = _columns(splits[train_name].features, image, label, path)
+    names = [train_name] if test_name is None else [train_name, test_name]
+    rows = {name: splits[name].cast_column(image, datasets.Image(decode=False)) for name in names}
+    kept = {name: whole_rows(rows[name], image, label, f"{path}, split {name}", incomplete) for name in names}
+    if test_name is None:
+        shares = fixed_share(len(kept[train_name].indices))
+        parts = [(train_name, kept[train_name].part(share)) for share in shares]
+    else:
+        parts = [(name, kept[name]) for name in names]
+    labels: Labels | None = None
+    if label is not None:
+        labels = count_classes([part.classes for _, part in parts], kept[train_name].names)
+    train, test = (
+        HubImages(rows[name], part.indices, image, opened.folders, f"{path}, split {name}", channels, size, numbers)
+        for (name, part), numbers in zip(parts, labels.numbers if labels else (None, None), strict=True)
+    )
+    notes = [division(train_name, len(train), test_name, len(test)), *opened.notes]
+    notes += [f"left out: split '{name}', {len(splits[name])} rows" for name in splits if name not in names]
+    notes += [sentence for each in kept.values() for sentence in each.left_out]
+    return image_dataset(train, test, labels, notes)
 
 
 def _load_hub(name: str, config: str | None, offline: str) -> Any:
@@ -171,7 +211,12 @@ def _load_hub(name: str, config: str | None, offline: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """An error in one line, cut where it is long."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # `datasets` hides what went wrong under "An error occurred while generating"
+        cause = cause.__cause__
+    text = " ".join(f"{type(cause).__name__}: {cause}".split())
+    return text if len(text) <= 400 else f"{text[:400]}..."
 
 
 def _quiet() -> None:
@@ -190,7 +235,7 @@ def _columns(features: Any, image: str | None, label: str | None, path: str) -> 
             nearest=nearest_match(image, images) if image else None,
             next_step="set 'image'" if images else "give a data set of images",
         )
-    if label is not None and label not in features:
+    if label and label not in features:
         raise BadInput(
             f"{path} has no column '{label}'",
             choices=list(features),
@@ -198,8 +243,4 @@ def _columns(features: Any, image: str | None, label: str | None, path: str) -> 
             next_step="correct 'label', or leave it out",
         )
     classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    return image or images[0], label or next(iter(classes), None)
-
-
-def _classes(feature: Any, labels: Tensor) -> int:
-    return int(feature.num_classes) if isinstance(feature, datasets.ClassLabel) else int(labels.max()) + 1
+    return image or images[0], (None if label == "" else label or next(iter(classes), None))

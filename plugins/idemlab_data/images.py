@@ -1,101 +1,41 @@
-"""From image files to uint8 tensors, in memory where they fit, and errors that name the image at fault."""
+"""From image files to uint8 tensors, in memory where they fit. Every image goes through `idemlab.read_image`."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from idemlab import BadInput, Batch, TensorRows
+from idemlab import BadInput, Batch, Dataset, Picture, TensorRows, read_image
+
+from .labels import Labels, short
 
 __all__ = [
     "IN_MEMORY_BYTES",
     "FolderImages",
     "LazyImages",
-    "decoded",
+    "counted",
     "fixed_share",
-    "image_files",
+    "image_dataset",
     "in_memory",
     "is_inside",
-    "reading",
 ]
 
 IN_MEMORY_BYTES = 256 * 2**20
 """Sets that take no more than this as uint8 are decoded once and kept in memory."""
 
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_MODES = {1: "L", 3: "RGB"}
-
-
-def image_files(folder: Path, suffixes: Collection[str] = _SUFFIXES) -> list[Path]:
-    """All images in and below the folder, by name.
-
-    Links that lead out of the folder and hidden files are ignored, so that nothing outside it is ever read.
-
-    Raises:
-        BadInput: if the folder is missing or holds no image.
-    """
-    if not folder.is_dir():
-        raise BadInput(f"there is no folder {folder}", next_step="give the path of a folder with images")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-    ]
-    found = [path for path in found if not path.is_symlink() or is_inside(path, folder)]
-    if not found:
-        raise BadInput(
-            f"there are no images in {folder}",
-            expected=f"files ending in {', '.join(sorted(suffixes))}; links that lead out of the folder are ignored",
-            next_step="give the path of a folder with images",
-        )
-    return sorted(found)
-
 
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path, with its links followed, lies in or below the folder."""
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Anything that goes wrong while an image is opened becomes a `BadInput` that names it.
-
-    Pillow raises whatever its decoders stumble on (OSError, SyntaxError, ValueError, struct.error, ...).
-    """
     try:
-        yield
-    except Exception as error:
-        raise BadInput(
-            f"the image {name} cannot be read: {type(error).__name__}: {error}",
-            expected="a complete image file",
-            next_step="replace or delete it",
-        ) from error
-
-
-def decoded(file: Path | IO[bytes] | Image.Image, channels: int, size: int | None) -> Tensor:
-    """One image as uint8 [channels, height, width].
-
-    Args:
-        channels: 1 (grey) or 3 (red, green, blue).
-        size: side of the largest centred square, to which it is cropped and scaled; None keeps the image as it is.
-    """
-    image = file if isinstance(file, Image.Image) else Image.open(file)
-    with image:
-        upright = ImageOps.exif_transpose(image).convert(_MODES[channels])
-        if size is not None:
-            upright = ImageOps.fit(upright, (size, size))
-        rows = torch.from_numpy(np.array(upright))
-    return rows.unsqueeze(0) if channels == 1 else rows.permute(2, 0, 1).contiguous()
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links that lead to each other
+        return False
 
 
 class LazyImages(ABC):
@@ -108,8 +48,9 @@ class LazyImages(ABC):
     """
 
     def __init__(self, channels: int, size: int | None, labels: Tensor | None = None) -> None:
-        self.channels, self.size, self.labels = channels, size, labels
-        self.shape: tuple[int, ...] = tuple(self.image(0).shape) if size is None else (channels, size, size)
+        self.channels, self.labels = channels, labels
+        self.size = None if size is None else (size, size)
+        self.shape: tuple[int, ...] = (channels, *(self.size or self.picture(0).pixels.shape[1:]))
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -119,18 +60,22 @@ class LazyImages(ABC):
         """What the image is called in messages."""
 
     @abstractmethod
-    def image(self, index: int) -> Tensor:
-        """One image, uint8 [C, H, W]."""
+    def picture(self, index: int) -> Picture:
+        """One image, read as `channels` and `size` say. Raises BadInput that names it if it cannot be read."""
 
-    def __getitem__(self, index: int) -> Tensor:
-        image = self.image(index)
-        if tuple(image.shape) != self.shape:
+    def alike(self, index: int) -> Picture:
+        """One image, of the shape that all have."""
+        picture = self.picture(index)
+        if tuple(picture.pixels.shape) != self.shape:
             raise BadInput(
-                f"the image {self.name(index)} has the shape {tuple(image.shape)}, the first one {self.shape}",
+                f"the image {self.name(index)} has the shape {tuple(picture.pixels.shape)}, the first one {self.shape}",
                 expected="images of one size, or an argument 'size' to which they are cropped and scaled",
                 next_step="set 'size'",
             )
-        return image
+        return picture
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.alike(index).pixels
 
     def __getitems__(self, indices: list[int]) -> Batch:
         images = torch.stack([self[index] for index in indices])
@@ -138,7 +83,7 @@ class LazyImages(ABC):
 
 
 class FolderImages(LazyImages):
-    """Images that are files; see `image_files`."""
+    """Images that are files."""
 
     def __init__(self, paths: list[Path], channels: int, size: int | None, labels: Tensor | None = None) -> None:
         self._paths = paths
@@ -148,21 +93,71 @@ class FolderImages(LazyImages):
         return len(self._paths)
 
     def name(self, index: int) -> str:
-        return str(self._paths[index])
+        return os.fsencode(self._paths[index]).decode(errors="replace")
 
-    def image(self, index: int) -> Tensor:
-        with reading(self.name(index)):
-            return decoded(self._paths[index], self.channels, self.size)
+    def picture(self, index: int) -> Picture:
+        return read_image(self._paths[index], name=self.name(index), channels=self.channels, size=self.size)
 
 
-def in_memory(images: LazyImages) -> LazyImages | TensorRows:
-    """The same set as one tensor where it is small (`IN_MEMORY_BYTES`), as it is where it is large."""
+def in_memory(images: LazyImages, changes: dict[str, list[str]] | None = None) -> LazyImages | TensorRows:
+    """The same set as one tensor where it is small (`IN_MEMORY_BYTES`), as it is where it is large.
+
+    Args:
+        changes: takes what had to be changed about images, and the names of these.
+    """
     if len(images) * int(np.prod(images.shape)) > IN_MEMORY_BYTES:
         return images
     rows = torch.empty((len(images), *images.shape), dtype=torch.uint8)
     for index in range(len(images)):
-        rows[index] = images[index]
+        picture = images.alike(index)
+        rows[index] = picture.pixels
+        for change in picture.changes if changes is not None else ():
+            changes.setdefault(change, []).append(images.name(index))  # type: ignore[union-attr]
     return TensorRows(rows, label=images.labels)
+
+
+def image_dataset(
+    train: LazyImages, test: LazyImages, labels: Labels | None = None, description: Iterable[str] = ()
+) -> Dataset:
+    """Two sets of images as a data set in [-1, 1], with what was understood of them.
+
+    Args:
+        labels: the classes of the rows, if they have any.
+        description: sentences that come first.
+
+    Raises:
+        BadInput: if the sets differ in shape, or an image of a small set cannot be read.
+    """
+    if train.shape != test.shape:
+        raise BadInput(
+            f"the image {test.name(0)} has the shape {test.shape}, {train.name(0)} {train.shape}",
+            expected="images of one size, or an argument 'size' to which they are cropped and scaled",
+            next_step="set 'size'",
+        )
+    changes: dict[str, list[str]] = {}
+    rows = [in_memory(images, changes) for images in (train, test)]
+    sentences = [*description, *([labels.sentence] if labels else [])]
+    for change, names in changes.items():
+        sentences.append(f"{counted(len(names), 'image')}: {change} ({_first(names)})")
+    if any(isinstance(images, LazyImages) for images in rows):
+        sentences.append("the images are read when they are needed: a damaged one is found then")
+    return Dataset(
+        train=rows[0],
+        test=rows[1],
+        shape=train.shape,
+        range=(-1.0, 1.0),
+        classes=len(labels.names) if labels else None,
+        description=tuple(sentences),
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _first(names: list[str]) -> str:
+    return short(names[0]) + (" and others" if len(names) > 1 else "")
 
 
 def fixed_share(count: int) -> tuple[list[int], list[int]]:

@@ -8,6 +8,7 @@ from idemlab import BadInput, Dataset, TensorRows
 
 from .hub import hub_dataset
 from .idx import find_idx, read_split
+from .labels import count_classes
 
 __all__ = ["fashion_mnist", "mnist"]
 
@@ -78,10 +79,15 @@ def _dataset(files: dict[str, Path]) -> Dataset:
             f"the images in {files['train-images']} and {files['t10k-images']} differ in size",
             next_step="keep the files of one set in a folder",
         )
+    labels = count_classes([train_labels.tolist(), test_labels.tolist()])
     return Dataset(
-        train=TensorRows(train.unsqueeze(1), label=train_labels.long()),
-        test=TensorRows(test.unsqueeze(1), label=test_labels.long()),
+        train=TensorRows(train.unsqueeze(1), label=labels.numbers[0]),
+        test=TensorRows(test.unsqueeze(1), label=labels.numbers[1]),
         shape=(1, *train.shape[1:]),
         range=(-1.0, 1.0),
-        classes=int(max(train_labels.max(), test_labels.max())) + 1,
+        classes=len(labels.names),
+        description=(
+            f"{len(train)} images of {files['train-images']} to train on, {len(test)} of {files['t10k-images']} to test on",
+            labels.sentence,
+        ),
     )

@@ -138,6 +138,7 @@ def hub(
     label: str | None = None,
     size: Annotated[int, Ge(8)] | None = None,
     channels: Literal[1, 3] = 3,
+    incomplete: Literal["refuse", "leave out"] = "refuse",
 ) -> Any:
     """Any image data set that Hugging Face `datasets` opens, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded
     when asked for. Tested on its test split, else its validation split, else every tenth image.
@@ -146,14 +147,17 @@ def hub(
         path: name on the hub, folder of images, or Parquet file. Images outside of the folder are refused.
         config: of the set, where it has several.
         image: column of the images; the first one of that type by default.
-        label: column of the classes; the first one of that type by default.
+        label: column of the classes, texts or whole numbers; the first one of that type by default, none if it is "".
         size: side of the square, in pixels, to which the largest centred square is scaled; by default images stay as they
             are and must be alike.
         channels: 1 for grey, 3 for colour.
+        incomplete: what becomes of rows without an image or without one class: "refuse" the file, or "leave out" the rows.
     """
     from .hub import hub_dataset
 
-    return hub_dataset(path, config=config, image=image, label=label, size=size, channels=channels)
+    return hub_dataset(
+        path, config=config, image=image, label=label, size=size, channels=channels, incomplete=incomplete
+    )
 
 
 def torchvision(

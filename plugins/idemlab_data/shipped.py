@@ -10,7 +10,8 @@ import torch
 
 from idemlab import BadInput, Dataset, TensorRows
 
-from .images import FolderImages, image_files, in_memory
+from .folders import image_files
+from .images import FolderImages, image_dataset
 
 __all__ = ["digits", "faces"]
 
@@ -83,4 +84,4 @@ def faces(size: int) -> Dataset:
     unseen = set(people[4::5])
     train = FolderImages([path for path in paths if path.parent not in unseen], 1, size)
     test = FolderImages([path for path in paths if path.parent in unseen], 1, size)
-    return Dataset(train=in_memory(train), test=in_memory(test), shape=(1, size, size), range=(-1.0, 1.0))
+    return image_dataset(train, test)

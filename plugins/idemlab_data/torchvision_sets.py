@@ -6,13 +6,13 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from idemlab import BadInput, Dataset, Failure, nearest_match
+from idemlab import BadInput, Dataset, Failure, Picture, nearest_match, read_image
 
-from .images import LazyImages, decoded, fixed_share, in_memory, reading
+from .images import LazyImages, counted, fixed_share, image_dataset
+from .labels import Labels, NoClass, class_key, count_classes
 from .vision import torchvision_datasets
 
 __all__ = ["torchvision_dataset"]
@@ -31,9 +31,11 @@ class TorchvisionImages(LazyImages):
         title: of the set, for messages.
     """
 
-    def __init__(self, rows: Any, indices: list[int], title: str, channels: int, size: int | None) -> None:
+    def __init__(
+        self, rows: Any, indices: list[int], title: str, channels: int, size: int | None, labels: Tensor | None
+    ) -> None:
         self._rows, self._indices, self._title = rows, indices, title
-        super().__init__(channels, size, _labels(rows, indices))
+        super().__init__(channels, size, labels)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -41,17 +43,22 @@ class TorchvisionImages(LazyImages):
     def name(self, index: int) -> str:
         return f"{self._indices[index]} of {self._title}"
 
-    def image(self, index: int) -> Tensor:
-        with reading(self.name(index)):
+    def picture(self, index: int) -> Picture:
+        try:
             row = self._rows[self._indices[index]]
+        except Exception as error:  # torchvision opens files itself, and passes on whatever that raises
+            raise BadInput(
+                f"cannot be read: {type(error).__name__}: {error}",
+                where=self.name(index),
+                next_step="replace or remove the file",
+            ) from error
         picture = row[0] if isinstance(row, tuple) else row
         if not isinstance(picture, Image.Image):
             raise BadInput(
                 f"{self._title} gives {type(picture).__name__}, not images",
                 next_step="choose a data set of images",
             )
-        with reading(self.name(index)):
-            return decoded(picture, self.channels, self.size)
+        return read_image(picture, name=self.name(index), channels=self.channels, size=self.size)
 
 
 def torchvision_dataset(dataset: str, root: str, size: int | None, channels: int, download: bool) -> Dataset:
@@ -77,14 +84,14 @@ def torchvision_dataset(dataset: str, root: str, size: int | None, channels: int
         parts = [(splits[0], first), (splits[0], second)]
     else:
         parts = [(rows, list(range(len(rows)))) for rows in splits]
-    train, test = (TorchvisionImages(rows, indices, title, channels, size) for rows, indices in parts)
-    return Dataset(
-        train=in_memory(train),
-        test=in_memory(test),
-        shape=train.shape,
-        range=(-1.0, 1.0),
-        classes=None if train.labels is None else int(train.labels.max()) + 1,
+    labels, note = _labels(parts)
+    train, test = (
+        TorchvisionImages(rows, indices, title, channels, size, numbers)
+        for (rows, indices), numbers in zip(parts, labels.numbers if labels else (None, None), strict=True)
     )
+    own = "of its own test split" if len(splits) > 1 else "(every tenth)"
+    division = f"{counted(len(train), 'image')} of {title} to train on, {len(test)} {own} to test on"
+    return image_dataset(train, test, labels, [division, *note])
 
 
 def _maker(name: str) -> Any:
@@ -137,12 +144,16 @@ def _made(maker: Any, arguments: dict[str, Any], title: str) -> Any:
         ) from error
 
 
-def _labels(rows: Any, indices: list[int]) -> Tensor | None:
-    """Class numbers, where the set keeps them for all its images at once."""
-    kept = [getattr(rows, name) for name in ("targets", "labels", "_labels") if hasattr(rows, name)]
-    try:
-        labels = torch.as_tensor(kept[0])
-    except (IndexError, RuntimeError, TypeError, ValueError):  # none, or names, boxes, ...
-        return None
-    is_classes = labels.shape == (len(rows),) and not labels.is_floating_point()
-    return labels.long()[indices] if is_classes else None
+def _labels(parts: list[tuple[Any, list[int]]]) -> tuple[Labels | None, list[str]]:
+    """The classes, where the sets keep one for each of their images; else why there are none."""
+    keys = []
+    for rows, indices in parts:
+        kept = [getattr(rows, name) for name in ("targets", "labels", "_labels") if hasattr(rows, name)]
+        targets = kept[0].tolist() if kept and hasattr(kept[0], "tolist") else kept[0] if kept else None
+        if not isinstance(targets, list | tuple) or len(targets) != len(rows):
+            return None, ["no classes: the set keeps no label for each of its images"]
+        try:
+            keys.append([class_key(targets[index]) for index in indices])
+        except NoClass as fault:
+            return None, [f"no classes: there is a label that {fault}"]
+    return count_classes(keys), []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
 
 from idemlab import doctor
 from idemlab.catalog.catalog import Catalog
@@ -170,3 +171,47 @@ def test_the_command_as_json_passes(idemlab, monkeypatch):
     monkeypatch.setattr(doctor, "examine", lambda: FINDINGS)
     shown = idemlab("doctor", "--json")
     assert (shown.exit_code, len(json.loads(shown.stdout))) == (0, 2)
+
+
+def pictures(folder: Path, *places: str) -> None:
+    for place in places:
+        (folder / place).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), number).save(folder / place / f"{number}.png")
+
+
+def test_the_data_of_an_experiment_are_described_without_training(idemlab, here):
+    pictures(here / "set", "beaker", "flask", "test-tube")
+    (here / "set" / "notes.txt").touch()
+    text = (here / "tiny.toml").read_text()
+    start, end = text.index("[dataset]"), text.index("[model]")
+    (here / "tiny.toml").write_text(f'{text[:start]}[dataset]\nname = "hub"\npath = "set"\n\n{text[end:]}')
+    told = idemlab("doctor", "tiny.toml", "--set", "dataset.channels=1").stdout.splitlines()
+    assert told == [
+        "dataset 'hub': 27 samples to train on, 3 to test on, each 1 x 8 x 8, of 3 classes",
+        "27 images to train on, 3 (every tenth) to test on",
+        "left out, no images by their endings: notes.txt",
+        "3 classes: beaker (10), flask (10), test-tube (10)",
+    ]
+    shown = json.loads(idemlab("doctor", "tiny.toml", "--json").stdout)
+    assert shown["dataset"] == "hub"
+    assert "3 classes: beaker (10), flask (10), test-tube (10)" in shown["description"]
+
+
+def test_data_that_are_computed_are_described_by_their_numbers(idemlab):
+    told = idemlab("doctor", "tiny.toml").stdout
+    assert told == "dataset 'gaussian': 64 samples to train on, 32 to test on, each 4\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no-such-experiment"], "no-such-experiment"),
+        (["tiny.toml", "--set", "dataset.name=hub", "--set", "dataset.path=./absent"], "absent"),
+        (["--set", "a.b=1"], "name the experiment"),
+    ],
+)
+def test_data_that_cannot_be_described_are_bad_input(idemlab, arguments, words):
+    result = idemlab("doctor", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr

@@ -7,17 +7,36 @@ from typing import Annotated
 
 import typer
 
+from ..catalog.catalog import installed
+from ..errors import BadInput
 from .app import app, example
-from .console import show, show_json, table
+from .console import loading, show, show_json, table
 
 _STYLES = {"fine": "green", "note": "yellow", "broken": "bold red"}
 
 
-@app.command(epilog=example("idemlab doctor", "idemlab doctor --json"))
+@app.command(epilog=example("idemlab doctor", "idemlab doctor --json", "idemlab doctor digits-projector"))
 def doctor(
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]",
+            help="Say what is understood of the data set of this experiment instead.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="With EXPERIMENT: change one key of it.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Find what stands in the way on this machine, and say what to do."""
+    """Find what stands in the way on this machine, and say what to do; or look at the data of an experiment."""
+    if experiment is not None:
+        _tell_data(experiment, overrides or [], as_json)
+        return
+    if overrides:
+        raise BadInput("--set changes a key of an experiment", next_step="name the experiment, or leave --set out")
     from rich.text import Text
 
     from ..doctor import examine
@@ -42,3 +61,19 @@ def doctor(
         raise typer.Exit(1)
     if not as_json:
         show("", "Nothing stands in the way.")
+
+
+def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
+    """Build the data set of an experiment, and nothing else of it, and say what was understood."""
+    from ..experiment.experiment import resolve
+
+    resolved = resolve(reference, overrides)
+    with loading():
+        dataset = installed().build(resolved.dataset)
+    classes = "" if dataset.classes is None else f", of {dataset.classes} classes"
+    sizes = f"{len(dataset.train)} samples to train on, {len(dataset.test)} to test on"
+    first = f"dataset '{resolved.dataset.name}': {sizes}, each {' x '.join(map(str, dataset.shape))}{classes}"
+    if as_json:
+        show_json({"dataset": resolved.dataset.name, "description": [first, *dataset.description]})
+    else:
+        show(first, *dataset.description)

@@ -120,6 +120,8 @@ class Dataset:
         range: smallest and largest value of a sample after scaling, for instance (-1, 1); None if unbounded.
         distance: points [B, *shape] -> distance of each to the true manifold, [B], where it is known.
         classes: number of classes, if the batches have labels.
+        description: what was understood of the files, in plain sentences: splits, classes, what was left out and why. A run
+            says it when it starts.
     """
 
     train: MapStyle
@@ -128,6 +130,7 @@ class Dataset:
     range: tuple[float, float] | None = None
     distance: Callable[[Tensor], Tensor] | None = None
     classes: int | None = None
+    description: tuple[str, ...] = ()
 
     @classmethod
     def of_tensors(cls, train: Tensor, test: Tensor, **settings: Any) -> Dataset:

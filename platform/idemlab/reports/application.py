@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..catalog.catalog import Catalog, installed
+from ..contracts.pixels import IMAGE_SUFFIXES, read_image
 from ..errors import BadInput, Failure
 from ..experiment.experiment import resolve
 from ..runs.loading import load
@@ -24,7 +23,6 @@ from .pictures import is_image
 
 __all__ = ["apply"]
 
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".pbm", ".pnm", ".gif", ".webp", ".tif", ".tiff"})
 _ARRAYS = frozenset({".npy"})
 _BATCH = 64
 
@@ -41,9 +39,9 @@ def apply(
 ) -> list[Path]:
     """Project a folder: f^times of every image (or .npy array, for an operator on something else) in it and its subfolders.
 
-    Images are turned upright, converted to the operator's colours (transparency becomes white) and resized to its shape;
-    they come out as PNG under the same relative names, arrays as .npy. Everything is checked before anything is written,
-    and `outputs` appears whole or not at all.
+    Images are read as data sets read them (`read_image`): upright, on white, the largest centred part scaled to the
+    operator's shape. They come out as PNG under the same relative names, arrays as .npy. Everything is checked before
+    anything is written, and `outputs` appears whole or not at all.
 
     Args:
         run: with a trained operator.
@@ -251,30 +249,22 @@ class _ImageReader(_Reader):
     """
 
     range: tuple[float, float] | None
-    suffixes = _IMAGES
+    suffixes = IMAGE_SUFFIXES
     suffix = ".png"
 
     def __post_init__(self) -> None:
         self._resized: dict[Path, tuple[int, int]] = {}
+        self._changed: dict[str, dict[Path, None]] = {}  # files by what was changed, each once
 
     def read(self, path: Path) -> Tensor:
         channels, height, width = self.shape
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(path) as file:
-                    image = _upright(file).convert("L" if channels == 1 else "RGB")
-        except _DAMAGED as error:
-            cause = (
-                "no image, or damaged" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-            )
-            raise BadInput(f"cannot be read as an image: {cause}", where=str(path), next_step=_MEND) from error
-        if image.size != (width, height):
-            self._resized[path] = image.size
-            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        picture = read_image(path, name=str(path), channels=channels, size=(height, width))
+        if picture.size != (width, height):
+            self._resized[path] = picture.size
+        for change in picture.changes:
+            self._changed.setdefault(change, {})[path] = None
         low, high = self.range or (0.0, 1.0)
-        pixels = torch.from_numpy(np.array(image)).view(height, width, channels).permute(2, 0, 1)
-        return pixels.double() * ((high - low) / 255) + low
+        return picture.pixels.double() * ((high - low) / 255) + low
 
     def write(self, point: Tensor, path: Path) -> None:
         low, high = self.range or (0.0, 1.0)
@@ -289,21 +279,5 @@ class _ImageReader(_Reader):
                 f"resized {_some(list(self._resized), folder)} from {width} x {height} "
                 f"to the operator's {self.shape[2]} x {self.shape[1]} pixels"
             )
-
-
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-"""What Pillow raises on files that are not whole."""
-
-
-def _upright(file: Image.Image) -> Image.Image:
-    """The image as a viewer shows it: turned as its EXIF data say, 16 bits scaled to 8, on white where transparent."""
-    image = ImageOps.exif_transpose(file)
-    if image.mode.startswith(("I", "F")):
-        values: NDArray[np.float64] = np.asarray(image, dtype=np.float64)
-        if image.mode == "F" or values.max() > 65535 or values.min() < 0:
-            raise ValueError(f"pixels of mode {image.mode} are not of 8 or 16 bits")
-        return Image.fromarray((values / 257).round().astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured)
-    return image
+        for change, paths in self._changed.items():
+            message(f"{_some(list(paths), folder)}: {change}")

@@ -102,6 +102,8 @@ def train(
             loop.watcher.message(f"training in {engine}")
         elif alone := launched_alone():
             loop.watcher.message(alone)
+        for sentence in parts.dataset.description:
+            loop.watcher.message(sentence)
         for change in changed:
             loop.watcher.message(f"changed since the run began: {change}")
         return loop.run_all(resume=resume, changed=changed)

@@ -153,11 +153,27 @@ def test_other_sizes_are_resized_with_a_message(grey: Path, inputs: Path, tmp_pa
     assert told == []
     picture(inputs / "wide.png", np.full((10, 30), 90))
     written = apply(grey, inputs, tmp_path / "one", message=told.append)
-    assert told == ["resized 'wide.png' from 30 x 10 to the operator's 6 x 4 pixels"]
+    assert told == [
+        "resized 'wide.png' from 30 x 10 to the operator's 6 x 4 pixels",
+        "'wide.png': cropped to the centre",
+    ]
     assert np.abs(read(written[1]) - halved(np.full((4, 6), 90, dtype=np.uint8))).max() <= 0.5 + 1e-4
     picture(inputs / "z.png", np.full((8, 8), 90))
     apply(grey, inputs, tmp_path / "two", message=told.append)
-    assert told[1] == "resized 2 files ('wide.png' and others) from 30 x 10 to the operator's 6 x 4 pixels"
+    assert told[2:] == [
+        "resized 2 files ('wide.png' and others) from 30 x 10 to the operator's 6 x 4 pixels",
+        "2 files ('wide.png' and others): cropped to the centre",
+    ]
+
+
+def test_a_letterboxed_digit_keeps_its_shape(tmp_path: Path, inputs: Path) -> None:
+    """84 x 28 with a square in its middle: squashed to a square the middle would be a bar, a third as wide."""
+    wide = np.zeros((28, 84))
+    wide[4:24, 32:52] = 255
+    picture(inputs / "wide.png", wide)
+    run = make_run(tmp_path / "grey", (1, 28, 28), (0.0, 1.0), factor=1.0)
+    (written,) = apply(run, inputs, tmp_path / "out")
+    assert read(written).tolist() == wide[:, 28:56].tolist()
 
 
 @pytest.mark.parametrize("name", ["deep.png", "deep.pgm"])
@@ -177,7 +193,9 @@ def test_transparency_is_white(tmp_path: Path, inputs: Path) -> None:
     palette = Image.fromarray(np.repeat([0, 1], 12).reshape(4, 6).astype(np.uint8), "P")
     palette.putpalette([10, 10, 10, 0, 0, 0])
     palette.save(inputs / "b.png", transparency=1)
-    first, second = apply(run, inputs, tmp_path / "out")
+    told: list[str] = []
+    first, second = apply(run, inputs, tmp_path / "out", message=told.append)
+    assert told == ["2 files ('a.png' and others): transparent parts became white"]
     assert read(first)[:, 0].tolist() == [0, 0, 255, 255]
     assert read(second)[:, 0].tolist() == [10, 10, 255, 255]
 
@@ -241,8 +259,8 @@ BAD_IMAGES: dict[str, Callable[[Path], None]] = {
     "no image": lambda path: path.write_text("no image"),
     "empty": lambda path: path.write_bytes(b""),
     "cut short": cut_short,
-    "of floats": lambda path: Image.fromarray(np.zeros((4, 6), dtype=np.float32)).save(path, format="TIFF"),
-    "of 32 bits": lambda path: Image.fromarray(np.full((4, 6), 70000, dtype=np.int32)).save(path, format="TIFF"),
+    "of floats": lambda path: Image.fromarray(np.full((4, 6), 2, dtype=np.float32)).save(path, format="TIFF"),
+    "of 32 bits": lambda path: Image.fromarray(np.full((4, 6), 200, dtype=np.int32)).save(path, format="TIFF"),
 }
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 from idemlab import BadInput, Failure, TensorRows
 from idemlab_data import images
 from idemlab_data.celeba import celeba
-from idemlab_data.images import FolderImages, decoded, fixed_share, image_files, in_memory
+from idemlab_data.folders import image_files
+from idemlab_data.images import FolderImages, fixed_share, in_memory
 
 
 def picture(path: Path, colour=(10, 20, 30), size=(10, 12)) -> Path:
@@ -55,33 +56,6 @@ def test_a_missing_or_empty_folder_is_bad_input(tmp_path):
         image_files(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("channels", "size", "shape"),
-    [(3, None, (3, 12, 10)), (1, None, (1, 12, 10)), (3, 8, (3, 8, 8)), (1, 20, (1, 20, 20))],
-)
-def test_decoding_gives_channels_height_width(tmp_path, channels, size, shape):
-    image = decoded(picture(tmp_path / "x.png"), channels, size)
-    assert image.shape == shape
-    assert image.dtype == torch.uint8
-    if channels == 3:
-        assert image.flatten(1).unique(dim=1).squeeze(1).tolist() == [10, 20, 30]
-
-
-def test_the_largest_centred_square_is_kept(tmp_path):
-    """A red frame above and below a grey square is cut away."""
-    canvas = Image.new("RGB", (10, 20), (255, 0, 0))
-    canvas.paste((90, 90, 90), (0, 5, 10, 15))
-    canvas.save(tmp_path / "x.png")
-    assert decoded(tmp_path / "x.png", 3, 10).unique().tolist() == [90]
-
-
-def test_orientation_is_respected(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by a quarter
-    Image.new("RGB", (10, 12)).save(tmp_path / "x.jpg", exif=exif)
-    assert decoded(tmp_path / "x.jpg", 3, None).shape == (3, 10, 12)
-
-
 def test_small_sets_are_kept_in_memory_large_ones_decoded_when_asked_for(tmp_path, monkeypatch):
     paths = [picture(tmp_path / f"{k}.png", (k, k, k)) for k in range(4)]
     lazy = FolderImages(paths, 3, 8, labels=torch.arange(4))
@@ -110,9 +84,10 @@ def test_a_damaged_image_is_bad_input_that_names_it(tmp_path, damage):
     victim = tmp_path / "1.jpg"
     content = victim.read_bytes()
     victim.write_bytes({"truncated": content[: len(content) // 2], "garbage": b"x" * 500, "empty": b""}[damage])
-    with pytest.raises(BadInput, match=r"1\.jpg cannot be read") as caught:
+    with pytest.raises(BadInput, match="cannot be read as an image") as caught:
         celeba(str(tmp_path), 8)
-    assert caught.value.next_step == "replace or delete it"
+    assert caught.value.where == str(victim)
+    assert caught.value.next_step == "replace or remove the file"
 
 
 def test_images_of_several_sizes_need_a_size(tmp_path):
@@ -175,5 +150,5 @@ def test_celeba_without_folder_and_network_names_the_alternatives(monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="permissions")
 def test_reading_errors_of_the_platform_are_reported_too(tmp_path):
     (tmp_path / "1.png").mkdir()
-    with pytest.raises(BadInput, match=r"1\.png cannot be read: IsADirectoryError"):
+    with pytest.raises(BadInput, match=r"Is a directory(.|\n)*1\.png"):
         FolderImages([tmp_path / "1.png"], 3, None)

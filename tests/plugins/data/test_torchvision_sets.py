@@ -171,8 +171,8 @@ def test_emnist_is_asked_for_a_partition_and_a_flag(made):
 
 @pytest.mark.parametrize(
     "targets",
-    [[{"box": 1}] * 4, ["cat"] * 4, torch.ones(4, 40).long(), torch.ones(4), [1]],
-    ids=["boxes", "names", "attributes", "numbers", "of-another-number"],
+    [[{"box": 1}] * 4, torch.ones(4, 40).long(), torch.full((4,), 0.5), [0, 1, -1, 0], [1]],
+    ids=["boxes", "attributes", "fractions", "negative", "of-another-number"],
 )
 def test_labels_that_are_no_classes_are_left_out(made, targets):
     class Attributed(Rows):
@@ -187,6 +187,24 @@ def test_labels_that_are_no_classes_are_left_out(made, targets):
     data = torchvision_dataset("Attributed", "data", None, 3, False)
     assert data.classes is None
     assert data.train.label is None
+    assert data.description[1].startswith("no classes: ")
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes", "labels"),
+    [(["b", "a", "b", "b"], 2, [1, 0, 1]), ([1, 26, 2, 2], 3, [0, 2, 1])],
+    ids=["texts", "from-one"],
+)
+def test_texts_and_numbers_become_the_classes_that_occur(made, targets, classes, labels):
+    class Named(Rows):
+        def __init__(self, root: str):
+            super().__init__(4)
+            self.targets = targets
+
+    made(Named)
+    data = torchvision_dataset("Named", "data", None, 3, False)
+    assert data.classes == classes
+    assert data.train.label.tolist() == labels
 
 
 def test_large_sets_are_decoded_when_asked_for(made, monkeypatch):
