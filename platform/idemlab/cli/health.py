@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..catalog.catalog import installed
 from ..errors import BadInput
 from .app import app, example
 from .console import loading, show, show_json, table
@@ -65,11 +64,12 @@ def doctor(
 
 def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
     """Build the data set of an experiment, and nothing else of it, and say what was understood."""
+    from ..contracts.dataset import Dataset
     from ..experiment.experiment import resolve
 
     resolved = resolve(reference, overrides)
     with loading():
-        dataset = installed().build(resolved.dataset)
+        dataset: Dataset = resolved.dataset.build_as(Dataset)
     classes = "" if dataset.classes is None else f", of {dataset.classes} classes"
     sizes = f"{len(dataset.train)} samples to train on, {len(dataset.test)} to test on"
     first = f"dataset '{resolved.dataset.name}': {sizes}, each {' x '.join(map(str, dataset.shape))}{classes}"
