@@ -132,14 +132,18 @@ def certify(
     if isinstance(f, nn.Module):
         f.eval()
     try:
+        orbits = orbits_of(kept, x.detach(), condition, batch_size)
+        for orbit in orbits:
+            orbit.ahead(depth)
         certificate = certify_orbits(
             kept,
-            orbits_of(kept, x.detach(), condition, batch_size),
+            orbits,
             depth=depth,
             rank_points=rank_points,
             off_manifold=off_manifold,
             batch_size=batch_size,
-            remarks=kept.remarks,
+            eps=kept.eps,
+            remark=kept.remark,
         )
     finally:
         for module, training in modes.items():
@@ -164,7 +168,10 @@ class _Kept:
     def __init__(self, f: Map, x: Tensor) -> None:
         self._f = f
         self._x = x
-        self.remarks: list[str] = []
+        self.remark = ""
+        kind = x.device.type
+        mixed = [torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else []
+        self.eps = max(torch.finfo(dtype).eps for dtype in (x.dtype, *mixed))
 
     def __call__(self, y: Tensor, condition: Tensor | None = None) -> Tensor:
         out: Any = applied(self._f, y, condition)
@@ -177,13 +184,13 @@ class _Kept:
             raise ValueError(f"an operator keeps the shape of its input: {was} became {became}")
         if out.is_complex() and not y.is_complex():
             raise ValueError("an operator keeps the space of its input: real became complex. Make the inputs complex")
-        if out.dtype != y.dtype or out.device != y.device:
-            told = [str(dtype).removeprefix("torch.") for dtype in (out.dtype, y.dtype)]
-            remark = f"f returns {told[0]} for inputs in {told[1]}: its values were taken in {told[1]}"
-            if out.dtype != y.dtype and remark not in self.remarks:
-                self.remarks.append(remark)
-            out = out.to(y)
-        return out
+        if out.dtype != y.dtype:
+            got, own = (str(dtype).removeprefix("torch.") for dtype in (out.dtype, y.dtype))
+            self.remark = f"f returns {got} for inputs in {own}: its values were taken in {own}"
+            if out.is_floating_point():
+                self.eps = max(self.eps, torch.finfo(out.dtype).eps)
+        kept: Tensor = out.to(y)
+        return kept
 
 
 def orbits_of(f: Map, x: Tensor, condition: Tensor | None, batch_size: int) -> list[Orbit]:
@@ -200,14 +207,16 @@ def certify_orbits(
     rank_points: int,
     off_manifold: bool,
     batch_size: int,
-    remarks: Sequence[str] = (),
+    eps: float,
+    remark: str = "",
 ) -> Certificate:
     """The certificate of f from its orbits, which are computed as far as needed and can be shared with metrics.
 
     Args:
         orbits: of all inputs, in batches, real or complex.
         depth, rank_points, off_manifold, batch_size: as for `certify`.
-        remarks: what else is to be said; read when all is measured.
+        eps: machine epsilon of the precision that f computes in.
+        remark: what else is to be said.
     """
     points = [[orbit.input for orbit in orbits]]
     points += [[orbit.ahead(k) for orbit in orbits] for k in range(depth + 1)]
@@ -221,19 +230,19 @@ def certify_orbits(
     size = (float(sum(_wide(part).square().sum() for part in points[1])) / entries) ** 0.5
     x, y, inputs = _samples(orbits, points, min(TRIED, N))
     still = torch.no_grad()(_under(f, inputs))
-    flat = all(discrete(*on_reals(still, each)) for each in (x, y))
+    flat = all(discrete(*on_reals(still, each), eps) for each in (x, y))
     spectra, told = (), ""
     if rank_points:
         _, y, inputs = _samples(orbits, points, rank_points)
         each = inputs.split(1) if inputs is not None else [None] * len(y)  # type: ignore[no-untyped-call]
         at = ((_under(f, one), point) for one, point in zip(each, y, strict=True))
-        spectra, told = spectra_at(at, discrete=flat, batch_size=batch_size)
+        spectra, told = spectra_at(at, discrete=flat, eps=eps, batch_size=batch_size)
     evidence = Evidence(
         relative=_relative(changes[0], distances[1]),
         spread=(spreads[1] / entries) ** 0.5,
         input_spread=(spreads[0] / entries) ** 0.5,
         displacement=_relative(_squares(points[1], points[0]), distances[0]),
-        rounding=torch.finfo(points[1][0].dtype).eps * size,
+        rounding=eps * size,
         off_manifold=off_manifold,
         discrete=flat,
     )
@@ -257,7 +266,7 @@ def certify_orbits(
         verdict=evidence.verdict,
         sentence=evidence.sentence,
         notes=evidence.notes,
-        remark="; ".join(filter(None, [*remarks, told])),
+        remark="; ".join(filter(None, [remark, told])),
     )
 
 

@@ -24,13 +24,12 @@ _APART = 0.25
 """Difference of two derivatives, as a share of the larger, above which they are not of the same function."""
 
 
-def discrete(f: Map, points: Tensor) -> bool:
+def discrete(f: Map, points: Tensor, eps: float) -> bool:
     """Whether f is a step function around all of some points [P, *shape]: a step of the input far below its size changes
-    each entry by nothing, up to rounding, or makes it jump.
+    each entry by nothing, up to rounding (`eps`, of the precision that f computes in), or makes it jump.
 
     Ask at inputs and at outputs: `torch.floor` jumps at its own outputs, and a clamp is flat wherever all entries are cut.
     """
-    eps = torch.finfo(points.dtype).eps
     h = eps ** (2 / 3) * _size(points)
     signs = torch.randn(points.shape, generator=generator(0, "discrete"), dtype=torch.float64).sign()
     moved = points + h * signs.to(points)
@@ -57,12 +56,12 @@ def columns(f: Map, y: Tensor, *, batch_size: int = 250) -> Tensor:
     return along(f, y, torch.eye(y.numel(), dtype=torch.float64), batch_size=batch_size).T
 
 
-def contradicts(f: Map, y: Tensor, v: Tensor, product: Tensor) -> bool:
+def contradicts(f: Map, y: Tensor, v: Tensor, product: Tensor, eps: float) -> bool:
     """Whether J v [n], as autograd gives it at one point y [*shape], is not the derivative of f along v [n].
 
     On a kink, where the differences to either side do not agree, there is no telling.
+    Nor is there where f computes in half precision.
     """
-    eps = torch.finfo(y.dtype).eps
     if eps > _COARSE:
         return False
     h = eps**0.5 * _size(y)

@@ -69,7 +69,7 @@ def spectrum_at(f: Map, y: Tensor, *, batch_size: int = 250) -> Spectrum:
     """
     f, y = on_reals(f, y)
     spectrum, _, v, product = _measured(f, y, batch_size)
-    if contradicts(torch.no_grad()(f), y, v, product):
+    if contradicts(torch.no_grad()(f), y, v, product, torch.finfo(y.dtype).eps):
         raise NoSpectrum(SURROGATE)
     return spectrum
 
@@ -79,13 +79,14 @@ SURROGATE = "the gradient of f is not its derivative (a straight-through estimat
 
 
 def spectra_at(
-    points: Iterable[tuple[Map, Tensor]], *, discrete: bool, batch_size: int = 250
+    points: Iterable[tuple[Map, Tensor]], *, discrete: bool, eps: float, batch_size: int = 250
 ) -> tuple[tuple[Spectrum, ...], str]:
     """The spectra at several points, and what is to be said of them: why there are none, or how they were made.
 
     Args:
         points: pairs of f, under the condition of a sample, and y [*shape].
         discrete: whether f is known to be a step function: any gradient but zero is a surrogate then.
+        eps: of the precision that f computes in.
     """
     spectra, refusals, against = [], [], 0
     try:
@@ -93,7 +94,7 @@ def spectra_at(
             f, y = on_reals(f, y)
             spectrum, refused, v, product = _measured(f, y, batch_size)
             steep = discrete and bool(product.norm() > _FLAT * v.norm())
-            against += steep or contradicts(torch.no_grad()(f), y, v, product)
+            against += steep or contradicts(torch.no_grad()(f), y, v, product, eps)
             spectra.append(spectrum)
             refusals.append(refused)
     except NoSpectrum as error:

@@ -19,8 +19,8 @@ from .parts import Parts
 
 __all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
 
-Apply = Callable[[Tensor, Tensor | None], Tensor]
-"""f(x, condition), however the operator is wrapped."""
+Apply = Callable[..., Tensor]
+"""f(x), or f(x, condition) where there is a condition, however the operator is wrapped."""
 
 _SEVERITY = [Verdict.CONSTANT, Verdict.IDENTITY, Verdict.NOT_IDEMPOTENT, Verdict.GENUINE]
 
@@ -96,24 +96,22 @@ def evaluate(
     """Measure the operator at the test data and at every further set of inputs.
 
     Args:
-        apply: f(x, condition), through the wrapped objective.
+        apply: f(x) or f(x, condition), through the wrapped objective.
         rank_points: samples at which the Jacobian is computed; 0 for none.
     """
-
-    def f(x: Tensor, condition: Tensor | None = None) -> Tensor:
-        return apply(x, condition)
-
     certificates, figures = {}, {}
     settings = experiment.evaluation
+    computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
-        orbits = orbits_of(f, batch.input, batch.condition, settings.batch_size)
+        orbits = orbits_of(apply, batch.input, batch.condition, settings.batch_size)
         certificates[name] = certify_orbits(
-            f,
+            apply,
             orbits,
             depth=settings.depth,
             rank_points=rank_points,
             off_manifold=name != "data" or batch.target is not batch.input,
             batch_size=settings.batch_size,
+            eps=torch.finfo(computed).eps,
         )
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
         figures[name] = _figures(metrics, orbits, batch)
@@ -160,10 +158,9 @@ def examples(
     shown = []
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         part = batch.rows(slice(0, count))
-        orbit = [part.input]
-        for _ in range(experiment.evaluation.depth):
-            orbit.append(apply(orbit[-1], part.condition))
+        orbit = Orbit(apply, part.input, part.condition)
         made_of_data = name == "data" or parts.inputs[name].made_of_data
         target = part.target.float().cpu() if made_of_data else None
-        shown.append(Examples(name, [points.float().cpu() for points in orbit], target))
+        points = [orbit.input, *(orbit.ahead(k) for k in range(experiment.evaluation.depth))]
+        shown.append(Examples(name, [point.float().cpu() for point in points], target))
     return shown

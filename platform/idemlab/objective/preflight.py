@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..catalog.catalog import Catalog
 from ..contracts.dataset import Batch
 from ..contracts.enforcer import Enforcement, Enforcer
-from ..contracts.orbit import Orbit
+from ..contracts.orbit import Orbit, applied
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure, IdemlabError
@@ -142,7 +142,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch, c
     shape = list(batch.input.shape[1:])
     try:
         with torch.no_grad():
-            out = operator(batch.input) if batch.condition is None else operator(batch.input, batch.condition)
+            out = applied(operator, batch.input, batch.condition)
     except (RuntimeError, TypeError, ValueError) as error:
         raise BadInput(
             f"model '{experiment.model.name}' cannot take the samples of dataset '{experiment.dataset.name}', "

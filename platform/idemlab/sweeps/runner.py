@@ -405,14 +405,10 @@ def _measured(experiment: Experiment, catalog: Catalog) -> set[str]:
     parts = blame(experiment, catalog, lambda: assemble(experiment, catalog), "putting the parts together")
     operator = parts.objective.operator.eval()
 
-    def apply(x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        y: torch.Tensor = operator(x) if condition is None else operator(x, condition)
-        return y
-
     found = blame(
         experiment,
         catalog,
-        lambda: evaluate(experiment, parts, apply, torch.device("cpu"), rank_points=1),
+        lambda: evaluate(experiment, parts, operator, torch.device("cpu"), rank_points=1),
         "the evaluation",
     )
     return set(found.flat())
