@@ -107,15 +107,6 @@ class Purification:
         return self.ending in (Ending.CONVERGED, Ending.FLOOR, Ending.TOLERANCE)
 
 
-def _near(matrix: Tensor, left: float) -> bool:
-    """Whether a residual ||K^2 - K||_F shows that the iteration contracts, or is what rounding alone leaves: forming K^2 - K
-    rounds each entry by about eps times that of |K| |K|. For maps that are far from normal this is far below eps ||K||^3."""
-    if left < _CONTRACTION:
-        return True
-    rounding: Tensor = torch.linalg.matrix_norm(matrix.abs() @ matrix.abs())
-    return left <= 4 * torch.finfo(matrix.dtype).eps * float(rounding)
-
-
 @torch.no_grad()
 def purify(
     matrix: Tensor,
@@ -126,8 +117,8 @@ def purify(
 ) -> Purification:
     """Iterate a weight projection on one square matrix until it is idempotent, and say what was reached.
 
-    The iterate with the lowest ||K^2 - K||_F is kept once that is below 1/4, or no more than rounding. The iteration
-    stops when some steps in a row have found no lower one: iterated on, the residual of a badly conditioned map may rise.
+    The iterate with the lowest ||K^2 - K||_F is kept once that is below 1/4. The iteration stops when eight steps in a row have
+    found no lower one: on the way the residual of a map that is far from normal may rise, as it may when iterated on.
 
     Args:
         matrix: K [n, n], real or complex; not changed.
@@ -153,7 +144,7 @@ def purify(
     while not residuals[at] <= tolerance and len(residuals) <= max_steps:
         iterate = step(iterate)
         left = float(residual(iterate))
-        contracting = _near(best, residuals[at])
+        contracting = residuals[at] < _CONTRACTION
         if not left < float("inf") and not contracting:
             return ended(Ending.DIVERGED)
         residuals.append(left)
