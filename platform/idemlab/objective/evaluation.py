@@ -61,6 +61,7 @@ class Evaluation:
             flat[f"{name}/absolute"] = certificate.absolute[0]
             flat[f"{name}/relative"] = certificate.relative[0]
             flat[f"{name}/spread"] = certificate.spread
+            flat[f"{name}/input_spread"] = certificate.input_spread
             if certificate.rank is not None and certificate.trace is not None:
                 flat[f"{name}/rank"] = certificate.rank
                 flat[f"{name}/trace"] = certificate.trace

@@ -16,6 +16,7 @@ from ..contracts.orbit import Operator
 from ..contracts.source import Source
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
+from .modules import check_model
 from .objective import Objective
 
 __all__ = ["Parts", "assemble", "build_operator"]
@@ -100,9 +101,11 @@ def _checked(catalog: Catalog, named: Named, expected: type[T]) -> T:
 def build_operator(experiment: Experiment, shape: tuple[int, ...], catalog: Catalog) -> Operator:
     """The network that the experiment names, for samples of this shape."""
     operator = catalog.build(experiment.model, shape)
+    where = str(catalog.find("model", experiment.model.name).plugin)
     if not isinstance(operator, nn.Module):
         raise BadInput(
             f"model '{experiment.model.name}' returned {type(operator).__name__}, not a torch.nn.Module",
-            where=str(catalog.find("model", experiment.model.name).plugin),
+            where=where,
         )
+    check_model(operator, experiment.model.name, where)
     return operator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from .cutting import check_buffers, check_coupling, check_gradients, check_spread
 from .engines import Engine
+from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
 from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
@@ -78,6 +78,7 @@ def preflight(
         )
     dtype: torch.dtype = getattr(torch, training.dtype)
     rows = parts.dataset.train.__getitems__(list(range(size)))
+    check_real(rows, experiment.dataset.name)
     batch = rows.to(device, dtype, parts.dataset.range)
     if tuple(batch.input.shape[1:]) != tuple(parts.dataset.shape):
         raise BadInput(
@@ -85,14 +86,19 @@ def preflight(
             f"but they are {list(batch.input.shape[1:])}",
             where=str(catalog.find("dataset", experiment.dataset.name).plugin),
         )
-    trial = copy.deepcopy(parts.objective).to(device).train()
+    check_trained(parts.objective, experiment.model.name)
+    trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
         _check_operator(experiment, trial.operator, batch, catalog)
+        check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
+        before = unkept(trial.operator)
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
         blame(experiment, catalog, lambda: check_buffers(experiment, trial, batch, engine))
         flops = _trial_step(experiment, trial, batch, catalog, engine) * training.micro_batches
+        check_kept_buffers(before, trial.operator, experiment.model.name)
         if EnforcerKind.PROJECTION in traits.kinds:
+            check_projected(trial.operator, experiment.enforcer.name)
             _check_projection(experiment, trial, catalog)
     steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
     return Plan(
@@ -157,6 +163,14 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch, c
             where=where,
             expected="an operator f: X -> X keeps the shape, so that f(f(x)) exists",
             next_step="idemlab list models",
+        )
+    if out.dtype != batch.input.dtype:
+        was, became = (str(t.dtype).removeprefix("torch.") for t in (batch.input, out))
+        raise BadInput(
+            f"model '{experiment.model.name}' changes the precision of a sample: {was} became {became}",
+            where=where,
+            expected="an operator f: X -> X keeps the precision, so that f(f(x)) exists",
+            next_step=f"return y.to(x.dtype) from its forward: idemlab show {experiment.model.name}",
         )
 
 

@@ -117,8 +117,8 @@ def purify(
 ) -> Purification:
     """Iterate a weight projection on one square matrix until it is idempotent, and say what was reached.
 
-    The iterate with the lowest ||K^2 - K||_F is kept once that is below 1/4. The iteration stops when eight steps in a row have
-    found no lower one: on the way the residual of a map that is far from normal may rise, as it may when iterated on.
+    The iterate with the lowest ||K^2 - K||_F is kept once that is below 1/4. The iteration stops when eight steps in a row
+    have found no lower one: the residual of a map that is far from normal may rise on the way.
 
     Args:
         matrix: K [n, n], real or complex; not changed.

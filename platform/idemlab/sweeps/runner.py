@@ -35,7 +35,7 @@ __all__ = ["open_sweep", "results_of", "run_sweep"]
 
 _STACK = 128
 """Trials that are trained as one program, at most."""
-_CERTIFIED = ("relative", "absolute", "spread", "rank", "trace")
+_CERTIFIED = ("relative", "absolute", "spread", "input_spread", "rank", "trace")
 """Figures that every evaluation gives at every inputs."""
 
 
