@@ -94,3 +94,46 @@ def test_iterated_on_the_residual_of_an_ill_conditioned_map_rises(reached, cubic
 def test_going_on_gains_less_than_a_digit(condition, reached, cubic):
     gains = [min(iterated_on(result.matrix, cubic)) / result.residuals[-1] for result in reached[condition]]
     assert median(gains) > 0.1
+
+
+def plain(matrix, cubic, steps=60):
+    """The lowest residual of so many plain steps, finite ones."""
+    lowest = float(residual(matrix))
+    for _ in range(steps):
+        matrix = cubic(matrix)
+        lowest = min(lowest, float(residual(matrix).nan_to_num(torch.inf)))
+    return lowest
+
+
+def as_low(result, lowest):
+    """Some maps are too badly conditioned for float32: they never get below 1/4, which is told."""
+    return result.residuals[-1] <= 10 * lowest if lowest < 0.25 else not result.idempotent
+
+
+eigenvalues_in_basin = st.floats(-0.35, 0.45) | st.floats(0.55, 1.35)
+couplings = st.floats(0, 8).map(lambda exponent: 10**exponent) | st.just(0.0)
+
+
+@given(diagonal=st.lists(eigenvalues_in_basin, min_size=2, max_size=4), data=st.data())
+def test_in_float32_no_map_far_from_normal_stops_ten_times_above_plain_iteration(diagonal, data, cubic):
+    n = len(diagonal)
+    above = [data.draw(couplings) for _ in range(n * (n - 1) // 2)]
+    K = torch.diag(torch.tensor(diagonal, dtype=torch.float32))
+    K[tuple(torch.triu_indices(n, n, 1))] = torch.tensor(above, dtype=torch.float32)
+    result = purify(K, cubic)
+    assert float(residual(result.matrix)) == result.residuals[-1]
+    assert as_low(result, plain(K, cubic))
+
+
+def test_a_residual_that_rises_on_the_way_does_not_end_it():
+    """Once called converged at 0.038: its residual is rounding before its eigenvalues have converged."""
+    result = purify(torch.tensor([[0.9, 1e7], [0.0, 0.1]]))
+    assert (result.residuals[-1], result.idempotent) == (0.0, True)
+    assert torch.allclose(result.matrix.diag(), torch.tensor([1.0, 0.0]), rtol=0, atol=1e-30)
+
+
+@pytest.mark.parametrize("condition", [100.0, 300.0, 1000.0])
+def test_in_float32_no_badly_conditioned_map_stops_ten_times_above_plain_iteration(condition, cubic):
+    for seed in range(40):
+        K = conditioned(condition, seed).matrix.float()
+        assert as_low(purify(K, cubic), plain(K, cubic))

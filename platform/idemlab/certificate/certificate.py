@@ -1,12 +1,12 @@
 """The certificate: the measured idempotence of an operator, and its verdict.
 
-The absolute error cannot tell a projection from a collapse to a constant or to the identity, so a relative error and
-the rank stand beside it, always.
+The absolute error cannot tell a projection from a collapse to a constant or to the identity, so a relative error, the
+spread and the rank stand beside it, always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from statistics import median
@@ -15,64 +15,70 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..contracts.orbit import Orbit, applied
 from ..contracts.step import generator
-from .verdict import CONSTANT, FULL_RANK, NOT_IDEMPOTENT, SINGULAR, THRESHOLDS, UNMOVED, Verdict
+from .differences import discrete
+from .spectrum import Spectrum, on_reals, spectra_at
+from .verdict import THRESHOLDS, Evidence, Verdict
 
-__all__ = ["Certificate", "Spectrum", "certify", "errors_by_depth", "jacobian", "spectrum_at"]
+__all__ = ["Certificate", "certify", "certify_orbits", "orbits_of"]
 
-_HALF = 0.5
+Map = Callable[..., Tensor]
+"""f(x), or f(x, condition) where there is a condition."""
 
-EXACT_UP_TO = 1024
-"""Largest n at which the whole Jacobian is computed; above, a randomised range finder with `PROBES` probes."""
-PROBES = 256
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """The Jacobian of f at one point f(x).
-
-    Args:
-        rank: number of singular values above 1/2 (non-zero singular values of an idempotent are at least 1).
-        trace: of the Jacobian.
-        singular_values: descending; all of them up to n = 1024, else the leading ones.
-        eigenvalue_moduli: descending |eigenvalues|; empty above n = 1024.
-        exact: False where a randomised estimate was made.
-    """
-
-    rank: int
-    trace: float
-    singular_values: tuple[float, ...]
-    eigenvalue_moduli: tuple[float, ...]
-    exact: bool
+TRIED = 8
+"""Samples at which it is tried whether a small change of the input changes anything."""
+RESAMPLED = 1000
+"""Bootstrap samples of the interval."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """The measured idempotence of f at one set of inputs.
+    """The measured idempotence of f at one set of inputs. Complex entries count with their modulus.
+
+    The error of one sample is |f(f(x)) - f(x)| / spread, where spread^2 is the mean of |f(x) - mean f(x)|^2 over the
+    samples; `relative[0]` is the root mean square of these errors.
 
     Args:
         points: number of inputs N.
-        dimension: n, number of entries of one sample.
+        dimension: n, number of real numbers in one sample: two for a complex entry.
         absolute: mean |f^{k+1}(x) - f^k(x)| for k = 1, 2, ... (the paper's error).
         relative: sqrt(sum |f^{k+1} - f^k|^2 / sum |f^k - mean f^k|^2) over the whole set, for k = 1, 2, ...
+        interval: 95 % bootstrap interval of `relative[0]`: the samples are drawn again, each with its own change and its
+            own distance from the mean.
+        percentile_99: error that 99 % of the samples do not exceed.
+        worst_sample: index of the input with the largest error.
+        worst_error: the error there.
         spread: standard deviation of f(x) over the inputs, sqrt of the mean over entries of the variance.
         input_spread: the same of x.
         displacement: sqrt(sum |f(x) - x|^2 / sum |x - mean x|^2).
         off_manifold: whether the inputs are meant to be moved; the test data, say, are not.
-        spectra: of the Jacobian at some f(x); empty if not asked for.
+        discrete: whether a small change of the input changes nothing, as under rounding.
+        spectra: of the Jacobian at some f(x); empty if not asked for, or if `remark` says why.
         verdict: see `Verdict`.
+        sentence: the verdict in plain words, with what the numbers add to it.
+        notes: what they add, each behind "it is".
+        remark: what could not be measured and why, or was measured in another way; empty where all went well.
     """
 
     points: int
     dimension: int
     absolute: tuple[float, ...]
     relative: tuple[float, ...]
+    interval: tuple[float, float]
+    percentile_99: float
+    worst_sample: int
+    worst_error: float
     spread: float
     input_spread: float
     displacement: float
     off_manifold: bool
+    discrete: bool
     spectra: tuple[Spectrum, ...]
     verdict: Verdict
+    sentence: str
+    notes: tuple[str, ...]
+    remark: str
 
     @property
     def rank(self) -> float | None:
@@ -95,7 +101,7 @@ class Certificate:
 
 
 def certify(
-    f: Callable[..., Tensor],
+    f: Map,
     x: Tensor,
     *,
     condition: Tensor | None = None,
@@ -107,200 +113,231 @@ def certify(
     """Measure how idempotent f is at the inputs x, and say what it is.
 
     Args:
-        f: any callable [B, *shape] -> [B, *shape], or f(x, condition); a module is put into evaluation mode and back.
-        x: inputs [N, *shape], N >= 2, in floating point, best off the manifold that f projects to.
+        f: any callable [B, *shape] -> [B, *shape], or f(x, condition); a module is put into evaluation mode and back. It may
+            work in place, in NumPy or without a gradient.
+        x: inputs [N, *shape], N >= 2, in floating point of at least 16 bits or complex, best off the manifold that f
+            projects to; not changed.
         condition: [N, ...], passed on as the second argument.
         depth: errors are measured for k = 1 ... depth.
         rank_points: number of inputs at which the Jacobian's spectrum is measured; 0 for none.
-        off_manifold: set to False where f(x) = x is right; the identity verdict then goes by the rank alone.
+        off_manifold: set to False where f(x) = x is right; then nothing is called the identity.
         batch_size: samples a forward.
 
     Raises:
-        ValueError: if f changes the shape, there are fewer than two inputs, or a Jacobian is not finite.
+        ValueError: if f changes the shape, gives complex values for real ones, or x is not as described.
     """
-    if len(x) < 2:
-        raise ValueError(f"certify needs at least 2 inputs to measure a spread, got {len(x)}")
-    training = isinstance(f, nn.Module) and f.training
+    _check(x)
+    kept = _Kept(f, x)
+    modes = {module: module.training for module in f.modules()} if isinstance(f, nn.Module) else {}
     if isinstance(f, nn.Module):
         f.eval()
     try:
-        orbit = _points(f, x, condition, depth + 1, batch_size)
-        chosen = range(0, len(x), max(1, len(x) // rank_points))[:rank_points] if rank_points else []
-        spectra = tuple(spectrum_at(_at(f, condition, i), orbit[1][i], batch_size=batch_size) for i in chosen)
+        orbits = orbits_of(kept, x.detach(), condition, batch_size)
+        for orbit in orbits:
+            orbit.ahead(depth)
+        certificate = certify_orbits(
+            kept,
+            orbits,
+            depth=depth,
+            rank_points=rank_points,
+            off_manifold=off_manifold,
+            batch_size=batch_size,
+            eps=kept.eps,
+            remark=kept.remark,
+        )
     finally:
-        if isinstance(f, nn.Module):
-            f.train(training)
-    return _certificate(orbit, spectra, off_manifold)
+        for module, training in modes.items():
+            module.training = training
+    return certificate
 
 
-def _at(f: Callable[..., Tensor], condition: Tensor | None, index: int) -> Callable[[Tensor], Tensor]:
-    """f under the condition of one sample, on any batch."""
-    if condition is None:
-        return f
-    one = condition[index : index + 1]
-    return lambda y: f(y, one.expand(len(y), *one.shape[1:]))
+def _check(x: Tensor) -> None:
+    if len(x) < 2:
+        raise ValueError(f"certify needs at least 2 inputs to measure a spread, got {len(x)}")
+    known = x.dtype.is_floating_point or x.dtype in (torch.complex64, torch.complex128)
+    if not known or torch.finfo(x.dtype).bits < 16:
+        name = str(x.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}: x.float()?"
+        )
 
 
-@torch.no_grad()
-def _points(f: Callable[..., Tensor], x: Tensor, condition: Tensor | None, depth: int, batch_size: int) -> list[Tensor]:
-    """[f^0(x), ..., f^depth(x)], each [N, *shape]."""
-    orbit = [x]
-    for _ in range(depth):
-        parts = []
-        for start in range(0, len(x), batch_size):
-            rows = slice(start, start + batch_size)
-            part = orbit[-1][rows]
-            parts.append(f(part) if condition is None else f(part, condition[rows]))
-        orbit.append(torch.cat(parts))
-        if orbit[-1].shape != x.shape:
-            raise ValueError(
-                f"an operator keeps the shape of its input: {tuple(x.shape)} became {tuple(orbit[-1].shape)}"
-            )
-    return orbit
+class _Kept:
+    """f as a map of the space of x to itself: what it returns has the shape of x, and is taken in its precision."""
+
+    def __init__(self, f: Map, x: Tensor) -> None:
+        self._f = f
+        self._x = x
+        self.remark = ""
+        kind = x.device.type
+        mixed = [torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else []
+        self.eps = max(torch.finfo(dtype).eps for dtype in (x.dtype, *mixed))
+
+    def __call__(self, y: Tensor, condition: Tensor | None = None) -> Tensor:
+        out: Any = applied(self._f, y, condition)
+        if not isinstance(out, Tensor):
+            if not hasattr(out, "__array__"):
+                raise ValueError(f"an operator returns a tensor, got {type(out).__name__}")
+            out = torch.as_tensor(out)
+        if out.shape != y.shape:
+            was, became = tuple(self._x.shape), (len(self._x), *out.shape[1:])
+            raise ValueError(f"an operator keeps the shape of its input: {was} became {became}")
+        if out.is_complex() and not y.is_complex():
+            raise ValueError("an operator keeps the space of its input: real became complex. Make the inputs complex")
+        if out.dtype != y.dtype:
+            got, own = (str(dtype).removeprefix("torch.") for dtype in (out.dtype, y.dtype))
+            self.remark = f"f returns {got} for inputs in {own}: its values were taken in {own}"
+            if out.is_floating_point():
+                self.eps = max(self.eps, torch.finfo(out.dtype).eps)
+        kept: Tensor = out.to(y)
+        return kept
 
 
-def _total(t: Tensor) -> float:
-    """Sum of squares in double precision."""
-    return float(t.double().square().sum())
+def orbits_of(f: Map, x: Tensor, condition: Tensor | None, batch_size: int) -> list[Orbit]:
+    """The orbits of x [N, *shape] in batches."""
+    parts = [slice(start, start + batch_size) for start in range(0, len(x), batch_size)]
+    return [Orbit(f, x[rows], None if condition is None else condition[rows]) for rows in parts]
 
 
-def _spread(t: Tensor) -> float:
-    """sum |t - mean t|^2 over a set [N, *shape]."""
-    wide = t.double()
-    return float((wide - wide.mean(0)).square().sum())
+def certify_orbits(
+    f: Map,
+    orbits: Sequence[Orbit],
+    *,
+    depth: int,
+    rank_points: int,
+    off_manifold: bool,
+    batch_size: int,
+    eps: float,
+    remark: str = "",
+) -> Certificate:
+    """The certificate of f from its orbits, which are computed as far as needed and can be shared with metrics.
 
-
-def errors_by_depth(orbit: list[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(absolute, relative) idempotence errors for k = 1, 2, ... of the points [f^0(x), f^1(x), ...].
-
-    Relative is 0 where nothing changes and infinite where a constant still moves.
+    Args:
+        orbits: of all inputs, in batches, real or complex.
+        depth, rank_points, off_manifold, batch_size: as for `certify`.
+        eps: machine epsilon of the precision that f computes in.
+        remark: what else is to be said.
     """
-    absolute, relative = [], []
-    for y, after in pairwise(orbit[1:]):
-        change, spread = _total(after - y), _spread(y)
-        absolute.append(float((after - y).double().abs().mean()))
-        relative.append((change / spread) ** 0.5 if spread > 0 else 0.0 if change == 0 else float("inf"))
-    return tuple(absolute), tuple(relative)
-
-
-def _certificate(orbit: list[Tensor], spectra: tuple[Spectrum, ...], off_manifold: bool) -> Certificate:
-    x, y = orbit[0], orbit[1]
-    absolute, relative = errors_by_depth(orbit)
-    spread, input_spread = _spread(y), _spread(x)
-    moved = _total(y - x)
-    displacement = (moved / input_spread) ** 0.5 if input_spread > 0 else 0.0 if moved == 0 else float("inf")
-    dimension = x[0].numel()
-    rank = median(s.rank for s in spectra) if spectra else None
-    if rank == 0 or spread <= CONSTANT**2 * input_spread:
-        verdict = Verdict.CONSTANT
-    elif (
-        not relative[0] <= NOT_IDEMPOTENT
-    ):  # a map of full rank that still moves is no identity; NaN is not idempotent either
-        verdict = Verdict.NOT_IDEMPOTENT
-    elif off_manifold and displacement < UNMOVED:
-        verdict = Verdict.IDENTITY
-    elif rank is not None and rank >= FULL_RANK * dimension and displacement < _HALF:
-        verdict = Verdict.IDENTITY  # sorting, say, has full rank, too, but moves what is not sorted
-    else:
-        verdict = Verdict.GENUINE
-    entries = x.numel()
-    return Certificate(
-        points=len(x),
-        dimension=dimension,
-        absolute=absolute,
-        relative=relative,
-        spread=(spread / entries) ** 0.5,
-        input_spread=(input_spread / entries) ** 0.5,
-        displacement=displacement,
+    points = [[orbit.input for orbit in orbits]]
+    points += [[orbit.ahead(k) for orbit in orbits] for k in range(depth + 1)]
+    changes = [_squares(after, before) for before, after in pairwise(points[1:])]
+    distances = [_squares(y, _mean(y)) for y in points]
+    spreads = [float(each.sum()) for each in distances]
+    change, N, dimension = changes[0], len(distances[0]), _wide(points[0][0]).shape[1]
+    errors = _over(change, distances[1].mean()).sqrt()
+    worst = int(errors.argmax())
+    entries = sum(part.numel() for part in points[0])
+    size = (float(sum(_wide(part).square().sum() for part in points[1])) / entries) ** 0.5
+    x, y, inputs = _samples(orbits, points, min(TRIED, N))
+    still = torch.no_grad()(_under(f, inputs))
+    flat = all(discrete(*on_reals(still, each), eps) for each in (x, y))
+    spectra: tuple[Spectrum, ...] = ()
+    told = ""
+    if rank_points:
+        _, y, inputs = _samples(orbits, points, rank_points)
+        each = inputs.split(1) if inputs is not None else [None] * len(y)  # type: ignore[no-untyped-call]
+        at = ((_under(f, one), point) for one, point in zip(each, y, strict=True))
+        spectra, told = spectra_at(at, discrete=flat, eps=eps, batch_size=batch_size)
+    evidence = Evidence(
+        relative=_relative(changes[0], distances[1]),
+        spread=(spreads[1] / entries) ** 0.5,
+        input_spread=(spreads[0] / entries) ** 0.5,
+        displacement=_relative(_squares(points[1], points[0]), distances[0]),
+        rounding=eps * size,
         off_manifold=off_manifold,
+        discrete=flat,
+    )
+    if spreads[0] == 0:
+        told = "; ".join(filter(None, ["all inputs are the same, so that nothing can be said of spreads", told]))
+    return Certificate(
+        points=N,
+        dimension=dimension,
+        absolute=tuple(_mean_modulus(a, b) for a, b in pairwise(points[1:])),
+        relative=tuple(_relative(c, d) for c, d in zip(changes, distances[1:], strict=False)),
+        interval=_interval(change, distances[1]),
+        percentile_99=float(errors.quantile(0.99, interpolation="higher")),
+        worst_sample=worst,
+        worst_error=float(errors[worst]),
+        spread=evidence.spread,
+        input_spread=evidence.input_spread,
+        displacement=evidence.displacement,
+        off_manifold=off_manifold,
+        discrete=flat,
         spectra=spectra,
-        verdict=verdict,
+        verdict=evidence.verdict,
+        sentence=evidence.sentence,
+        notes=evidence.notes,
+        remark="; ".join(filter(None, [remark, told])),
     )
 
 
-def spectrum_at(f: Callable[[Tensor], Tensor], y: Tensor, *, batch_size: int = 250) -> Spectrum:
-    """Rank, trace and spectrum of the Jacobian of f at one point y [*shape].
+# -- points of a set in batches: a list of [b, *shape] ----------------------------------------------------------------
 
-    Raises:
-        ValueError: if the Jacobian is not finite.
-    """
-    if y.numel() <= EXACT_UP_TO:
-        j = _finite(jacobian(f, y, batch_size=batch_size).double())
-        singular = torch.linalg.svdvals(j)
-        moduli = torch.linalg.eigvals(j).abs().sort(descending=True).values
-        trace, exact = float(j.trace()), True
+
+def _wide(t: Tensor) -> Tensor:
+    """One row of real numbers a sample, [b, n], in double precision."""
+    return (torch.view_as_real(t) if t.is_complex() else t).reshape(len(t), -1).double()
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    """The mean over all samples, [n]."""
+    return torch.stack([_wide(part).sum(0) for part in parts]).sum(0) / sum(len(part) for part in parts)
+
+
+def _squares(parts: Sequence[Tensor], others: Sequence[Tensor] | Tensor) -> Tensor:
+    """Squared distance of each sample from its fellow, or from one point [n]: [N] on the CPU."""
+    if isinstance(others, Tensor):
+        rows = [_wide(part) - others for part in parts]
     else:
-        singular, trace = _sketched(f, y)
-        moduli, exact = singular.new_empty(0), False
-    return Spectrum(
-        rank=int((singular > SINGULAR).sum()),
-        trace=trace,
-        singular_values=tuple(singular.tolist()),
-        eigenvalue_moduli=tuple(moduli.tolist()),
-        exact=exact,
+        rows = [_wide(part) - _wide(other) for part, other in zip(parts, others, strict=True)]
+    return torch.cat([each.square().sum(1) for each in rows]).cpu()
+
+
+def _mean_modulus(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """Mean |difference| over all entries."""
+    total = sum(float((b - a).abs().double().sum()) for a, b in zip(before, after, strict=True))
+    return total / sum(part.numel() for part in before)
+
+
+def _over(changes: Tensor, spread: Tensor) -> Tensor:
+    """changes / spread; 0 where nothing changes, infinite where a constant still moves."""
+    return torch.where(spread > 0, changes / spread, torch.where(changes == 0, 0.0, torch.inf))
+
+
+def _relative(changes: Tensor, distances: Tensor) -> float:
+    """sqrt(sum of changes / sum of distances)."""
+    return float(_over(changes.sum(), distances.sum()).sqrt())
+
+
+def _interval(changes: Tensor, distances: Tensor) -> tuple[float, float]:
+    """95 % bootstrap interval of `_relative`; always the same draws."""
+    N, drawn = len(changes), []
+    rng = generator(0, "bootstrap")
+    for size in [min(RESAMPLED, 4_000_000 // N or 1)] * -(-RESAMPLED // min(RESAMPLED, 4_000_000 // N or 1)):
+        rows = torch.randint(N, (size, N), generator=rng)
+        drawn.append(_over(changes[rows].sum(1), distances[rows].sum(1)))
+    low, high = (
+        torch.cat(drawn).sqrt().quantile(torch.tensor([0.025, 0.975]).double(), interpolation="nearest").tolist()
     )
+    return low, high
 
 
-def _finite(j: Tensor) -> Tensor:
-    """j, which is fit for LAPACK: with values that are not finite, some builds of it end the process (oneMKL's geev)."""
-    if not bool(torch.isfinite(j).all()):
-        raise ValueError("the Jacobian of f is not finite there")
-    return j
+def _samples(
+    orbits: Sequence[Orbit], points: Sequence[Sequence[Tensor]], count: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(x, f(x), condition) of at most `count` samples at even distances."""
+    N, size = sum(len(part) for part in points[0]), len(points[0][0])
+    chosen = range(0, N, max(1, N // count))[:count]
+
+    def pick(parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack([parts[i // size][i % size] for i in chosen])
+
+    conditions = [orbit.condition for orbit in orbits if orbit.condition is not None]
+    return pick(points[0]), pick(points[1]), pick(conditions) if conditions else None
 
 
-def jacobian(f: Callable[[Tensor], Tensor], y: Tensor, *, batch_size: int = 250) -> Tensor:
-    """The Jacobian of f at one point y [*shape], [n, n] with entry (i, j) = df_i / dy_j, on the CPU.
-
-    Rows come from vector-Jacobian products on copies of y, which needs nothing of f but ordinary backpropagation.
-    """
-    n = y.numel()
-    rows = []
-    for start in range(0, n, batch_size):
-        size = min(batch_size, n - start)
-        copies = y.detach().expand(size, *y.shape).clone().requires_grad_()
-        pick = torch.zeros(size, n, dtype=y.dtype, device=y.device)
-        pick[torch.arange(size), start + torch.arange(size)] = 1
-        with torch.enable_grad():
-            out = f(copies)
-        (row,) = torch.autograd.grad(out, copies, pick.view_as(out).to(out.dtype))
-        rows.append(row.flatten(1).cpu())
-    return torch.cat(rows)
-
-
-def _sketched(f: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, float]:
-    """(leading singular values, trace) of a large Jacobian from `PROBES` probes: a randomised range finder with one power
-    step (Halko, Martinsson & Tropp 2011), and Hutchinson's estimate of the trace from the same products."""
-    n = y.numel()
-    probes = torch.randn(PROBES, n, generator=generator(0, "jacobian"), dtype=torch.float64)
-
-    def vjp(v: Tensor) -> Tensor:
-        """Rows v J, [q, n]."""
-        return torch.cat([_vjp(f, y, part) for part in torch.split(v, 32)])
-
-    def jvp(v: Tensor) -> Tensor:
-        """Rows (J v^T)^T, [q, n]: the derivative of u -> u J, which is linear in u."""
-        return torch.cat([_jvp(f, y, part) for part in torch.split(v, 32)])
-
-    forward = _finite(jvp(probes))
-    trace = float((probes * forward).sum() / PROBES)
-    basis = torch.linalg.qr(forward.T).Q
-    basis = torch.linalg.qr(jvp(torch.linalg.qr(vjp(basis.T).T).Q.T).T).Q
-    return torch.linalg.svdvals(_finite(vjp(basis.T))), trace
-
-
-def _vjp(f: Callable[[Tensor], Tensor], y: Tensor, v: Tensor) -> Tensor:
-    copies = y.detach().expand(len(v), *y.shape).clone().requires_grad_()
-    with torch.enable_grad():
-        out = f(copies)
-    (product,) = torch.autograd.grad(out, copies, v.to(out).view_as(out))
-    return product.flatten(1).double().cpu()
-
-
-def _jvp(f: Callable[[Tensor], Tensor], y: Tensor, v: Tensor) -> Tensor:
-    copies = y.detach().expand(len(v), *y.shape).clone().requires_grad_()
-    with torch.enable_grad():
-        out = f(copies)
-        u = torch.zeros_like(out, requires_grad=True)
-        (linear,) = torch.autograd.grad(out, copies, u, create_graph=True)
-        (product,) = torch.autograd.grad(linear, u, v.to(linear).view_as(linear))
-    return product.flatten(1).double().cpu()
+def _under(f: Map, conditions: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """f of points whose conditions are these, one after another and again; of any number under a single one."""
+    if conditions is None:
+        return f
+    return lambda y: f(y, conditions.repeat(len(y) // len(conditions), *[1] * (conditions.ndim - 1)))

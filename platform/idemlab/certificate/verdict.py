@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["CONSTANT", "FULL_RANK", "NOT_IDEMPOTENT", "SINGULAR", "THRESHOLDS", "UNMOVED", "Verdict"]
+from ..wording import number
+
+__all__ = ["CONSTANT", "NOT_IDEMPOTENT", "ROUNDING", "SINGULAR", "THRESHOLDS", "UNMOVED", "Evidence", "Verdict"]
 
 CONSTANT = 0.05
-"""Spread of f(x), as a share of the spread of x, below which an operator is constant."""
+"""Spread of f(x), as a share of the spread of x, below which an operator is narrow, and constant if it is not idempotent."""
 NOT_IDEMPOTENT = 0.1
 """Relative error above which an operator is not idempotent."""
+ROUNDING = 4.0
+"""Spread of f(x), in roundings (machine epsilons times the size of f(x)), up to which an operator is constant."""
 UNMOVED = 0.05
 """|f(x) - x| off the manifold, as a share of the spread, below which an operator is the identity."""
-FULL_RANK = 0.95
-"""Rank, as a share of n, at which an operator that moves less than half of the spread is the identity."""
 SINGULAR = 0.5
 """Singular value of the Jacobian at f(x) above which it counts as rank: those of an idempotent are 0 or at least 1."""
 
 THRESHOLDS = {
     "constant: spread of f(x), as a share of the spread of x, below": CONSTANT,
+    "constant: and at the same time the relative error above": NOT_IDEMPOTENT,
+    "constant: or spread of f(x), in roundings of its size, at most": ROUNDING,
     "not idempotent: relative error above": NOT_IDEMPOTENT,
     "identity: |f(x) - x| off the manifold, as a share of the spread, below": UNMOVED,
-    "identity: or that below a half, and the rank, as a share of n, at least": FULL_RANK,
     "rank: singular values of the Jacobian at f(x) above": SINGULAR,
 }
-"""What the verdict goes by, in this order (rank 0 is constant, too); printed with the numbers."""
+"""What the verdict goes by, in this order; printed with the numbers. The rank decides nothing."""
+
+_GRADUAL = 0.5
+"""Second displacement, as a share of the first, above which a genuine operator is told to get there gradually."""
 
 
 class Verdict(StrEnum):
@@ -37,7 +44,7 @@ class Verdict(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """One plain-language sentence."""
+        """One plain-language sentence. What the numbers add to it stands in `Evidence.notes`."""
         return _SENTENCES[self]
 
 
@@ -47,3 +54,70 @@ _SENTENCES = {
     Verdict.NOT_IDEMPOTENT: "Applying it a second time still changes the result by more than a tenth of the spread.",
     Verdict.GENUINE: "It projects: applying it again changes little, and it is neither constant nor the identity.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was measured at one set of inputs, as far as the verdict goes by it.
+
+    Args:
+        relative: error of the first application, |f(f(x)) - f(x)| as a share of the spread of f(x).
+        spread: of f(x).
+        input_spread: of x.
+        displacement: |f(x) - x| as a share of the spread of x.
+        rounding: what rounding alone may change in f(x): the machine epsilon times its root mean square.
+        off_manifold: whether the inputs are meant to be moved.
+        discrete: whether a small change of the input changes nothing.
+    """
+
+    relative: float
+    spread: float
+    input_spread: float
+    displacement: float
+    rounding: float
+    off_manifold: bool
+    discrete: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        """The first that holds, in the order of `THRESHOLDS`."""
+        idempotent = self.relative <= NOT_IDEMPOTENT  # not a number is not idempotent either
+        if self.spread <= ROUNDING * self.rounding or (self._narrow and not idempotent):
+            return Verdict.CONSTANT
+        if not idempotent:
+            return Verdict.NOT_IDEMPOTENT
+        if self.off_manifold and self.displacement < UNMOVED:
+            return Verdict.IDENTITY
+        return Verdict.GENUINE
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the numbers add to the verdict; each goes behind "it is"."""
+        verdict, notes = self.verdict, []
+        if verdict is Verdict.IDENTITY and self.discrete:
+            notes.append(f"fine rounding: it moves its inputs by {_percent(self.displacement)} of their spread")
+        if verdict is not Verdict.GENUINE:
+            return tuple(notes)
+        if self._narrow:
+            notes.append(f"narrow: {_percent(self.spread / self.input_spread)} of the inputs' spread")
+        if self.discrete:
+            notes.append("discrete: a small change of the input changes nothing")
+        first, second = self.displacement * self.input_spread, self.relative * self.spread
+        if self.off_manifold and second > _GRADUAL * first:
+            notes.append(
+                f"gradual: the second application moves the points {_percent(second / first)} as far as the first"
+            )
+        return tuple(notes)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words, with the notes."""
+        return " ".join([self.verdict.sentence, *(f"{note[0].upper()}{note[1:]}." for note in self.notes)])
+
+    @property
+    def _narrow(self) -> bool:
+        return self.spread < CONSTANT * self.input_spread
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share)} %"

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Operator", "Orbit"]
+__all__ = ["Operator", "Orbit", "applied"]
 
 Operator = nn.Module
 """f: [B, *shape] -> [B, *shape], or f(x, condition)."""
+
+
+def applied(f: Callable[..., Tensor], x: Tensor, condition: Tensor | None = None) -> Tensor:
+    """f(x), or f(x, condition) where there is a condition.
+
+    The operator gets copies: it may write into what it is handed (`nn.ReLU(inplace=True)`), and every point of an orbit is
+    used again. A copy is exact under autograd too, and costs little beside a forward.
+    """
+    return f(x.clone()) if condition is None else f(x.clone(), condition.clone())
 
 
 class _Frozen(torch.autograd.Function):
@@ -40,13 +50,15 @@ class _Frozen(torch.autograd.Function):
 class Orbit:
     """The orbit of `input` under `operator`, shared by reconstruction, enforcer and metrics: no forward is made twice.
 
+    No point is changed by the operator, even by one that works in place.
+
     Args:
         operator: keeps the shape of its input.
         input: [B, *shape].
         condition: passed on to the operator as its second argument, if there is one.
     """
 
-    def __init__(self, operator: Operator, input: Tensor, condition: Tensor | None = None) -> None:
+    def __init__(self, operator: Callable[..., Tensor], input: Tensor, condition: Tensor | None = None) -> None:
         self._operator = operator
         self.condition = condition
         self._live = [input]
@@ -63,7 +75,9 @@ class Orbit:
         return self.live(1)
 
     def live(self, k: int) -> Tensor:
-        """f^k(x) with gradient through all k applications; live(0) is x."""
+        """f^k(x) with gradient through all k applications; live(0) is x. Under `torch.no_grad` it is `ahead(k - 1)`."""
+        if k > 0 and len(self._live) <= k and not torch.is_grad_enabled():
+            return self.ahead(k - 1)
         while len(self._live) <= k:
             self._live.append(self.apply(self._live[-1]))
         return self._live[k]
@@ -76,7 +90,7 @@ class Orbit:
                 point = self._live[depth].detach()
             else:
                 with torch.no_grad():
-                    point = self.apply(self._still[-1])
+                    point = self.apply(self._still[-1]).detach()
             self._still.append(point)
         return self._still[k + 1]
 
@@ -92,7 +106,7 @@ class Orbit:
 
     def apply(self, y: Tensor) -> Tensor:
         """f(y) with gradient to y and to the parameters."""
-        return self._operator(y) if self.condition is None else self._operator(y, self.condition)  # type: ignore[no-any-return]
+        return applied(self._operator, y, self.condition)
 
     def frozen(self, y: Tensor) -> Tensor:
         """f(y) with gradient to y only, as through a frozen copy of f."""

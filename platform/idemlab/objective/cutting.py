@@ -5,8 +5,6 @@ docs/distribution.md lists the refusals; a test compares.
 
 from __future__ import annotations
 
-import copy
-
 from torch import Tensor, nn
 
 from ..contracts.dataset import Batch
@@ -15,6 +13,7 @@ from ..contracts.step import Step
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from .engines import Engine
+from .modules import copied
 from .objective import Objective
 
 __all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_spread"]
@@ -159,6 +158,6 @@ def _buffers(objective: Objective) -> dict[str, Tensor]:
 
 def _buffers_after(objective: Objective, batch: Batch, index: int) -> dict[str, Tensor]:
     """The buffers after one training forward of a copy, with draws that differ by `index`."""
-    tried = copy.deepcopy(objective)
+    tried = copied(objective)
     tried(batch, Step(index=index, purpose="preflight"))
     return _buffers(tried)

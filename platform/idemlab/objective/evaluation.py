@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..certificate.certificate import Certificate, certify
+from ..certificate.certificate import Certificate, certify_orbits, orbits_of
 from ..certificate.verdict import Verdict
 from ..contracts.dataset import Batch
+from ..contracts.metric import Metric
 from ..contracts.orbit import Orbit
 from ..contracts.step import Step
 from ..experiment.experiment import Experiment
@@ -18,8 +19,8 @@ from .parts import Parts
 
 __all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
 
-Apply = Callable[[Tensor, Tensor | None], Tensor]
-"""f(x, condition), however the operator is wrapped."""
+Apply = Callable[..., Tensor]
+"""f(x), or f(x, condition) where there is a condition, however the operator is wrapped."""
 
 _SEVERITY = [Verdict.CONSTANT, Verdict.IDENTITY, Verdict.NOT_IDEMPOTENT, Verdict.GENUINE]
 
@@ -41,6 +42,18 @@ class Evaluation:
         """The verdict of the whole: the most severe one over all inputs."""
         return overall(certificate.verdict for certificate in self.certificates.values())
 
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words, with what the numbers add to it, by inputs."""
+        verdict, told = self.verdict, []
+        for name, certificate in self.certificates.items():
+            if certificate.verdict is verdict:
+                told += [f"At {name} it is {note}." for note in certificate.notes]
+        if verdict is Verdict.GENUINE and not any(c.off_manifold for c in self.certificates.values()):
+            told.append("Only data were measured, which do not tell a projection from the identity.")
+        told += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
+        return " ".join([verdict.sentence, *told])
+
     def flat(self) -> dict[str, float]:
         """All figures under keys like ``noise/relative``, for metrics.jsonl."""
         flat: dict[str, float] = {}
@@ -48,6 +61,7 @@ class Evaluation:
             flat[f"{name}/absolute"] = certificate.absolute[0]
             flat[f"{name}/relative"] = certificate.relative[0]
             flat[f"{name}/spread"] = certificate.spread
+            flat[f"{name}/input_spread"] = certificate.input_spread
             if certificate.rank is not None and certificate.trace is not None:
                 flat[f"{name}/rank"] = certificate.rank
                 flat[f"{name}/trace"] = certificate.trace
@@ -83,45 +97,36 @@ def evaluate(
     """Measure the operator at the test data and at every further set of inputs.
 
     Args:
-        apply: f(x, condition), through the wrapped objective.
+        apply: f(x) or f(x, condition), through the wrapped objective.
         rank_points: samples at which the Jacobian is computed; 0 for none.
     """
     certificates, figures = {}, {}
+    settings = experiment.evaluation
+    computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
-        certificates[name] = certify(
-            apply if batch.condition is not None else lambda x: apply(x, None),
-            batch.input,
-            condition=batch.condition,
-            depth=experiment.evaluation.depth,
+        orbits = orbits_of(apply, batch.input, batch.condition, settings.batch_size)
+        certificates[name] = certify_orbits(
+            apply,
+            orbits,
+            depth=settings.depth,
             rank_points=rank_points,
             off_manifold=name != "data" or batch.target is not batch.input,
-            batch_size=experiment.evaluation.batch_size,
+            batch_size=settings.batch_size,
+            eps=torch.finfo(computed).eps,
         )
-        figures[name] = _metrics(experiment, parts, apply, name, batch)
+        metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
+        figures[name] = _figures(metrics, orbits, batch)
     return Evaluation(certificates, figures)
 
 
-class _Applied(nn.Module):
-    """A plain function in the form that an orbit takes."""
-
-    def __init__(self, apply: Apply) -> None:
-        super().__init__()
-        self._apply_operator = apply
-
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self._apply_operator(x, condition)
-
-
 @torch.no_grad()
-def _metrics(experiment: Experiment, parts: Parts, apply: Apply, name: str, batch: Batch) -> dict[str, float]:
-    metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
+def _figures(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
+    """The figures of all metrics at one set of inputs, from the orbits of its batches."""
     totals: dict[str, Tensor] = {}
-    if not metrics:
-        return {}
-    size = experiment.evaluation.batch_size
-    for start in range(0, len(batch), size):
-        part = batch.rows(slice(start, start + size))
-        orbit = Orbit(_Applied(apply), part.input, part.condition)
+    start = 0
+    for orbit in orbits if metrics else []:
+        part = batch.rows(slice(start, start + len(orbit.input)))
+        start += len(part)
         for metric in metrics:
             for key, values in metric(orbit, part).items():
                 totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
@@ -154,10 +159,9 @@ def examples(
     shown = []
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         part = batch.rows(slice(0, count))
-        orbit = [part.input]
-        for _ in range(experiment.evaluation.depth):
-            orbit.append(apply(orbit[-1], part.condition))
+        orbit = Orbit(apply, part.input, part.condition)
         made_of_data = name == "data" or parts.inputs[name].made_of_data
         target = part.target.float().cpu() if made_of_data else None
-        shown.append(Examples(name, [points.float().cpu() for points in orbit], target))
+        points = [orbit.input, *(orbit.ahead(k) for k in range(experiment.evaluation.depth))]
+        shown.append(Examples(name, [point.float().cpu() for point in points], target))
     return shown

@@ -16,6 +16,7 @@ from ..contracts.source import Source
 from ..contracts.specs import MetricSpec
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
+from .modules import check_model
 from .objective import Objective
 
 __all__ = ["Parts", "assemble", "build_operator"]
@@ -87,4 +88,5 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
 def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:
     """The network that the experiment names, for samples of this shape."""
     operator: Operator = experiment.model.build_as(nn.Module, shape)
+    check_model(operator, experiment.model.name, str(experiment.model.plugin))
     return operator

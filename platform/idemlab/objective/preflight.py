@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..catalog.faults import author
 from ..contracts.dataset import Batch
 from ..contracts.enforcer import Enforcement, Enforcer
-from ..contracts.orbit import Orbit
+from ..contracts.orbit import Orbit, applied
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
@@ -23,6 +22,7 @@ from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from .cutting import check_buffers, check_coupling, check_gradients, check_spread
 from .engines import Engine
+from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
 from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
@@ -77,6 +77,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         )
     dtype: torch.dtype = getattr(torch, training.dtype)
     rows = parts.dataset.train.__getitems__(list(range(size)))
+    check_real(rows, experiment.dataset.name)
     batch = rows.to(device, dtype, parts.dataset.range)
     if tuple(batch.input.shape[1:]) != tuple(parts.dataset.shape):
         raise BadInput(
@@ -84,14 +85,19 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
             f"but they are {list(batch.input.shape[1:])}",
             where=str(experiment.dataset.plugin),
         )
-    trial = copy.deepcopy(parts.objective).to(device).train()
+    check_trained(parts.objective, experiment.model.name)
+    trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
         _check_operator(experiment, trial.operator, batch)
+        check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
+        before = unkept(trial.operator)
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
         blame(experiment, lambda: check_buffers(experiment, trial, batch, engine))
         flops = _trial_step(experiment, trial, batch, engine) * training.micro_batches
+        check_kept_buffers(before, trial.operator, experiment.model.name)
         if EnforcerKind.PROJECTION in traits.kinds:
+            check_projected(trial.operator, experiment.enforcer.name)
             _check_projection(experiment, trial)
     steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
     return Plan(
@@ -141,7 +147,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
     shape = list(batch.input.shape[1:])
     try:
         with torch.no_grad():
-            out = operator(batch.input) if batch.condition is None else operator(batch.input, batch.condition)
+            out = applied(operator, batch.input, batch.condition)
     except (RuntimeError, TypeError, ValueError) as error:
         raise BadInput(
             f"model '{experiment.model.name}' cannot take the samples of dataset '{experiment.dataset.name}', "
@@ -156,6 +162,14 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             where=where,
             expected="an operator f: X -> X keeps the shape, so that f(f(x)) exists",
             next_step="idemlab list models",
+        )
+    if out.dtype != batch.input.dtype:
+        was, became = (str(t.dtype).removeprefix("torch.") for t in (batch.input, out))
+        raise BadInput(
+            f"model '{experiment.model.name}' changes the precision of a sample: {was} became {became}",
+            where=where,
+            expected="an operator f: X -> X keeps the precision, so that f(f(x)) exists",
+            next_step=f"return y.to(x.dtype) from its forward: idemlab show {experiment.model.name}",
         )
 
 

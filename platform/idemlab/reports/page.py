@@ -15,7 +15,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .. import __version__
 from ..catalog.catalog import Catalog, installed
-from ..contracts.orbit import Orbit
 from ..errors import Failure, IdemlabError
 from ..experiment.experiment import Experiment, resolve
 from ..objective.evaluation import examples
@@ -131,7 +130,7 @@ def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: M
     shown = examples(
         experiment,
         parts,
-        lambda x, condition: Orbit(operator, x, condition).output,
+        operator,
         torch.device("cpu"),
         pictures.COLUMNS if images else _SAMPLES,
     )

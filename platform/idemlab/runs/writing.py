@@ -79,7 +79,7 @@ def write_outcome(
         write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
     certificate = {
         "verdict": evaluation.verdict.value,
-        "sentence": f"{evaluation.verdict.sentence} {remark}".strip(),
+        "sentence": f"{evaluation.sentence} {remark}".strip(),
         "steps": plan.steps,
         "flops": plan.steps * plan.flops_per_step,
         "inputs": {

@@ -17,10 +17,13 @@ class Goal:
     Args:
         metric: ``inputs/figure`` as in the table, ``noise/relative``; or a figure alone: its worst value over all inputs.
         maximize: more is better; otherwise less is.
+        minimum_spread: of f(x), as a share of the spread of x, below which a run is worth the worst: an operator that
+            shrinks everything moves little, too.
     """
 
     metric: str = "relative"
     maximize: bool = False
+    minimum_spread: float = 0.05
 
     @property
     def worst(self) -> float:
@@ -29,14 +32,23 @@ class Goal:
 
     def of_run(self, figures: Mapping[str, float | None], verdict: str) -> float:
         """The value of a run. One that has collapsed, to a constant or to the identity, is worth the worst whatever its
-        figures say: a constant has no idempotence error at all. So is one whose figure was not measured, or is no number."""
+        figures say: a constant has no idempotence error at all. So is one that has shrunk its inputs below the minimum
+        spread, and one whose figure was not measured, or is no number."""
         from ..certificate.verdict import Verdict
 
-        own = [value for name, value in figures.items() if self.metric in (name, name.partition("/")[2])]
+        own = {name: value for name, value in figures.items() if self.metric in (name, name.partition("/")[2])}
         if not own or verdict in (Verdict.CONSTANT, Verdict.IDENTITY):
             return self.worst
-        values = [self.worst if value is None or math.isnan(value) else value for value in own]
+        values = [
+            self.worst if value is None or math.isnan(value) or self._shrunk(figures, name.partition("/")[0]) else value
+            for name, value in own.items()
+        ]
         return min(values) if self.maximize else max(values)
+
+    def _shrunk(self, figures: Mapping[str, float | None], inputs: str) -> bool:
+        """Whether f(x) is too narrow at these inputs; not known of figures without a spread."""
+        spread, whole = figures.get(f"{inputs}/spread"), figures.get(f"{inputs}/input_spread")
+        return spread is not None and whole is not None and spread < self.minimum_spread * whole
 
     def of_point(self, values: Sequence[float]) -> float:
         """The value of a point: the median over its seeds, so that no lucky one decides."""

@@ -35,7 +35,7 @@ __all__ = ["open_sweep", "results_of", "run_sweep"]
 
 _STACK = 128
 """Trials that are trained as one program, at most."""
-_CERTIFIED = ("relative", "absolute", "spread", "rank", "trace")
+_CERTIFIED = ("relative", "absolute", "spread", "input_spread", "rank", "trace")
 """Figures that every evaluation gives at every inputs."""
 
 
@@ -405,13 +405,9 @@ def _measured(experiment: Experiment) -> set[str]:
     parts = assemble(experiment)
     operator = parts.objective.operator.eval()
 
-    def apply(x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        y: torch.Tensor = operator(x) if condition is None else operator(x, condition)
-        return y
-
     found = blame(
         experiment,
-        lambda: evaluate(experiment, parts, apply, torch.device("cpu"), rank_points=1),
+        lambda: evaluate(experiment, parts, operator, torch.device("cpu"), rank_points=1),
         "the evaluation",
     )
     return set(found.flat())

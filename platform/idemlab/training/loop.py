@@ -404,7 +404,7 @@ class _Loop:
 
     # -- evaluation and files -----------------------------------------------------------------------------------------
 
-    def _apply(self, x: Tensor, condition: Tensor | None) -> Tensor:
+    def _apply(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """f through the wrapped objective: in a distributed run nobody else calls the operator."""
         out: Tensor = self.objective(Batch(x, x, condition), mode="apply")[0]
         return out

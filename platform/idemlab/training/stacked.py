@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from ..contracts.orbit import Operator
 from ..contracts.step import Step, generator
+from ..objective.modules import copied
 
 __all__ = ["Stacked", "StackedStep", "cannot_be_stacked"]
 
@@ -43,7 +43,7 @@ class Stacked(nn.Module):
         for name, key in self._buffer_names.items():
             self.register_buffer(key, buffers[name])
         self._reached: set[str] = set()
-        self._template = [copy.deepcopy(models[0]).to("meta")]  # in a list: its parameters are not this module's
+        self._template = [copied(models[0]).to("meta")]  # in a list: its parameters are not this module's
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """f_r of the rows of each replica r, [R*B, *shape]."""

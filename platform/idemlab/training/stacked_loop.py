@@ -214,14 +214,10 @@ class _Stack:
             self.stacked.write_back(r, operator)
             operator.eval()
 
-            def apply(x: Tensor, condition: Tensor | None, operator: nn.Module = operator) -> Tensor:
-                y: Tensor = operator(x) if condition is None else operator(x, condition)
-                return y
-
             try:
                 evaluations[r] = blame(
                     experiment,
-                    lambda: evaluate(experiment, parts, apply, self.device, rank_points=rank_points),  # noqa: B023
+                    lambda: evaluate(experiment, parts, operator, self.device, rank_points=rank_points),  # noqa: B023
                     "the evaluation",
                 )
             except IdemlabError as error:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab.certificate.certificate import EXACT_UP_TO, certify, errors_by_depth, jacobian, spectrum_at
+from idemlab.certificate.certificate import certify
+from idemlab.certificate.spectrum import EXACT_UP_TO, jacobian, spectrum_at
 from idemlab.certificate.verdict import Verdict
 
 
@@ -47,10 +48,10 @@ def test_a_small_spread_is_constant_whatever_the_rank() -> None:
     assert certify(lambda x: 0.06 * x, _inputs(), rank_points=0).verdict is Verdict.NOT_IDEMPOTENT
 
 
-def test_the_identity_is_told_by_its_rank_and_by_what_it_leaves_alone() -> None:
+def test_the_identity_is_told_by_what_it_leaves_alone() -> None:
     assert certify(lambda x: x, _inputs()).verdict is Verdict.IDENTITY
     assert certify(lambda x: x, _inputs(), rank_points=0).verdict is Verdict.IDENTITY
-    # On the manifold f(x) = x is right, so only the rank counts there.
+    # On the manifold f(x) = x is right.
     p = _oblique(4)
     on_manifold = _inputs() @ p.T
     assert certify(lambda x: x @ p.T, on_manifold, off_manifold=False).verdict is Verdict.GENUINE
@@ -88,8 +89,11 @@ def test_sorting_has_full_rank_at_its_outputs_but_is_no_identity() -> None:
     assert certificate.verdict is Verdict.GENUINE
 
 
-def test_a_slight_shrinking_of_everything_is_no_projection() -> None:
-    assert certify(lambda x: 0.92 * x, _inputs()).verdict is Verdict.IDENTITY
+def test_a_slight_shrinking_of_everything_is_told() -> None:
+    certificate = certify(lambda x: 0.92 * x, _inputs())
+    assert certificate.verdict is Verdict.GENUINE
+    assert certificate.notes == ("gradual: the second application moves the points 92 % as far as the first",)
+    assert certify(lambda x: 0.97 * x, _inputs()).verdict is Verdict.IDENTITY
 
 
 def test_not_a_number_is_not_idempotent() -> None:
@@ -145,12 +149,44 @@ def test_wrong_use_is_refused() -> None:
 def test_a_jacobian_that_is_not_finite_is_told(n: int) -> None:
     """LAPACK is not asked: with such a matrix oneMKL's eigenvalues end the process."""
     with pytest.raises(ValueError, match="Jacobian of f is not finite"):
-        certify(lambda x: (0.0 * x).sqrt(), torch.randn(4, n), rank_points=1)
+        spectrum_at(lambda x: (0.0 * x).sqrt(), torch.randn(n))
+    certificate = certify(lambda x: (0.0 * x).sqrt(), torch.randn(4, n), rank_points=1)
+    assert (certificate.spectra, certificate.remark) == ((), "no spectrum: the Jacobian of f is not finite there")
 
 
 def test_errors_of_a_moving_constant_are_infinite() -> None:
-    x = torch.zeros(3, 2)
-    assert errors_by_depth([x, x, x + 1])[1] == (float("inf"),)
+    certificate = certify(lambda x: 0 * x + x.mean() + 1, torch.zeros(3, 2), depth=1, rank_points=0)
+    assert certificate.relative == (float("inf"),)
+    assert certificate.remark == "all inputs are the same, so that nothing can be said of spreads"
+
+
+def test_the_errors_of_single_samples_are_told() -> None:
+    x = _inputs(count=200)
+    x[17] *= 30  # moves 30 times as far as its fellows
+    certificate = certify(lambda t: 0.6 * t + 1, x, depth=1, rank_points=0)
+    y = 0.6 * x + 1
+    errors = (0.6 * y + 1 - y).norm(dim=1) / (y - y.mean(0)).square().sum(1).mean().sqrt()
+    assert certificate.worst_sample == 17
+    assert certificate.worst_error == pytest.approx(float(errors[17]), rel=1e-12)
+    assert certificate.percentile_99 == pytest.approx(float(errors.sort().values[-2]), rel=1e-12)
+    assert float(errors.square().mean().sqrt()) == pytest.approx(certificate.relative[0], rel=1e-12)
+
+
+def test_the_interval_holds_the_error_of_the_population_in_95_of_100_sets() -> None:
+    """The true error of tanh at standard normal numbers is that at very many of them."""
+    x, f = torch.randn(400_000, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64), torch.tanh
+    true = float(((f(f(x)) - f(x)).square().sum() / f(x).square().sum()).sqrt())
+    held = 0
+    for rows in x[:40_000].split(400):
+        low, high = certify(f, rows, depth=1, rank_points=0).interval
+        held += low <= true <= high
+    assert 89 <= held <= 100  # two standard deviations around 95 of 100
+    again = [certify(f, x[:400], depth=1, rank_points=0).interval for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_a_small_set_gives_the_exact_ends_of_an_interval_without_error() -> None:
+    assert certify(torch.relu, _inputs(count=2), rank_points=0).interval == (0.0, 0.0)
 
 
 def test_it_is_written_with_its_thresholds() -> None:
@@ -158,4 +194,5 @@ def test_it_is_written_with_its_thresholds() -> None:
     assert written["verdict"] == "identity"
     assert written["rank"] == 12
     assert any("relative error" in key for key in written["thresholds"])
-    assert Verdict("identity").sentence.startswith("It leaves everything")
+    assert written["sentence"] == Verdict("identity").sentence
+    assert {"interval", "percentile_99", "worst_sample", "worst_error", "discrete", "remark"} <= set(written)

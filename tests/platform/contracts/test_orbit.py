@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -92,3 +93,35 @@ def test_the_condition_is_passed_on_at_every_application() -> None:
     orbit = Orbit(f, X, c)
     assert torch.equal(orbit.live(2), f(f(X, c), c))
     assert torch.equal(orbit.apply(X), f(X, c))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_an_operator_that_works_in_place_changes_no_point(grad: bool) -> None:
+    inner = nn.Linear(5, 5).double()
+    f = nn.Sequential(nn.ReLU(inplace=True), inner, nn.Hardtanh(inplace=True))
+    same = nn.Sequential(nn.ReLU(), inner, nn.Hardtanh())
+    x, kept = X.clone(), X.clone()
+    c = torch.ones(3, 5, dtype=torch.float64)
+    orbit = Orbit(f, x)
+    with torch.set_grad_enabled(grad):
+        points = [orbit.live(k) for k in range(4)] + [orbit.frozen(orbit.output), orbit.jvp(X)]
+        expected = [kept, same(kept), same(same(kept)), same(same(same(kept))), same(same(kept))]
+    assert torch.equal(x, kept)
+    assert all(torch.equal(a, b) for a, b in zip(points, expected, strict=False))
+    if grad:
+        (ours,) = torch.autograd.grad(points[3].square().sum(), inner.weight, retain_graph=True)
+        (theirs,) = torch.autograd.grad(expected[3].square().sum(), inner.weight)
+        assert torch.equal(ours, theirs)
+    Orbit(lambda y, c: c.add_(y), x, c).live(2)
+    assert torch.equal(c, torch.ones_like(c))
+
+
+def test_without_gradient_there_is_one_kind_of_point() -> None:
+    f = _Counting()
+    orbit = Orbit(f, X)
+    with torch.no_grad():
+        orbit.ahead(2)
+        calls = f.calls
+        assert torch.equal(orbit.live(3), orbit.ahead(2))
+    assert f.calls == calls
+    assert orbit.live(2).requires_grad

@@ -12,6 +12,7 @@ import idemlab
 from idemlab.contracts.metric import Metric
 from idemlab.objective.evaluation import evaluate, examples, overall
 from idemlab.objective.parts import assemble
+from idemlab_metrics.errors import TargetError
 
 Make = Callable[..., dict[str, Any]]
 CPU = torch.device("cpu")
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 def _evaluate(table: dict[str, Any], f: Callable[[torch.Tensor], torch.Tensor], **settings: Any) -> Any:
     experiment = idemlab.resolve(table)
     parts = assemble(experiment)
-    return evaluate(experiment, parts, lambda x, _: f(x), CPU, **({"rank_points": 1} | settings))
+    return evaluate(experiment, parts, f, CPU, **({"rank_points": 1} | settings))
 
 
 def test_every_input_has_its_certificate_and_figures(tiny: Make) -> None:
@@ -73,16 +74,53 @@ def test_metrics_share_the_orbit_and_set_level_ones_are_forgotten(tiny: Make) ->
     experiment = idemlab.resolve(tiny(evaluation={"batch_size": 7}))
     parts = assemble(experiment)
     parts.metrics.append(((), Counting()))
-    evaluation = evaluate(experiment, parts, lambda x, _: 0.5 * x, CPU, rank_points=0)
+    evaluation = evaluate(experiment, parts, lambda x: 0.5 * x, CPU, rank_points=0)
     assert evaluation.figures["data"]["seen"] == 32.0
     assert evaluation.figures["noise"]["seen"] == 32.0
+
+
+def test_certificate_and_metrics_share_one_orbit(tiny: Make) -> None:
+    """Every application of f to the 32 test samples is made once, whoever asks; metrics go on where the certificate ends."""
+
+    class Deep(Metric):
+        def __call__(self, orbit: idemlab.Orbit, batch: idemlab.Batch) -> dict[str, torch.Tensor]:
+            assert torch.equal(orbit.live(1), orbit.ahead(0))
+            return {"deep": orbit.ahead(5).flatten(1).sum(1)}
+
+    def rows(*metrics: Metric) -> int:
+        seen = []
+
+        def counted(x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return 0.5 * x
+
+        experiment = idemlab.resolve(tiny(evaluation={"inputs": {}, "batch_size": 7, "depth": 3}))
+        parts = assemble(experiment, idemlab.installed())
+        parts.metrics[:] = [((), metric) for metric in metrics]
+        evaluate(experiment, parts, counted, CPU, rank_points=0)
+        return sum(seen)
+
+    points, tried = 32 * 4, 2 * 8  # f^1 ... f^4; 8 of them with a small step beside, to see whether f is discrete
+    assert rows() == points + tried
+    assert rows(TargetError("error"), TargetError("again")) == points + tried
+    assert rows(TargetError("error"), Deep()) == points + 2 * 32 + tried
+
+
+def test_the_sentence_says_what_the_numbers_add_and_at_which_inputs(tiny: Make) -> None:
+    evaluation = _evaluate(tiny(), torch.round, rank_points=0)
+    notes = "At noise it is discrete: a small change of the input changes nothing."
+    assert evaluation.sentence.startswith(idemlab.Verdict.GENUINE.sentence)
+    assert notes in evaluation.sentence
+    alone = _evaluate(tiny(evaluation={"inputs": {}}), lambda x: 1.0 * x, rank_points=0)
+    assert alone.sentence.endswith("Only data were measured, which do not tell a projection from the identity.")
+    assert "At noise: no spectrum: f gives no gradient." in _evaluate(tiny(), lambda x: x.detach()).sentence
 
 
 def test_examples_are_the_first_ones_and_noise_has_no_target(tiny: Make) -> None:
     inputs = {"noise": "gaussian", "corrupted": {"name": "corrupted", "noise": 0.5}}
     experiment = idemlab.resolve(tiny(evaluation={"inputs": inputs, "depth": 2}))
     parts = assemble(experiment)
-    shown = {e.name: e for e in examples(experiment, parts, lambda x, _: 0.5 * x, CPU, count=3)}
+    shown = {e.name: e for e in examples(experiment, parts, lambda x: 0.5 * x, CPU, count=3)}
     test = parts.dataset.test.__getitems__([0, 1, 2]).input
     assert torch.equal(shown["data"].orbit[0], test)
     assert torch.equal(shown["data"].orbit[2], 0.25 * test)

@@ -344,7 +344,7 @@ def test_a_folder_that_cannot_be_written_keeps_the_old_report(blank: Path) -> No
 def test_only_inputs_made_of_the_data_have_targets() -> None:
     experiment = resolve(IMAGES)
     parts = assemble(experiment)
-    shown = {one.name: one for one in examples(experiment, parts, lambda x, condition: x / 2, "cpu", 5)}  # type: ignore[arg-type]
+    shown = {one.name: one for one in examples(experiment, parts, lambda x: x / 2, "cpu", 5)}  # type: ignore[arg-type]
     assert list(shown) == ["data", "noise", "corrupted"]
     assert shown["noise"].target is None
     for name in ("data", "corrupted"):

@@ -34,6 +34,7 @@ def test_a_finished_run_shows_its_certificate(tmp_path: Path) -> None:
         "rank": 3,
         "trace": 3.1,
         "spread": 0.5,
+        "input_spread": 1.0,
         "figures": {"error": 0.2},
     }
     certificate = {"verdict": "genuine", "sentence": "It projects.", "steps": 10, "flops": 1e6, "inputs": {"data": one}}
@@ -42,7 +43,15 @@ def test_a_finished_run_shows_its_certificate(tmp_path: Path) -> None:
     assert (summary.verdict, summary.sentence, summary.step, summary.steps) == ("genuine", "It projects.", 10, 10)
     assert (summary.flops, summary.seconds) == (1e6, 4.5)
     assert summary.figures == {
-        "data": {"relative": 0.05, "absolute": 0.01, "rank": 3, "trace": 3.1, "spread": 0.5, "error": 0.2}
+        "data": {
+            "relative": 0.05,
+            "absolute": 0.01,
+            "rank": 3,
+            "trace": 3.1,
+            "spread": 0.5,
+            "input_spread": 1.0,
+            "error": 0.2,
+        }
     }
 
 

@@ -43,6 +43,23 @@ def test_a_collapse_never_wins(verdict: str, goal: Goal) -> None:
     assert goal.better(goal.of_run(collapsed, "genuine"), goal.of_run(honest, "not idempotent"))
 
 
+@pytest.mark.parametrize("goal", [Goal(), Goal("noise/absolute"), Goal("rank", maximize=True)])
+def test_shrinking_cannot_win(goal: Goal) -> None:
+    """A narrow operator can be genuine, but its small errors, and any figure at those inputs, are not compared."""
+    narrow = {"noise/relative": 0.0, "noise/absolute": 0.0, "noise/rank": 9.0, "noise/input_spread": 1.0}
+    honest = {
+        "noise/relative": 0.9,
+        "noise/absolute": 5.0,
+        "noise/rank": 1.0,
+        "noise/input_spread": 1.0,
+        "noise/spread": 0.05,
+    }
+    assert goal.better(goal.of_run(honest, "genuine"), goal.of_run(narrow | {"noise/spread": 0.049}, "genuine"))
+    assert goal.better(goal.of_run(narrow | {"noise/spread": 0.05}, "genuine"), goal.of_run(honest, "genuine"))
+    wide = Goal(goal.metric, goal.maximize, minimum_spread=0.0)
+    assert wide.better(wide.of_run(narrow | {"noise/spread": 0.049}, "genuine"), wide.of_run(honest, "genuine"))
+
+
 def test_a_figure_alone_is_its_worst_over_the_inputs() -> None:
     figures = {"data/relative": 0.1, "noise/relative": 0.4, "noise/absolute": 7.0}
     assert Goal().of_run(figures, "genuine") == 0.4

@@ -1,0 +1,80 @@
+"""Finite differences: what f does when its input changes a little, whatever its gradient says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..contracts.step import generator
+
+__all__ = ["along", "columns", "contradicts", "discrete"]
+
+Map = Callable[[Tensor], Tensor]
+"""A map of real points, [B, *shape] -> [B, *shape]."""
+
+_JUMP = 10.0
+"""Change of an entry, in steps of the input, above which it jumped."""
+_COARSE = 1e-3
+"""Machine epsilon above which a precision is too coarse to tell one slope from another."""
+_KINK = 0.1
+"""Difference of the derivatives to either side, as a share of both, above which a point lies on a kink."""
+_APART = 0.25
+"""Difference of two derivatives, as a share of the larger, above which they are not of the same function."""
+
+
+def discrete(f: Map, points: Tensor, eps: float) -> bool:
+    """Whether f is a step function around all of some points [P, *shape]: a step of the input far below its size changes
+    each entry by nothing, up to rounding (`eps`, of the precision that f computes in), or makes it jump.
+
+    Ask at inputs and at outputs: `torch.floor` jumps at its own outputs, and a clamp is flat wherever all entries are cut.
+    """
+    h = eps ** (2 / 3) * _size(points)
+    signs = torch.randn(points.shape, generator=generator(0, "discrete"), dtype=torch.float64).sign()
+    moved = points + h * signs.to(points)
+    y, after = f(torch.cat([points, moved])).double().tensor_split(2)
+    change = (after - y).abs()
+    size = y.abs() + y.square().flatten(1).mean(1).sqrt().view(-1, *[1] * (y.ndim - 1))
+    slope = (change > 4 * eps * size) & (change < _JUMP * h)
+    return bool(change.isfinite().all()) and not bool(slope.any())
+
+
+def along(f: Map, y: Tensor, v: Tensor, *, batch_size: int = 32) -> Tensor:
+    """J v at one point y [*shape] for directions v [q, n], by central differences: [q, n] in double precision."""
+    h = torch.finfo(y.dtype).eps ** (1 / 3) * _size(y)
+    products = []
+    for part in v.split(batch_size):  # type: ignore[no-untyped-call]
+        step = h * part.to(y).view(-1, *y.shape)
+        up, down = f(torch.cat([y + step, y - step])).double().tensor_split(2)
+        products.append(((up - down) / (2 * h)).flatten(1).cpu())
+    return torch.cat(products)
+
+
+def columns(f: Map, y: Tensor, *, batch_size: int = 250) -> Tensor:
+    """The whole Jacobian at one point y [*shape] by central differences, [n, n] in double precision on the CPU."""
+    return along(f, y, torch.eye(y.numel(), dtype=torch.float64), batch_size=batch_size).T
+
+
+def contradicts(f: Map, y: Tensor, v: Tensor, product: Tensor, eps: float) -> bool:
+    """Whether J v [n], as autograd gives it at one point y [*shape], is not the derivative of f along v [n].
+
+    On a kink, where the differences to either side do not agree, there is no telling.
+    Nor is there where f computes in half precision.
+    """
+    if eps > _COARSE:
+        return False
+    h = eps**0.5 * _size(y)
+    step = h * v.to(y).view(y.shape)
+    middle, up, down = f(torch.stack([y, y + step, y - step])).double().flatten(1).cpu()
+    after, before, claimed = (up - middle) / h, (middle - down) / h, product.double().cpu()
+    noise = 16 * eps / h * 2 * middle.norm()
+    if (after - before).norm() > _KINK * (after.norm() + before.norm()) + noise:
+        return False
+    measured = (after + before) / 2
+    return bool((measured - claimed).norm() > _APART * max(measured.norm(), claimed.norm()) + noise)
+
+
+def _size(points: Tensor) -> float:
+    """Root mean square of the entries; 1 for zeros."""
+    return float(points.double().square().mean().sqrt()) or 1.0

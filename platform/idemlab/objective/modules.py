@@ -1,0 +1,187 @@
+"""Models as PyTorch has them: what can be trained, kept and copied, and what is refused before training."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..certificate.spectrum import gradient_refused
+from ..contracts.dataset import Batch
+from ..contracts.orbit import applied
+from ..errors import BadInput
+
+__all__ = [
+    "check_kept_buffers",
+    "check_model",
+    "check_projected",
+    "check_real",
+    "check_spectrum",
+    "check_trained",
+    "copied",
+    "unkept",
+]
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def check_model(operator: nn.Module, name: str, where: str) -> None:
+    """Whether the state of a newly built model can be trained in one real precision and kept in a file.
+
+    Raises:
+        BadInput: names the parameter or buffer that is in the way, and the way out.
+    """
+
+    def refuse(what: str, way_out: str) -> None:
+        raise BadInput(f"model '{name}' {what}", where=where, next_step=way_out)
+
+    lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
+    tensors = [*operator.named_parameters(), *operator.named_buffers()]
+    for key, t in tensors:
+        if isinstance(t, lazy):
+            refuse(
+                f"has no shape yet for '{key}' (a lazy layer)",
+                "call the model once in its factory, or give the layer its width",
+            )
+        if t.is_meta:
+            refuse(f"has no values for '{key}': it lies on the meta device", "build the model on the CPU")
+        if t.is_complex():
+            refuse(
+                f"has complex numbers in '{key}', and a run trains real ones",
+                "keep real and imaginary parts as two real tensors (torch.view_as_real)",
+            )
+        if t.layout is not torch.strided:
+            refuse(f"has a sparse tensor in '{key}', which cannot be kept in a file", "make it dense: .to_dense()")
+        if t.is_floating_point() and torch.finfo(t.dtype).bits < 16:
+            refuse(f"has 8-bit floating point in '{key}', in which nothing is trained", "build it in float32")
+    precisions: dict[torch.dtype, str] = {}
+    for key, p in operator.named_parameters():
+        if p.is_floating_point():
+            precisions.setdefault(p.dtype, key)
+    if len(precisions) > 1:
+        each = " and ".join(f"{str(dtype).removeprefix('torch.')} ('{key}')" for dtype, key in precisions.items())
+        refuse(
+            f"has parameters in {each}, and a run trains in one precision",
+            "build all of it in float32; training.precision = 'bf16' computes the forward in mixed precision",
+        )
+    for key, value in operator.state_dict().items():
+        if not isinstance(value, Tensor):
+            refuse(
+                f"keeps {type(value).__name__} in its state under '{key}', and a file of weights holds tensors only",
+                "return a tensor from get_extra_state, or keep the value as a plain attribute that the factory sets",
+            )
+
+
+def check_trained(objective: nn.Module, name: str) -> None:
+    """Whether there is anything to train.
+
+    Raises:
+        BadInput: if neither model nor enforcer has a parameter that takes a gradient.
+    """
+    parameters = list(objective.parameters())
+    if not any(p.requires_grad for p in parameters):
+        raise BadInput(
+            f"nothing can be trained: model '{name}' "
+            + ("has no parameters" if not parameters else f"has frozen all of its {len(parameters)} parameters"),
+            where="[model]",
+            expected="at least one parameter with requires_grad=True",
+            next_step="choose another model; idemlab.certify measures an operator without training it",
+        )
+
+
+def check_real(batch: Batch, name: str) -> None:
+    """Whether the points are real, as a run trains them.
+
+    Raises:
+        BadInput: if they are complex; their imaginary part would be lost.
+    """
+    if batch.input.is_complex() or batch.target.is_complex():
+        raise BadInput(
+            f"dataset '{name}' has complex samples, and a run trains real ones",
+            where="[dataset]",
+            next_step="give real and imaginary parts as channels (torch.view_as_real)",
+        )
+
+
+def check_projected(operator: nn.Module, enforcer: str) -> None:
+    """Whether a projection of the weights reaches what the model computes with.
+
+    Raises:
+        BadInput: if a square linear map is made anew of other parameters in every forward.
+    """
+    for name, module in operator.named_modules():
+        made = isinstance(module, nn.Linear) and not isinstance(module.weight, nn.Parameter)
+        if made and module.in_features == module.out_features:
+            raise BadInput(
+                f"enforcer '{enforcer}' projects '{name}.weight', which a parametrisation (or pruning) computes anew in "
+                "every forward: the projection would be lost",
+                where="[enforcer] and [model]",
+                next_step="remove the parametrisation, or choose another enforcer",
+            )
+
+
+def check_spectrum(operator: nn.Module, batch: Batch, rank_points: int) -> None:
+    """Whether the rank can be measured at the evaluations.
+
+    Raises:
+        BadInput: if autograd refuses, with the setting that does without.
+    """
+    if not rank_points:
+        return
+    training = operator.training
+    operator.eval()
+    condition = None if batch.condition is None else batch.condition[:1]
+    reason = gradient_refused(lambda y: applied(operator, y, condition), batch.input[0])
+    operator.train(training)
+    if reason:
+        raise BadInput(
+            f"the rank of this model cannot be measured: {reason}",
+            where="[evaluation], key 'rank_points'",
+            next_step="evaluation.rank_points = 0 does without the rank",
+        )
+
+
+def unkept(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the buffers that are not part of the state (`persistent=False`)."""
+    kept = module.state_dict().keys()
+    return {name: t.detach().clone() for name, t in module.named_buffers() if name not in kept}
+
+
+def check_kept_buffers(before: dict[str, Tensor], module: nn.Module, name: str) -> None:
+    """Whether the buffers that are not kept stay as they are in training; a cache that a first forward fills does.
+
+    Raises:
+        BadInput: names one that changes, and would be lost when the run is resumed or loaded.
+    """
+    for key, now in unkept(module).items():
+        old = before.get(key, now)
+        if old.shape == now.shape and not torch.equal(old, now):
+            raise BadInput(
+                f"buffer '{key}' of model '{name}' changes in training and is not kept (persistent=False)",
+                where="[model]",
+                next_step="register it with persistent=True",
+            )
+
+
+def copied(module: M) -> M:
+    """A deep copy, also of a module that keeps tensors it has computed (`weight_norm`, `spectral_norm`, pruning).
+
+    Raises:
+        BadInput: if something else in it cannot be copied.
+    """
+    memo: dict[int, object] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(module, memo)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise BadInput(
+            f"the model (or the enforcer) cannot be copied: {' '.join(str(error).split())}",
+            where="[model]",
+            expected="modules that copy.deepcopy can copy",
+            next_step="keep locks, files and computed tensors out of the attributes of its modules",
+        ) from error
