@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab.objective.engines import DDP as Copied
-from idemlab.objective.engines import FSDP2 as Cut
+from idemlab.objective import engines
 from idemlab.objective.engines import Engine, Single
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
@@ -23,7 +22,7 @@ Make = Callable[..., dict[str, Any]]
 
 PAGE = Path(__file__).parents[2] / "docs" / "distribution.md"
 
-DDP, FSDP2 = Copied(world=2), Cut(world=2)
+DDP, FSDP2 = engines.DDP(world=2), engines.FSDP2(world=2)
 BATCH_NORM = {
     "dataset": {"name": "gaussian", "shape": [1, 8, 8], "train": 64, "test": 8},
     "model": {"name": "autoencoder", "norm": "batch", "channels": 4, "latent": 4, "depth": 1},
@@ -88,7 +87,7 @@ ONE = Single()
 MICRO = {"training__micro_batches": 2}
 CASES = {
     "parts that are not equal": Case(
-        Copied(world=3), {}, (Copied(world=3), {"training__batch_size": 15}), "training.batch_size = 15"
+        engines.DDP(world=3), {}, (engines.DDP(world=3), {"training__batch_size": 15}), "training.batch_size = 15"
     ),
     "batch coupling and accumulation": Case(ONE, MICRO | {"enforcer": "relative"}, (DDP, {}), "micro_batches = 1"),
     "double backward and FSDP2": Case(FSDP2, {}, (DDP, {}), "DDP", traits=TWICE),
