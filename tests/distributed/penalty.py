@@ -32,7 +32,7 @@ def penalty() -> Any:
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-plugin.md"
 block = re.search(
-    r'^```python title="teacher.py"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    r'^```python title="[^"]*teacher.py"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
 )
 assert block is not None
 shown: dict[str, Any] = {"__name__": "teacher"}

@@ -86,7 +86,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         )
     trial = copy.deepcopy(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
-        blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the hook at the start")
+        blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_operator(experiment, trial.operator, batch)
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
@@ -94,7 +94,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         flops = _trial_step(experiment, trial, batch, engine) * training.micro_batches
         after = Step(seed=training.seed, purpose="preflight")
         with torch.no_grad():
-            blame(experiment, lambda: trial.enforcer.after_step(trial.operator, after), "the hook after a step")
+            blame(experiment, lambda: trial.enforcer.after_step(trial.operator, after), "the enforcer's after_step")
         if EnforcerKind.PROJECTION in traits.kinds:
             _check_projection(experiment, trial)
     steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))

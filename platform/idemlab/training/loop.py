@@ -88,7 +88,7 @@ def train(
     parts = assemble(experiment)
     plan = preflight(experiment, parts, device=accelerator.device, engine=engine)
     objective = parts.objective.to(accelerator.device)
-    blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the hook at the start")
+    blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
     optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
     engine.adapt(optimizers)
     loop = _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watcher or Watcher())
@@ -226,7 +226,7 @@ class _Loop:
             training, progress = self.experiment.training, self.schedule.progress(index)
             step = Step(seed=training.seed, index=index, progress=progress, purpose="after step")
             with torch.no_grad():
-                blame(self.experiment, lambda: enforcer.after_step(operator, step), "the hook after a step")
+                blame(self.experiment, lambda: enforcer.after_step(operator, step), "the enforcer's after_step")
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
