@@ -23,12 +23,13 @@ from unittest.mock import patch
 
 import idemlab
 from idemlab import Objective
+from idemlab.training.log import Sums
 from idemlab.training.loop import _Loop
 from idemlab.training.watcher import Watcher
 
 WARM_UP = 10
 PARTS: dict[str, list[tuple[type, str]]] = {
-    "write": [(_Loop, "_count"), (_Loop, "_log")],
+    "write": [(Sums, "add"), (_Loop, "_log")],
     "measure": [(Objective, "_idempotence")],
 }
 

@@ -1,7 +1,10 @@
-"""An enforcer that differentiates twice, for the catalog of a test; run by its path (`runpy`), it leaves `catalog`."""
+"""Enforcers for the catalog of a test: one that differentiates twice, and the one with a state that docs/write-a-plugin.md
+shows. Run by its path (`runpy`), it leaves `catalog`."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,11 +30,23 @@ def penalty() -> Any:
     return Penalty()
 
 
-catalog = idemlab.installed().including(
-    EnforcerSpec(
-        name="penalty",
-        factory=penalty,
-        summary="Differentiates twice.",
-        traits=Traits(kinds=frozenset({EnforcerKind.LOSS}), needs_double_backward=True, live_depth=1),
+PAGE = Path(__file__).parents[2] / "docs" / "write-a-plugin.md"
+block = re.search(
+    r'^```python title="[^"]*teacher.py"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
+assert block is not None
+shown: dict[str, Any] = {"__name__": "teacher"}
+exec(compile(block[1], "teacher.py", "exec", dont_inherit=True), shown)
+
+catalog = (
+    idemlab.installed()
+    .including(
+        EnforcerSpec(
+            name="penalty",
+            factory=penalty,
+            summary="Differentiates twice.",
+            traits=Traits(kinds=frozenset({EnforcerKind.LOSS}), needs_double_backward=True, live_depth=1),
+        )
     )
+    .including(shown["SPEC"])
 )

@@ -17,7 +17,7 @@ import torch
 from accelerate import DistributedType
 
 import idemlab
-from idemlab.objective.engines import Engine, expected_processes, launched_alone
+from idemlab.objective.engines import FSDP2, expected_processes, launched_alone
 from idemlab.runs.weights import read_weights
 from idemlab.training.watcher import Watcher
 
@@ -96,7 +96,7 @@ def test_what_is_refused_is_refused_once_and_leaves_nothing(place: Path, port: i
     said, _ = started.communicate(timeout=200)
     assert started.returncode == 1
     assert said.count("\nerror: ") + said.startswith("error: ") == 1
-    assert "next: --set training.batch_size=14" in said
+    assert "training.batch_size = 14" in said
     assert not (place / "run").exists()
 
 
@@ -149,7 +149,7 @@ def test_engines_that_were_never_tried_are_refused(
     found = SimpleNamespace(
         distributed_type=kind, is_fsdp2=fsdp2, num_processes=world, process_index=0, device=torch.device("cpu")
     )
-    monkeypatch.setattr("idemlab.training.loop.Accelerator", lambda **_: found)
+    monkeypatch.setattr("idemlab.training.accelerator.Accelerator", lambda **_: found)
     with pytest.raises(idemlab.errors.IdemlabError, match=message):
         idemlab.train(tiny(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -157,9 +157,16 @@ def test_engines_that_were_never_tried_are_refused(
 
 def test_fsdp2_is_taken_for_what_it_is(tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as a machine without a GPU can tell."""
-    from idemlab.training import loop
+    from idemlab.training import accelerator
 
-    found = SimpleNamespace(distributed_type=DistributedType.FSDP, is_fsdp2=True, num_processes=1)
-    monkeypatch.setattr(loop, "Accelerator", lambda **_: found)
-    _, engine = loop._accelerator(idemlab.resolve(tiny()), idemlab.Run(tmp_path))
-    assert engine == Engine(world=1, sharded=True)
+    found = SimpleNamespace(
+        distributed_type=DistributedType.FSDP,
+        is_fsdp2=True,
+        num_processes=1,
+        process_index=0,
+        device=torch.device("cpu"),
+    )
+    monkeypatch.setattr(accelerator, "Accelerator", lambda **_: found)
+    _, engine = accelerator.start_engine(idemlab.resolve(tiny()), idemlab.Run(tmp_path))
+    assert isinstance(engine, FSDP2)
+    assert engine.alone

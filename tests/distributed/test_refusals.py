@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab.objective.engines import Engine
+from idemlab.objective import engines
+from idemlab.objective.engines import Engine, Single
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
 
@@ -21,7 +22,7 @@ Make = Callable[..., dict[str, Any]]
 
 PAGE = Path(__file__).parents[2] / "docs" / "distribution.md"
 
-DDP, FSDP2 = Engine(world=2), Engine(world=2, sharded=True)
+DDP, FSDP2 = engines.DDP(world=2), engines.FSDP2(world=2)
 BATCH_NORM = {
     "dataset": {"name": "gaussian", "shape": [1, 8, 8], "train": 64, "test": 8},
     "model": {"name": "autoencoder", "norm": "batch", "channels": 4, "latent": 4, "depth": 1},
@@ -82,26 +83,26 @@ class Case:
     traits: idemlab.Traits | None = None
 
 
-ONE = Engine()
+ONE = Single()
 MICRO = {"training__micro_batches": 2}
 CASES = {
     "parts that are not equal": Case(
-        Engine(world=3), {}, (Engine(world=3), {"training__batch_size": 15}), "--set training.batch_size=15"
+        engines.DDP(world=3), {}, (engines.DDP(world=3), {"training__batch_size": 15}), "training.batch_size = 15"
     ),
-    "batch coupling and accumulation": Case(ONE, MICRO | {"enforcer": "relative"}, (DDP, {}), "micro_batches=1"),
-    "double backward and FSDP2": Case(FSDP2, {}, (DDP, {}), "--multi_gpu", traits=TWICE),
+    "batch coupling and accumulation": Case(ONE, MICRO | {"enforcer": "relative"}, (DDP, {}), "micro_batches = 1"),
+    "double backward and FSDP2": Case(FSDP2, {}, (DDP, {}), "DDP", traits=TWICE),
     "whole tensors and FSDP2": Case(
-        FSDP2, {"optimizer": {"name": "muon"}}, (DDP, {"optimizer": {"name": "muon"}}), "--multi_gpu"
+        FSDP2, {"optimizer": {"name": "muon"}}, (DDP, {"optimizer": {"name": "muon"}}), "DDP"
     ),
     "batch statistics and accumulation": Case(
-        ONE, BATCH_NORM | MICRO, (ONE, BATCH_NORM | {"training__micro_batches": 1}), "model.norm=group"
+        ONE, BATCH_NORM | MICRO, (ONE, BATCH_NORM | {"training__micro_batches": 1}), "model.norm = group"
     ),
     "batch statistics and processes": Case(
-        DDP, BATCH_NORM, (DDP, BATCH_NORM | {"model": BATCH_NORM["model"] | {"norm": "group"}}), "model.norm=group"
+        DDP, BATCH_NORM, (DDP, BATCH_NORM | {"model": BATCH_NORM["model"] | {"norm": "group"}}), "model.norm = group"
     ),
     "coupling within a process": Case(DDP, {}, (ONE, {}), "one process", enforcer=Selfish, traits=COUPLED),
     "a buffer that counts and accumulation": Case(
-        ONE, MICRO, (DDP, {"training__micro_batches": 1}), "micro_batches=1", operator=lambda: Counting(False)
+        ONE, MICRO, (DDP, {"training__micro_batches": 1}), "micro_batches = 1", operator=lambda: Counting(False)
     ),
     "a buffer of samples and processes": Case(DDP, {}, (ONE, {}), "one process", operator=lambda: Counting(True)),
     "an idle parameter and DDP": Case(DDP, {}, (FSDP2, {}), "requires_grad_", operator=Idle),
@@ -116,7 +117,7 @@ def _ask(case: Case, tiny: Make, monkeypatch: pytest.MonkeyPatch, engine: Engine
     if case.enforcer:
         parts.objective.enforcer = case.enforcer()
     if case.traits:
-        monkeypatch.setattr(idemlab.Catalog, "traits", lambda self, named: case.traits)
+        monkeypatch.setattr("idemlab.catalog.named.Named.traits", lambda self: case.traits)
     preflight(experiment, parts, device=torch.device("cpu"), engine=engine)
 
 

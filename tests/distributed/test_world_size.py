@@ -197,6 +197,33 @@ def test_differentiating_twice_is_exact_under_ddp(tmp_path: Path, tiny: Make, to
         assert (got - expected).norm() <= TOLERANCE * expected.norm()
 
 
+@pytest.mark.long
+def test_an_enforcer_with_a_state_is_the_same_in_one_process_and_two(
+    tmp_path: Path, tiny: Make, together: Together
+) -> None:
+    """Its copy of the operator is cut among the processes as the operator is, and resumes as it was."""
+    catalog = runpy.run_path(str(Path(__file__).with_name("penalty.py")))["catalog"]
+    table = tiny(enforcer={"name": "teacher"})
+    alone = idemlab.train(table, tmp_path / "alone", catalog=catalog)
+    cut = _job(table, tmp_path / "cut", sharded=True)
+    jobs = [
+        _job(table, tmp_path / "DDP"),
+        _job(table, tmp_path / "FSDP2", sharded=True),
+        cut | {"stop": 7},
+        cut | {"resume": True},
+    ]
+    first, second = together(jobs)
+    assert "Interrupted" in first[2]["error"]
+    expected = read_weights(alone.checkpoints / "step-20" / "objective.safetensors")
+    assert any(name.startswith("enforcer.teacher.") for name in expected)
+    for job, one, other in zip(jobs, first, second, strict=True):
+        assert one["print"] == other["print"]
+        weights = read_weights(Path(job["out"]) / "checkpoints" / "step-20" / "objective.safetensors")
+        assert weights.keys() == expected.keys()
+        for name, value in expected.items():
+            assert (weights[name] - value).norm() <= TOLERANCE * value.norm(), f"{job['out']}: {name}"
+
+
 def test_mixed_precision_trains_on_the_cpu_alone_and_together(tmp_path: Path, tiny: Make, together: Together) -> None:
     table = tiny(training__precision="bf16", training__dtype="float32", enforcer={"name": "ign"})
     full = idemlab.train(tiny(training__dtype="float32", enforcer={"name": "ign"}), tmp_path / "full")

@@ -20,12 +20,12 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab.objective.engines import Engine, Whole
+from idemlab.objective.engines import FSDP2, Engine, Whole, shard_all
 from idemlab.runs.weights import fingerprint
 from idemlab.training import loop
 from idemlab.training.watcher import Watcher
 
-alone = loop._accelerator
+alone = loop.start_engine
 finished = loop._Loop._finish
 prints: list[str] = []
 
@@ -48,7 +48,7 @@ def sharded(*arguments: Any) -> tuple[Any, Engine]:
     """Accelerate's engine with `fully_shard`, by block and at the root, in place of DDP."""
     accelerator, engine = alone(*arguments)
     accelerator.prepare = share_out
-    return accelerator, Engine(engine.world, sharded=True)
+    return accelerator, FSDP2(engine.device, world=engine.world, rank=engine.rank)
 
 
 def share_out(objective: nn.Module, *optimizers: torch.optim.Optimizer) -> tuple[Any, ...]:
@@ -71,15 +71,15 @@ def share_out(objective: nn.Module, *optimizers: torch.optim.Optimizer) -> tuple
     return objective, *optimizers
 
 
-def finish(loop: Any) -> None:
+def finish(run: Any) -> None:
     """Note what this process holds at the end: weights and buffers, and the optimisers' state."""
-    loop.shard_all(loop.bare)
-    state = Whole(loop.bare).state_dict()
-    for number, optimizer in enumerate(loop.optimizers):
+    shard_all(run.bare)
+    state = Whole(run.bare).state_dict()
+    for number, optimizer in enumerate(run.optimizers):
         for index, values in Whole(optimizer).state_dict()["state"].items():
             state |= {f"{number} {index} {key}": torch.as_tensor(value) for key, value in values.items()}
     prints.append(fingerprint(state))
-    finished(loop)
+    finished(run)
 
 
 given = globals()
@@ -91,7 +91,7 @@ os.environ.update(given["environment"])
 loop._Loop._finish = finish
 notes: list[dict[str, Any]] = []
 for job in given["jobs"]:
-    loop._accelerator = sharded if job.get("sharded") else alone
+    loop.start_engine = sharded if job.get("sharded") else alone
     watcher = Listening(job.get("stop"))
     note: dict[str, Any] = {}
     prints.clear()

@@ -5,7 +5,7 @@ Shapes: B samples of shape `*shape`; n = number of entries of one sample; per-sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from .orbit import Operator, Orbit
 from .step import Step
 
-__all__ = ["DISTANCES", "Distance", "Enforcement", "Enforcer", "half_squared_distance", "l1", "l2", "rows"]
+__all__ = [
+    "DISTANCES",
+    "Distance",
+    "Enforcement",
+    "Enforcer",
+    "follows_training",
+    "half_squared_distance",
+    "l1",
+    "l2",
+    "rows",
+]
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(a [B, *shape], b [B, *shape]) -> [B]."""
@@ -61,7 +71,8 @@ class Enforcer(nn.Module):
     """Base of all enforcers: override what the kinds in its traits need.
 
     loss and gradient substitution: `forward`; weight projection: `project`; architecture: `wrap`.
-    It is a module so that its state moves between devices and is checkpointed.
+    It is a module so that its state moves between devices and is checkpointed. State that is made of the operator, or
+    follows it, is made in `on_start` and moved on in `after_step`.
     """
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
@@ -75,3 +86,48 @@ class Enforcer(nn.Module):
     def wrap(self, operator: Operator) -> Operator:
         """The operator made idempotent by construction; the operator itself for the other kinds."""
         return operator
+
+    def on_start(self, operator: Operator) -> None:
+        """Told once when training starts, before the first step, and when it resumes, before the state is loaded.
+
+        The operator is on its device, in its precision, and nothing is shared out among processes yet. Here an enforcer
+        makes what is to be trained, saved and resumed with it: a copy of the operator, say, as a submodule whose parameters
+        have `requires_grad_(False)`. Parameters that keep their gradient are trained beside the operator's.
+
+        The default tells the enforcers inside this one; an enforcer that contains others and overrides this calls
+        `super().on_start(operator)`.
+        """
+        for member in _members(self):
+            member.on_start(operator)
+
+    def after_step(self, operator: Operator, step: Step) -> None:
+        """Told after each optimiser step, and after the weight projection where there is one, without gradient.
+
+        It may change its own state, and read the operator's parameters and buffers. Do this entry by entry, pairing the
+        copy's parameters with the operator's in order: where parameters are shared out (FSDP2) both are, alike, and each
+        process sees and changes its own share. Do not call the operator or the copy here: under FSDP2 they work in
+        `forward` only. Every process must do the same to what each of them has whole.
+
+        `step` is fresh: it has the index and the progress of the step that is done, and its draws are the same in every
+        process. The default tells the enforcers inside this one, as `on_start` does.
+        """
+        for member in _members(self):
+            member.after_step(operator, step)
+
+
+def follows_training(enforcer: Enforcer) -> bool:
+    """Whether an enforcer, or one inside it, has a hook of its own: then its state depends on the steps before."""
+    return any(
+        type(module).on_start is not Enforcer.on_start or type(module).after_step is not Enforcer.after_step
+        for module in enforcer.modules()
+        if isinstance(module, Enforcer)
+    )
+
+
+def _members(module: nn.Module) -> Iterator[Enforcer]:
+    """The enforcers right inside a module, through lists and other plain modules."""
+    for child in module.children():
+        if isinstance(child, Enforcer):
+            yield child
+        else:
+            yield from _members(child)

@@ -65,6 +65,21 @@ class Orbit:
         self._still = [input.detach()]
 
     @property
+    def operator(self) -> Operator:
+        """f itself, to read: its parameters, its mode, what it is made of.
+
+        To apply it use `apply`, `live`, `ahead` and `frozen`, which share points with everybody else and pass the
+        condition on. Never keep it as an attribute of an enforcer, which would own its parameters; for a copy that lasts
+        see `Enforcer.on_start`. Where parameters are cut among processes (FSDP2), each process sees its share.
+
+        Raises:
+            TypeError: if the orbit is that of a plain function, as in an evaluation.
+        """
+        if not isinstance(self._operator, nn.Module):
+            raise TypeError("this orbit is that of a plain function: there is no module to look at")
+        return self._operator
+
+    @property
     def input(self) -> Tensor:
         """x, [B, *shape]."""
         return self._live[0]

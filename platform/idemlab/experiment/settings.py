@@ -6,9 +6,23 @@ import math
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
-__all__ = ["EvaluationSettings", "OptimizerSettings", "ReconstructionSettings", "TrainingSettings"]
+from ..errors import BadInput
+
+__all__ = [
+    "UNSUITABLE_OPTIMIZERS",
+    "EvaluationSettings",
+    "OptimizerSettings",
+    "ReconstructionSettings",
+    "TrainingSettings",
+]
+
+UNSUITABLE_OPTIMIZERS = {
+    "lbfgs": "it evaluates the loss several times a step, and a step here has one batch and one backward",
+    "sparseadam": "it takes sparse gradients only, and those of an operator are dense",
+}
+"""Classes of torch.optim, in lower case, that cannot train here, and why."""
 
 Share = Annotated[float, Ge(0), Le(1)]
 
@@ -35,8 +49,8 @@ class OptimizerSettings(BaseModel):
     """The optimiser. Further keys are arguments of its class and are checked against it in the preflight.
 
     Args:
-        name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...), or `muon`: Muon on matrices and AdamW
-            elsewhere, whose own arguments stand in the table `adamw`.
+        name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...; LBFGS and SparseAdam cannot be used), or
+            `muon`: Muon on matrices and AdamW elsewhere, whose own arguments stand in the table `adamw`.
         lr: learning rate at its highest.
         schedule: `constant`, or `cosine` from lr down to final * lr.
         warmup: share of the run over which the rate rises linearly from 0.
@@ -52,6 +66,19 @@ class OptimizerSettings(BaseModel):
     warmup: Share = 0.0
     final: Share = 0.0
     clip: Annotated[float, Ge(0)] = 0.0
+
+    @field_validator("name")
+    @classmethod
+    def _suitable(cls, name: str) -> str:
+        reason = UNSUITABLE_OPTIMIZERS.get(name.lower())
+        if reason is not None:
+            raise BadInput(
+                f"optimizer '{name}' cannot be used: {reason}",
+                where="[optimizer], key 'name'",
+                expected="any other class of torch.optim, in any case",
+                next_step="set optimizer.name = adam",
+            )
+        return name
 
     def share_of_rate(self, progress: float) -> float:
         """Learning rate as a share of the highest one, at a share of the run that is done, in [0, 1)."""

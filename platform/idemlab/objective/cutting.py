@@ -48,26 +48,26 @@ def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, en
             f"and {training.micro_batches} micro-batches",
             where="[training], key 'batch_size'",
             expected=f"a multiple of {parts}",
-            next_step=f"--set training.batch_size={near}",
+            next_step=f"set training.batch_size = {near}",
         )
     if traits.batch_coupled and training.micro_batches > 1:
         raise BadInput(
             f"enforcer '{name}' couples the samples of a batch, so cutting the batch into micro-batches changes its loss",
             where="[training], key 'micro_batches'",
-            next_step="--set training.micro_batches=1, with a smaller batch_size or more processes",
+            next_step="set training.micro_batches = 1, with a smaller batch_size or more processes",
         )
     if traits.needs_double_backward and engine.sharded:
         raise BadInput(
             f"enforcer '{name}' differentiates twice, which FSDP2 cannot do",
             where="[enforcer] and the launcher",
-            next_step="accelerate launch --multi_gpu (DDP) in place of --use_fsdp",
+            next_step="train through DDP instead of FSDP2",
         )
     if engine.sharded and experiment.optimizer.name.lower() not in ENTRY_BY_ENTRY:
         raise BadInput(
             f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 cuts",
             where="[optimizer], key 'name'",
             choices=sorted(ENTRY_BY_ENTRY),
-            next_step="accelerate launch --multi_gpu (DDP) in place of --use_fsdp, or --set optimizer.name=adamw",
+            next_step="train through DDP instead of FSDP2, or set optimizer.name = adamw",
         )
     norms = {n: m for n, m in operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     if norms and training.micro_batches > 1:
@@ -75,7 +75,7 @@ def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, en
             f"model '{experiment.model.name}' has batch statistics ('{next(iter(norms))}' and {len(norms) - 1} more), "
             "which micro-batches change",
             where="[training], key 'micro_batches', and [model]",
-            next_step="--set training.micro_batches=1, or a model with GroupNorm: --set model.norm=group",
+            next_step="set training.micro_batches = 1, or a model with GroupNorm: set model.norm = group",
         )
     own = [n for n, m in norms.items() if not isinstance(m, nn.SyncBatchNorm)]
     if own and engine.world > 1:
@@ -83,7 +83,7 @@ def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, en
             f"model '{experiment.model.name}' has batch statistics ('{own[0]}' and {len(own) - 1} more), "
             "of which each process would have its own",
             where="[model] and the launcher",
-            next_step="--set model.norm=group, one process, or on GPUs a model with torch.nn.SyncBatchNorm",
+            next_step="set model.norm = group, one process, or on GPUs a model with torch.nn.SyncBatchNorm",
         )
 
 
@@ -120,7 +120,7 @@ def check_buffers(experiment: Experiment, objective: Objective, batch: Batch, en
         raise BadInput(
             f"buffer '{changed[0]}' changes in every forward, so {micros} times a step with {micros} micro-batches",
             where="[training], key 'micro_batches', and [model]",
-            next_step="--set training.micro_batches=1, with a smaller batch_size or more processes",
+            next_step="set training.micro_batches = 1, with a smaller batch_size or more processes",
         )
     # An enforcer's are its own affair: it has Step.mean, and an operator knows nothing of processes.
     apart = [name for name in changed if name.startswith("operator.") and not one[name].equal(other[name])]

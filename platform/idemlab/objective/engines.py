@@ -1,37 +1,179 @@
-"""Several processes: what the launcher was asked for, and weights that are shared out among the processes."""
+"""The engines: what the processes of a run do together, and weights that are shared out among them. One class each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Engine", "Stateful", "Whole", "expected_processes", "launched_alone", "put", "shard_all", "unfuse", "whole"]
+__all__ = [
+    "DDP",
+    "FSDP2",
+    "Engine",
+    "Single",
+    "Stateful",
+    "Whole",
+    "expected_processes",
+    "launched_alone",
+    "put",
+    "shard_all",
+    "unfuse",
+    "whole",
+]
 
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where torchrun, Accelerate and MPI say how many processes there are."""
 
+_CPU = torch.device("cpu")
 
-@dataclass(frozen=True)
-class Engine:
-    """How a run is spread over processes.
+
+# -- engines ----------------------------------------------------------------------------------------------------------
+
+
+class Engine(ABC):
+    """How a run is spread over processes, and what these do together.
+
+    Where a method says "all processes", each of them must call it, and in the same order as its other such calls.
 
     Args:
+        device: of this process.
         world: number of processes.
-        sharded: whether parameters, gradients and optimiser state are cut among them (FSDP2) instead of copied (DDP).
+        rank: of this process, from 0.
+
+    Attributes:
+        sharded: whether parameters, gradients and optimiser state are cut among the processes instead of copied.
     """
 
-    world: int = 1
-    sharded: bool = False
+    sharded: ClassVar[bool] = False
+
+    def __init__(self, device: torch.device = _CPU, *, world: int = 1, rank: int = 0) -> None:
+        self.device, self.world, self.rank = device, world, rank
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the files and tells of the run."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other process whose part would be missing."""
+        return self.world == 1
 
     def __str__(self) -> str:
-        if self.world == 1:
-            return "one process"
-        return f"{self.world} processes, {'FSDP2' if self.sharded else 'DDP'}"
+        return "one process" if self.alone else f"{self.world} processes, {type(self).__name__}"
+
+    @property
+    def remark(self) -> str | None:
+        """What a user should know before training begins."""
+        return launched_alone() if self.alone else f"training in {self}"
+
+    @abstractmethod
+    def anywhere(self, flags: Tensor) -> Tensor:
+        """Flags, 0 or 1, that are above 0 where any process has set them, on the device. All processes."""
+
+    @abstractmethod
+    def stops(self, asked: bool, *, now: bool) -> bool:
+        """Whether to stop, as any process was asked to. All processes; several agree only where `now` is true, as that
+        takes a round trip."""
+
+    @abstractmethod
+    def rows(self, t: Tensor) -> Tensor:
+        """The tensors of all processes, [world, ...], by rank. All processes."""
+
+    @abstractmethod
+    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The means of figures over the processes. All processes."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is set in any process. All processes."""
+        return bool(self.anywhere(torch.tensor(float(flag), device=self.device)).item())
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        self.any(False)
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This process's row of what `rows` gave; the mean of the rows if another number of processes left them."""
+        own = rows[self.rank] if len(rows) == self.world else rows.mean(0)
+        return own.to(self.device)
+
+    # What follows concerns engines that share parameters out; the others keep them whole.
+
+    def settle(self, module: nn.Module) -> None:  # noqa: B027 -- there is nothing to do
+        """Leave no parameter gathered, so that what is written into it is kept."""
+
+    def stateful(self, thing: nn.Module | torch.optim.Optimizer) -> Stateful:
+        """A module or an optimiser as checkpoints keep it: whole, whatever the number of processes. All processes."""
+        return thing
+
+    def adapt(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:  # noqa: B027 -- there is nothing to do
+        """Have the optimisers do without what the engine cannot do."""
+
+
+class Single(Engine):
+    """One process, which agrees with itself."""
+
+    def anywhere(self, flags: Tensor) -> Tensor:
+        return flags
+
+    def stops(self, asked: bool, *, now: bool) -> bool:
+        return asked
+
+    def rows(self, t: Tensor) -> Tensor:
+        return t[None]
+
+    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(figures)
+
+
+class _Together(Engine):
+    """Several processes, which agree through torch.distributed."""
+
+    def anywhere(self, flags: Tensor) -> Tensor:
+        torch.distributed.all_reduce(flags)
+        return flags
+
+    def stops(self, asked: bool, *, now: bool) -> bool:
+        return now and self.any(asked)
+
+    def rows(self, t: Tensor) -> Tensor:
+        found = [torch.empty_like(t) for _ in range(self.world)]
+        torch.distributed.all_gather(found, t)
+        return torch.stack(found)
+
+    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        means = {}
+        for name, value in figures.items():
+            total = value.clone()
+            torch.distributed.all_reduce(total)
+            means[name] = total / self.world
+        return means
+
+
+class DDP(_Together):
+    """Several processes, each of which has all parameters."""
+
+
+class FSDP2(_Together):
+    """Several processes, each of which has its share of the parameters."""
+
+    sharded = True
+
+    def settle(self, module: nn.Module) -> None:
+        shard_all(module)
+
+    def stateful(self, thing: nn.Module | torch.optim.Optimizer) -> Stateful:
+        if isinstance(thing, nn.Module):
+            shard_all(thing)
+        return Whole(thing)
+
+    def adapt(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        for optimizer in optimizers:
+            unfuse(optimizer)
 
 
 # -- launchers --------------------------------------------------------------------------------------------------------

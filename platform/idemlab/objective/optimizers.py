@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..catalog.schema import checked
 from ..errors import BadInput, nearest_match
-from ..experiment.settings import OptimizerSettings
+from ..experiment.settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
 from .muon import Muon
 
 __all__ = ["build_optimizers"]
@@ -21,6 +25,7 @@ def _optimizer_class(name: str, where: str) -> type[torch.optim.Optimizer]:
         key.lower(): value
         for key, value in vars(torch.optim).items()
         if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
+        if key.lower() not in UNSUITABLE_OPTIMIZERS
     }
     if name.lower() not in classes:
         raise BadInput(
@@ -60,24 +65,61 @@ def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parame
 
 
 def _optimizer(
-    cls: type[torch.optim.Optimizer], parameters: Sequence[nn.Parameter], arguments: Mapping[str, Any], where: str
+    cls: type[torch.optim.Optimizer], parameters: Sequence[nn.Parameter], given: Mapping[str, Any], where: str
 ) -> torch.optim.Optimizer:
     accepted = inspect.signature(cls).parameters
-    choices = sorted(set(accepted) - {"params"})
-    for key in arguments:
+    name, choices = cls.__name__.lower(), sorted(set(accepted) - {"params"})
+    for key in given:
         if key not in choices:
             raise BadInput(
-                f"optimizer '{cls.__name__.lower()}' has no argument '{key}'",
+                f"optimizer '{name}' has no argument '{key}'",
                 where=f"{where}, key '{key}'",
                 choices=choices,
                 nearest=nearest_match(key, choices),
             )
+    arguments = _typed(cls, given, where)
     # One fused kernel per step instead of several passes over all parameters.
-    fused = {"fused": True} if "fused" in accepted and not {"fused", "foreach"} & set(arguments) else {}
+    if "fused" in accepted and not {"fused", "foreach"} & set(given):
+        arguments["fused"] = True
     try:
-        optimizer = cls(parameters, **fused, **arguments)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"optimizer '{cls.__name__.lower()}': {error}", where=where) from error
+        _try(cls, parameters[0], arguments)
+        optimizer = cls(parameters, **arguments)
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"optimizer '{name}': {' '.join(str(error).split())}",
+            where=where,
+            next_step=f"change or leave out what you have set: {', '.join(sorted(given))}",
+        ) from error
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def _typed(cls: type[torch.optim.Optimizer], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arguments in the types that the class says: it does not look itself, and fails on texts in a later comparison."""
+    import pydantic
+
+    hints = typing.get_type_hints(cls.__init__)
+    fields: Any = {key: (_plain(hints[key]), ...) for key in given if key in hints}
+    model = pydantic.create_model("Arguments", **fields)
+    values = {key: given[key] for key in fields}
+    owner, page = f"optimizer '{cls.__name__.lower()}'", f"read what torch.optim.{cls.__name__} says of it"
+    types = checked(model, values, where, owner, page)
+    return dict(given) | {key: getattr(types, key) for key in fields}
+
+
+def _plain(hint: Any) -> Any:
+    """A type as a file can write it: torch also takes tensors where it takes numbers."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return tuple[tuple(_plain(argument) for argument in arguments)]  # type: ignore[misc]
+    if arguments:
+        return reduce(or_, [argument for argument in arguments if argument is not Tensor])
+    return hint
+
+
+def _try(cls: type[torch.optim.Optimizer], like: nn.Parameter, arguments: Mapping[str, Any]) -> None:
+    """One step on a small matrix: some arguments are refused only there, and nothing is written yet."""
+    matrix = nn.Parameter(torch.zeros(2, 2, dtype=like.dtype, device=like.device))
+    matrix.grad = torch.ones_like(matrix)
+    cls([matrix], **arguments).step()

@@ -21,7 +21,7 @@ from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from .cutting import check_buffers, check_coupling, check_gradients, check_spread
-from .engines import Engine
+from .engines import Engine, Single
 from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
 from .objective import Objective
 from .parts import Parts
@@ -31,7 +31,7 @@ __all__ = ["Plan", "preflight"]
 
 T = TypeVar("T")
 
-ALONE = Engine()
+ALONE = Single()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         raise BadInput(
             f"batch_size {training.batch_size} is larger than the training set of {len(parts.dataset.train)}",
             where="[training], key 'batch_size'",
-            next_step=f"--set training.batch_size={len(parts.dataset.train)}",
+            next_step=f"set training.batch_size = {len(parts.dataset.train)}",
         )
     dtype: torch.dtype = getattr(torch, training.dtype)
     rows = parts.dataset.train.__getitems__(list(range(size)))
@@ -88,6 +88,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     check_trained(parts.objective, experiment.model.name)
     trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
+        blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_operator(experiment, trial.operator, batch)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
         before = unkept(trial.operator)
@@ -96,6 +97,9 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         blame(experiment, lambda: check_buffers(experiment, trial, batch, engine))
         flops = _trial_step(experiment, trial, batch, engine) * training.micro_batches
         check_kept_buffers(before, trial.operator, experiment.model.name)
+        after = Step(seed=training.seed, purpose="preflight")
+        with torch.no_grad():
+            blame(experiment, lambda: trial.enforcer.after_step(trial.operator, after), "the enforcer's after_step")
         if EnforcerKind.PROJECTION in traits.kinds:
             check_projected(trial.operator, experiment.enforcer.name)
             _check_projection(experiment, trial)
@@ -103,7 +107,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     return Plan(
         steps=steps,
         flops_per_step=flops,
-        parameters=sum(p.numel() for p in parts.objective.parameters() if p.requires_grad),
+        parameters=sum(p.numel() for p in trial.parameters() if p.requires_grad),
         traits=traits,
         device=str(device),
     )
@@ -114,7 +118,7 @@ def _check_device(experiment: Experiment, device: torch.device) -> None:
         raise BadInput(
             "this machine's accelerator (MPS) has no float64",
             where="[training], key 'dtype'",
-            next_step="ACCELERATE_USE_CPU=true idemlab run ..., or --set training.dtype=float32",
+            next_step="ACCELERATE_USE_CPU=true idemlab run ..., or set training.dtype = float32",
         )
 
 
@@ -125,7 +129,7 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         raise BadInput(
             f"enforcer '{name}' differentiates twice, which torch.compile cannot do",
             where="[training], key 'compile'",
-            next_step="--set training.compile=false",
+            next_step="set training.compile = false",
         )
     if traits.needs_reconstruction and experiment.reconstruction.weight == 0:
         raise BadInput(
@@ -138,7 +142,7 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         raise BadInput(
             f"enforcer '{name}' is not exact on a model with batch statistics ({norms[0]} and {len(norms) - 1} more)",
             where="[enforcer] and [model]",
-            next_step=f"--set model.norm=group, or another routing of the enforcer: idemlab show {name}",
+            next_step=f"set model.norm = group, or another routing of the enforcer: idemlab show {name}",
         )
 
 
@@ -192,14 +196,14 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
         raise BadInput(
             f"enforcer '{name}' works on linear maps only, and model '{experiment.model.name}' is not linear",
             where="[enforcer] and [model]",
-            next_step="--set model.name=linear, or another enforcer: idemlab list enforcers",
+            next_step="set model.name = linear, or another enforcer: idemlab list enforcers",
         )
     maps = square_maps(operator)
     if EnforcerKind.PROJECTION in traits.kinds and not maps:
         raise BadInput(
             f"enforcer '{name}' projects square linear maps, and model '{experiment.model.name}' has none",
             where="[enforcer] and [model]",
-            next_step="--set model.name=linear",
+            next_step="set model.name = linear",
         )
     if traits.domain is not None:
         low, high = traits.domain

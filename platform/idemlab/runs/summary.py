@@ -23,7 +23,7 @@ class Summary:
         steps: optimiser steps planned, if known.
         flops: counted floating-point operations so far, if known.
         seconds: that the run took so far, evaluations included, over all its resumptions.
-        figures: inputs -> figure -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread` and the metrics),
+        figures: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
             of the end or of the last evaluation.
     """
 

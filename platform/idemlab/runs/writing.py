@@ -1,9 +1,9 @@
-"""What training writes into a run folder when it begins and when it ends."""
+"""What training writes into a run folder: when it begins, at every entry, and when it ends."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from ..catalog.catalog import Catalog
 from ..contracts.dataset import Dataset
 from ..errors import Failure
+from ..experiment.experiment import Experiment
 from ..objective.engines import Stateful
 from ..objective.evaluation import Evaluation
 from ..objective.preflight import Plan
@@ -23,7 +24,7 @@ from .environment import describe_environment
 from .run import Run
 from .weights import fingerprint, write_weights
 
-__all__ = ["write_circumstances", "write_outcome", "writing"]
+__all__ = ["append_entry", "write_circumstances", "write_entries", "write_experiment", "write_outcome", "writing"]
 
 
 @contextmanager
@@ -39,8 +40,31 @@ def writing(run: Run, what: str) -> Iterator[None]:
         raise Failure(
             f"{what} cannot be written: {error}",
             where=str(run.path),
-            next_step=f"make room; the checkpoints are whole, go on with: {run.resuming}",
+            next_step=f"make room, then resume it with: {run.resuming}",
         ) from error
+
+
+def write_experiment(run: Run, experiment: Experiment) -> None:
+    """experiment.toml: the resolved experiment."""
+    with writing(run, run.experiment_file.name):
+        write_text(run.experiment_file, experiment.to_toml())
+
+
+def write_entries(run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
+    """metrics.jsonl anew, with these entries and no others."""
+    with writing(run, run.metrics_file.name):
+        write_text(run.metrics_file, "".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def append_entry(run: Run, step: int, split: str, figures: Mapping[str, float], clock: Mapping[str, float]) -> None:
+    """One line of metrics.jsonl.
+
+    Args:
+        clock: timings; they stand apart, under "time", as they differ from run to run.
+    """
+    entry = {"step": step, "split": split} | dict(figures) | {"time": dict(clock)}
+    with writing(run, run.metrics_file.name), run.metrics_file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
 
 
 def write_circumstances(

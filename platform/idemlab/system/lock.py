@@ -36,11 +36,11 @@ def exclusive(folder: Path) -> Iterator[None]:
     except Timeout:
         raise BadInput(
             f"'{folder}' is being written to by {_holder(folder)}",
-            next_step="wait until it ends, stop it, or choose another --out",
+            next_step="wait until it ends, stop it, or give another folder",
         ) from None
     except OSError as error:
         raise Failure(
-            f"the output folder '{folder}' cannot be written: {error}", next_step="choose another --out"
+            f"the output folder '{folder}' cannot be written: {error}", next_step="give another folder"
         ) from error
     try:
         _sign(folder)

@@ -5,6 +5,7 @@ Shapes: B samples of shape `*shape`, n entries each; K, P, Q are matrices [n, n]
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,7 +25,10 @@ __all__ = [
     "Linear",
     "Pass",
     "Trial",
+    "begun",
     "draws",
+    "ended",
+    "first_suitable",
     "generic",
     "has_loss",
     "one_pass",
@@ -139,7 +143,7 @@ def inside(traits: Traits, n: int) -> Tensor:
 
 
 def suitable(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
-    """(shape, operator), wrapped by the enforcer where it does that; operators that it refuses are passed over.
+    """(shape, operator), not yet wrapped; operators that the enforcer refuses to wrap are passed over.
 
     Raises:
         CheckFailed: if it refuses all of them.
@@ -147,13 +151,46 @@ def suitable(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
     refusals = []
     for shape in shapes(subject).values():
         try:
-            operator = subject.enforcer().wrap(generic(subject, shape))
+            subject.enforcer().wrap(generic(subject, shape))
         except (BadInput, ValueError) as error:
             refusals.append(str(error))
             continue
-        yield shape, operator
+        yield shape, generic(subject, shape)
     if len(refusals) == len(shapes(subject)):
         raise CheckFailed(f"it refuses every operator of the kit, the last one with: {refusals[-1]}")
+
+
+def first_suitable(subject: Subject) -> tuple[tuple[int, ...], Operator]:
+    """The first of `suitable`."""
+    return next(suitable(subject))
+
+
+def begun(
+    subject: Subject, operator: Operator, dtype: torch.dtype = torch.float64, *, bare: bool = False
+) -> tuple[Enforcer, Operator]:
+    """(enforcer, operator) as training has them when it starts: a fresh enforcer that has wrapped the operator and was
+    told of it.
+
+    An architecture gets a copy to wrap; all others hand the operator back.
+
+    Args:
+        bare: leave out the architecture: what is checked is the rest, on this very operator.
+    """
+    enforcer = subject.enforcer(dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        if EnforcerKind.ARCHITECTURE not in subject.traits.kinds:
+            operator = enforcer.wrap(operator)
+        elif not bare:
+            operator = enforcer.wrap(copy.deepcopy(operator))
+        enforcer.on_start(operator)
+    return enforcer, operator
+
+
+def ended(enforcer: Enforcer, operator: Operator, step: Step) -> None:
+    """The end of a step, as training tells it."""
+    with torch.no_grad():
+        enforcer.after_step(operator, Step(index=step.index, progress=step.progress, purpose="after step"))
 
 
 # -- points and steps -------------------------------------------------------------------------------------------------
@@ -280,8 +317,8 @@ def pull(subject: Subject, K: Tensor, *, x: Tensor | None = None, turn: Tensor |
     x = x if turn is None else x @ turn.T
     pulls = []
     for index in range(DRAWS if subject.traits.stochastic else 1):
-        operator = Linear(K)
-        done = one_pass(subject.enforcer(), operator, x, Trial(operator, x, index=index, turn=turn))
+        enforcer, operator = begun(subject, Linear(K), bare=True)
+        done = one_pass(enforcer, operator, x, Trial(operator, x, index=index, turn=turn))
         pulls.append(torch.zeros_like(K) if done.gradients[0] is None else done.gradients[0])
     return torch.stack(pulls)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -15,20 +11,24 @@ from torch import Tensor, nn
 
 from ..catalog.catalog import Catalog
 from ..contracts.dataset import Batch
-from ..contracts.enforcer import DISTANCES
+from ..contracts.enforcer import DISTANCES, follows_training
 from ..contracts.specs import EnforcerKind, Traits
 from ..errors import IdemlabError, Interrupted
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
+from ..objective.engines import Single
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import preflight
 from ..runs.run import Run
-from ..runs.writing import write_circumstances, write_outcome
+from ..runs.writing import append_entry, write_outcome
 from .batches import batches
-from .loop import RANK_POINTS_IN_PASSING, not_finite
+from .folder import open_folder
+from .latch import Latch, not_finite
+from .log import Clock, Sums
+from .schedule import RANK_POINTS_IN_PASSING, Schedule, set_rates
 from .stacked import Stacked, StackedStep, cannot_be_stacked
 
 __all__ = ["stackable", "train_stacked"]
@@ -38,7 +38,7 @@ LARGEST = 300_000
 
 
 def stackable(experiment: Experiment) -> bool:
-    """Whether an experiment may be trained beside others: nothing in it couples the rows of a batch."""
+    """Whether an experiment may be trained beside others: nothing in it couples the rows of a batch or follows the steps."""
     training = experiment.training
     traits: Traits = experiment.enforcer.traits()
     plain = training.micro_batches == 1 and training.precision == "full" and not training.compile
@@ -53,6 +53,7 @@ def stackable(experiment: Experiment) -> bool:
         size <= LARGEST
         and not list(objective.enforcer.buffers())
         and not list(objective.enforcer.parameters())
+        and not follows_training(objective.enforcer)
         and all(source.row_by_row for source in sources)
         and cannot_be_stacked(objective.operator) is None
     )
@@ -120,34 +121,30 @@ class _Stack:
             build_optimizers(experiment.optimizer, own)
             for experiment, own in zip(self.experiments, self.own, strict=True)
         ]
-        self.first_bad = torch.full((self.count,), -1.0, device=self.device)
-        self.sums: dict[str, Tensor] = {}
-        self.since_log = 0
-        self.began = time.perf_counter()
+        self.engine = Single(self.device)
+        self.schedule = Schedule(first, self.plan.steps)
+        self.latch = Latch(self.engine, shape=(self.count,))
+        self.sums, self.clock = Sums(), Clock()
         self.errors = [""] * self.count
 
     def run_all(self, stopped: Callable[[], bool], stepped: Callable[[int, int], None]) -> list[str]:
-        steps, training = self.plan.steps, self.training
+        steps = self.plan.steps
         for run, experiment in zip(self.runs, self.experiments, strict=True):
-            run.path.mkdir(parents=True, exist_ok=True)
-            run.experiment_file.write_text(experiment.to_toml(), encoding="utf-8")
-            write_circumstances(run, self.catalog, self.plan, self.device, 1)
+            open_folder(run, experiment, self.catalog, self.plan, self.engine)
         stream = self._batches()
-        with ExitStack() as stack:
-            self.files = [stack.enter_context(run.metrics_file.open("w", encoding="utf-8")) for run in self.runs]
-            for index in range(steps):
-                self._step(index, next(stream))
-                done = index + 1
-                stepped(done, steps)
-                if stopped():
-                    raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
-                if done % training.log_every == 0 or done == steps:
-                    self._log(done)
-                    if all(self.errors):
-                        return self.errors
-                if done % self.experiments[0].evaluation.every == 0 and done < steps:
-                    self._evaluate(done, RANK_POINTS_IN_PASSING)
-            self._evaluate(steps, self.experiments[0].evaluation.rank_points)
+        for index in range(steps):
+            self._step(index, next(stream))
+            done = index + 1
+            stepped(done, steps)
+            if stopped():
+                raise Interrupted("stopped; what has ended is kept", next_step="resume it to train the others")
+            if self.schedule.logs(done):
+                self._log(done)
+                if all(self.errors):
+                    return self.errors
+            if self.schedule.evaluates(done):
+                self._evaluate(done, RANK_POINTS_IN_PASSING)
+        self._evaluate(steps, self.experiments[0].evaluation.rank_points)
         return self.errors
 
     def _batches(self) -> Iterator[Batch]:
@@ -165,11 +162,10 @@ class _Stack:
             yield _joined([own[seed] for seed in seeds])
 
     def _step(self, index: int, batch: Batch) -> None:
-        progress = index / self.plan.steps
+        progress = self.schedule.progress(index)
         step = StackedStep([e.training.seed for e in self.experiments], index=index, progress=progress)
         loss, figures = blame(self.experiments[0], lambda: self.objective(batch, step))
-        bad = ~torch.isfinite(figures["loss"])
-        self.first_bad = torch.where(bad & (self.first_bad < 0), float(index), self.first_bad)
+        self.latch.see(figures["loss"], index)
         if loss.requires_grad:
             blame(self.experiments[0], loss.backward)
         unreached = self.stacked.unreached()
@@ -181,29 +177,27 @@ class _Stack:
             settings = experiment.optimizer
             if settings.clip > 0:
                 nn.utils.clip_grad_norm_(own, settings.clip)
+            set_rates(optimizers, settings, progress)
             for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * settings.share_of_rate(progress)
                 optimizer.step()
         self.stacked.clear_gradients()
-        for name, values in figures.items():
-            self.sums[name] = self.sums[name] + values if name in self.sums else values
-        self.since_log += 1
+        self.sums.add(figures)
 
     def _log(self, done: int) -> None:
-        means = {name: (values / self.since_log).tolist() for name, values in sorted(self.sums.items())}
-        first_bad = self.first_bad.int().tolist()
-        seconds = self._share_of_time()
-        for r, (file, experiment) in enumerate(zip(self.files, self.experiments, strict=True)):
+        means = {name: values.tolist() for name, values in self.sums.means().items()}
+        first_bad = self.latch.first_bad_steps()
+        clock = {"seconds": self.clock.seconds(self.count)}
+        for r, (run, experiment) in enumerate(zip(self.runs, self.experiments, strict=True)):
             if self.errors[r]:
                 continue
-            if first_bad[r] >= 0:
-                self.errors[r] = not_finite(first_bad[r], self.plan.steps)
+            bad = first_bad[r]
+            if bad is not None:
+                self.errors[r] = not_finite(bad, self.plan.steps)
                 continue
-            rate = experiment.optimizer.lr * experiment.optimizer.share_of_rate((done - 1) / self.plan.steps)
-            figures = {name: values[r] for name, values in means.items()} | {"lr": rate}
-            _write(file, {"step": done, "split": "train"} | figures | {"time": {"seconds": seconds}})
-        self.sums, self.since_log = {}, 0
+            figures = {name: values[r] for name, values in means.items()}
+            figures["lr"] = self.schedule.rate(experiment.optimizer, done)
+            append_entry(run, done, "train", figures, clock)
+        self.sums.clear()
 
     def _evaluate(self, done: int, rank_points: int) -> None:
         evaluations: dict[int, Evaluation] = {}
@@ -222,16 +216,12 @@ class _Stack:
                 )
             except IdemlabError as error:
                 self.errors[r] = error.what
-        clock = {"time": {"seconds": self._share_of_time()}}  # of all, when all are done: the shares add up
+        clock = {"seconds": self.clock.seconds(self.count)}  # of all, when all are done: the shares add up
         for r, evaluation in evaluations.items():
-            _write(self.files[r], {"step": done, "split": "evaluation"} | evaluation.flat() | clock)
+            append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)
             if done == self.plan.steps:
                 parts = self.parts[r]
                 write_outcome(self.runs[r], parts.objective.operator, parts.dataset, evaluation, self.plan)
-
-    def _share_of_time(self) -> float:
-        """Seconds so far, divided among the replicas: what one of them cost."""
-        return round((time.perf_counter() - self.began) / self.count, 4)
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:
@@ -249,8 +239,3 @@ def _joined(parts: Sequence[Batch]) -> Batch:
         joined([part.condition for part in parts]),
         joined([part.label for part in parts]),
     )
-
-
-def _write(file: Any, entry: dict[str, Any]) -> None:
-    file.write(json.dumps(entry) + "\n")
-    file.flush()

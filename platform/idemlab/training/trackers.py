@@ -21,7 +21,7 @@ class _Tracker(Protocol):
     def finish(self) -> Any: ...
 
 
-class _Engine(Protocol):
+class _Accelerator(Protocol):
     """What is asked of Accelerate, which only the trainer knows."""
 
     trackers: list[Any]
@@ -45,18 +45,18 @@ def check_trackers(experiment: Experiment) -> None:
 
 
 @contextmanager
-def tracking(engine: _Engine, experiment: Experiment, watcher: Watcher) -> Iterator[None]:
+def tracking(accelerator: _Accelerator, experiment: Experiment, watcher: Watcher) -> Iterator[None]:
     """The trackers that the experiment names hear of the run, and are closed however it ends."""
     if not experiment.training.trackers:
         yield
         return
     failed = True
     try:
-        engine.init_trackers("idemlab", config={"experiment": experiment.name})
+        accelerator.init_trackers("idemlab", config={"experiment": experiment.name})
         yield
         failed = False
     finally:
-        for tracker in engine.trackers:
+        for tracker in accelerator.trackers:
             _close(tracker, watcher, failed=failed)
 
 

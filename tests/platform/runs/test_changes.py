@@ -58,7 +58,7 @@ def test_a_changed_experiment_is_refused_unless_told(cut: idemlab.Run, tiny: Mak
     other = tiny(optimizer__lr=0.02)
     with pytest.raises(idemlab.BadInput, match=r"optimizer.lr: 0.01 -> 0.02") as caught:
         idemlab.train(other, cut.path, resume=True)
-    assert "--allow-changes" in str(caught.value)
+    assert "allow the changes" in str(caught.value)
     assert cut.experiment.optimizer.lr == 0.01
     heard = _Heard()
     run = idemlab.train(other, cut.path, resume=True, allow_changes=True, watcher=heard)

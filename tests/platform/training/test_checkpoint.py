@@ -115,7 +115,7 @@ def test_a_disk_that_refuses_keeps_the_older_checkpoints(tmp_path: Path, monkeyp
     monkeypatch.setattr("idemlab.runs.weights.save_file", full)
     with pytest.raises(Failure, match="No space left") as caught:
         save_checkpoint(tmp_path, 2, net, optimizers, {}, keep=1)
-    assert "--resume" in str(caught.value)
+    assert "resume the run" in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["step-1"]
 
 

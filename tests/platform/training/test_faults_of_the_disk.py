@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 import idemlab
+from idemlab import installed
 from idemlab.errors import Interrupted
 from idemlab.runs.weights import sha256
 from idemlab.training.checkpoint import latest
+from idemlab.training.stacked_loop import train_stacked
 from idemlab.training.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
@@ -186,3 +188,40 @@ def test_a_new_checkpoint_is_never_pruned_for_a_damaged_one(
         idemlab.train(table, run.path, resume=True, allow_changes=True, watcher=StopAt6())
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-6"]
     assert idemlab.train(table, run.path, resume=True).weights_file.read_bytes() == whole.weights_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["operator.safetensors", "certificate.json", "environment.json", "experiment.toml", "metrics.jsonl"]
+)
+def test_stacked_runs_tell_a_full_disk_as_single_ones_do(
+    tmp_path: Path, tiny: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from os import replace
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    def single(out: Path) -> None:
+        idemlab.train(tiny(), out)
+
+    def stacked(out: Path) -> None:
+        train_stacked(
+            [idemlab.resolve(tiny(training__seed=seed)) for seed in (0, 1)], [out, tmp_path / "b"], installed()
+        )
+
+    told = []
+    for train, out in ((single, tmp_path / "single"), (stacked, tmp_path / "a")):
+        with monkeypatch.context() as patched:
+            patched.setattr("os.replace", full)
+            with pytest.raises(idemlab.Failure) as caught:
+                train(out)
+        told.append(str(caught.value).replace(str(out), "OUT"))
+        assert not (out / name).exists()
+        assert not list(out.rglob("*.tmp"))
+        train(out) if train is stacked else idemlab.train(tiny(), out, resume=True)
+        assert idemlab.Run(out).certificate
+    assert told[0] == told[1]
+    assert f"{name} cannot be written" in told[0]
+    assert "make room" in told[0]

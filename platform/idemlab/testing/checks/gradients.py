@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...contracts.orbit import Operator, Orbit
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
-from ..trials import Trial, draws, enforce, generic, has_loss, one_pass, shapes, suitable
+from ..trials import Trial, begun, draws, enforce, generic, has_loss, one_pass, shapes, suitable
 
 __all__: list[str] = []
 
@@ -24,7 +24,8 @@ __all__: list[str] = []
 def gradient_reaches_every_parameter(subject: Subject) -> None:
     """Every parameter of the operator gets a gradient, finite and not zero."""
     for shape, operator in suitable(subject):
-        done = one_pass(subject.enforcer(), operator, draws(shape))
+        enforcer, operator = begun(subject, operator)
+        done = one_pass(enforcer, operator, draws(shape))
         for (name, _), gradient in zip(operator.named_parameters(), done.gradients, strict=True):
             must(gradient is not None, f"no gradient reaches {name}")
             assert gradient is not None
@@ -40,13 +41,14 @@ def gradient_reaches_every_parameter(subject: Subject) -> None:
 def gradient_reaches_nothing_else(subject: Subject) -> None:
     """Before the backward no parameter has a gradient; fixed ones get none, and stay as they were set."""
     for shape, operator in suitable(subject):
+        enforcer, operator = begun(subject, operator)
         parameters = dict(operator.named_parameters())
         fixed = next(iter(parameters))
         if len(parameters) > 1:
             parameters[fixed].requires_grad_(False)
         flags = {name: p.requires_grad for name, p in parameters.items()}
         x = draws(shape)
-        enforcement = enforce(subject.enforcer(), Orbit(operator, x), Trial(operator, x))
+        enforcement = enforce(enforcer, Orbit(operator, x), Trial(operator, x))
         for name, p in parameters.items():
             must(p.grad is None, f"after forward alone there is a gradient in {name}")
             must(p.requires_grad == flags[name], f"forward switched requires_grad of {name}")
@@ -67,10 +69,11 @@ def gradient_reaches_nothing_else(subject: Subject) -> None:
 def accumulates_once(subject: Subject) -> None:
     """One step adds to each parameter's gradient once."""
     for shape, operator in suitable(subject):
+        enforcer, operator = begun(subject, operator)
         counted: Counter[Tensor] = Counter()
         for p in operator.parameters():
             p.register_post_accumulate_grad_hook(lambda p, counted=counted: counted.update([p]))  # type: ignore[no-untyped-call]
-        one_pass(subject.enforcer(), operator, draws(shape))
+        one_pass(enforcer, operator, draws(shape))
         for name, p in operator.named_parameters():
             at_most(counted[p], 1, f"accumulations into {name}")
 
@@ -104,11 +107,12 @@ def samples_are_independent(subject: Subject) -> None:
 
 def _whole_and_halves(subject: Subject, operator: Operator, x: Tensor) -> tuple[Any, list[Any]]:
     """A pass over the batch and one over each of its halves, as micro-batches of one step."""
-    whole = one_pass(subject.enforcer(), operator, x)
-    parts = enumerate(x.chunk(2))
-    return whole, [
-        one_pass(subject.enforcer(), operator, part, Trial(operator, part, half=half)) for half, part in parts
-    ]
+
+    def alone(points: Tensor, half: int | None) -> Any:
+        enforcer, wrapped = begun(subject, operator)
+        return one_pass(enforcer, wrapped, points, Trial(wrapped, points, half=half))
+
+    return alone(x, None), [alone(part, half) for half, part in enumerate(x.chunk(2))]
 
 
 def _relative(a: Tensor, b: Tensor) -> float:
@@ -165,8 +169,9 @@ def _watched_pass(subject: Subject) -> _Watched:
     shape = next(iter(shapes(subject).values()))
     x = draws(shape)
     operator = _Watched(generic(subject, shape), x)
+    enforcer, _ = begun(subject, operator, bare=True)
     # The reconstruction is of the same operator, but no business of this check.
-    one_pass(subject.enforcer(), operator, x, Trial(operator.operator, x))
+    one_pass(enforcer, operator, x, Trial(operator.operator, x))
     return operator
 
 

@@ -28,7 +28,7 @@ from ..strategies import (
     spectra,
 )
 from ..subject import Subject
-from ..trials import Linear, Trial, draws, generic, has_loss, one_pass, pull, residual_of, shapes, white
+from ..trials import Linear, Trial, begun, draws, ended, generic, has_loss, one_pass, pull, residual_of, shapes, white
 
 __all__: list[str] = []
 
@@ -210,16 +210,19 @@ def _trained(subject: Subject, K: Tensor, steps: int) -> Tensor:
     """Where gradient descent takes K with nothing but the enforcer's loss. The length of the steps falls to 0, whatever the
     scale of the loss; unlike Adam's, their direction is the gradient's: entries that hardly pull hardly move. A gradient
     that has all but vanished is not blown up."""
-    operator, enforcer = Linear(K), subject.enforcer()
+    operator = Linear(K)
+    enforcer, _ = begun(subject, operator, bare=True)
     weight = operator.linear.weight
     x = white(len(K), 128 if subject.traits.stochastic else 4 * len(K))
     largest = 1e-300
     for index in range(steps):
-        done = one_pass(enforcer, operator, x, Trial(operator, x, index=index, progress=0.5 + 0.5 * index / steps))
+        step = Trial(operator, x, index=index, progress=0.5 + 0.5 * index / steps)
+        done = one_pass(enforcer, operator, x, step)
         gradient = torch.zeros_like(K) if done.gradients[0] is None else done.gradients[0]
         largest = max(largest, float(gradient.norm()))
         with torch.no_grad():
             weight -= 0.06 * (1 - index / steps) * gradient / gradient.norm().clamp_min(1e-3 * largest)
+        ended(enforcer, operator, step)
     reached: Tensor = weight.detach()
     return reached
 
@@ -329,7 +332,8 @@ def loss_is_flat_at_idempotents(subject: Subject, K: Tensor) -> None:
     values = []
     for distance in (1e-2, 1e-3):
         beside = K + distance * away
-        values.append(one_pass(subject.enforcer(), Linear(beside), x).loss.abs().sum())
+        enforcer, operator = begun(subject, Linear(beside), bare=True)
+        values.append(one_pass(enforcer, operator, x).loss.abs().sum())
     if float(values[0]) > 1e-18:
         at_most(values[1] / values[0], 0.03, "loss at distance 0.001 / loss at 0.01")
 
@@ -359,7 +363,7 @@ def expands_where_the_point_is_fixed(subject: Subject) -> None:
     shape = next(iter(shapes(subject).values()))
     x = draws(shape, 8)
     operator = _TwoPlaces(lambda: generic(subject, shape), x)
-    enforcer = subject.enforcer()
+    enforcer, _ = begun(subject, operator, bare=True)
     one_pass(enforcer, operator, x)
     pulled = [_row(part) for part in (operator.first, operator.later)]
     operator.zero_grad()

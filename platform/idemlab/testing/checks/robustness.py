@@ -12,12 +12,27 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ...contracts.enforcer import Enforcement
+from ...contracts.enforcer import Enforcement, Enforcer
 from ...contracts.orbit import Operator, Orbit
 from ...contracts.specs import EnforcerKind, Traits
+from ...contracts.step import Step
 from ..kit import at_most, check, must
 from ..subject import Subject
-from ..trials import Linear, Pass, Trial, draws, enforce, generic, has_loss, inside, one_pass, shapes, suitable
+from ..trials import (
+    Linear,
+    Trial,
+    begun,
+    draws,
+    ended,
+    enforce,
+    first_suitable,
+    generic,
+    has_loss,
+    inside,
+    one_pass,
+    shapes,
+    suitable,
+)
 
 __all__: list[str] = []
 
@@ -33,9 +48,9 @@ def _projects(traits: Traits) -> bool:
 def kinds_as_declared(subject: Subject) -> None:
     """It has a loss, a projection and an architecture where its kinds say so, and only there."""
     traits = subject.traits
-    shape = next(iter(shapes(subject).values()))
-    operator, x = generic(subject, shape), draws(shape)
-    enforcer = subject.enforcer()
+    shape, given = first_suitable(subject)
+    enforcer, operator = begun(subject, given)
+    x = draws(shape)
     enforcement = enforcer(Orbit(operator, x), Trial(operator, x))
     must(isinstance(enforcement, Enforcement), f"forward returned {type(enforcement).__name__}, not an Enforcement")
     loss = enforcement.loss
@@ -50,7 +65,7 @@ def kinds_as_declared(subject: Subject) -> None:
         f"kinds are {_kinds(traits)}, and project {'changes' if moved else 'leaves'} a matrix",
     )
     if EnforcerKind.ARCHITECTURE not in traits.kinds:
-        must(enforcer.wrap(operator) is operator, f"kinds are {_kinds(traits)}, and wrap changes the operator")
+        must(operator is given, f"kinds are {_kinds(traits)}, and wrap changes the operator")
 
 
 def _kinds(traits: Traits) -> str:
@@ -62,7 +77,9 @@ def any_shape_and_batch(subject: Subject) -> None:
     """The loss is [B] and finite for vectors, images and sequences, for batches of 1, 2 and 5; so is all it reports."""
     for shape, operator in suitable(subject):
         for rows in (1, 2, 5):
-            done = one_pass(subject.enforcer(), operator, draws(shape, rows))
+            enforcer, wrapped = begun(subject, operator)
+            done = one_pass(enforcer, wrapped, draws(shape, rows))
+            ended(enforcer, wrapped, done.step)
             at = f"for {rows} samples of shape {list(shape)}"
             must(bool(torch.isfinite(done.loss).all()), f"the loss {at} is not finite")
             must(bool(torch.isfinite(done.flat).all()), f"the gradient {at} is not finite")
@@ -80,7 +97,8 @@ def reported_values_are_true(subject: Subject) -> None:
     """What the orbit knows afterwards is the orbit, and values are the same where no gradient is wanted."""
     for shape, operator in suitable(subject):
         x = draws(shape)
-        done = one_pass(subject.enforcer(), operator, x)
+        enforcer, operator = begun(subject, operator)
+        done = one_pass(enforcer, operator, x)
         point = x
         with torch.no_grad():
             for k in range(1, 6):
@@ -88,7 +106,7 @@ def reported_values_are_true(subject: Subject) -> None:
                 if done.orbit.known(k):
                     off = (done.orbit.ahead(k - 1) - point).norm() / point.norm()
                     at_most(off, 1e-9, f"|what the orbit has as f^{k}(x) - f^{k}(x)| / |f^{k}(x)|")
-            still = enforce(subject.enforcer(), Orbit(operator, x), Trial(operator, x))
+            still = enforce(begun(subject, operator, bare=True)[0], Orbit(operator, x), Trial(operator, x))
         assert still.loss is not None
         at_most((still.loss - done.loss).norm(), 1e-9 * float(done.loss.norm()), "|loss under no_grad - loss|")
         must(set(still.reported) == set(done.reported), "under no_grad it reports other names")
@@ -128,8 +146,8 @@ def _loss_at_extremes(subject: Subject) -> None:
             for rows in (1, 4):
                 for progress in (0.0, 1.0):
                     operator, x = make().float(), (size * draws(shape, rows)).float()
-                    step = Trial(operator, x, progress=progress)
-                    done = one_pass(subject.enforcer(torch.float32), operator, x, step)
+                    enforcer, _ = begun(subject, operator, torch.float32, bare=True)
+                    done = one_pass(enforcer, operator, x, Trial(operator, x, progress=progress))
                     at = f"of {called} at {rows} points of size {size:g}, progress {progress:g},"
                     must(bool(torch.isfinite(done.loss).all()), f"the loss {at} is not finite")
                     must(bool(torch.isfinite(done.flat).all()), f"the gradient {at} is not finite")
@@ -143,7 +161,7 @@ def _loss_at_extremes(subject: Subject) -> None:
 )
 def every_precision(subject: Subject) -> None:
     """It works in float64, float32, bfloat16 and under autocast, with nearly the same gradient."""
-    shape = next(iter(shapes(subject).values()))
+    shape, _ = first_suitable(subject)
     exact: Tensor | None = None
     # (precision of parameters and points, autocast, largest 1 - cosine with the gradient in float64)
     for dtype, autocast, bound in (
@@ -152,9 +170,11 @@ def every_precision(subject: Subject) -> None:
         (torch.float32, True, 0.25),
         (torch.bfloat16, False, 0.25),
     ):
-        operator, x = generic(subject, shape).to(dtype), draws(shape, 16).to(dtype)
+        enforcer, operator = begun(subject, generic(subject, shape).to(dtype), dtype)
+        x = draws(shape, 16).to(dtype)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            done = one_pass(subject.enforcer(dtype), operator, x)
+            done = one_pass(enforcer, operator, x)
+        ended(enforcer, operator, done.step)
         at = f"in {str(dtype).removeprefix('torch.')}{' under autocast' if autocast else ''}"
         must(done.loss.dtype.is_floating_point, f"the loss {at} is of {done.loss.dtype}")
         must(bool(torch.isfinite(done.loss).all() and torch.isfinite(done.flat).all()), f"it is not finite {at}")
@@ -165,17 +185,26 @@ def every_precision(subject: Subject) -> None:
             at_most(1 - cosine, max(bound, 1e-9), f"1 - cosine of the gradient {at} with that in float64")
 
 
-@check("enforcer", applies=has_loss, cause="an in-place operation on x, on a point of the orbit, or on a weight")
+@check(
+    "enforcer",
+    applies=has_loss,
+    cause="an in-place operation on x, on a point of the orbit, or on a weight, in forward or in a hook; or the operator is "
+    "kept as an attribute, which makes it a part of the enforcer: keep a copy.deepcopy of it",
+)
 def nothing_is_touched(subject: Subject) -> None:
-    """The points, the orbit and the operator are the same afterwards."""
-    for shape, operator in suitable(subject):
+    """The points, the orbit and the operator are the same afterwards, and the enforcer has not taken the operator over."""
+    for shape, given in suitable(subject):
         x = draws(shape)
-        kept, state = x.clone(), copy.deepcopy(operator.state_dict())
+        before = copy.deepcopy(given.state_dict())
+        enforcer, operator = begun(subject, given)
+        kept, state = x.clone(), before if operator is given else copy.deepcopy(operator.state_dict())
         with torch.no_grad():
             output = operator(x).clone()
-        done = one_pass(subject.enforcer(), operator, x)
+        done = one_pass(enforcer, operator, x)
+        ended(enforcer, operator, done.step)
         must(torch.equal(x, kept), "it changed the points of the batch")
         must(all(torch.equal(v, state[k]) for k, v in operator.state_dict().items()), "it changed the operator")
+        must(not set(operator.parameters()) & set(enforcer.parameters()), "the operator has become a part of it")
         at_most(
             (done.orbit.ahead(0) - output).norm(), 1e-9 * float(output.norm()), "|f(x) of the orbit afterwards - f(x)|"
         )
@@ -198,11 +227,11 @@ def _generators() -> tuple[Any, ...]:
 )
 def randomness_through_step_only(subject: Subject) -> None:
     """It leaves the global generators alone, and does not depend on them."""
-    shape = next(iter(shapes(subject).values()))
-    operator, x = generic(subject, shape), draws(shape)
+    shape, given = first_suitable(subject)
+    x = draws(shape)
     results = []
     for seed in (1, 2):
-        enforcer = subject.enforcer()
+        enforcer, operator = begun(subject, given)
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
         numpy.random.seed(seed)
@@ -212,6 +241,7 @@ def randomness_through_step_only(subject: Subject) -> None:
             results.append(torch.cat([done.loss, done.flat]))
         else:
             results.append(enforcer.project(inside(subject.traits, 4)).flatten())
+        ended(enforcer, operator, Trial(operator, x))
         must(_generators() == before, "it drew from a global generator")
     must(_same(*results), "it depends on the seed of a global generator")
 
@@ -223,8 +253,8 @@ def randomness_through_step_only(subject: Subject) -> None:
 )
 def stochastic_as_declared(subject: Subject) -> None:
     """It draws through step if, and only if, it declares that."""
-    shape = next(iter(shapes(subject).values()))
-    step = one_pass(subject.enforcer(), generic(subject, shape), draws(shape)).step
+    shape, operator = first_suitable(subject)
+    step = one_pass(*begun(subject, operator), draws(shape)).step
     declared = subject.traits.stochastic
     must(step.drawn == 0 or declared, f"it draws {step.drawn} times through step, and stochastic is not declared")
     must(step.drawn > 0 or not declared, "stochastic is declared, and it draws nothing through step")
@@ -238,8 +268,8 @@ def stochastic_as_declared(subject: Subject) -> None:
 )
 def reconstruction_as_declared(subject: Subject) -> None:
     """It reads step.reconstruction if, and only if, it declares that."""
-    shape = next(iter(shapes(subject).values()))
-    asked = one_pass(subject.enforcer(), generic(subject, shape), draws(shape)).step.asked_reconstruction
+    shape, operator = first_suitable(subject)
+    asked = one_pass(*begun(subject, operator), draws(shape)).step.asked_reconstruction
     declared = subject.traits.needs_reconstruction
     must(declared or not asked, "it reads step.reconstruction, and needs_reconstruction is not declared")
     must(asked or not declared, "needs_reconstruction is declared, and step.reconstruction is not read")
@@ -253,37 +283,47 @@ def reconstruction_as_declared(subject: Subject) -> None:
 def deterministic(subject: Subject) -> None:
     """Two fresh enforcers give the same at the same step, bit for bit."""
     for shape, operator in suitable(subject):
-        a, b = (one_pass(subject.enforcer(), operator, draws(shape)) for _ in range(2))
+        a, b = (one_pass(*begun(subject, operator), draws(shape)) for _ in range(2))
         must(_same(a.loss, b.loss), "the loss differs")
         must(_same(a.flat, b.flat), "the gradient differs")
 
 
 @check(
     "enforcer",
-    cause="state that is kept in a plain attribute: register it as a buffer, so that checkpoints have it",
+    cause="state that is kept in a plain attribute: register it as a buffer, so that checkpoints have it; or a module that "
+    "is made in forward: make it in on_start, so that there is something to load the state into",
 )
 def state_round_trips(subject: Subject) -> None:
     """Restored from its state, or copied, it goes on as the original does."""
-    shape = next(iter(shapes(subject).values()))
-    operator = generic(subject, shape)
-    used = subject.enforcer()
+    shape, given = first_suitable(subject)
+    used, operator = begun(subject, given)
 
-    def step(enforcer: Any, index: int) -> Tensor:
+    def step(enforcer: Enforcer, index: int) -> Tensor:
         x = (1 + index) * draws(shape, 4, f"points {index}")
         if has_loss(subject.traits):
-            done: Pass = one_pass(enforcer, operator, x, Trial(operator, x, index=index))
+            done = one_pass(enforcer, operator, x, Trial(operator, x, index=index))
             return torch.cat([done.loss, done.flat])
-        changed: Tensor = enforcer.project(inside(subject.traits, 4 + index))
-        return changed.flatten()
+        return enforcer.project(inside(subject.traits, 4 + index)).flatten()
+
+    def end(enforcers: list[Enforcer], index: int) -> None:
+        """The operator moves, as an optimiser would move it, and all are told."""
+        with torch.no_grad():
+            for p in operator.parameters():
+                p.mul_(0.9)
+        for enforcer in enforcers:
+            ended(enforcer, operator, Step(index=index))
 
     for index in range(3):
         step(used, index)
-    restored = subject.enforcer()
+        end([used], index)
+    restored, _ = begun(subject, generic(subject, shape))
     restored.load_state_dict(load(save({k: v.contiguous() for k, v in used.state_dict().items()})))
     copied = copy.deepcopy(used)
-    expected = step(used, 3)
-    must(_same(step(restored, 3), expected), "restored from its state_dict, its next step differs")
-    must(_same(step(copied, 3), expected), "its deep copy's next step differs")
+    for index in (3, 4):
+        expected = step(used, index)
+        must(_same(step(restored, index), expected), "restored from its state_dict, its next steps differ")
+        must(_same(step(copied, index), expected), "its deep copy's next steps differ")
+        end([used, restored, copied], index)
 
 
 @check(
@@ -318,6 +358,7 @@ def projection_is_pure(subject: Subject) -> None:
 def wrapped_is_idempotent(subject: Subject) -> None:
     """A wrapped operator keeps shapes, is idempotent to rounding before any training, and can be trained."""
     for shape, operator in suitable(subject):
+        _, operator = begun(subject, operator)
         for dtype, rows, bound in ((torch.float64, 4, 1e-6), (torch.float64, 1, 1e-6), (torch.float32, 4, 1e-3)):
             operator.to(dtype).zero_grad(set_to_none=True)
             x = draws(shape, rows).to(dtype)
