@@ -191,7 +191,7 @@ def _folder(runs: Path) -> Finding:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        return Finding("folder for runs", "broken", f"{runs}: {error.strerror}", "choose another with --out")
+        return Finding("folder for runs", "broken", f"{runs}: {error.strerror}", "choose another `out`")
     return Finding("folder for runs", "fine", f"{runs} can be written")
 
 

@@ -61,9 +61,11 @@ def apply(
         Failure: the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
     if times < 1:
-        raise BadInput(f"f cannot be applied {times} times", expected="a whole number from 1 up", next_step="--times 1")
+        raise BadInput(
+            f"f cannot be applied {times} times", expected="a whole number from 1 up", next_step="`times = 1`"
+        )
     run = run if isinstance(run, Run) else Run.open(run)
-    catalog = catalog or installed()
+    catalog = catalog or run.catalog or installed()
     source, target = _folders(Path(inputs), Path(outputs))
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
     files = _files(source, reader.suffixes, message)

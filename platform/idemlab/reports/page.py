@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from ..runs.loading import load
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
-from ..wording import number, time_span
+from ..wording import command, number, time_span
 from . import pictures, style
 
 __all__ = ["write_report"]
@@ -66,7 +65,7 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
         Failure: if a file of the run is damaged, or the folder cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    catalog = catalog or installed()
+    catalog = catalog or run.catalog or installed()
     summary, certificate = summarise(run), run.certificate
     notes: list[str] = []
     drawn: dict[str, Picture] = {}
@@ -233,7 +232,7 @@ def _experiment(run: Run) -> dict[str, Any]:
         "toml": text,
         "description": description,
         "resume": run.resuming,
-        "again": shlex.join(["idemlab", "run", str(run.experiment_file), "--out", "ANOTHER-FOLDER"]),
+        "again": command("run", run.experiment_file, out="ANOTHER-FOLDER"),
     }
 
 

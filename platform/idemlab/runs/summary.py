@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -96,7 +95,3 @@ def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
     if not clock:
         return None
     return clock[-1] + sum(now for now, after in pairwise(clock) if after < now)
-
-
-
-

@@ -13,15 +13,16 @@ import torch
 from safetensors import SafetensorError
 
 from ..catalog.catalog import Catalog
-from .weights import fingerprint, write_weights
 from ..contracts.dataset import Dataset
-from ..objective.engines import Stateful
-from .environment import describe_environment
 from ..errors import Failure
+from ..objective.engines import Stateful
 from ..objective.evaluation import Evaluation
-from ..system.files import write_text
 from ..objective.preflight import Plan
+from ..system import strict_json
+from ..system.files import write_text
+from .environment import describe_environment
 from .run import Run
+from .weights import fingerprint, write_weights
 
 __all__ = ["write_circumstances", "write_outcome", "writing"]
 
@@ -91,4 +92,4 @@ def write_outcome(
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1))
+    write_text(path, strict_json.dumps(content, indent=1))

@@ -12,7 +12,8 @@ from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..runs.environment import describe_environment
 from ..sweeps.folder import check_kept, is_kept
-from ..sweeps.runner import open_sweep, run_sweep
+from ..sweeps.reading import open_sweep
+from ..sweeps.runner import run_sweep
 from ..wording import number
 from .study import Claim, Findings, Material, find_study
 

@@ -29,25 +29,26 @@ def exclusive(folder: Path) -> Iterator[None]:
         BadInput: if another process, or another thread of this one, holds it.
         Failure: if it cannot be written.
     """
-    lock = FileLock(folder / _LOCK)
+    place = folder.absolute()  # the process may change its working directory meanwhile
+    lock = FileLock(place / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise BadInput(
             f"'{folder}' is being written to by {_holder(folder)}",
-            next_step="wait until it ends, stop it, or choose another --out",
+            next_step="wait until it ends, stop it, or choose another `out`",
         ) from None
     except OSError as error:
         raise Failure(
-            f"the output folder '{folder}' cannot be written: {error}", next_step="choose another --out"
+            f"the output folder '{folder}' cannot be written: {error}", next_step="choose another `out`"
         ) from error
     try:
-        _sign(folder)
+        _sign(place)
         yield
     finally:
         # The lock's own file stays: without it, one process might lock the old file and another a new one.
-        (folder / _HOLDER).unlink(missing_ok=True)
+        (place / _HOLDER).unlink(missing_ok=True)
         lock.release()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from ..objective.projection import Projected, project_weights
 from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import write_circumstances, write_outcome, writing
+from ..system import strict_json
 from ..system.files import write_text
 from ..system.lock import exclusive
 from ..system.signals import stop_signals
@@ -79,7 +79,7 @@ def train(
     watcher = watcher or Watcher()
     if not isinstance(experiment, Experiment):
         experiment = resolve(experiment, overrides, catalog=catalog)
-    run = Run(Path(out))
+    run = Run(Path(out), catalog)
     _check_folder(run, resume=resume)
     changed = changes(run, experiment, catalog) if resume else []
     if changed and not allow_changes:
@@ -368,7 +368,7 @@ class _Loop:
                 writing(self.run, self.run.metrics_file.name),
                 self.run.metrics_file.open("a", encoding="utf-8") as file,
             ):
-                file.write(json.dumps(entry) + "\n")
+                file.write(strict_json.dumps(entry) + "\n")
 
     def _check_finite(self) -> None:
         """Stop at a loss that is not finite, with the last good state saved and all metrics written."""
@@ -499,4 +499,4 @@ class _Loop:
         last = {"step": self.plan.steps, "split": "evaluation"}
         kept = [entry for entry in self.run.metrics if entry["step"] <= step and not last.items() <= entry.items()]
         with writing(self.run, self.run.metrics_file.name):
-            write_text(self.run.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))
+            write_text(self.run.metrics_file, "".join(strict_json.dumps(entry) + "\n" for entry in kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from ..objective.parts import Parts, assemble
 from ..objective.preflight import preflight
 from ..runs.run import Run
 from ..runs.writing import write_circumstances, write_outcome
+from ..system import strict_json
 from .batches import batches
 from .loop import RANK_POINTS_IN_PASSING, not_finite
 from .stacked import Stacked, StackedStep, cannot_be_stacked
@@ -256,5 +256,5 @@ def _joined(parts: Sequence[Batch]) -> Batch:
 
 
 def _write(file: Any, entry: dict[str, Any]) -> None:
-    file.write(json.dumps(entry) + "\n")
+    file.write(strict_json.dumps(entry) + "\n")
     file.flush()
