@@ -73,18 +73,42 @@ def loading() -> Iterator[None]:
 
 
 def show_json(content: Any) -> None:
-    """Print plain values as JSON to stdout; figures that are not finite, which JSON cannot write, become null."""
-    sys.stdout.write(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str) + "\n")
+    """Print plain values as JSON to stdout."""
+    _result().write(strict_json.dumps(content, indent=1) + "\n")
+    _result().flush()
 
 
-def _finite(content: Any) -> Any:
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return content
+_results: list[TextIO] = []
+"""Where results go while stdout is kept for them; empty otherwise."""
+
+
+def _result() -> TextIO:
+    return _results[-1] if _results else sys.stdout
+
+
+@contextmanager
+def only_results() -> Iterator[None]:
+    """Keep stdout for what `show` and `show_json` print: whatever else writes there, a plugin that prints, a library in C or
+    a child process, writes to stderr meanwhile."""
+    outer, sys.stdout = sys.stdout, sys.stderr
+    try:
+        kept = os.dup(1)
+    except OSError:  # it is closed: nothing can be written there
+        kept = -1
+    try:
+        if kept >= 0 and _descriptor(outer) == 1:
+            # What other code writes to descriptor 1 goes to stderr; results go to a copy of the old one.
+            outer.flush()
+            os.dup2(2, 1)
+            results: TextIO = open(kept, "w", encoding=outer.encoding, errors=outer.errors, closefd=False)  # noqa: SIM115
+        else:
+            results = outer
+        _results.append(results)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout = outer
+        _end(results, outer, kept)
 
 
 def show_error(error: IdemlabError) -> None:

@@ -117,13 +117,15 @@ def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journa
         last = number == len(lines)  # what stands behind the last line break
         if last and (not line or growing):
             continue
-        objects, fault = ([], "cut short") if last else _objects(line)
-        found += [(number, log) for log in objects]
-        if fault:
-            gaps.append(len(found))
-        elif len(objects) > 1:
+        objects, fault = ([None], "cut short") if last else _objects(line)
+        for log in objects:
+            if log is None:
+                gaps.append(len(found))
+            else:
+                found.append((number, log))
+        if not fault and len(objects) > 1:
             fault = "several operations on one line, all of which could be read"
-        elif b"\0" in line:
+        elif not fault and b"\0" in line:
             fault = "NUL bytes around an operation, which could be read"
         if fault:
             faults[number] = fault
@@ -136,24 +138,29 @@ def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journa
     return Journal(logs, tuple(f"{file}, line {number}: {faults[number]}" for number in sorted(faults)))
 
 
-def _objects(line: bytes) -> tuple[list[Log], str]:
-    """The operations on a line, of which there should be one, and what is wrong with the rest of it."""
+def _objects(line: bytes) -> tuple[list[Log | None], str]:
+    """The operations on a line, of which there should be one, None for what is missing, and what is wrong."""
     text = line.decode("utf-8", errors="replace")
     kept = text.strip("\0 \r\t")
     if not kept:
-        return [], "nothing but NUL bytes" if "\0" in text else "empty"
-    objects: list[Log] = []
-    start = 0
+        return [None], "nothing but NUL bytes" if "\0" in text else "empty"
+    objects: list[Log | None] = []
+    start, fault = 0, ""
     while start < len(kept):
         try:
             value, start = json.JSONDecoder().raw_decode(kept, start)
-        except ValueError:
-            return objects, "cannot be read"
-        if not isinstance(value, dict) or not isinstance(value.get("op_code"), int):
-            return objects, "not an operation"
-        objects.append(value)
+        except ValueError:  # perhaps another begins behind it
+            objects, fault = [*objects, None], "cannot be read"
+            start = kept.find('{"op_code"', start + 1)
+            if start < 0:
+                break
+            continue
+        if isinstance(value, dict) and isinstance(value.get("op_code"), int):
+            objects.append(value)
+        else:
+            objects, fault = [*objects, None], "not an operation"
         start += len(kept[start:]) - len(kept[start:].lstrip("\0 \r\t"))
-    return objects, ""
+    return objects, fault
 
 
 def _number_again(found: list[tuple[int, Log]], gaps: list[int]) -> None:
