@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from io import TextIOWrapper
 
@@ -16,4 +18,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # no summary is worth a crash on a terminal that lacks a letter
-    app()
+    try:
+        app()
+    finally:
+        if "--json" in sys.argv:  # nothing that a plugin says at the end of the process comes behind the result
+            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

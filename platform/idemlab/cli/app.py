@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -19,7 +20,8 @@ from .. import __version__
 from ..catalog.catalog import installed
 from ..catalog.faults import running
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
-from .console import note, show_error
+from .console import note, only_results, show_error
+from .fields import as_typed
 
 __all__ = ["Group", "app", "example"]
 
@@ -67,7 +69,8 @@ class _Root(Group):
 
     def _code(self, args: Sequence[str]) -> int:
         try:
-            with self.make_context("idemlab", list(args)) as context:
+            kept = "--json" in args and not {"-h", "--help"} & set(args)
+            with only_results() if kept else nullcontext(), self.make_context("idemlab", list(args)) as context:
                 self.invoke(context)
         except typer.Exit as end:
             return end.exit_code
@@ -81,9 +84,17 @@ class _Root(Group):
             if told is None:
                 traceback.print_exc()
                 told = _bug(error)
-            show_error(told)
+            show_error(as_typed(told, _options(self, args)))
             return told.exit_code
         return 0
+
+
+def _options(root: Any, args: Sequence[str]) -> list[str]:
+    """The options of the command that was called."""
+    command = root
+    for word in args:
+        command = getattr(command, "commands", {}).get(word, command)
+    return [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
 
 
 def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:

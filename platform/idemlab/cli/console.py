@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import IdemlabError
+from ..system import strict_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["console", "is_main_process", "loading", "note", "show", "show_error", "show_json", "table"]
+__all__ = ["console", "is_main_process", "loading", "note", "only_results", "show", "show_error", "show_json", "table"]
 
 PIPE_WIDTH = 10_000
 """Columns where nobody looks: lines in a pipe or a file are never wrapped, so that they can be searched."""
@@ -35,7 +35,7 @@ def console(stream: TextIO) -> Console:
 
 def show(*things: RenderableType) -> None:
     """Print results to stdout."""
-    _print(sys.stdout, things)
+    _print(_result(), things)
 
 
 def note(*things: RenderableType) -> None:
@@ -88,27 +88,28 @@ def _result() -> TextIO:
 
 @contextmanager
 def only_results() -> Iterator[None]:
-    """Keep stdout for what `show` and `show_json` print: whatever else writes there, a plugin that prints, a library in C or
-    a child process, writes to stderr meanwhile."""
-    outer, sys.stdout = sys.stdout, sys.stderr
-    try:
-        kept = os.dup(1)
-    except OSError:  # it is closed: nothing can be written there
-        kept = -1
-    try:
-        if kept >= 0 and _descriptor(outer) == 1:
-            # What other code writes to descriptor 1 goes to stderr; results go to a copy of the old one.
-            outer.flush()
+    """Keep stdout for what `show` and `show_json` print. Whatever else writes there meanwhile, a plugin that prints, a
+    library in C or a child process, is heard on stderr."""
+    outer = sys.stdout
+    outer.flush()
+    kept = None
+    with contextlib.suppress(OSError, ValueError):  # no file at all, in a test, or a closed one
+        if outer.fileno() == 1:
+            kept = os.dup(1)
             os.dup2(2, 1)
-            results: TextIO = open(kept, "w", encoding=outer.encoding, errors=outer.errors, closefd=False)  # noqa: SIM115
-        else:
-            results = outer
-        _results.append(results)
+    results = outer if kept is None else open(kept, "w", encoding=outer.encoding, errors=outer.errors)  # noqa: SIM115
+    sys.stdout = sys.stderr
+    _results.append(results)
+    try:
         yield
     finally:
-        sys.stdout.flush()
+        _results.pop()
         sys.stdout = outer
-        _end(results, outer, kept)
+        if kept is not None:
+            outer.flush()  # what was written past `sys.stdout` while descriptor 1 was stderr
+            os.dup2(kept, 1)
+            with contextlib.suppress(BrokenPipeError):  # the reader has seen enough
+                results.close()
 
 
 def show_error(error: IdemlabError) -> None:
