@@ -64,6 +64,7 @@ _WHY = """\
 def page(records: Path = RECORDS) -> str:
     """The page, in Markdown."""
     from idemlab.studies.record import claims_table, not_run
+    from idemlab.wording import command
 
     found = _claims(records)
     parts = [_HEAD.strip()]

@@ -44,7 +44,7 @@ def test_the_second_process_is_refused_and_told_who_holds_the_folder(
         with pytest.raises(idemlab.BadInput) as caught:
             idemlab.train(tiny(), run)
         assert f"written to by process {process.pid} on {os.uname().nodename}, since 20" in str(caught.value)
-        assert "choose another --out" in str(caught.value)
+        assert "choose another `out`" in str(caught.value)
         assert {path.name for path in run.iterdir()} == {".lock", ".lock.json"}, "nothing of the second was written"
     with exclusive(run):
         pass
