@@ -91,13 +91,18 @@ def apply(
     ],
     outputs: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
     times: Annotated[int, typer.Option(metavar="K", help="How often f is applied.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the paths of what was written as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written and skipped as JSON.")] = False,
 ) -> None:
     """Project a folder of images or arrays with a trained operator."""
     with loading():
         from ..reports.application import apply as applied
-    written = applied(run, inputs, outputs, times=times, message=note)
+    done = applied(run, inputs, outputs, times=times, message=note)
     if as_json:
-        show_json([str(path) for path in written])
+        skipped = {str(path): reason for path, reason in done.skipped.items()}
+        show_json({"written": [str(path) for path in done], "skipped": skipped})
     else:
-        show(f"{len(written)} file{'s' * (len(written) != 1)} written to {outputs}")
+        show(f"{len(done)} file{'s' * (len(done) != 1)} written to {outputs}")
+    if done.skipped:
+        lines = (f"  {path}: {reason}" for path, reason in done.skipped.items())
+        note(f"{len(done.skipped)} file{'s' * (len(done.skipped) != 1)} skipped:", *lines)
+        raise typer.Exit(1)

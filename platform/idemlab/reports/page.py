@@ -23,7 +23,7 @@ from ..runs.loading import load
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
-from ..wording import command, number, time_span
+from ..wording import command, listed, number, percent, time_span
 from . import pictures, style
 
 __all__ = ["write_report"]
@@ -196,14 +196,14 @@ def _explanations(experiment: Experiment) -> dict[str, str]:
 def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
     inputs: Mapping[str, Any] = certificate["inputs"] if certificate else {}
     first: Mapping[str, Any] = next(iter(inputs.values()), {"relative": (), "thresholds": {}, "spectra": ()})
-    changes = [f"{100 * one['relative'][0]:.2g} % at {name}" for name, one in inputs.items()]
+    changes = [f"{percent(one['relative'][0])} at {name}" for name, one in inputs.items()]
     return {
         "certificates": inputs,
         "powers": [pictures.power(k + 1) for k in range(len(first["relative"]))],
         "thresholds": first["thresholds"],
         "rank_points": len(first["spectra"]),
         "estimated": any(not spectrum["exact"] for one in inputs.values() for spectrum in one["spectra"]),
-        "changes": " and ".join([", ".join(changes[:-1]), changes[-1]] if changes[1:] else changes),
+        "changes": listed(changes),
     }
 
 
