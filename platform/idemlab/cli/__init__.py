@@ -7,7 +7,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from . import browsing, checking, health, results, running, sweeping  # noqa: F401  (each registers its commands)
+from . import browsing, checking, health, plugins, results, running, showing, sweeping  # noqa: F401  (each registers its commands)
 from .app import app
 
 __all__ = ["app", "main"]

@@ -41,7 +41,7 @@ class Group(TyperGroup):
     """A group of commands that names the nearest one when there is no such command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in self.commands:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
             raise BadInput(
                 f"there is no command '{args[0]}'",
                 where=ctx.command_path,
@@ -51,6 +51,13 @@ class Group(TyperGroup):
             )
         return super().resolve_command(ctx, args)
 
+    def get_command(self, ctx: Any, name: str) -> Any:
+        command = super().get_command(ctx, name)
+        for parameter in command.params if command else ():
+            if parameter.param_type_name == "argument" and parameter.metavar:  # it says what it is
+                parameter.display_type_rich = lambda ctx: None
+        return command
+
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands)
 
@@ -59,6 +66,8 @@ class _Root(Group):
     """The command `idemlab`: turns whatever happens into a message on stderr and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        if "_IDEMLAB_COMPLETE" in os.environ:  # a shell asks how a line may go on
+            self._main_shell_completion({}, "idemlab", "_IDEMLAB_COMPLETE")
         try:
             code = self._code(sys.argv[1:] if args is None else args)
             sys.stdout.flush()
@@ -140,7 +149,6 @@ def _usage(error: Any, args: Sequence[str]) -> BadInput:
 app = typer.Typer(
     name="idemlab",
     cls=_Root,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

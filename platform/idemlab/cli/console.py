@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import IdemlabError
 from ..system import strict_json
@@ -16,6 +16,7 @@ from ..system import strict_json
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["console", "is_main_process", "loading", "note", "only_results", "show", "show_error", "show_json", "table"]
 
@@ -137,13 +138,50 @@ def show_error(error: IdemlabError) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """A table without lines around it. Columns named in `right` are aligned to the right."""
+    """A table without lines around it, as wide as the terminal at most.
+
+    Columns named in `right` hold numbers: they are aligned to the right and never broken. Where there is no room for all of
+    them the last ones are left out, which the caption says.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    widths, left_out = _fitted(columns, cells, right, console(_result()).width)
+    caption = f"no room for: {', '.join(left_out)}" if left_out else None
+    made = Table(
+        box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0),
+        caption=caption, caption_justify="left", caption_style="dim",
+    )  # fmt: skip
+    shown = [i for i, column in enumerate(columns) if column not in left_out]
+    for i in shown:
+        justify: Literal["left", "right"] = "right" if columns[i] in right else "left"
+        made.add_column(columns[i], justify=justify, overflow="fold", width=widths.get(i))
+    for row in cells:
+        made.add_row(*(row[i] for i in shown))
     return made
+
+
+GAP = 2
+"""Spaces between two columns."""
+_NAMES, _TEXT = 24, 12
+"""Characters that the first column, and another column of text, have at least, if they need them."""
+
+
+def _fitted(
+    columns: Sequence[str], cells: Sequence[Sequence[Text]], right: Sequence[str], room: int
+) -> tuple[dict[int, int], list[str]]:
+    """(widths of the columns of numbers, columns that are left out); neither where all fits as it is."""
+    longest = [max([0, *(max(map(len, row[i].plain.split("\n"))) for row in cells)]) for i in range(len(columns))]
+    if sum(max(len(column), cell) + GAP for column, cell in zip(columns, longest, strict=True)) <= room + GAP:
+        return {}, []
+    least = {}
+    for i, column in enumerate(columns):
+        words = max([0, *map(len, column.split())])
+        least[i] = max(words, longest[i] if column in right else min(longest[i], _TEXT if i else _NAMES))
+    numbers = [i for i, column in enumerate(columns) if column in right]
+    left_out = []
+    while len(numbers) > 1 and sum(least.values()) + GAP * (len(least) - 1) > room:
+        left_out.append(numbers.pop())
+        del least[left_out[-1]]
+    return {i: least[i] for i in numbers}, [columns[i] for i in sorted(left_out)]

@@ -21,14 +21,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
     epilog=example("idemlab compare runs/mlp-cubic runs/mlp-gradient --out curves.png", "idemlab compare runs/*")
 )
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the curves of all runs in one picture.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put runs side by side: figures, differences, curves."""
+    """Put runs side by side: numbers, differences, curves."""
     with loading():
         from ..reports.comparison import compare as compared
     comparison = compared(runs, out=out)

@@ -186,7 +186,9 @@ def _names(files: list[Path], folder: Path, suffix: str) -> tuple[dict[Path, Pat
     skipped = {}
     for same in (same for same in owners.values() if len(same) > 1):
         told = listed([f"'{path.relative_to(folder)}'" for path in same])
-        skipped |= dict.fromkeys(same, f"{told} would {'both' if len(same) == 2 else 'all'} be written as '{names[same[0]]}'; rename them")
+        skipped |= dict.fromkeys(
+            same, f"{told} would {'both' if len(same) == 2 else 'all'} be written as '{names[same[0]]}'; rename them"
+        )
     return {path: name for path, name in names.items() if path not in skipped}, skipped
 
 

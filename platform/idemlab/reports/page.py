@@ -18,13 +18,13 @@ from ..contracts.orbit import Orbit
 from ..errors import Failure, IdemlabError
 from ..experiment.experiment import Experiment, resolve
 from ..objective.evaluation import examples
-from ..objective.parts import assemble
+from ..objective.parts import build_inputs
 from ..runs.loading import load
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
 from ..wording import command, listed, number, percent, time_span
-from . import pictures, style
+from . import curves, pictures, style
 
 __all__ = ["write_report"]
 
@@ -125,7 +125,7 @@ def _template() -> Any:
 def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: Mapping[str, Any]) -> dict[str, Picture]:
     """Orbits of the trained operator at the evaluation inputs, by file name, and the hero picture of images."""
     operator = load(run, catalog=catalog)
-    parts = assemble(experiment)
+    parts = build_inputs(experiment)
     images = pictures.is_image(parts.dataset.shape)
     shown = examples(
         experiment,
@@ -169,7 +169,7 @@ def _curves(run: Run) -> dict[str, Picture]:
     if not run.metrics:
         return {}
     caption = "The rank in passing is that of one point, at the end the median of several."
-    figure = pictures.training_curves(run.metrics)
+    figure = curves.training_curves(run.metrics)
     return {"curves": Picture(style.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
 
 
@@ -181,7 +181,7 @@ def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
         "The Jacobian of an exact projection has eigenvalues 0 and 1, and singular values 0 or at least 1: look for a cliff "
         "at the rank. A slope across the dashed line means directions that are neither kept nor dropped."
     )
-    figure = pictures.jacobian_spectrum(inputs)
+    figure = curves.jacobian_spectrum(inputs)
     return {"spectrum": Picture(style.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)}
 
 
