@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from .studies.study import Findings as Findings
     from .studies.study import Material as Material
     from .studies.study import Study as Study
+    from .sweeps.reading import open_sweep as open_sweep
     from .sweeps.results import Results as Results
     from .sweeps.results import Trial as Trial
-    from .sweeps.runner import open_sweep as open_sweep
     from .sweeps.runner import run_sweep as run_sweep
     from .sweeps.status import sweep_status as sweep_status
     from .sweeps.sweep import Sweep as Sweep
@@ -132,7 +132,7 @@ _HOME = {
     "Study": "studies.study",
     "Results": "sweeps.results",
     "Trial": "sweeps.results",
-    "open_sweep": "sweeps.runner",
+    "open_sweep": "sweeps.reading",
     "run_sweep": "sweeps.runner",
     "sweep_status": "sweeps.status",
     "Sweep": "sweeps.sweep",

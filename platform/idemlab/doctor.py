@@ -53,6 +53,7 @@ def examine(catalog: Catalog | None = None, runs: str | Path = "runs") -> list[F
         _shadowing(),
         *_packages(),
         *_devices(),
+        *_torchvision(),
         *_plugins(catalog or installed()),
         _folder(Path(runs)),
         *_extras(),
@@ -150,6 +151,22 @@ def _devices() -> Iterator[Finding]:
     yield Finding("Accelerate", "fine", f"a run trains on {state.device}, in {processes}")
 
 
+def _torchvision() -> Iterator[Finding]:
+    """Whether torchvision can be imported as any program would: a wheel for CUDA beside a torch for the CPU cannot. In a
+    process of its own, as plugins may have mended it in this one."""
+    if _installed_version("torchvision") is None:
+        return
+    done = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        yield Finding(
+            "torchvision",
+            "note",
+            f"a plain 'import torchvision' fails ({said}); idemlab's own data sets work around it, other code does not",
+            f"install the build that fits torch {_installed_version('torch')}: pytorch.org/get-started",
+        )
+
+
 # -- plugins ------------------------------------------------------------------------------------------------------------
 
 
@@ -191,7 +208,7 @@ def _folder(runs: Path) -> Finding:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        return Finding("folder for runs", "broken", f"{runs}: {error.strerror}", "choose another with --out")
+        return Finding("folder for runs", "broken", f"{runs}: {error.strerror}", "choose another folder for runs")
     return Finding("folder for runs", "fine", f"{runs} can be written")
 
 

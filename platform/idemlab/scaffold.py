@@ -73,7 +73,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
             written.append(path)
     except OSError as error:
         raise Failure(
-            f"the project cannot be written: {error}", where=str(folder), next_step="choose another --out"
+            f"the project cannot be written: {error}", where=str(folder), next_step="choose another `out`"
         ) from error
     return written
 
@@ -161,8 +161,8 @@ def _another(name: str) -> str:
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"'{folder}' is a file", expected="a new folder", next_step="choose another --out")
+        raise BadInput(f"'{folder}' is a file", expected="a new folder", next_step="choose another `out`")
     if folder.is_dir() and any(folder.iterdir()):
         raise BadInput(
-            f"the folder '{folder}' is not empty", expected="a new or empty one", next_step="choose another --out"
+            f"the folder '{folder}' is not empty", expected="a new or empty one", next_step="choose another `out`"
         )

@@ -1,14 +1,20 @@
-"""Numbers and durations in words, the same in every message, table and page."""
+"""Numbers, shares, durations, lists and commands in words, the same in every message, table and page."""
 
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["number", "time_span", "with_article"]
+__all__ = ["AGAIN", "command", "listed", "number", "percent", "time_span", "with_article"]
+
+AGAIN = "the same again with `resume`"
+"""What to do after an interruption. Fields stand in backquotes: the command line writes its own options in their place."""
 
 
 def number(value: float | str | None) -> str:
-    """A figure with three significant digits; a dash for what is not there. Whole numbers stay whole."""
+    """A number with three significant digits; a dash for what is not there. Whole numbers stay whole."""
     if value is None or isinstance(value, str):
         return value or "—"
     if not math.isfinite(value):
@@ -16,6 +22,20 @@ def number(value: float | str | None) -> str:
     if float(value).is_integer() and abs(value) < 1e12:
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.0f}"
     return f"{value:.3g}".replace("e+", "e")
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with two significant digits and never an exponent."""
+    value = 100 * share
+    if not math.isfinite(value):
+        return number(value)
+    if 0 < abs(value) < 0.001:
+        return "less than 0.001 %"
+    if abs(value) >= 1e6:
+        return "more than 1,000,000 %"
+    decimals = 0 if abs(value) >= 10 or value == 0 else 1 - math.floor(math.log10(abs(value)))
+    text = f"{value:,.{decimals}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
 def time_span(seconds: float | None) -> str:
@@ -29,6 +49,20 @@ def time_span(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def listed(items: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if items[1:] else items)
+
+
 def with_article(noun: str) -> str:
     """`an enforcer`, `a model`."""
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"
+
+
+def command(verb: str, *arguments: str | Path, **options: str | Path | bool) -> str:
+    """A command of `idemlab`, to be copied into a shell: ``command("run", folder, resume=True)``."""
+    words = ["idemlab", verb, *map(str, arguments)]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}"] * (value is not False)
+        words += [] if isinstance(value, bool) else [str(value)]
+    return shlex.join(words)

@@ -158,7 +158,7 @@ class TransportSource(MatchedSource):
                 f"a pool of {self.pool} cannot serve a batch of {everyone}",
                 where="[source], key 'pool'",
                 expected="a pool at least as large as [training], key 'batch_size'",
-                next_step=f"--set source.pool={everyone}",
+                next_step=f"set source.pool = {everyone}",
             )
         turn = step.index % self.period(everyone)
         z, x = self._plan(batch, step, step.index - turn, operator)

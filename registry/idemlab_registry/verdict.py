@@ -194,6 +194,7 @@ _NUMBERS = {
 def page(records: Path = RECORDS) -> str:
     """The page, in Markdown."""
     from idemlab.studies.record import claims_table, not_run
+    from idemlab.wording import command
 
     found = _claims(records)
     parts = [_HEAD.strip(), _minute(found), _READING.strip()]
@@ -203,9 +204,9 @@ def page(records: Path = RECORDS) -> str:
     for name in [*ORDER, *sorted(set(found) - set(ORDER))]:
         if name in found:
             folder, content = found[name]
-            command = f"idemlab study {name}" + (" --quick" if content["quick"] else "")
+            made_by = command("study", name, quick=content["quick"])
             parts += [f"## {name}", content["summary"]]
-            parts.append(f"Record: `{folder.name}`, made by `{command}`. {not_run(content.get('not_run', []))}".strip())
+            parts.append(f"Record: `{folder.name}`, made by `{made_by}`. {not_run(content.get('not_run', []))}".strip())
             parts.append(claims_table([Claim(**claim) for claim in content["claims"]]))
             if content["text"]:
                 parts.append(content["text"].strip())

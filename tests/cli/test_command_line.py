@@ -169,11 +169,11 @@ def test_what_is_no_bug_has_no_traceback(idemlab, monkeypatch, raised, code, sai
     assert result.stderr == said
 
 
-def test_json_writes_what_is_not_finite_as_null(capsys):
+def test_json_writes_what_is_not_finite_as_text(capsys):
     from idemlab.cli.console import show_json
 
     show_json({"a": [1.5, float("nan"), float("inf")], 2: (None, "ä", Path("x"))})
-    assert json.loads(capsys.readouterr().out) == {"a": [1.5, None, None], "2": [None, "ä", "x"]}
+    assert json.loads(capsys.readouterr().out) == {"a": [1.5, "NaN", "Infinity"], "2": [None, "ä", "x"]}
 
 
 def test_in_a_pipe_lines_are_neither_wrapped_nor_padded(idemlab):

@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_written(here):
     assert (finding.state, finding.text, finding.fix) == (
         "broken",
         "file/runs: Not a directory",
-        "choose another with --out",
+        "choose another folder for runs",
     )
     assert doctor._folder(Path("new/folder")).state == "fine"
     assert not (here / "new").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint
 
@@ -41,6 +41,12 @@ class Catalog:
         kept = [entry for entry in self._provided[spec.kind] if entry.spec.name != spec.name]
         larger._provided = self._provided | {spec.kind: [*kept, Provided(spec, plugin)]}
         return larger
+
+    def restricted(self, wanted: Callable[[Provided], bool]) -> Catalog:
+        """This catalog with some of what it offers; its plugins and failures stay on record."""
+        smaller = copy.copy(self)
+        smaller._provided = {kind: [e for e in entries if wanted(e)] for kind, entries in self._provided.items()}
+        return smaller
 
     @property
     def broken(self) -> list[str]:

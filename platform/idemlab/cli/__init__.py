@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from io import TextIOWrapper
 
-from . import browsing, checking, health, results, running, sweeping  # noqa: F401  (each registers its commands)
+from . import browsing, checking, health, plugins, results, running, showing, sweeping  # noqa: F401  (each registers its commands)
 from .app import app
 
 __all__ = ["app", "main"]
@@ -16,4 +18,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # no summary is worth a crash on a terminal that lacks a letter
-    app()
+    try:
+        app()
+    finally:
+        if "--json" in sys.argv:  # nothing that a plugin says at the end of the process comes behind the result
+            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -19,7 +20,8 @@ from .. import __version__
 from ..catalog.catalog import installed
 from ..catalog.faults import running
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
-from .console import note, show_error
+from .console import note, only_results, show_error
+from .fields import as_typed
 
 __all__ = ["Group", "app", "example"]
 
@@ -39,7 +41,7 @@ class Group(TyperGroup):
     """A group of commands that names the nearest one when there is no such command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in self.commands:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
             raise BadInput(
                 f"there is no command '{args[0]}'",
                 where=ctx.command_path,
@@ -49,6 +51,13 @@ class Group(TyperGroup):
             )
         return super().resolve_command(ctx, args)
 
+    def get_command(self, ctx: Any, name: str) -> Any:
+        command = super().get_command(ctx, name)
+        for parameter in command.params if command else ():
+            if parameter.param_type_name == "argument" and parameter.metavar:  # it says what it is
+                parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
+        return command
+
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands)
 
@@ -57,6 +66,8 @@ class _Root(Group):
     """The command `idemlab`: turns whatever happens into a message on stderr and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
+        if "_IDEMLAB_COMPLETE" in os.environ:  # a shell asks how a line may go on
+            self._main_shell_completion({}, "idemlab", "_IDEMLAB_COMPLETE")
         try:
             code = self._code(sys.argv[1:] if args is None else args)
             sys.stdout.flush()
@@ -67,7 +78,8 @@ class _Root(Group):
 
     def _code(self, args: Sequence[str]) -> int:
         try:
-            with self.make_context("idemlab", list(args)) as context:
+            kept = "--json" in args and not {"-h", "--help"} & set(args)
+            with only_results() if kept else nullcontext(), self.make_context("idemlab", list(args)) as context:
                 self.invoke(context)
         except typer.Exit as end:
             return end.exit_code
@@ -81,9 +93,17 @@ class _Root(Group):
             if told is None:
                 traceback.print_exc()
                 told = _bug(error)
-            show_error(told)
+            show_error(as_typed(told, _options(self, args)))
             return told.exit_code
         return 0
+
+
+def _options(root: Any, args: Sequence[str]) -> list[str]:
+    """The options of the command that was called."""
+    command = root
+    for word in args:
+        command = getattr(command, "commands", {}).get(word, command)
+    return [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
 
 
 def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
@@ -129,7 +149,6 @@ def _usage(error: Any, args: Sequence[str]) -> BadInput:
 app = typer.Typer(
     name="idemlab",
     cls=_Root,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -10,6 +10,9 @@ from .console import show, table
 
 __all__ = ["show_certificate"]
 
+COLOURS = {"genuine": "bold green", "identity": "bold yellow"}
+"""Of the verdicts; all others are red."""
+
 
 def show_certificate(certificate: Mapping[str, Any]) -> None:
     """Print the contents of certificate.json: one row for each set of evaluation inputs, the thresholds, the verdict."""
@@ -35,24 +38,25 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
             number(None) if c["rank"] is None else f"{c['rank']:g} / {c['dimension']}",
             number(c["trace"]),
             number(c["spread"]),
-            c["verdict"],
+            Text(c["verdict"], style=COLOURS.get(c["verdict"], "bold red")),
         ]
         for name, c in inputs.items()
     ]
     show("", table(columns, rows, right=columns[1:-1]))
-    _show_figures({name: c["figures"] for name, c in inputs.items()})
+    _show_metrics({name: c["figures"] for name, c in inputs.items()})
     thresholds: Mapping[str, float] = next(iter(inputs.values()))["thresholds"]
     small = [
         "error at f: relative, sqrt(sum |f(f(x)) - f(x)|^2 / sum |f(x) - mean f(x)|^2); absolute: mean |f(f(x)) - f(x)|",
         *(f"{rule} {value:g}" for rule, value in thresholds.items()),
     ]
     show("", *(Text(line, style="dim") for line in small))
-    verdict = Text.assemble("Verdict: ", (str(certificate["verdict"]), "bold"), f". {certificate['sentence']}")
+    name = str(certificate["verdict"])
+    verdict = Text.assemble("Verdict: ", (name, COLOURS.get(name, "bold red")), f". {certificate['sentence']}")
     show("", verdict)
 
 
-def _show_figures(figures: Mapping[str, Mapping[str, float]]) -> None:
-    """The metric figures, one row for each and one column for each set of inputs."""
+def _show_metrics(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """The metrics, one row for each and one column for each set of inputs."""
     names = list(dict.fromkeys(name for of_inputs in figures.values() for name in of_inputs))
     measured = [inputs for inputs, of_inputs in figures.items() if of_inputs]
     if names:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import IdemlabError
+from ..system import strict_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
-__all__ = ["console", "is_main_process", "loading", "note", "show", "show_error", "show_json", "table"]
+__all__ = ["console", "is_main_process", "loading", "note", "only_results", "show", "show_error", "show_json", "table"]
 
 PIPE_WIDTH = 10_000
 """Columns where nobody looks: lines in a pipe or a file are never wrapped, so that they can be searched."""
@@ -35,7 +36,7 @@ def console(stream: TextIO) -> Console:
 
 def show(*things: RenderableType) -> None:
     """Print results to stdout."""
-    _print(sys.stdout, things)
+    _print(_result(), things)
 
 
 def note(*things: RenderableType) -> None:
@@ -73,18 +74,43 @@ def loading() -> Iterator[None]:
 
 
 def show_json(content: Any) -> None:
-    """Print plain values as JSON to stdout; figures that are not finite, which JSON cannot write, become null."""
-    sys.stdout.write(json.dumps(_finite(content), indent=1, ensure_ascii=False, default=str) + "\n")
+    """Print plain values as JSON to stdout."""
+    _result().write(strict_json.dumps(content, indent=1) + "\n")
+    _result().flush()
 
 
-def _finite(content: Any) -> Any:
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
-    if isinstance(content, Mapping):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return content
+_results: list[TextIO] = []
+"""Where results go while stdout is kept for them; empty otherwise."""
+
+
+def _result() -> TextIO:
+    return _results[-1] if _results else sys.stdout
+
+
+@contextmanager
+def only_results() -> Iterator[None]:
+    """Keep stdout for what `show` and `show_json` print. Whatever else writes there meanwhile, a plugin that prints, a
+    library in C or a child process, is heard on stderr."""
+    outer = sys.stdout
+    outer.flush()
+    kept = None
+    with contextlib.suppress(OSError, ValueError):  # no file at all, in a test, or a closed one
+        if outer.fileno() == 1:
+            kept = os.dup(1)
+            os.dup2(2, 1)
+    results = outer if kept is None else open(kept, "w", encoding=outer.encoding, errors=outer.errors)  # noqa: SIM115
+    sys.stdout = sys.stderr
+    _results.append(results)
+    try:
+        yield
+    finally:
+        _results.pop()
+        sys.stdout = outer
+        if kept is not None:
+            outer.flush()  # what was written past `sys.stdout` while descriptor 1 was stderr
+            os.dup2(kept, 1)
+            with contextlib.suppress(BrokenPipeError):  # the reader has seen enough
+                results.close()
 
 
 def show_error(error: IdemlabError) -> None:
@@ -112,13 +138,50 @@ def show_error(error: IdemlabError) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """A table without lines around it. Columns named in `right` are aligned to the right."""
+    """A table without lines around it, as wide as the terminal at most.
+
+    Columns named in `right` hold numbers: they are aligned to the right and never broken. Where there is no room for all of
+    them the last ones are left out, which the caption says.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    widths, left_out = _fitted(columns, cells, right, console(_result()).width)
+    caption = f"no room for: {', '.join(left_out)}" if left_out else None
+    made = Table(
+        box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0),
+        caption=caption, caption_justify="left", caption_style="dim",
+    )  # fmt: skip
+    shown = [i for i, column in enumerate(columns) if column not in left_out]
+    for i in shown:
+        justify: Literal["left", "right"] = "right" if columns[i] in right else "left"
+        made.add_column(columns[i], justify=justify, overflow="fold", width=widths.get(i))
+    for row in cells:
+        made.add_row(*(row[i] for i in shown))
     return made
+
+
+GAP = 2
+"""Spaces between two columns."""
+_NAMES, _TEXT = 24, 12
+"""Characters that the first column, and another column of text, have at least, if they need them."""
+
+
+def _fitted(
+    columns: Sequence[str], cells: Sequence[Sequence[Text]], right: Sequence[str], room: int
+) -> tuple[dict[int, int], list[str]]:
+    """(widths of the columns of numbers, columns that are left out); neither where all fits as it is."""
+    longest = [max([0, *(max(map(len, row[i].plain.split("\n"))) for row in cells)]) for i in range(len(columns))]
+    if sum(max(len(column), cell) + GAP for column, cell in zip(columns, longest, strict=True)) <= room + GAP:
+        return {}, []
+    least = {}
+    for i, column in enumerate(columns):
+        words = max([0, *map(len, column.split())])
+        least[i] = max(words, longest[i] if column in right else min(longest[i], _TEXT if i else _NAMES))
+    numbers = [i for i, column in enumerate(columns) if column in right]
+    left_out = []
+    while len(numbers) > 1 and sum(least.values()) + GAP * (len(least) - 1) > room:
+        left_out.append(numbers.pop())
+        del least[left_out[-1]]
+    return {i: least[i] for i in numbers}, [columns[i] for i in sorted(left_out)]

@@ -110,21 +110,23 @@ class _Bar(Watcher):
 
     def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         self._status.stop()
         self._out.print(
             f"{experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
             f"{plan.parameters:,} parameters on {plan.device}"
         )
+        taken = len(experiment.name) + 2 * len(str(plan.steps)) + len("/ 00:00:00   ")
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} steps/s", markup=False),
-            TextColumn("loss {task.fields[loss]}", markup=False),
-            TextColumn("error {task.fields[error]}", markup=False),
-            TextColumn("rank {task.fields[rank]}", markup=False),
-            TimeRemainingColumn(compact=True),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            *(
+                TextColumn(text, markup=False, table_column=Column(no_wrap=True))
+                for text in _fitting(self._out.width, taken)
+            ),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             console=self._out,
             auto_refresh=False,
             transient=True,
@@ -170,6 +172,28 @@ class _Bar(Watcher):
         words: dict[str, Any] = {"description": "certifying"} if step == self._total else {}
         self._bar.update(self._task, completed=step, rate=number(rate), **words, **self._figures)
         self._bar.refresh()
+
+
+_FURTHER = {
+    "{task.fields[rate]} steps/s": 13,
+    "loss {task.fields[loss]}": 14,
+    "error {task.fields[error]}": 15,
+    "rank {task.fields[rank]}": 17,
+}
+"""What the bar shows beside step and time left, and the room it takes."""
+_KEPT_FIRST = (2, 1, 3, 0)
+"""Where there is no room for all: the error first, then the loss, the rank, the rate."""
+
+
+def _fitting(width: int, taken: int) -> list[str]:
+    """What there is room for beside what is always shown, and a bar of ten characters."""
+    texts, room, kept = list(_FURTHER), width - taken - 11, set()
+    for i in _KEPT_FIRST:
+        if _FURTHER[texts[i]] > room:
+            break
+        room -= _FURTHER[texts[i]]
+        kept.add(i)
+    return [text for i, text in enumerate(texts) if i in kept]
 
 
 def _worst(evaluation: Evaluation) -> tuple[float, str]:

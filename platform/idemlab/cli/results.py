@@ -21,14 +21,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
     epilog=example("idemlab compare runs/mlp-cubic runs/mlp-gradient --out curves.png", "idemlab compare runs/*")
 )
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the curves of all runs in one picture.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put runs side by side: figures, differences, curves."""
+    """Put runs side by side: numbers, differences, curves."""
     with loading():
         from ..reports.comparison import compare as compared
     comparison = compared(runs, out=out)
@@ -91,13 +91,18 @@ def apply(
     ],
     outputs: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
     times: Annotated[int, typer.Option(metavar="K", help="How often f is applied.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the paths of what was written as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written and skipped as JSON.")] = False,
 ) -> None:
     """Project a folder of images or arrays with a trained operator."""
     with loading():
         from ..reports.application import apply as applied
-    written = applied(run, inputs, outputs, times=times, message=note)
+    done = applied(run, inputs, outputs, times=times, message=note)
     if as_json:
-        show_json([str(path) for path in written])
+        skipped = {str(path): reason for path, reason in done.skipped.items()}
+        show_json({"written": [str(path) for path in done], "skipped": skipped})
     else:
-        show(f"{len(written)} file{'s' * (len(written) != 1)} written to {outputs}")
+        show(f"{len(done)} file{'s' * (len(done) != 1)} written to {outputs}")
+    if done.skipped:
+        lines = (f"  {path}: {reason}" for path, reason in done.skipped.items())
+        note(f"{len(done.skipped)} file{'s' * (len(done.skipped) != 1)} skipped:", *lines)
+        raise typer.Exit(1)

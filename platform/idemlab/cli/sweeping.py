@@ -66,7 +66,7 @@ def sweep(
     metric: Annotated[
         str,
         typer.Option(
-            metavar="FIGURE",
+            metavar="METRIC",
             help="What is judged, at some inputs (noise/relative) or at the worst of all (relative); the median over seeds. "
             "A collapse is worse than everything.",
         ),
@@ -103,7 +103,7 @@ def sweep(
             expected="--over KEY=VALUES, or --seeds N",
             next_step=f"idemlab sweep {shlex.quote(experiment)} --over optimizer.lr=log:1e-4:1e-2 --seeds 3",
         )
-    plan = Sweep(
+    tried = Sweep(
         experiment=experiment,
         set=dict(_set(text) for text in overrides or []),
         over=dict(axes),
@@ -118,7 +118,7 @@ def sweep(
     with loading():
         from ..sweeps.runner import run_sweep
     with _stoppable(path):
-        results = run_sweep(plan, path, resume=resume, retry=retry, jobs=jobs, storage=storage, say=note)
+        results = run_sweep(tried, path, resume=resume, retry=retry, jobs=jobs, storage=storage, say=note)
     if as_json:
         best = results.best
         shown = None if best is None else {"values": best.values, "value": best.value}
@@ -145,14 +145,14 @@ def _show_results(results: Results) -> None:
     from ..wording import number
 
     names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
-    spread = results.spread(names)
+    ranges = results.spread(names)
     rows = []
-    for _, row in spread.iterrows():
+    for _, row in ranges.iterrows():
         done = row["trials"] - row["failed"] - row["pruned"]
         cells = [f"{number(row[n])} ({number(row[f'{n} min'])} to {number(row[f'{n} max'])})" for n in names if done]
         head = [toml_value(v) if isinstance(v, (dict, list)) else str(v) for v in (row[key] for key in results.keys)]
         rows.append([*head, f"{done}/{row['trials']}", row["verdicts"] or "none", *(cells or ["—"] * len(names))])
-    show(table([*results.keys, "done", "verdicts", *names], rows))
+    show(table([*results.keys, "done", "verdicts", *names], rows, right=names))
 
 
 def _best(results: Results) -> str:
@@ -192,6 +192,8 @@ def status(
         content |= {"running": [vars(each) for each in found.running]}
         show_json(content | {"held_by": found.held_by, "seconds_left": found.seconds_left})
         return
+    for line in found.results.damage:
+        note(f"damaged: {line}")
     told = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
     show(f"{found.total} trials: {told}", _best(found.results))
     if found.seconds_left is not None:

@@ -15,7 +15,7 @@ from ..contracts.metric import Metric
 from ..contracts.orbit import Orbit
 from ..contracts.step import Step
 from ..experiment.experiment import Experiment
-from .parts import Parts
+from .parts import Inputs, Parts
 
 __all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
 
@@ -75,14 +75,14 @@ def overall(verdicts: object) -> Verdict:
     return min(verdicts, key=_SEVERITY.index)  # type: ignore[call-overload,no-any-return]
 
 
-def evaluation_batch(experiment: Experiment, parts: Parts, device: torch.device) -> Batch:
+def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torch.device) -> Batch:
     """The test samples that are evaluated: the first ones, on the device, in floating point."""
     count = min(experiment.evaluation.points, len(parts.dataset.test))
     dtype: torch.dtype = getattr(torch, experiment.training.dtype)
     return parts.dataset.test.__getitems__(list(range(count))).to(device, dtype, parts.dataset.range)
 
 
-def _inputs(experiment: Experiment, parts: Parts, batch: Batch) -> dict[str, Batch]:
+def _inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
     """The evaluation inputs by name, the test data first; drawn alike in every evaluation."""
     named = {"data": batch}
     for name, source in parts.inputs.items():
@@ -153,7 +153,7 @@ class Examples:
 
 @torch.no_grad()
 def examples(
-    experiment: Experiment, parts: Parts, apply: Apply, device: torch.device, count: int = 12
+    experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 12
 ) -> list[Examples]:
     """The first few orbits of each set of evaluation inputs: not chosen for their looks."""
     shown = []

@@ -19,7 +19,7 @@ from ..experiment.experiment import Experiment
 from .modules import check_model
 from .objective import Objective
 
-__all__ = ["Parts", "assemble", "build_operator"]
+__all__ = ["Inputs", "Parts", "assemble", "build_inputs", "build_operator"]
 
 SHARED_ORBIT = "data"
 """The source whose points are the reconstruction's own inputs."""
@@ -83,6 +83,34 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
         metric.fit(dataset)
         metrics.append((named.spec.inputs, metric))
     return Parts(dataset, objective, inputs, metrics)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the evaluation inputs of an experiment are made of: the same fields as in `Parts`."""
+
+    dataset: Dataset
+    inputs: dict[str, Source]
+
+
+def build_inputs(experiment: Experiment) -> Inputs:
+    """The data and the sources of the evaluation inputs alone, under the experiment's seed: no model, no enforcer.
+
+    Raises:
+        BadInput, Failure: from the factories; says whose it is.
+    """
+
+    def built() -> Inputs:
+        dataset = experiment.dataset.build_as(Dataset)
+        torch.manual_seed(experiment.training.seed)
+        dtype: torch.dtype = getattr(torch, experiment.training.dtype)
+        inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}
+        for source in inputs.values():
+            source.to(dtype)
+            source.fit(dataset)
+        return Inputs(dataset, inputs)
+
+    return blame(experiment, built, "putting the evaluation inputs together")
 
 
 def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,25 @@ from ..errors import BadInput, Failure
 from ..experiment.experiment import resolve
 from ..runs.loading import load
 from ..runs.run import Run
+from ..wording import listed
 from .pictures import is_image
 
-__all__ = ["apply"]
+__all__ = ["Applied", "apply"]
 
 _ARRAYS = frozenset({".npy"})
 _BATCH = 64
+
+
+class Applied(list[Path]):
+    """The files that were written, in the order of their names.
+
+    Attributes:
+        skipped: file of the input folder -> why nothing was made of it.
+    """
+
+    def __init__(self, written: Iterable[Path], skipped: dict[Path, str]) -> None:
+        super().__init__(written)
+        self.skipped = skipped
 
 
 @torch.no_grad()
@@ -36,12 +49,13 @@ def apply(
     times: int = 1,
     catalog: Catalog | None = None,
     message: Callable[[str], None] = lambda text: None,
-) -> list[Path]:
+) -> Applied:
     """Project a folder: f^times of every image (or .npy array, for an operator on something else) in it and its subfolders.
 
     Images are read as data sets read them (`read_image`): upright, on white, the largest centred part scaled to the
-    operator's shape. They come out as PNG under the same relative names, arrays as .npy. Everything is checked before
-    anything is written, and `outputs` appears whole or not at all.
+    operator's shape. They come out as PNG under the same relative names, arrays as .npy. A file that cannot be read, or
+    whose output would have the name of another's, is skipped with its reason, and the rest is done. `outputs` appears
+    whole or not at all.
 
     Args:
         run: with a trained operator.
@@ -52,23 +66,24 @@ def apply(
         message: hears of what was resized or passed over.
 
     Returns:
-        the written files, in the order of their names.
+        what was written and what was skipped.
 
     Raises:
-        BadInput: a folder does not fit, there is nothing to read, or a file is damaged; names the file.
+        BadInput: a folder does not fit, or there is nothing that can be read; names the first file.
         Failure: the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
     if times < 1:
-        raise BadInput(f"f cannot be applied {times} times", expected="a whole number from 1 up", next_step="--times 1")
+        raise BadInput(
+            f"f cannot be applied {times} times", expected="a whole number from 1 up", next_step="`times = 1`"
+        )
     run = run if isinstance(run, Run) else Run.open(run)
-    catalog = catalog or installed()
+    catalog = catalog or run.catalog or installed()
     source, target = _folders(Path(inputs), Path(outputs))
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
     files = _files(source, reader.suffixes, message)
-    names = _names(files, source, reader.suffix)
     operator = load(run, catalog=catalog)
-    for path in files:
-        reader.read(path)
+    names, skipped = _readable(reader, *_names(files, source, reader.suffix))
+    files = list(names)
     reader.report(source, message)
     dtype: torch.dtype = getattr(torch, resolve(run.experiment_file, catalog=catalog).training.dtype)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -79,11 +94,11 @@ def apply(
             points = torch.stack([reader.read(path) for path in files[rows]]).to(dtype)
             for _ in range(times):
                 points = operator(points)
-            for name, path, point in zip(names[rows], files[rows], points, strict=True):
+            for path, point in zip(files[rows], points, strict=True):
                 if not bool(torch.isfinite(point).all()):
                     raise Failure("the operator gives values that are not finite", where=str(path))
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                reader.write(point, partial / name)
+                (partial / names[path]).parent.mkdir(parents=True, exist_ok=True)
+                reader.write(point, partial / names[path])
         os.replace(partial, target)
     except OSError as error:
         raise Failure(
@@ -91,7 +106,7 @@ def apply(
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return [Path(outputs) / name for name in names]
+    return Applied((Path(outputs) / name for name in names.values()), dict(sorted(skipped.items())))
 
 
 # -- which files --------------------------------------------------------------------------------------------------------
@@ -160,23 +175,48 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in files)
 
 
-def _names(files: list[Path], folder: Path, suffix: str) -> list[Path]:
-    """Relative names of the outputs.
+def _names(files: list[Path], folder: Path, suffix: str) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """File -> relative name of its output, and the files that are skipped: of two that would be written under one name both,
+    as nobody can tell which was meant."""
+    names = {path: path.relative_to(folder).with_suffix(suffix) for path in files}
+    owners: dict[str, list[Path]] = {}
+    for path, name in names.items():
+        owners.setdefault(str(name).casefold(), []).append(path)
+    skipped: dict[Path, str] = {}
+    for same in (same for same in owners.values() if len(same) > 1):
+        told = listed([f"'{path.relative_to(folder)}'" for path in same])
+        skipped |= dict.fromkeys(
+            same, f"{told} would {'both' if len(same) == 2 else 'all'} be written as '{names[same[0]]}'; rename them"
+        )
+    return {path: name for path, name in names.items() if path not in skipped}, skipped
+
+
+def _readable(
+    reader: _Reader, names: dict[Path, Path], skipped: dict[Path, str]
+) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """The same, after every file was read once.
 
     Raises:
-        BadInput: if two inputs would be written under one name.
+        BadInput: if none can be.
     """
-    names = [path.relative_to(folder).with_suffix(suffix) for path in files]
-    owners: dict[str, Path] = {}
-    for name, path in zip(names, files, strict=True):
-        other = owners.setdefault(str(name).casefold(), path)
-        if other is not path:
-            raise BadInput(
-                f"'{other.relative_to(folder)}' and '{path.relative_to(folder)}' would both be written as '{name}'",
-                where=str(folder),
-                next_step="rename one of them",
+    first: BadInput | None = None
+    for path in list(names):
+        try:
+            reader.read(path)
+        except BadInput as error:
+            first = first or error
+            skipped[path] = error.what + (f" (expected: {error.expected})" if error.expected else "")
+            del names[path]
+    if not names:
+        path, reason = next(iter(skipped.items()))
+        raise (
+            first
+            if first and len(skipped) == 1
+            else BadInput(
+                f"none of the {len(skipped)} files can be used; the first: {reason}", where=str(path), next_step=_MEND
             )
-    return names
+        )
+    return names, skipped
 
 
 def _some(paths: list[Path], folder: Path) -> str:

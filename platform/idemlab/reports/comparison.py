@@ -11,7 +11,7 @@ from ..errors import BadInput, Failure
 from ..experiment import toml
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
-from . import pictures, style
+from . import curves, style
 
 __all__ = ["Comparison", "Row", "compare"]
 
@@ -119,7 +119,7 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Com
 def _draw(entries: Mapping[str, Sequence[Mapping[str, Any]]], out: Path | None) -> Path | None:
     if out is None or not any(entries.values()):
         return None
-    picture = style.png(pictures.overlaid_curves(entries))
+    picture = style.png(curves.overlaid_curves(entries))
     try:
         style.save(picture, out)
     except OSError as error:

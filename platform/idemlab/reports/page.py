@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from ..catalog.catalog import Catalog, installed
 from ..errors import Failure, IdemlabError
 from ..experiment.experiment import Experiment, resolve
 from ..objective.evaluation import examples
-from ..objective.parts import assemble
+from ..objective.parts import build_inputs
 from ..runs.loading import load
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
-from ..wording import number, time_span
-from . import pictures, style
+from ..wording import command, listed, number, percent, time_span
+from . import curves, pictures, style
 
 __all__ = ["write_report"]
 
@@ -65,7 +64,7 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
         Failure: if a file of the run is damaged, or the folder cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    catalog = catalog or installed()
+    catalog = catalog or run.catalog or installed()
     summary, certificate = summarise(run), run.certificate
     notes: list[str] = []
     drawn: dict[str, Picture] = {}
@@ -125,7 +124,7 @@ def _template() -> Any:
 def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: Mapping[str, Any]) -> dict[str, Picture]:
     """Orbits of the trained operator at the evaluation inputs, by file name, and the hero picture of images."""
     operator = load(run, catalog=catalog)
-    parts = assemble(experiment)
+    parts = build_inputs(experiment)
     images = pictures.is_image(parts.dataset.shape)
     shown = examples(
         experiment,
@@ -169,7 +168,7 @@ def _curves(run: Run) -> dict[str, Picture]:
     if not run.metrics:
         return {}
     caption = "The rank in passing is that of one point, at the end the median of several."
-    figure = pictures.training_curves(run.metrics)
+    figure = curves.training_curves(run.metrics)
     return {"curves": Picture(style.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
 
 
@@ -181,7 +180,7 @@ def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
         "The Jacobian of an exact projection has eigenvalues 0 and 1, and singular values 0 or at least 1: look for a cliff "
         "at the rank. A slope across the dashed line means directions that are neither kept nor dropped."
     )
-    figure = pictures.jacobian_spectrum(inputs)
+    figure = curves.jacobian_spectrum(inputs)
     return {"spectrum": Picture(style.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)}
 
 
@@ -196,14 +195,14 @@ def _explanations(experiment: Experiment) -> dict[str, str]:
 def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
     inputs: Mapping[str, Any] = certificate["inputs"] if certificate else {}
     first: Mapping[str, Any] = next(iter(inputs.values()), {"relative": (), "thresholds": {}, "spectra": ()})
-    changes = [f"{100 * one['relative'][0]:.2g} % at {name}" for name, one in inputs.items()]
+    changes = [f"{percent(one['relative'][0])} at {name}" for name, one in inputs.items()]
     return {
         "certificates": inputs,
         "powers": [pictures.power(k + 1) for k in range(len(first["relative"]))],
         "thresholds": first["thresholds"],
         "rank_points": len(first["spectra"]),
         "estimated": any(not spectrum["exact"] for one in inputs.values() for spectrum in one["spectra"]),
-        "changes": " and ".join([", ".join(changes[:-1]), changes[-1]] if changes[1:] else changes),
+        "changes": listed(changes),
     }
 
 
@@ -232,7 +231,7 @@ def _experiment(run: Run) -> dict[str, Any]:
         "toml": text,
         "description": description,
         "resume": run.resuming,
-        "again": shlex.join(["idemlab", "run", str(run.experiment_file), "--out", "ANOTHER-FOLDER"]),
+        "again": command("run", run.experiment_file, out="ANOTHER-FOLDER"),
     }
 
 

@@ -1,20 +1,16 @@
-"""Figures of a run: from data to a matplotlib `Figure`, one function each, drawn as `drawing` has it."""
+"""Pictures of orbits: from points to a matplotlib `Figure`, one function each, drawn as `style` has it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..certificate.verdict import NOT_IDEMPOTENT, SINGULAR
 from ..objective.evaluation import Examples
 from .style import (
     BLACK,
@@ -22,26 +18,16 @@ from .style import (
     DPI,
     GREY,
     ORANGE,
-    SKY,
-    VERMILLION,
-    decimal,
-    grid_of,
     legend_above,
-    line_style,
-    panel_legend,
     plain,
-    threshold,
 )
 
 __all__ = [
     "COLUMNS",
     "hero",
     "is_image",
-    "jacobian_spectrum",
     "orbit_figures",
-    "overlaid_curves",
     "power",
-    "training_curves",
 ]
 
 Array = NDArray[np.float64]
@@ -51,10 +37,6 @@ COLUMNS = 12
 """Samples in a row of images."""
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-_FLOOR = 1e-3
-"""Singular values below are drawn at the lower edge."""
-
 
 # -- orbits -------------------------------------------------------------------------------------------------------------
 
@@ -246,177 +228,3 @@ def _plane(points: Array) -> tuple[Array, Array, tuple[str, str]]:
     shares[: len(singular[:2])] = singular[:2] ** 2 / max(float((singular**2).sum()), 1e-300)
     first, second = (f"principal component {i + 1} ({100 * share:.0f} %)" for i, share in enumerate(shares))
     return origin, plane, (first, second)
-
-
-# -- curves -------------------------------------------------------------------------------------------------------------
-
-
-_LOSS, _RELATIVE = "loss and its terms", "relative error"
-
-
-def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss terms, relative error, rank and learning rate over the steps of a run.
-
-    Args:
-        entries: of metrics.jsonl; what they do not hold is left out.
-
-    Raises:
-        ValueError: if there is nothing to draw.
-    """
-    train = [entry for entry in entries if entry["split"] == "train"]
-    evaluation = [entry for entry in entries if entry["split"] == "evaluation"]
-    terms = [key for key in _keys(train) if key not in ("lr", "relative")]
-    relative = _at_inputs(evaluation, "relative")
-    rank = _at_inputs(evaluation, "rank")
-    passing = {"in training": _series(train, "relative")} if any("relative" in entry for entry in train) else {}
-    panels: list[tuple[str, dict[str, Curve]]] = [
-        (_LOSS, {key.replace("_", " "): _series(train, key) for key in terms}),
-        (_RELATIVE, relative | passing),
-        ("rank of the Jacobian at f(x)", rank),
-        ("learning rate", {"": _series(train, "lr")} if train else {}),
-    ]
-    panels = [(label, curves) for label, curves in panels if curves]
-    figure, grid = grid_of(len(panels))
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        for i, (name, (steps, values)) in enumerate(curves.items()):
-            axes.plot(steps, values, label=name, **line_style(i, markers=curves is rank or name in relative))
-        _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
-        if label == _RELATIVE:
-            threshold(axes)
-            _bound(axes, [value for _, values in relative.values() for value in values])
-        if curves is rank:
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        decimal(axes.yaxis)
-        panel_legend(axes)
-        axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
-    return figure
-
-
-def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Loss, reconstruction and the relative error at each set of inputs over the steps, one line a run.
-
-    Args:
-        runs: label -> entries of metrics.jsonl.
-
-    Raises:
-        ValueError: if there is nothing to draw.
-    """
-    train = {name: [e for e in entries if e["split"] == "train"] for name, entries in runs.items()}
-    evaluation = {name: [e for e in entries if e["split"] == "evaluation"] for name, entries in runs.items()}
-    inputs = [key for key in _keys(e for entries in evaluation.values() for e in entries) if key.endswith("/relative")]
-    panels: list[tuple[str, dict[str, Curve]]] = [
-        (key, {name: _series(entries, key) for name, entries in train.items()}) for key in ("loss", "reconstruction")
-    ]
-    panels += [
-        (f"relative error at {key.removesuffix('/relative')}", {n: _series(e, key) for n, e in evaluation.items()})
-        for key in inputs
-    ]
-    panels = [(label, curves) for label, curves in panels if any(len(steps) for steps, _ in curves.values())]
-    figure, grid = grid_of(len(panels))
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        for i, (steps, values) in enumerate(curves.values()):
-            axes.plot(steps, values, **line_style(i, markers=True), markevery=max(1, len(steps) // 8))
-        _finish(axes, label, logarithmic=True)
-        if label.startswith("relative"):
-            threshold(axes)
-        decimal(axes.yaxis)
-        axes.set_xlim(left=0)
-    handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(runs)]
-    if inputs:
-        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
-    legend_above(figure, handles)
-    return figure
-
-
-Curve = tuple[list[int], list[float]]
-"""Steps and values."""
-
-
-def _keys(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of all figures in some entries, in the order in which they appear."""
-    return list(dict.fromkeys(key for entry in entries for key in entry if key not in ("step", "split", "time")))
-
-
-def _series(entries: Sequence[Mapping[str, Any]], key: str) -> Curve:
-    points = [(entry["step"], entry[key]) for entry in entries if key in entry]
-    return [step for step, _ in points], [value for _, value in points]
-
-
-def _at_inputs(evaluation: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Curve]:
-    """One figure at each set of inputs, by their names."""
-    keys = [key for key in _keys(evaluation) if key.endswith(f"/{figure}")]
-    return {key.partition("/")[0]: _series(evaluation, key) for key in keys}
-
-
-def _bound(axes: Axes, measured: Sequence[float]) -> None:
-    """Let what was measured fill the panel: a single bad training batch may lie far above it."""
-    finite = [value for value in measured if math.isfinite(value)]
-    if finite and max(finite) > 0:
-        axes.set_ylim(top=min(axes.get_ylim()[1], 3 * max(*finite, NOT_IDEMPOTENT)))
-
-
-def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
-    """Axis labels and the scale."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
-    finite = values[np.isfinite(values)]
-    if logarithmic and (finite > 0).any():
-        # Some loss terms (tightness) are negative: then the axis is linear around zero.
-        if (finite < 0).any():
-            axes.set_yscale("symlog", linthresh=float(np.abs(finite[finite != 0]).min()))
-        else:
-            axes.set_yscale("log", nonpositive="mask")
-        label = f"{label} (log scale)"
-    else:
-        axes.set_ylim(bottom=finite.min(initial=0.0))
-    axes.set_xlabel("optimiser step")
-    axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    plain(axes)
-
-
-# -- spectrum -----------------------------------------------------------------------------------------------------------
-
-
-def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Singular values and moduli of the eigenvalues of the Jacobian at f(x), one thin line a point, their median bold.
-
-    Args:
-        inputs: name -> certificate as in certificate.json; those without spectra are left out.
-
-    Raises:
-        ValueError: if none has spectra.
-    """
-    measured = {name: certificate for name, certificate in inputs.items() if certificate["spectra"]}
-    if not measured:
-        raise ValueError("there is nothing to draw: no certificate has spectra")
-    kinds = {"singular_values": "singular value", "eigenvalue_moduli": "|eigenvalue|"}
-    kinds = {key: label for key, label in kinds.items() if any(c["spectra"][0][key] for c in measured.values())}
-    figure = Figure(figsize=(3.3 * len(measured) + 0.6, 2.9 * len(kinds) + 0.5), dpi=DPI, layout="constrained")
-    grid = figure.subplots(len(kinds), len(measured), sharex=True, sharey="row", squeeze=False)
-    for row, (key, label) in zip(grid, kinds.items(), strict=True):
-        row[0].set_ylabel(f"{label} (log scale)")
-        for axes, certificate in zip(row, measured.values(), strict=True):
-            spectra = np.maximum([spectrum[key] for spectrum in certificate["spectra"]], _FLOOR)
-            index = np.arange(1, spectra.shape[1] + 1)
-            axes.plot(index, spectra.T, color=SKY, lw=0.7)
-            axes.plot(index, np.median(spectra, axis=0), color=BLUE, lw=2.2, marker="o" if len(index) <= 32 else "")
-            axes.axhline(SINGULAR, color=VERMILLION, lw=1.2, ls="--")
-            axes.axvline(certificate["rank"], color=BLACK, lw=1.2, ls=":")
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_ylim(bottom=_FLOOR)
-            decimal(axes.xaxis)
-            decimal(axes.yaxis)
-            plain(axes)
-    for top, bottom, (name, certificate) in zip(grid[0], grid[-1], measured.items(), strict=True):
-        top.set_title(f"x: {name}", loc="left", fontsize=11, fontweight="bold")
-        top.set_title(f"rank {certificate['rank']:g} of {certificate['dimension']}", loc="right", fontsize=10)
-        bottom.set_xlabel("index (log scale)")
-    handles = [
-        Line2D([], [], color=SKY, lw=0.9, label="at one f(x)"),
-        Line2D([], [], color=BLUE, lw=2.2, label="median"),
-        Line2D([], [], color=VERMILLION, lw=1.2, ls="--", label=f"{SINGULAR:g}: above counts as rank"),
-        Line2D([], [], color=BLACK, lw=1.2, ls=":", label="median rank"),
-    ]
-    legend_above(figure, handles)
-    return figure

@@ -38,6 +38,7 @@ __all__ = [
     "legend_above",
     "line_style",
     "logarithmic",
+    "not_drawn",
     "panel_legend",
     "plain",
     "png",
@@ -109,6 +110,21 @@ def plain(axes: Axes) -> None:
 def threshold(axes: Axes) -> None:
     """A line at the relative error above which an operator is not idempotent."""
     axes.axhline(NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}")
+
+
+def not_drawn(axes: Axes, count: int, what: str, *, line: int = 0) -> None:
+    """Say in the picture how many values a panel cannot show; nothing if it shows all.
+
+    Args:
+        what: of which kind they are, ``of 0``.
+        line: above the lower edge, counted from 0.
+    """
+    if count:
+        text = f"{count} value{'s' * (count > 1)} {what}: not drawn"
+        axes.text(
+            0.99, 0.02 + 0.09 * line, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=9, color=BLACK,
+            bbox={"fc": "white", "ec": "none", "pad": 1},
+        )  # fmt: skip
 
 
 def line_style(i: int, *, markers: bool) -> dict[str, Any]:

@@ -21,12 +21,15 @@ __all__ = ["load"]
 def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str | torch.device = "cpu") -> Operator:
     """The trained operator of a run, in evaluation mode.
 
+    Args:
+        catalog: where names are looked up; default: the run's own, or that of the installed plugins.
+
     Raises:
         BadInput: if the folder holds no run, or no trained operator yet.
         Failure: if the weights are damaged.
     """
-    catalog = catalog or installed()
     run = run if isinstance(run, Run) else Run.open(run)
+    catalog = catalog or run.catalog or installed()
     experiment = resolve(run.experiment_file, catalog=catalog)
     operator = build_operator(experiment, run.shape)
     enforcer: Enforcer = experiment.enforcer.build()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ..catalog.catalog import Catalog
 from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment, resolve
+from ..system import strict_json
+from ..wording import command
 
 __all__ = ["Run"]
 
@@ -23,18 +24,20 @@ class Run:
 
     Args:
         path: of the folder.
+        catalog: by which its experiment is read; None for that of the installed plugins.
     """
 
     path: Path
+    catalog: Catalog | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
+    def open(cls, path: str | Path, *, catalog: Catalog | None = None) -> Run:
         """The run in a folder.
 
         Raises:
             BadInput: if the folder holds no run.
         """
-        run = cls(Path(path))
+        run = cls(Path(path), catalog)
         if not run.experiment_file.is_file():
             near = (
                 sorted(p.parent.name for p in run.path.parent.glob("*/experiment.toml"))
@@ -57,7 +60,7 @@ class Run:
     @property
     def resuming(self) -> str:
         """The command that goes on with it."""
-        return shlex.join(["idemlab", "run", str(self.path), "--resume"])
+        return command("run", self.path, resume=True)
 
     @property
     def experiment_file(self) -> Path:
@@ -76,7 +79,7 @@ class Run:
 
     @property
     def certificate_file(self) -> Path:
-        """Certificates and metric figures of the end of the run."""
+        """Certificates and metrics of the end of the run."""
         return self.path / "certificate.json"
 
     @property
@@ -101,18 +104,18 @@ class Run:
 
     @cached_property
     def experiment(self) -> Experiment:
-        """The resolved experiment, checked against the installed plugins."""
-        return resolve(self.experiment_file)
+        """The resolved experiment, checked against the catalog."""
+        return resolve(self.experiment_file, catalog=self.catalog)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Everything logged: objects with `step`, `split` ("train" or "evaluation") and figures. A damaged line, as a crash
+        """Everything logged: objects with `step`, `split` ("train" or "evaluation") and numbers. A damaged line, as a crash
         leaves the last one, is passed over."""
         entries = []
         if self.metrics_file.is_file():
             for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    entry = json.loads(line)
+                    entry = strict_json.loads(line)
                 except ValueError:
                     continue
                 if isinstance(entry, dict) and {"step", "split"} <= entry.keys():
@@ -133,7 +136,7 @@ class Run:
         if not path.is_file():
             return None
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = strict_json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
         return content
@@ -158,7 +161,7 @@ class Run:
             )
         try:
             with safe_open(self.weights_file, framework="pt") as file:
-                sample: dict[str, Any] = json.loads(file.metadata()["sample"])
+                sample: dict[str, Any] = strict_json.loads(file.metadata()["sample"])
                 return sample
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise Failure(f"cannot read the weights: {error}", where=str(self.weights_file)) from error

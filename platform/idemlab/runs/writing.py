@@ -19,6 +19,7 @@ from ..experiment.experiment import Experiment
 from ..objective.engines import Stateful
 from ..objective.evaluation import Evaluation
 from ..objective.preflight import Plan
+from ..system import strict_json
 from ..system.files import write_text
 from .environment import describe_environment
 from .run import Run
@@ -53,7 +54,7 @@ def write_experiment(run: Run, experiment: Experiment) -> None:
 def write_entries(run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
     """metrics.jsonl anew, with these entries and no others."""
     with writing(run, run.metrics_file.name):
-        write_text(run.metrics_file, "".join(json.dumps(entry) + "\n" for entry in entries))
+        write_text(run.metrics_file, "".join(strict_json.dumps(entry) + "\n" for entry in entries))
 
 
 def append_entry(run: Run, step: int, split: str, figures: Mapping[str, float], clock: Mapping[str, float]) -> None:
@@ -64,7 +65,7 @@ def append_entry(run: Run, step: int, split: str, figures: Mapping[str, float], 
     """
     entry = {"step": step, "split": split} | dict(figures) | {"time": dict(clock)}
     with writing(run, run.metrics_file.name), run.metrics_file.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write(strict_json.dumps(entry) + "\n")
 
 
 def write_circumstances(
@@ -115,4 +116,4 @@ def write_outcome(
 
 
 def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1))
+    write_text(path, strict_json.dumps(content, indent=1))

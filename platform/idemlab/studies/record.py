@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,10 @@ from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..runs.environment import describe_environment
 from ..sweeps.folder import check_kept, is_kept
-from ..sweeps.runner import open_sweep, run_sweep
-from ..wording import number
+from ..sweeps.reading import open_sweep
+from ..sweeps.runner import run_sweep
+from ..system import strict_json
+from ..wording import command, number
 from .study import Claim, Findings, Material, find_study
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ def run_study(
     entry, made = find_study(name, own)
     path = Path(out)
     if path.exists() and any(path.iterdir()) and not resume:
-        raise BadInput(f"'{path}' is not empty", next_step=f"choose another --out, or go on with --out {path} --resume")
+        raise BadInput(f"'{path}' is not empty", next_step="choose another `out`, or go on with this one: `resume`")
     sweeps = made.quick if quick else made.sweeps
     for unknown in set(only) - set(sweeps):
-        raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="--only", choices=sorted(sweeps))
+        raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="only", choices=sorted(sweeps))
     _check_same_size(path, quick=quick)
     results: dict[str, Results] = {}
     kept: list[str] = []
@@ -101,11 +102,11 @@ def run_study(
 def _check_same_size(path: Path, *, quick: bool) -> None:
     """A small version is not gone on with as the whole one, nor the other way round."""
     file = path / "claims.json"
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8"))["quick"] != quick:
+    if file.is_file() and strict_json.loads(file.read_text(encoding="utf-8"))["quick"] != quick:
         raise BadInput(
             f"'{path}' holds the {'whole' if quick else 'small'} version of the study",
-            where="--quick",
-            next_step=f"go on {'without' if quick else 'with'} --quick, or choose another --out",
+            where="quick",
+            next_step=f"go on {'without' if quick else 'with'} `quick`, or choose another `out`",
         )
 
 
@@ -141,15 +142,15 @@ def _write_record(
         before = path / "environment.json"
         keep = bool(heading["kept"]) and before.is_file()  # what was kept was made in another, perhaps
         file = path / ("environment-further.json" if keep else before.name)
-        file.write_text(json.dumps(environment, indent=1), encoding="utf-8")
-        environments = [json.loads(before.read_text(encoding="utf-8"))] if keep else []
+        file.write_text(strict_json.dumps(environment, indent=1), encoding="utf-8")
+        environments = [strict_json.loads(before.read_text(encoding="utf-8"))] if keep else []
         environments.append(environment)
         claims = [vars(claim) for claim in findings.claims]
         content = {**heading, "claims": claims, "text": findings.text, "captions": findings.captions}
-        (path / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        (path / "claims.json").write_text(strict_json.dumps(content, indent=1), encoding="utf-8")
         (path / "README.md").write_text(_page(path, heading, findings, results, environments), encoding="utf-8")
     except OSError as error:
-        raise Failure(f"the record '{path}' cannot be written: {error}", next_step="choose another --out") from error
+        raise Failure(f"the record '{path}' cannot be written: {error}", next_step="choose another `out`") from error
 
 
 def _page(
@@ -159,11 +160,11 @@ def _page(
     results: Mapping[str, Results],
     environments: Sequence[Mapping[str, Any]],
 ) -> str:
-    command = f"idemlab study {heading['study']}" + (" --quick" if heading["quick"] else "")
+    made_by = command("study", heading["study"], quick=heading["quick"])
     parts = [f"# {heading['study']}", heading["summary"]]
     if heading["reference"]:
         parts.append(f"Source: {heading['reference']}.")
-    parts.append(f"Made by `{command}`." + (" The small version: figures of few seeds and steps." * heading["quick"]))
+    parts.append(f"Made by `{made_by}`." + (" The small version: numbers of few seeds and steps." * heading["quick"]))
     if findings.claims:
         parts += ["## Claims", claims_table(findings.claims)]
     if findings.text:

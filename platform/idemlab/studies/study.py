@@ -30,7 +30,7 @@ class Claim:
     Args:
         claim: what is claimed, in one sentence.
         paper: its number, with units; empty if the claim is not the paper's.
-        ours: the number found here, with its spread over seeds, under the same protocol where there is one.
+        ours: the number found here, with its range over the seeds, under the same protocol where there is one.
         controlled: the number found under controls; empty if there were none.
         conclusion: what follows, in one sentence.
         holds: whether the claim holds; None where that cannot be said.
@@ -96,7 +96,7 @@ class Study:
     Args:
         examine: draws figures, makes tables and weighs claims.
         sweeps: by name; empty for a study that computes everything in `examine`.
-        quick: the small version, by name of the sweep; what is not in it is left out with `--quick`.
+        quick: the small version, by name of the sweep; what is not in it is left out where `quick` is asked for.
     """
 
     examine: Callable[[Material], Findings]
@@ -107,7 +107,7 @@ class Study:
     def from_toml(cls, path: Path, examine: Callable[[Material], Findings]) -> Study:
         """A study whose sweeps stand in a file.
 
-        Each table [sweep.NAME] has the keys of `Sweep`; a table [quick.NAME] changes some of them for `--quick`, and
+        Each table [sweep.NAME] has the keys of `Sweep`; a table [quick.NAME] changes some of them for the quick version, and
         what has no such table is left out then.
 
         Raises:

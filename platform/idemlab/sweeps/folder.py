@@ -14,7 +14,8 @@ from ..errors import BadInput, Failure
 from ..experiment import toml
 from ..experiment.experiment import Experiment
 from ..system.files import write_text
-from .storage import JOURNAL, masked
+from .journal import JOURNAL
+from .storage import masked
 from .sweep import Sweep
 
 __all__ = [
@@ -26,13 +27,13 @@ __all__ = [
     "is_kept",
     "open_folder",
     "place_of",
-    "plan_of",
-    "read_plan",
+    "read_sweep",
+    "sweep_of",
 ]
 
 
-def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
-    """What a sweep's folder says of it: the plan, the URL of its data base without password if it has one, and its name
+def read_sweep(folder: Path) -> tuple[Sweep, str | None, str]:
+    """What a sweep's folder says of it: the sweep, the URL of its data base without password if it has one, and its name
     there.
 
     Raises:
@@ -40,15 +41,15 @@ def read_plan(folder: Path) -> tuple[Sweep, str | None, str]:
     """
     if not _file(folder).is_file():
         raise BadInput(
-            f"'{folder}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep --help"
+            f"'{folder}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep starts one"
         )
     content = toml.read(_file(folder))
     storage = content.get("storage", {})
-    return plan_of(content), storage.get("url"), storage.get("name", "sweep")
+    return sweep_of(content), storage.get("url"), storage.get("name", "sweep")
 
 
-def plan_of(content: Mapping[str, Any]) -> Sweep:
-    """A plan as it was written down."""
+def sweep_of(content: Mapping[str, Any]) -> Sweep:
+    """A sweep as it was written down."""
     names = {field.name for field in fields(Sweep)}
     return Sweep(**{key: value for key, value in content["sweep"].items() if key in names})
 
@@ -91,85 +92,85 @@ def _begun(path: Path) -> dict[str, str]:
     return begun
 
 
-def content_of(plan: Sweep, first: Experiment) -> dict[str, Any]:
-    """What is written down of a sweep: the plan, and its first experiment, resolved."""
-    plain: dict[str, Any] = _plain({"sweep": plan.table(), "first": first.table()})
+def content_of(sweep: Sweep, first: Experiment) -> dict[str, Any]:
+    """What is written down of a sweep: the sweep, and its first experiment, resolved."""
+    plain: dict[str, Any] = _plain({"sweep": sweep.table(), "first": first.table()})
     return plain
 
 
-def check_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
+def check_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
     """It is new, or holds the same sweep with the same storage, and that is to be resumed."""
     if _file(path).is_file():
         if not resume:
             raise BadInput(
                 f"'{path}' holds a sweep already",
-                next_step=f"choose another --out, or go on with --out {path} --resume",
+                next_step="choose another `out`, or go on with this one: `resume`",
             )
         if is_kept(path):
             raise BadInput(
                 f"'{path}' is a record's: its table can be read, but its trials cannot be gone on with",
-                next_step="choose another --out",
+                next_step="choose another `out`",
             )
         before = toml.read(_file(path))
-        check_same(before, plan, first, f"'{path}'")
-        for key, wanted, there in _numbers(plan, plan_of(before)):
+        check_same(before, sweep, first, f"'{path}'")
+        for key, wanted, there in _numbers(sweep, sweep_of(before)):
             if wanted < there:  # what is there would stay in the table, and nobody could tell
                 raise BadInput(
                     f"the sweep in '{path}' has {there} {key}, not {wanted}",
-                    where=f"--{key}",
-                    expected=f"--{key} {there}, or more",
+                    where=key,
+                    expected=f"`{key} = {there}`, or more",
                 )
         kept, now = before.get("storage", {}).get("url"), None if storage is None else masked(storage)
         if kept != now:  # in another all would be trained again, over the runs that are there
             place = f"'{kept}'" if kept else "its journal"
             raise BadInput(
                 f"the trials of the sweep in '{path}' are in {place}",
-                where="--storage",
-                expected=f"--storage {kept}" if kept else "no --storage",
-                next_step="resume it so, or start a new one in another --out"
+                where="storage",
+                expected=f"`storage = {kept}`" if kept else "no `storage`",
+                next_step="resume it so, or start a new one in another `out`"
                 + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
             )
     elif path.is_dir() and any(not found.name.startswith(".lock") for found in path.iterdir()):
         raise BadInput(
             f"'{path}' holds something else than a sweep",
             expected="a folder that is empty or not there yet",
-            next_step="choose another --out",
+            next_step="choose another `out`",
         )
 
 
-def _numbers(plan: Sweep, begun: Sweep) -> list[tuple[str, int, int]]:
-    return [("seeds", plan.seeds, begun.seeds), ("trials", plan.trials or 0, begun.trials or 0)]
+def _numbers(sweep: Sweep, begun: Sweep) -> list[tuple[str, int, int]]:
+    return [("seeds", sweep.seeds, begun.seeds), ("trials", sweep.trials or 0, begun.trials or 0)]
 
 
-def check_same(before: Mapping[str, Any], plan: Sweep, first: Experiment, where: str) -> None:
+def check_same(before: Mapping[str, Any], sweep: Sweep, first: Experiment, where: str) -> None:
     """The sweep is the one that was begun."""
     experiments = [toml.flat(_plain(first.table())), toml.flat(before["first"])]
-    _refuse(toml.differing(experiments), before, plan, where)
+    _refuse(toml.differing(experiments), before, sweep, where)
 
 
-def check_kept(plan: Sweep, path: Path, first: Experiment) -> None:
+def check_kept(sweep: Sweep, path: Path, first: Experiment) -> None:
     """A record's sweep is this one. What its experiment does not name is an argument that there was not yet."""
     before = toml.read(_file(path))
     then, now = toml.flat(before["first"]), toml.flat(_plain(first.table()))
-    _refuse(toml.differing([then, {key: now[key] for key in then if key in now}]), before, plan, f"'{path}'")
+    _refuse(toml.differing([then, {key: now[key] for key in then if key in now}]), before, sweep, f"'{path}'")
 
 
-def _refuse(changed: list[str], before: Mapping[str, Any], plan: Sweep, where: str) -> None:
-    now, begun = plan.table(), plan_of(before).table()
+def _refuse(changed: list[str], before: Mapping[str, Any], sweep: Sweep, where: str) -> None:
+    now, begun = sweep.table(), sweep_of(before).table()
     changed += [
         key for key in ("over", "sampler", "metric", "maximize", "pruner") if _plain(now[key]) != _plain(begun[key])
     ]
     if changed:
         raise BadInput(
             f"the sweep differs from the one in {where}: {', '.join(changed)}",
-            expected="the same experiment and the same values; only --seeds and --trials may grow",
-            next_step="resume it unchanged, or start a new one in another --out",
+            expected="the same experiment and the same values; only `seeds` and `trials` may grow",
+            next_step="resume it unchanged, or start a new one in another `out`",
         )
 
 
-def open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None, place: Place) -> None:
+def open_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None, place: Place) -> None:
     """Write what is tried; of a data base nothing secret."""
-    content = content_of(plan, first)
+    content = content_of(sweep, first)
     if storage is not None:
         content["storage"] = {
             "url": masked(storage),
@@ -183,7 +184,7 @@ def open_folder(plan: Sweep, path: Path, first: Experiment, storage: str | None,
         path.mkdir(parents=True, exist_ok=True)
         write_text(_file(path), text)
     except OSError as error:
-        raise Failure(f"the folder '{path}' cannot be written: {error}", next_step="choose another --out") from error
+        raise Failure(f"the folder '{path}' cannot be written: {error}", next_step="choose another `out`") from error
 
 
 def _plain(table: Any) -> Any:

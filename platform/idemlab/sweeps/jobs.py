@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..catalog.catalog import Catalog
-from ..errors import IdemlabError
+from ..errors import IdemlabError, Interrupted
 from ..experiment.experiment import Experiment
 from ..training.watcher import Watcher
+from ..wording import AGAIN
 
 if TYPE_CHECKING:
     from ..objective.evaluation import Evaluation
@@ -94,7 +95,6 @@ class _Judged(Watcher):
 
 
 def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[Outcome]:
-    from ..errors import Interrupted
     from ..training.stacked_loop import train_stacked
 
     count = len(job.tasks)
@@ -121,7 +121,6 @@ def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Call
 
 def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: Watcher) -> Outcome:
     """One ordinary run; one that was interrupted before goes on from its last checkpoint."""
-    from ..errors import Interrupted
     from ..runs.changes import changes
     from ..runs.run import Run
     from ..training.loop import train
@@ -129,7 +128,7 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: W
     run, pruned = Run(Path(task.out)), False
     try:
         if stopped():
-            raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+            raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
         # One that began with other versions begins again: no trial is made with two of them.
         begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:

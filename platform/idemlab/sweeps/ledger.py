@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import BadInput, Failure, nearest_match
 from ..experiment import toml
-from . import storage
+from ..wording import AGAIN
+from . import journal, privates, storage
 from .goal import Goal
 from .sweep import Point, Range, Sweep
 
@@ -50,6 +51,11 @@ class Ledger:
         pruner: as in `Sweep`.
         every: steps between evaluations.
         make: whether to make what is not there; otherwise nothing is written.
+        growing: another process may be writing to the journal.
+        say: told of the damage when a journal is mended.
+
+    Attributes:
+        damage: what is wrong with a journal that is not mended.
 
     Raises:
         BadInput: if there is no such storage, or no such sweep in it.
@@ -67,23 +73,28 @@ class Ledger:
         pruner: str = "none",
         every: int = 1,
         make: bool = False,
+        growing: bool = False,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.shared = url is not None
-        name = name if self.shared else "sweep"
+        name = name if self.shared else journal.STUDY
         self.owner = {"machine": socket.gethostname(), "folder": key or str(path.resolve()), "process": os.getpid()}
         self._goal = goal or Goal()
         self._claimed: dict[int, int] = {}
-        if make and not self.shared:
-            storage.mend(path / storage.JOURNAL)
-        if url is None and not make and not (path / storage.JOURNAL).is_file():
-            self._there = False  # Optuna would make the file, and who reads a sweep leaves it as it is
-            return
-        self._storage = (
-            storage.data_base(url, make=make) if url is not None else storage.journal(path / storage.JOURNAL)
-        )
+        self.damage: tuple[str, ...] = ()
+        if url is not None:
+            self._storage = storage.data_base(url, make=make)
+        elif make:
+            for fault in journal.mend(path / journal.JOURNAL, maximize=self._goal.maximize):
+                say(fault)
+            self._storage = journal.writing(path / journal.JOURNAL)
+        else:
+            found = journal.read(path / journal.JOURNAL, maximize=self._goal.maximize, growing=growing)
+            self.damage = found.damage
+            self._storage = journal.reading(found)
         direction: Direction = "maximize" if self._goal.maximize else "minimize"
         with self.reaching():
             if make:
@@ -98,7 +109,7 @@ class Ledger:
                 raise BadInput(
                     f"there is no sweep '{name}' in that data base" if name else f"it holds {len(names)} sweeps",
                     where=storage.masked(url or ""),
-                    expected=None if name else "the name of one, as the folder of its --out is called: --name NAME",
+                    expected=None if name else "`name`, that of one of them: how its folder was called",
                     choices=names,
                     nearest=nearest_match(name or "", names),
                 )
@@ -118,15 +129,16 @@ class Ledger:
         except (StorageInternalError, SQLAlchemyError) as error:
             raise Failure(
                 f"the storage failed: {storage.cause(error)}",
-                next_step="once it is there again, the same command with --resume",
+                next_step=f"once it is there again, {AGAIN}",
             ) from None
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them, by number. Nothing is written: the storage may be in use."""
+        """All of them, by number, but for stand-ins of those that a damaged journal has lost. Nothing is written: the
+        storage may be in use."""
         if not self._there:  # stopped before the first trial was made
             return []
         with self.reaching():
-            return self._study.get_trials(deepcopy=False)
+            return [trial for trial in self._study.get_trials(deepcopy=False) if "point" in trial.user_attrs]
 
     def agreed(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
         """What the first process wrote down that came to this sweep; `content`, if this is the first."""
@@ -140,12 +152,12 @@ class Ledger:
             agreed: Mapping[str, Any] = self._study.user_attrs["sweep"]
         return agreed
 
-    def grow(self, plan: Sweep) -> None:
-        """Let what was agreed have as many seeds and trials as this plan, if it has fewer."""
+    def grow(self, sweep: Sweep) -> None:
+        """Let what was agreed have as many seeds and trials as this sweep, if it has fewer."""
         agreed: dict[str, Any] = self._study.user_attrs["sweep"]
         more = {
             key: number
-            for key, number in (("seeds", plan.seeds), ("trials", plan.trials))
+            for key, number in (("seeds", sweep.seeds), ("trials", sweep.trials))
             if number is not None and number > agreed["sweep"].get(key, 0)
         }
         if more:
@@ -153,13 +165,13 @@ class Ledger:
                 self._study.set_user_attr("sweep", agreed | {"sweep": agreed["sweep"] | more})
 
     @property
-    def plan(self) -> Mapping[str, Any] | None:
+    def begun(self) -> Mapping[str, Any] | None:
         """What was agreed, if anything was."""
         return self._study.user_attrs.get("sweep") if self._there else None
 
     # -- making trials ------------------------------------------------------------------------------------------------
 
-    def add(self, plan: Sweep, points: Iterable[Point], folders: Mapping[str, str]) -> None:
+    def add(self, sweep: Sweep, points: Iterable[Point], folders: Mapping[str, str]) -> None:
         """Trials that wait.
 
         Args:
@@ -167,7 +179,7 @@ class Ledger:
         """
         from optuna.trial import TrialState, create_trial
 
-        space = _space(plan)
+        space = _space(sweep)
         with self.reaching():
             for point in points:
                 attributes = {"point": point.key, "values": dict(point.values), "seed": point.seed}
@@ -217,7 +229,7 @@ class Ledger:
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        identity = trial._trial_id
+        identity = privates.identity(trial)
         with self.reaching():
             self._beat(identity)  # before it runs: one that never gave a sign of life is never given up
             try:
@@ -236,7 +248,7 @@ class Ledger:
         """Whether an earlier trial of the same point is alive or done, or the number of the point was given to other values
         before: two machines may have made one each at once, and all seeds of a point are to have the same values. Trials are
         numbered one by one, so that the later one always sees the earlier."""
-        own, trials = trial.user_attrs, self._study.get_trials(deepcopy=False)
+        own, trials = trial.user_attrs, self.trials()
         if "index" in own:
             first = next(other for other in trials if other.user_attrs["index"] == own["index"])
             if first.user_attrs["values"] != own["values"]:
@@ -299,7 +311,7 @@ class Ledger:
             for trial in self.trials():
                 if trial.state is TrialState.RUNNING and trial.number not in self._claimed and self._is_own(trial):
                     try:
-                        self._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+                        self._storage.set_trial_state_values(privates.identity(trial), state=TrialState.FAIL)
                     except UpdateFinishedTrialError:
                         continue  # another machine was first
         if self.shared:
@@ -311,7 +323,7 @@ class Ledger:
         if not (self.shared and self._there):
             return set()
         with self.reaching():
-            found = self._storage._get_stale_trial_ids(self._study._study_id)  # type: ignore[attr-defined]
+            found = privates.stale(self._storage, self._study)
             return {self._storage.get_trial(identity).number for identity in found}
 
     @contextmanager
@@ -340,7 +352,7 @@ class Ledger:
 
     def _beat(self, identity: int) -> None:
         if self.shared:
-            self._storage.record_heartbeat(identity)  # type: ignore[attr-defined]
+            privates.record_heartbeat(self._storage, identity)
 
 
 def _shown(value: Any) -> Any:
@@ -348,11 +360,11 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else toml.toml_value(value)
 
 
-def _space(plan: Sweep) -> dict[str, BaseDistribution]:
+def _space(sweep: Sweep) -> dict[str, BaseDistribution]:
     """What is chosen from, as Optuna's own tools show it."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
-    chosen: dict[str, Range | list[Any]] = {**(plan.axes() if plan.sampler == "grid" else plan.space())}
+    chosen: dict[str, Range | list[Any]] = {**(sweep.axes() if sweep.sampler == "grid" else sweep.space())}
     space: dict[str, BaseDistribution] = {
         key: values.distribution() if isinstance(values, Range) else CategoricalDistribution(list(map(_shown, values)))
         for key, values in chosen.items()

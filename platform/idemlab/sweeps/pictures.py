@@ -1,4 +1,4 @@
-"""The figure of a sweep: errors and ranks against the values that were tried, with their spread over the seeds."""
+"""The picture of a sweep: errors and ranks against the values that were tried, with their range over the seeds."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ _MOST = 14
 _LONGEST = 60
 """Characters of a label."""
 _LEAST = 1e-12
-"""Errors below are drawn at the lower edge: that of a constant map is 0."""
+"""Errors up to this are drawn at the lower edge, as triangles: that of a constant map is 0."""
 
 
 def sweep_figure(results: Results) -> Figure | None:
     """Relative error and rank at each set of inputs, against the key with most values; one line for each combination of
     the others. Lines are medians over seeds, strokes reach from the smallest to the largest; crosses at the upper edge are
-    values at which trials failed. Of points that a sampler chose, what each is worth against each key.
+    values at which trials failed, triangles at the lower one errors of 0. Of points that a sampler chose, what each is worth
+    against each key.
     None where nothing was measured of trials that were not given up.
     """
     if not results.figures:
@@ -52,30 +53,34 @@ def sweep_figure(results: Results) -> Figure | None:
         return _sampled(results)
     figures = [n for n in results.figures if n.endswith("/relative")]
     figures += [n for n in results.figures if n.endswith("/rank")]
-    spread = results.spread(figures)
-    figures = [name for name in figures if spread[name].notna().any()]
+    ranges = results.spread(figures)
+    figures = [name for name in figures if ranges[name].notna().any()]
     if not figures:
         return None
-    axis, others = _axes(results, spread)
-    numeric = axis is not None and all(_is_number(value) for value in spread[axis])
-    x = _positions(spread, axis, numeric=numeric)
+    axis, others = _axes(results, ranges)
+    numeric = axis is not None and all(_is_number(value) for value in ranges[axis])
+    x = _positions(ranges, axis, numeric=numeric)
     lines: dict[str, list[int]] = {}
-    told = [_told(spread[key].tolist()) for key in others]
-    for i in range(len(spread)):
+    told = [_told(ranges[key].tolist()) for key in others]
+    for i in range(len(ranges)):
         lines.setdefault(_label(others, [texts[i] for texts in told]), []).append(i)
     groups = list(lines.items())[:_MOST]
     figure, grid = grid_of(len(figures))
+    zeros = False
     for axes, name in zip(grid, figures, strict=True):
         for i, (_, rows) in enumerate(groups):
             own = np.asarray(rows)
             style = line_style(i, markers=True)
-            values = spread[[name, f"{name} min", f"{name} max"]].to_numpy(dtype=float)[own]
+            values = ranges[[name, f"{name} min", f"{name} max"]].to_numpy(dtype=float)[own]
             axes.plot(x[own], values[:, 0], **style)
             axes.vlines(x[own], np.maximum(values[:, 1], _LEAST), values[:, 2], color=style["color"], lw=1)
-            failed = spread["failed"].to_numpy()[own] > 0
+            below = values[:, 0] <= _LEAST if name.endswith("/relative") else np.zeros(len(own), dtype=bool)
+            zeros = zeros or bool(below.any())
+            failed = ranges["failed"].to_numpy()[own] > 0
             edge = axes.get_xaxis_transform()
+            axes.plot(x[own][below], np.full(below.sum(), 0.03), "v", ms=7, color=style["color"], transform=edge)
             axes.plot(x[own][failed], np.full(failed.sum(), 0.97), "x", color=style["color"], transform=edge)
-        _finish(axes, name, axis or "trial", spread, numeric=numeric)
+        _finish(axes, name, axis or "trial", ranges, numeric=numeric)
     handles = [
         Line2D([], [], label=_short(label), **line_style(i, markers=True)) for i, (label, _) in enumerate(groups)
     ]
@@ -83,7 +88,9 @@ def sweep_figure(results: Results) -> Figure | None:
         handles.append(Line2D([], [], ls="", label=f"{len(lines) - _MOST} more are in the table, not drawn"))
     if any(name.endswith("/relative") for name in figures):
         handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
-    if spread["failed"].any():
+    if zeros:
+        handles.append(Line2D([], [], color=BLACK, marker="v", ls="", ms=7, label="0, below the log scale"))
+    if ranges["failed"].any():
         handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed trials"))
     _legend(figure, [handle for handle in handles if handle.get_label()])
     return figure
@@ -135,12 +142,12 @@ def _sampled(results: Results) -> Figure:
     return figure
 
 
-def _axes(results: Results, spread: DataFrame) -> tuple[str | None, list[str]]:
+def _axes(results: Results, ranges: DataFrame) -> tuple[str | None, list[str]]:
     """(key along the horizontal axis, the others): of the keys with numbers the one with most values, else any."""
     if not results.keys:
         return None, []
-    counts = {key: spread[key].map(str).nunique() for key in results.keys}
-    numbers = [key for key in results.keys if all(_is_number(value) for value in spread[key])]
+    counts = {key: ranges[key].map(str).nunique() for key in results.keys}
+    numbers = [key for key in results.keys if all(_is_number(value) for value in ranges[key])]
     axis = max(numbers or results.keys, key=lambda key: counts[key])
     return axis, [key for key in results.keys if key != axis]
 
@@ -149,20 +156,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
-def _positions(spread: DataFrame, axis: str | None, *, numeric: bool) -> Any:
+def _positions(ranges: DataFrame, axis: str | None, *, numeric: bool) -> Any:
     if axis is None:
-        return np.arange(len(spread), dtype=float)
+        return np.arange(len(ranges), dtype=float)
     if numeric:
-        return spread[axis].to_numpy(dtype=float)
-    order = list(dict.fromkeys(map(str, spread[axis])))
-    return np.array([order.index(str(value)) for value in spread[axis]], dtype=float)
+        return ranges[axis].to_numpy(dtype=float)
+    order = list(dict.fromkeys(map(str, ranges[axis])))
+    return np.array([order.index(str(value)) for value in ranges[axis]], dtype=float)
 
 
-def _finish(axes: Axes, name: str, axis: str, spread: DataFrame, *, numeric: bool) -> None:
+def _finish(axes: Axes, name: str, axis: str, ranges: DataFrame, *, numeric: bool) -> None:
     inputs, _, figure = name.partition("/")
     if figure == "relative":
         axes.set_yscale("log", nonpositive="mask")
-        positive = spread[[name, f"{name} min"]].to_numpy(dtype=float)
+        positive = ranges[[name, f"{name} min"]].to_numpy(dtype=float)
         positive = positive[positive > _LEAST]
         if positive.size:
             axes.set_ylim(bottom=0.5 * positive.min())
@@ -173,8 +180,8 @@ def _finish(axes: Axes, name: str, axis: str, spread: DataFrame, *, numeric: boo
         axes.set_ylabel(f"rank at {inputs}")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    order = list(dict.fromkeys(map(str, spread[axis]))) if axis in spread else ["all"]
-    _finish_keys(axes, axis, spread[axis].to_numpy(dtype=float) if numeric else np.empty(0), None if numeric else order)
+    order = list(dict.fromkeys(map(str, ranges[axis]))) if axis in ranges else ["all"]
+    _finish_keys(axes, axis, ranges[axis].to_numpy(dtype=float) if numeric else np.empty(0), None if numeric else order)
     plain(axes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from .goal import Goal
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from ..catalog.catalog import Catalog
     from ..runs.run import Run
 
 __all__ = ["Best", "Results", "Trial", "read_table", "write_table"]
@@ -35,6 +36,7 @@ class Trial:
         steps, flops, seconds: what it took; None for what is not known.
         path: of the run folder, which is on the machine that ran it.
         machine: that ran it, where several share the storage; otherwise empty.
+        catalog: by which its experiment is read; None for that of the installed plugins.
     """
 
     number: int
@@ -49,13 +51,14 @@ class Trial:
     seconds: float | None
     path: Path
     machine: str = ""
+    catalog: Catalog | None = field(default=None, repr=False, compare=False)
 
     @property
     def run(self) -> Run:
         """The run folder, with the curves (`run.metrics`), the resolved experiment and the operator."""
         from ..runs.run import Run
 
-        return Run(self.path)
+        return Run(self.path, self.catalog)
 
     def row(self) -> dict[str, Any]:
         """As a flat table row."""
@@ -159,6 +162,7 @@ class Results:
         path: of the sweep's folder.
         goal: what is judged.
         sampler: that chose the points.
+        damage: what is wrong with the journal of the sweep, a sentence for each damaged line.
     """
 
     trials: tuple[Trial, ...]
@@ -166,6 +170,7 @@ class Results:
     path: Path
     goal: Goal = Goal()  # noqa: RUF009 (it is frozen)
     sampler: str = "grid"
+    damage: tuple[str, ...] = ()
 
     @cached_property
     def table(self) -> DataFrame:

@@ -24,15 +24,15 @@ class Tried:
     value: float | None
 
 
-def known_points(plan: Sweep) -> list[Point]:
+def known_points(sweep: Sweep) -> list[Point]:
     """All points that need no results to be known, with every seed: those of a grid or of a random sample."""
-    if plan.sampler == "grid":
-        return plan.points()
-    drawn = [propose(plan, index, []) for index in range(plan.count)] if plan.sampler == "random" else []
-    return [Point(values, seed, index) for index, values in enumerate(drawn) for seed in range(plan.seeds)]
+    if sweep.sampler == "grid":
+        return sweep.points()
+    drawn = [propose(sweep, index, []) for index in range(sweep.count)] if sweep.sampler == "random" else []
+    return [Point(values, seed, index) for index, values in enumerate(drawn) for seed in range(sweep.seeds)]
 
 
-def propose(plan: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]:
+def propose(sweep: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]:
     """The values of the point with a number, after those before it.
 
     The number is the seed of the sampler: the same history gives the same point, in whichever process and however often the
@@ -43,9 +43,9 @@ def propose(plan: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]
     from optuna.trial import TrialState, create_trial
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = plan.space()
+    space = sweep.space()
     distributions = {key: _distribution(values) for key, values in space.items()}
-    study = optuna.create_study(sampler=_sampler(plan, index), direction="maximize" if plan.maximize else "minimize")
+    study = optuna.create_study(sampler=_sampler(sweep, index), direction="maximize" if sweep.maximize else "minimize")
     for tried in history:
         study.add_trial(
             create_trial(
@@ -59,10 +59,10 @@ def propose(plan: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]
     return {key: v.rounded(asked[key]) if isinstance(v, Range) else v[asked[key]] for key, v in space.items()}
 
 
-def _sampler(plan: Sweep, index: int) -> BaseSampler:
+def _sampler(sweep: Sweep, index: int) -> BaseSampler:
     from optuna.samplers import RandomSampler, TPESampler
 
-    if plan.sampler == "random":
+    if sweep.sampler == "random":
         return RandomSampler(seed=index)
     return TPESampler(seed=index, constant_liar=True)
 

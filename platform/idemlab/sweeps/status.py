@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
 from ..system.lock import held_by
-from .folder import is_kept, plan_of, read_plan
+from .folder import is_kept, read_sweep, sweep_of
 from .ledger import Ledger
+from .reading import kept_results, results_of
 from .results import Best, Results
-from .runner import kept_results, results_of
 from .storage import masked
 from .sweep import Point
 
@@ -89,23 +89,24 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
     if "://" in str(sweep):
         where, folder = masked(str(sweep)), Path()
         ledger = Ledger(folder, str(sweep), name)
-        if ledger.plan is None:
-            raise BadInput("that is no sweep of idemlab", where=where, next_step="idemlab sweep --help")
-        plan = plan_of(ledger.plan)
+        if ledger.begun is None:
+            raise BadInput("that is no sweep of idemlab", where=where, next_step="idemlab sweep starts one")
+        tried = sweep_of(ledger.begun)
     else:
         where, folder = str(sweep), Path(sweep)
         if name is not None:
             raise BadInput(
                 f"'{where}' is a folder, which holds one sweep",
-                where="--name",
-                next_step="leave --name out, or give the URL of a data base",
+                where="name",
+                next_step="leave `name` out, or give the URL of a data base",
             )
-        plan, url, own = read_plan(folder)
-        ledger, held, kept = Ledger(folder, url, own), held_by(folder), is_kept(folder)
-    results = kept_results(plan, folder) if kept else results_of(plan, folder, ledger)
+        tried, url, own = read_sweep(folder)
+        held, kept = held_by(folder), is_kept(folder)
+        ledger = Ledger(folder, url, own, goal=tried.goal, growing=held is not None)
+    results = kept_results(tried, folder) if kept else results_of(tried, folder, ledger)
     running = tuple(_running(ledger, held))
     ended = Counter(trial.state for trial in results.trials)
-    total = plan.count * plan.seeds
+    total = tried.count * tried.seeds
     busy = [each for each in running if each.state == "running"]
     counts = {state: ended[state] for state in ("complete", "failed", "pruned")}
     counts |= {"running": len(busy)}

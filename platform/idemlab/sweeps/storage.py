@@ -1,8 +1,7 @@
-"""Where Optuna keeps the trials of a sweep: a journal in its folder, or a data base that several machines share."""
+"""The data base in which Optuna keeps the trials of a sweep that several machines share."""
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,41 +22,20 @@ T = TypeVar("T")
 __all__ = [
     "GRACE",
     "HEARTBEAT",
-    "JOURNAL",
     "cause",
     "data_base",
     "insisting",
-    "journal",
     "located",
     "masked",
-    "mend",
     "quiet",
 ]
 
-JOURNAL = "journal.log"
-"""The file in a sweep's folder that has its trials, where no data base has them."""
 HEARTBEAT, GRACE = 20, 120
 """Seconds between two signs of life of a trial, and without one after which it is run again by whoever is there."""
 _TIMEOUT = 10
 """Seconds to wait for a data base."""
 _SHOWN = ("host", "port", "sslmode", "sslrootcert")
 """Options of a URL that hold no secrets."""
-
-
-def mend(file: Path) -> None:
-    """Cut off the entry that a process had begun to write when it was killed, or when the disk was full: what is appended
-    to it cannot be read."""
-    if file.is_file():
-        whole = file.read_bytes().rpartition(b"\n")
-        if whole[2]:
-            os.truncate(file, len(whole[0]) + len(whole[1]))
-
-
-def journal(file: Path) -> BaseStorage:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return JournalStorage(JournalFileBackend(str(file)))
 
 
 def data_base(url: str, *, make: bool) -> BaseStorage:
@@ -75,7 +53,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise BadInput("that is no URL of a data base", where="--storage", expected=expected) from None
+        raise BadInput("that is no URL of a data base", where="storage", expected=expected) from None
     if parsed.drivername == "postgresql":
         parsed = parsed.set(
             drivername="postgresql+psycopg"
@@ -154,7 +132,7 @@ def located(url: str) -> str:
     if parsed.get_backend_name() != "sqlite" or (parsed.database or "").startswith("file:"):
         return url
     if parsed.database in (None, "", ":memory:"):
-        raise BadInput("a data base in memory is lost at the end", where="--storage", expected="sqlite:///FILE")
+        raise BadInput("a data base in memory is lost at the end", where="storage", expected="sqlite:///FILE")
     return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
 
 
@@ -183,7 +161,7 @@ def masked(url: str) -> str:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        return "--storage"
+        return "storage"
     kept = {key: value for key, value in parsed.query.items() if key in _SHOWN}
     return parsed.set(query=kept)._replace(password=None).render_as_string()
 

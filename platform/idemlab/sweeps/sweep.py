@@ -1,4 +1,4 @@
-"""Sweeps: one experiment under many values of its keys and many seeds. What is to be tried; `sweeping` does it."""
+"""Sweeps: one experiment under many values of its keys and many seeds. What is to be tried; `runner` does it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Sweep:
         sampler: "grid", every combination of the values; "random"; or "tpe", which learns from the points before where good
             ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
         trials: number of points; for random and tpe only. The seeds of a point do not count.
-        metric: what is judged, a figure at some inputs as in the table, ``noise/relative``, or a figure alone: its worst
+        metric: what is judged, a metric at some inputs as in the table, ``noise/relative``, or a metric alone: its worst
             value over all inputs. The value of a point is the median over its seeds; a run that fails, is pruned or
             collapses counts as worse than all others.
         maximize: more of it is better; otherwise less is.
@@ -108,22 +108,22 @@ class Sweep:
         Raises:
             BadInput: names the option.
         """
-        for option, value, choices in (("--sampler", self.sampler, SAMPLERS), ("--pruner", self.pruner, PRUNERS)):
+        for field_, value, choices in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if value not in choices:
                 raise BadInput(
-                    f"there is no {option[2:]} '{value}'",
-                    where=option,
+                    f"there is no {field_} '{value}'",
+                    where=field_,
                     choices=choices,
                     nearest=nearest_match(value, choices),
                 )
         if self.seeds < 1:
-            raise BadInput(f"{self.seeds} seeds", where="--seeds", expected="a number of 1 or more")
+            raise BadInput(f"{self.seeds} seeds", where="seeds", expected="a number of 1 or more")
         if self.sampler == "grid":
             if self.trials is not None:
                 raise BadInput(
                     "a grid has as many trials as it has combinations",
-                    where="--trials",
-                    next_step="leave --trials out, or choose where: --sampler random or --sampler tpe",
+                    where="trials",
+                    next_step="leave `trials` out, or let a sampler choose: `sampler = random` or `sampler = tpe`",
                 )
             self.axes()
             return
@@ -132,14 +132,14 @@ class Sweep:
                 f"sampler '{self.sampler}' needs a number of points"
                 if self.trials is None
                 else f"{self.trials} trials",
-                where="--trials",
-                expected=f"--trials N, a whole number from 1 to {_MOST_VALUES}",
+                where="trials",
+                expected=f"`trials = N`, a whole number from 1 to {_MOST_VALUES}",
             )
         if not self.space():
             raise BadInput(
                 f"there is nothing that sampler '{self.sampler}' could choose",
-                where="--over",
-                expected="--over KEY=log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or values a,b,c",
+                where="over",
+                expected="a key with log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or values a,b,c",
             )
 
     def axes(self) -> dict[str, list[Any]]:
@@ -232,7 +232,7 @@ def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
     if not equals or not key or not values:
         raise BadInput(
             f"'{text}' is nothing to try",
-            where="--over",
+            where="over",
             expected="KEY=VALUES, for instance enforcer.name=cubic,gradient or optimizer.lr=log:1e-5:1",
         )
     if sampler != "grid" and values.startswith(_RANGES):
@@ -250,15 +250,15 @@ def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
     if values.startswith(("uniform:", "int:")):
         raise BadInput(
             f"'{values}' has no end of values, and a grid tries them all",
-            where=f"--over {key}",
+            where=f"over, key '{key}'",
             expected="lin:LOW:HIGH:N, log:LOW:HIGH[:N] or a,b,c",
-            next_step="or choose some of them: --sampler random --trials N, or --sampler tpe --trials N",
+            next_step="or let a sampler choose some of them: `sampler = random` or `sampler = tpe`, with `trials = N`",
         )
     if values.startswith("["):
         try:
             array = tomllib.loads(f"value = {values}")["value"]
         except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"not a TOML array: {error}", where=f"--over {key}={values}") from None
+            raise BadInput(f"not a TOML array: {error}", where=f"over, key '{key}', {values}") from None
         return list(array)
     return [parse_value(item.strip()) for item in values.split(",")]
 
@@ -274,7 +274,7 @@ def parse_value(text: str) -> Any:
 def _range(key: str, text: str) -> list[float]:
     kind, *numbers = text.split(":")
     expected = "log:LOW:HIGH, log:LOW:HIGH:N or lin:LOW:HIGH:N"
-    wrong = BadInput(f"'{text}' is no range", where=f"--over {key}", expected=expected)
+    wrong = BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected=expected)
     if len(numbers) not in ((3,) if kind == "lin" else (2, 3)):
         raise wrong
     try:
@@ -282,11 +282,11 @@ def _range(key: str, text: str) -> list[float]:
     except ValueError:
         raise wrong from None
     if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
-        raise BadInput(f"'{text}' is no range", where=f"--over {key}", expected="LOW < HIGH, and LOW > 0 with log")
+        raise BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected="LOW < HIGH, and LOW > 0 with log")
     if count and not (2 <= count[0] <= _MOST_VALUES and count[0].is_integer()):
         raise BadInput(
             f"'{text}' has {numbers[2]} values",
-            where=f"--over {key}",
+            where=f"over, key '{key}'",
             expected=f"N, a whole number from 2 to {_MOST_VALUES}",
         )
     steps = int(count[0]) - 1 if count else max(1, round(math.log10(high / low)))
@@ -297,14 +297,14 @@ def _range(key: str, text: str) -> list[float]:
 
 def _distinct(key: str, values: Any) -> Any:
     """The same values, or the same range, once it is seen that they can be tried."""
-    where = f"--over {key}"
+    where = f"over, key '{key}'"
     if key == SEED:
-        raise BadInput("seeds are not an axis", where=where, next_step="--seeds N")
+        raise BadInput("seeds are not an axis", where=where, next_step="`seeds = N`")
     if isinstance(values, Range):
         return values
     texts = [toml_value(value) for value in values]
     if not values:
-        raise BadInput("there is nothing to try", where=where, expected=f"--over {key}=VALUE,VALUE")
+        raise BadInput("there is nothing to try", where=where, expected=f"{key}=VALUE,VALUE")
     if len(set(texts)) < len(texts):
         twice = next(text for text in texts if texts.count(text) > 1)
         raise BadInput(f"{twice} is given twice", where=where, next_step="give each value once")
@@ -318,11 +318,11 @@ def _sampled(key: str, text: str) -> Range:
     if kind == "lin" or len(ends) == 3:
         raise BadInput(
             f"'{text}' is a list of values, as a grid takes it",
-            where=f"--over {key}",
+            where=f"over, key '{key}'",
             expected=expected,
-            next_step=f"--over {key}={'uniform' if kind == 'lin' else kind}:{':'.join(ends[:2])}, or --sampler grid",
+            next_step=f"{key}={'uniform' if kind == 'lin' else kind}:{':'.join(ends[:2])}, or `sampler = grid`",
         )
-    wrong = BadInput(f"'{text}' is no range", where=f"--over {key}", expected=expected)
+    wrong = BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected=expected)
     try:
         low, high = (float(end) for end in ends)
     except ValueError:

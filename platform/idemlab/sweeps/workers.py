@@ -11,8 +11,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from ..errors import Failure
+from ..catalog.catalog import Catalog
+from ..errors import Failure, Interrupted
+from ..wording import AGAIN
 from .jobs import Job, Outcome, Passing
+from .portable import portable
 
 __all__ = ["Workers"]
 
@@ -40,10 +43,12 @@ class Workers:
         count: of the processes; each gets its share of the cores.
         stopped: asked now and then; once it is true, the workers are stopped.
         say: told what is going on.
+        catalog: sent to each of them; of what cannot be sent they see nothing.
     """
 
-    def __init__(self, count: int, stopped: Callable[[], bool], say: Callable[[str], None]) -> None:
+    def __init__(self, count: int, stopped: Callable[[], bool], say: Callable[[str], None], catalog: Catalog) -> None:
         self._count, self._stopped, self._say = count, stopped, say
+        self._catalog = portable(catalog)
         self._threads = max(1, (os.cpu_count() or 1) // count)
         self._running: dict[Connection, _Worker] = {}
         self._deaths: dict[int, int] = {}
@@ -83,8 +88,6 @@ class Workers:
         Raises:
             Interrupted: if it was asked to stop.
         """
-        from ..errors import Interrupted
-
         again: list[Job] = []
         while True:
             for connection, worker in self._running.items():
@@ -98,11 +101,11 @@ class Workers:
             for connection in [each for each in self._running if each in heard]:
                 yield from self._received(connection, passing, again)
             if self._stopped():
-                raise Interrupted("stopped; what has ended is kept", next_step="the same command with --resume")
+                raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
 
     def _start(self, place: int) -> None:
         ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=_serve, args=(theirs, self._threads), daemon=True)
+        process = _SPAWN.Process(target=_serve, args=(theirs, self._threads, self._catalog), daemon=True)
         process.start()
         theirs.close()
         self._running[ours] = _Worker(process, place)
@@ -132,7 +135,7 @@ class Workers:
         elif kind == "done":
             worker.job = None
         else:
-            raise Failure(f"a worker process raised {content}", next_step="run it again with --jobs 1")
+            raise Failure(f"a worker process raised {content}", next_step="run it again with `jobs = 1`")
 
     def _bury(self, connection: Connection, again: list[Job]) -> Iterator[Outcome]:
         """A worker has died: start another, and put back what it had not done.
@@ -148,7 +151,7 @@ class Workers:
             raise Failure(
                 f"a worker process could not start (exit code {process.exitcode}); see what it says above",
                 expected="in a script of your own, the call below: if __name__ == '__main__':",
-                next_step="or one process: --jobs 1",
+                next_step="or one process: `jobs = 1`",
             )
         left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
         self._say(f"a worker process ended (exit code {process.exitcode}); {len(left)} trials are run again")
@@ -164,12 +167,10 @@ class Workers:
         self._start(worker.place)
 
 
-def _serve(connection: Connection, threads: int) -> None:
+def _serve(connection: Connection, threads: int, catalog: Catalog) -> None:
     """A worker: run the jobs that come until the parent has gone."""
     import torch
 
-    from ..catalog.catalog import installed
-    from ..errors import Interrupted
     from ..system.signals import stop_signals
     from .jobs import work
 
@@ -188,7 +189,7 @@ def _serve(connection: Connection, threads: int) -> None:
         while True:
             try:
                 job = connection.recv()
-                for outcome in work(job, installed(), stopped, lambda text: tell("say", text), passing):
+                for outcome in work(job, catalog, stopped, lambda text: tell("say", text), passing):
                     tell("outcome", outcome)
                 tell("done")
             except (EOFError, OSError, Interrupted, KeyboardInterrupt):

@@ -29,7 +29,8 @@ def exclusive(folder: Path) -> Iterator[None]:
         BadInput: if another process, or another thread of this one, holds it.
         Failure: if it cannot be written.
     """
-    lock = FileLock(folder / _LOCK)
+    place = folder.absolute()  # the process may change its working directory meanwhile
+    lock = FileLock(place / _LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -43,11 +44,11 @@ def exclusive(folder: Path) -> Iterator[None]:
             f"the output folder '{folder}' cannot be written: {error}", next_step="give another folder"
         ) from error
     try:
-        _sign(folder)
+        _sign(place)
         yield
     finally:
         # The lock's own file stays: without it, one process might lock the old file and another a new one.
-        (folder / _HOLDER).unlink(missing_ok=True)
+        (place / _HOLDER).unlink(missing_ok=True)
         lock.release()
 
 

@@ -75,7 +75,7 @@ def train(
     catalog = catalog or installed()
     if not isinstance(experiment, Experiment):
         experiment = resolve(experiment, overrides, catalog=catalog)
-    run = Run(Path(out))
+    run = Run(Path(out), catalog)
     check_folder(run, resume=resume)
     changed = changes(run, experiment, catalog) if resume else []
     if changed and not allow_changes:

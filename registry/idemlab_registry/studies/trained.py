@@ -44,7 +44,7 @@ class Trained:
         if not run.weights_file.is_file():
             raise BadInput(
                 f"the run '{run.path}' is not there, and a record's tables alone do not tell this",
-                next_step="run the study in a new --out",
+                next_step="run the study in a new `out`",
             )
         return cls(run.experiment, _dataset(json.dumps(run.experiment.dataset.table())), load(run))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,10 +238,14 @@ BAD_ARRAYS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("fault", list(BAD_ARRAYS))
-def test_bad_arrays_are_named_and_nothing_is_written(tmp_path: Path, inputs: Path, fault: str) -> None:
+def test_bad_arrays_are_skipped_and_alone_refused(tmp_path: Path, inputs: Path, fault: str) -> None:
     run = make_run(tmp_path / "grey", (3, 2), None)
     np.save(inputs / "a.npy", np.zeros((3, 2)))
     BAD_ARRAYS[fault](inputs / "b.npy")
+    done = apply(run, inputs, tmp_path / "rest")
+    assert ([path.name for path in done], list(done.skipped)) == (["a.npy"], [inputs / "b.npy"])
+    shutil.rmtree(tmp_path / "rest")
+    (inputs / "a.npy").unlink()
     with pytest.raises(BadInput) as caught:
         apply(run, inputs, tmp_path / "out")
     assert caught.value.where == str(inputs / "b.npy")
@@ -265,9 +270,14 @@ BAD_IMAGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("fault", list(BAD_IMAGES))
-def test_bad_images_are_named_and_nothing_is_written(grey: Path, inputs: Path, tmp_path: Path, fault: str) -> None:
+def test_bad_images_are_skipped_and_alone_refused(grey: Path, inputs: Path, tmp_path: Path, fault: str) -> None:
     picture(inputs / "a.png")
     BAD_IMAGES[fault](inputs / "b.png")
+    done = apply(grey, inputs, tmp_path / "rest")
+    assert ([path.name for path in done], list(done.skipped)) == (["a.png"], [inputs / "b.png"])
+    assert "cannot be read as an image" in done.skipped[inputs / "b.png"]
+    shutil.rmtree(tmp_path / "rest")
+    (inputs / "a.png").unlink()
     with pytest.raises(BadInput, match="cannot be read as an image") as caught:
         apply(grey, inputs, tmp_path / "out")
     assert caught.value.where == str(inputs / "b.png")
@@ -382,9 +392,14 @@ def test_links_within_the_folder_are_followed_once(grey: Path, inputs: Path, tmp
 def test_two_inputs_of_one_name(grey: Path, inputs: Path, tmp_path: Path) -> None:
     picture(inputs / "a.png")
     picture(inputs / "A.bmp")
-    with pytest.raises(BadInput, match=r"'A.bmp' and 'a.png' would both be written as 'a.png'"):
+    clash = "'A.bmp' and 'a.png' would both be written as 'A.png'; rename them"
+    with pytest.raises(BadInput, match=f"none of the 2 files can be used; the first: {clash}"):
         apply(grey, inputs, tmp_path / "out")
     untouched(tmp_path)
+    picture(inputs / "b.png")
+    done = apply(grey, inputs, tmp_path / "out")
+    assert [path.name for path in done] == ["b.png"]
+    assert done.skipped == {inputs / "A.bmp": clash, inputs / "a.png": clash}
 
 
 def test_folders_that_cannot_be_read(grey: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from idemlab.objective.evaluation import Examples
+from idemlab.reports import curves as curve_pictures
 from idemlab.reports import pictures, style
 
 OKABE_ITO = {"#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"}
@@ -70,12 +71,14 @@ ALL = {
     "plane": lambda: pictures.orbit_figures(shown_vectors(5), None)["data, noise"],
     "values": lambda: pictures.orbit_figures(shown_vectors(5, sorts=True), None)["data, noise"],
     "plane of one": lambda: pictures.orbit_plane(shown_vectors(5)[:1]),
-    "training": lambda: pictures.training_curves(entries()),
-    "training, negative terms": lambda: pictures.training_curves(entries(tightness=-0.3)),
-    "overlaid": lambda: pictures.overlaid_curves({"first": entries(), "second": entries(4)}),
-    "overlaid, one panel": lambda: pictures.overlaid_curves({"runs/a-long-name-of-a-run-" + i: LOSSES for i in "abc"}),
-    "spectrum": lambda: pictures.jacobian_spectrum(certificates()),
-    "spectrum of few": lambda: pictures.jacobian_spectrum(certificates(("data",), n=6)),
+    "training": lambda: curve_pictures.training_curves(entries()),
+    "training, negative terms": lambda: curve_pictures.training_curves(entries(tightness=-0.3)),
+    "overlaid": lambda: curve_pictures.overlaid_curves({"first": entries(), "second": entries(4)}),
+    "overlaid, one panel": lambda: curve_pictures.overlaid_curves(
+        {"runs/a-long-name-of-a-run-" + i: LOSSES for i in "abc"}
+    ),
+    "spectrum": lambda: curve_pictures.jacobian_spectrum(certificates()),
+    "spectrum of few": lambda: curve_pictures.jacobian_spectrum(certificates(("data",), n=6)),
 }
 
 
@@ -261,7 +264,7 @@ def curves(axes: Any) -> dict[str, list[tuple[float, float]]]:
 
 
 def test_training_curves_show_what_was_logged() -> None:
-    drawn = panels(pictures.training_curves(entries(4, ("data", "noise"))))
+    drawn = panels(curve_pictures.training_curves(entries(4, ("data", "noise"))))
     assert list(drawn) == [
         "loss and its terms (log scale)",
         "relative error (log scale)",
@@ -282,11 +285,11 @@ def test_training_curves_without_evaluations() -> None:
     logged = [entry for entry in entries(3) if entry["split"] == "train"]
     for entry in logged:
         del entry["relative"]
-    assert list(panels(pictures.training_curves(logged))) == ["loss and its terms (log scale)", "learning rate"]
+    assert list(panels(curve_pictures.training_curves(logged))) == ["loss and its terms (log scale)", "learning rate"]
 
 
 def test_negative_terms_stay_visible() -> None:
-    axes = pictures.training_curves(entries(tightness=-0.3)).axes[0]
+    axes = curve_pictures.training_curves(entries(tightness=-0.3)).axes[0]
     assert axes.get_yscale() == "symlog"
     assert axes.get_ylim()[0] <= -0.3
 
@@ -294,7 +297,7 @@ def test_negative_terms_stay_visible() -> None:
 @pytest.mark.parametrize("loss", [0.0, math.nan, math.inf])
 def test_losses_without_a_logarithm_are_drawn(loss: float) -> None:
     logged = [{"step": 1, "split": "train", "loss": loss, "lr": 0.1}]
-    figure = pictures.training_curves(logged)
+    figure = curve_pictures.training_curves(logged)
     assert figure.axes[0].get_yscale() == "linear"
     style.png(figure)
 
@@ -302,27 +305,29 @@ def test_losses_without_a_logarithm_are_drawn(loss: float) -> None:
 def test_one_bad_batch_does_not_flatten_what_was_measured() -> None:
     logged = entries()
     logged[2]["relative"] = 1e6
-    axes = panels(pictures.training_curves(logged))["relative error (log scale)"]
+    axes = panels(curve_pictures.training_curves(logged))["relative error (log scale)"]
     assert axes.get_ylim()[1] == pytest.approx(3 * 0.5)
 
 
 def test_errors_that_were_never_finite_are_drawn() -> None:
     logged = [{"step": 1, "split": "evaluation", "data/relative": math.inf}]
-    (axes,) = pictures.training_curves(logged).axes
+    (axes,) = curve_pictures.training_curves(logged).axes
     assert axes.get_ylabel() == "relative error"
 
 
 def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
-        pictures.training_curves([])
+        curve_pictures.training_curves([])
     with pytest.raises(ValueError, match="nothing to draw"):
-        pictures.overlaid_curves({"a": []})
+        curve_pictures.overlaid_curves({"a": []})
     with pytest.raises(ValueError, match="nothing to draw"):
-        pictures.jacobian_spectrum({"data": {"spectra": ()}})
+        curve_pictures.jacobian_spectrum({"data": {"spectra": ()}})
 
 
 def test_overlaid_curves_have_one_line_for_each_run() -> None:
-    figure = pictures.overlaid_curves({"a": entries(4, ("data",)), "b": entries(2, ("noise",)), "nothing yet": []})
+    figure = curve_pictures.overlaid_curves(
+        {"a": entries(4, ("data",)), "b": entries(2, ("noise",)), "nothing yet": []}
+    )
     drawn = panels(figure)
     assert list(drawn) == [
         "loss (log scale)",
@@ -338,12 +343,12 @@ def test_overlaid_curves_have_one_line_for_each_run() -> None:
 
 def test_overlaid_curves_without_evaluations_draw_no_limit() -> None:
     logged = [entry for entry in entries(3) if entry["split"] == "train"]
-    (legend,) = pictures.overlaid_curves({"a": logged}).legends
+    (legend,) = curve_pictures.overlaid_curves({"a": logged}).legends
     assert [text.get_text() for text in legend.get_texts()] == ["a"]
 
 
 def test_many_runs_do_not_look_alike() -> None:
-    figure = pictures.overlaid_curves({str(i): entries(3) for i in range(9)})
+    figure = curve_pictures.overlaid_curves({str(i): entries(3) for i in range(9)})
     looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
     assert len(looks) == 9
 
@@ -352,7 +357,7 @@ def test_many_runs_do_not_look_alike() -> None:
 
 
 def test_spectrum_shows_points_median_half_and_rank() -> None:
-    figure = pictures.jacobian_spectrum(certificates(("data", "noise"), n=40))
+    figure = curve_pictures.jacobian_spectrum(certificates(("data", "noise"), n=40))
     assert len(figure.axes) == 4
     axes = figure.axes[0]
     *points, bold, half, rank = axes.get_lines()
@@ -369,4 +374,29 @@ def test_estimated_spectra_have_no_eigenvalues() -> None:
     given = certificates(("data",))
     for spectrum in given["data"]["spectra"]:
         spectrum["eigenvalue_moduli"] = []
-    assert len(pictures.jacobian_spectrum(given).axes) == 1
+    assert len(curve_pictures.jacobian_spectrum(given).axes) == 1
+
+
+def test_runs_that_were_evaluated_once_are_seen_and_told() -> None:
+    once = [{"step": 4, "split": "evaluation", "data/relative": 0.5}]
+    (axes,) = curve_pictures.overlaid_curves({"a": once, "b": once}).axes
+    assert axes.get_ylabel().endswith("each was measured once")
+    assert [line.get_markersize() for line in axes.get_lines()[:2]] == [9, 9]
+    several = [{"step": step, "split": "evaluation", "data/relative": 0.5} for step in (2, 4)]
+    (axes,) = curve_pictures.overlaid_curves({"a": once, "b": several}).axes
+    assert axes.get_ylabel().endswith("large markers: measured once")
+    assert axes.get_lines()[1].get_markersize() < 9
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([1.0, 0.0, 0.0], ["2 values of 0: not drawn"]),
+        ([1.0, math.inf], ["1 value not finite: not drawn"]),
+        ([1.0, 0.5], []),
+    ],
+)
+def test_what_an_axis_cannot_show_is_counted(values: list[float], told: list[str]) -> None:
+    logged = [{"step": i, "split": "evaluation", "data/relative": value} for i, value in enumerate(values)]
+    (axes,) = curve_pictures.overlaid_curves({"a": logged}).axes
+    assert [text.get_text() for text in axes.texts] == told

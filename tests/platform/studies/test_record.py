@@ -112,7 +112,7 @@ def test_one_sweep_at_a_time(catalog: Catalog, tmp_path: Path) -> None:
     assert "Not run: `rates`." in (tmp_path / "record/README.md").read_text()
     with pytest.raises(BadInput, match="is not empty") as caught:
         run_study("mine", tmp_path / "record", only=("rates",), catalog=catalog)
-    assert "--resume" in str(caught.value.next_step)
+    assert "`resume`" in str(caught.value.next_step)
     run_study("mine", tmp_path / "record", only=("rates",), resume=True, say=said.append, catalog=catalog)
     assert "sweeps: rates, plain" in said
     assert "Not run" not in (tmp_path / "record/README.md").read_text()

@@ -132,9 +132,10 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import time\n"
+        "from idemlab import Catalog\n"
         "from idemlab.sweeps.workers import Workers\n"
         "if __name__ == '__main__':\n"
-        "    workers = Workers(1, lambda: False, print).__enter__()\n"
+        "    workers = Workers(1, lambda: False, print, Catalog([])).__enter__()\n"
         "    worker = next(iter(workers._running.values()))\n"
         "    next(workers.run(lambda place: None, waited_for=lambda: not worker.ready), None)\n"
         "    print(worker.process.pid, flush=True)\n"

@@ -77,7 +77,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(plan: Sweep, tmp_path: Path) -> No
     assert 4 <= len(before.trials) < 8
     with pytest.raises(BadInput, match="holds a sweep already") as caught:
         run_sweep(plan, tmp_path / "sweep")
-    assert "--resume" in str(caught.value.next_step)
+    assert "`resume`" in str(caught.value.next_step)
     said: list[str] = []
     after = run_sweep(plan, tmp_path / "sweep", resume=True, say=said.append)
     assert said[0] == f"trials: 8, {len(before.trials)} of them done before"
@@ -95,7 +95,7 @@ def test_fewer_seeds_or_trials_than_there_are_cannot_be_gone_on_with(plan: Sweep
     run_sweep(Sweep(**table, trials=2, seeds=2), tmp_path / "sweep")
     with pytest.raises(BadInput, match=r"has 2 seeds, not 1") as caught:
         run_sweep(Sweep(**table, trials=2, seeds=1), tmp_path / "sweep", resume=True)
-    assert "--seeds 2, or more" in str(caught.value)
+    assert "`seeds = 2`, or more" in str(caught.value)
     with pytest.raises(BadInput, match=r"has 2 trials, not 1"):
         run_sweep(Sweep(**table, trials=1, seeds=2), tmp_path / "sweep", resume=True)
 
@@ -164,7 +164,7 @@ def test_a_trial_over_which_all_workers_die_is_given_up(
     monkeypatch.setattr(workers_module, "_PATIENCE", 2)
     good = resolve(tiny())
     said: list[str] = []
-    with Workers(1, lambda: False, said.append) as workers:
+    with Workers(1, lambda: False, said.append, installed()) as workers:
         deadly = _Deadly(1, str(tmp_path / "a"), good)
         jobs = [Job([deadly]), Job([Task(2, str(tmp_path / "b"), good)])]
         errors = {o.number: o.error for o in workers.run(lambda place: jobs.pop() if jobs else None)}

@@ -135,7 +135,7 @@ def test_a_folder_keeps_what_it_is_told_by(plan: Sweep, url: str, tmp_path: Path
 def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     method: str, plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails at every third call, once each; the same command with --resume goes on until all is done."""
+    """It fails at every third call, once each; resuming goes on until all is done."""
     whole = run_sweep(plan, tmp_path / "whole")
     real, calls, lost = getattr(RDBStorage, method), [0], 0
 
@@ -158,7 +158,7 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     assert told == {
         (
             "the storage failed: server closed the connection",
-            "once it is there again, the same command with --resume",
+            "once it is there again, the same again with `resume`",
         )
     }
     assert sorted((t.seed, t.verdict, t.figures["data/relative"]) for t in results.trials) == sorted(
@@ -252,7 +252,7 @@ def test_a_tpe_sweep_in_a_data_base(plan: Sweep, url: str, tmp_path: Path) -> No
         ),
         ("mysql://me:hunter2@db/x?ssl_key=hunter2", "mysql://me@db/x"),
         ("sqlite:///a/b.db", "sqlite:///a/b.db"),
-        ("hunter2", "--storage"),
+        ("hunter2", "storage"),
     ],
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:
@@ -366,7 +366,7 @@ def test_a_sweep_is_resumed_with_the_storage_it_was_begun_with(plan: Sweep, url:
     for other in (None, f"sqlite:///{tmp_path}/other.db"):
         with pytest.raises(BadInput, match=r"are in 'sqlite:///.*trials.db'") as caught:
             run_sweep(plan, tmp_path / "sweep", storage=other, resume=True)
-        assert caught.value.where == "--storage"
+        assert caught.value.where == "storage"
     assert not (tmp_path / "other.db").exists()
     assert (tmp_path / "sweep" / "sweep.toml").read_bytes() == kept
     run_sweep(plan, tmp_path / "alone")

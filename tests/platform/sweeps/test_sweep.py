@@ -52,7 +52,7 @@ def test_what_cannot_be_tried_is_refused(text: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse_over(text)
     assert caught.value.where is not None
-    assert caught.value.where.startswith("--over")
+    assert caught.value.where.startswith("over")
 
 
 def test_points_are_all_combinations_with_all_seeds() -> None:

@@ -1,0 +1,270 @@
+"""The trials of a sweep on their way: which waits, which is run next, by whom, and what became of each."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.catalog import Catalog
+from ..errors import BadInput, IdemlabError, Interrupted
+from ..experiment.experiment import Experiment
+from ..runs.run import Run
+from ..runs.summary import summarise
+from ..system.signals import stop_signals
+from ..wording import AGAIN, number
+from .jobs import Job, Outcome, Task, work
+from .ledger import Ledger, folder_of
+from .samplers import Tried, propose
+from .storage import HEARTBEAT
+from .sweep import Point, Sweep
+from .workers import Workers
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Course"]
+
+_STACK = 128
+"""Trials that are trained as one program, at most."""
+
+
+class Course:
+    """A sweep that this process runs, in a folder that it holds."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        path: Path,
+        ledger: Ledger,
+        points: dict[str, Point],
+        experiments: dict[str, Experiment],
+        catalog: Catalog,
+        jobs: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.sweep, self.path, self.ledger, self.catalog, self.jobs, self.say = sweep, path, ledger, catalog, jobs, say
+        self.points, self.experiments = points, experiments
+        self.total = sweep.count * sweep.seeds
+        self.ended: set[str] = set()
+        self.running: dict[int, FrozenTrial] = {}
+        self.looked = -math.inf
+        self.sizes: dict[str, int] = {}
+        self.kinds: dict[str, str] = {}
+        self.stackable: dict[str, bool] = {}
+
+    def all(self, *, retry: bool) -> None:
+        """Do what is not done yet."""
+        self._look(retry=retry)
+        known = len(self.ended)
+        self.say(f"trials: {self.total}" + (f", {known} of them done before" if known else ""))
+        with stop_signals() as stopped, self.ledger.alive():
+            try:
+                for outcome in self._outcomes(stopped):
+                    self._end(outcome)
+            finally:
+                self.ledger.release()
+
+    # -- the work -----------------------------------------------------------------------------------------------------
+
+    def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
+        """What becomes of each trial, as soon as it is known."""
+        if self.jobs > 1:
+            with Workers(self.jobs, stopped, self.say, self.catalog) as workers:
+                yield from workers.run(self._next_job, self._passing, self._others)
+            return
+        while True:
+            job = self._next_job(0)
+            if job is not None:
+                yield from work(job, self.catalog, stopped, self.say, self._passing)
+            elif not self._others():
+                return
+            elif stopped():
+                raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
+            else:
+                time.sleep(0.5)
+
+    def _next_job(self, worker: int) -> Job | None:
+        """Trials for a worker that has none; None if there are none now."""
+        if self.ledger.shared and time.monotonic() > self.looked + HEARTBEAT:
+            self._look()
+        while waiting := self._waiting() or self._proposed():
+            claimed = [trial for trial in self._together(waiting) if self.ledger.claim(trial, worker)]
+            tasks = []
+            for trial in claimed:
+                self.running[trial.number] = trial
+                try:
+                    experiment = self._experiment(trial)
+                except BadInput as error:  # a sampler chose what does not fit together
+                    self._end(Outcome(trial.number, error.what))
+                else:
+                    tasks.append(Task(trial.number, str(self.path / folder_of(trial)), experiment))
+            if tasks:
+                return Job(tasks, watched=self.sweep.pruner != "none")
+        return None
+
+    def _waiting(self) -> list[FrozenTrial]:
+        from optuna.trial import TrialState
+
+        trials = self.ledger.trials()
+        return [trial for trial in trials if trial.state is TrialState.WAITING and self._is_wanted(trial)]
+
+    def _is_wanted(self, trial: FrozenTrial) -> bool:
+        """Whether a trial of the storage is among those of this sweep, which may have fewer seeds than the one before."""
+        if self.sweep.sampler != "tpe":
+            return trial.user_attrs["point"] in self.points
+        return bool(trial.user_attrs["index"] < self.sweep.count and trial.user_attrs["seed"] < self.sweep.seeds)
+
+    def _proposed(self) -> list[FrozenTrial]:
+        """The next point that the sampler chooses, which from now on waits with all its seeds."""
+        if self.sweep.sampler != "tpe":
+            return []
+        tried = self._tried()
+        index = max(tried, default=-1) + 1
+        if index >= self.sweep.count:
+            return []
+        values = propose(self.sweep, index, [tried[i] for i in sorted(tried)])
+        self.ledger.add(self.sweep, [Point(values, seed, index) for seed in range(self.sweep.seeds)], {})
+        return self._waiting()
+
+    def _tried(self) -> dict[int, Tried]:
+        """Number of a point -> what is known of it."""
+        rows: dict[int, dict[int, float]] = {}
+        values: dict[int, dict[str, Any]] = {}
+        for trial in self.ledger.trials():
+            index, seed, row = (trial.user_attrs.get(key) for key in ("index", "seed", "row"))
+            values.setdefault(index, trial.user_attrs["values"])  # type: ignore[arg-type]
+            if row is not None and self._is_wanted(trial):
+                goal = self.sweep.goal
+                complete = row["state"] == "complete"
+                worth = goal.of_run(row["figures"], row["verdict"]) if complete else goal.worst
+                rows.setdefault(index, {})[seed] = worth  # type: ignore[index,arg-type]
+        return {
+            index: Tried(own, self.sweep.goal.of_point(list(done.values())) if len(done) == self.sweep.seeds else None)
+            for index, own in values.items()
+            for done in [rows.get(index, {})]
+        }
+
+    def _experiment(self, trial: FrozenTrial) -> Experiment:
+        key = trial.user_attrs["point"]
+        if key not in self.experiments:
+            attributes = trial.user_attrs
+            point = Point(attributes["values"], attributes["seed"], attributes["index"])
+            self.experiments[key] = self.sweep.resolve(point, self.catalog)
+        return self.experiments[key]
+
+    def _together(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """The first of the trials, with those that can be trained as one program with it."""
+        if self.sweep.pruner != "none" or len(waiting) == 1:  # one that is given up would leave the others no faster
+            return [waiting[0]]
+        kind = self._kind(waiting[0])
+        alike = [trial for trial in waiting if self._kind(trial) == kind]
+        if len(alike) == 1:
+            return alike
+        if kind not in self.stackable:
+            self.stackable[kind] = self._stackable(waiting[0])
+        if not self.stackable[kind]:
+            return [waiting[0]]
+        # On a grid each worker has its share, and leaves as much to machines that it knows nothing of.
+        shares = 1 if self.sweep.sampler == "tpe" else self.jobs * (2 if self.ledger.shared else 1)
+        return alike[: self.sizes.setdefault(kind, min(_STACK, math.ceil(len(alike) / shares)))]
+
+    def _kind(self, trial: FrozenTrial) -> str:
+        """What trials have in common that can be trained as one program: all but seed and optimiser."""
+        key: str = trial.user_attrs["point"]
+        if key not in self.kinds:
+            try:
+                table = self._experiment(trial).table()
+            except BadInput:
+                return key  # it will say so
+            training = {name: value for name, value in table["training"].items() if name != "seed"}
+            rest = {name: value for name, value in table.items() if name not in ("optimizer", "training", "summary")}
+            self.kinds[key] = json.dumps([rest, training], sort_keys=True)
+        return self.kinds[key]
+
+    def _stackable(self, trial: FrozenTrial) -> bool:
+        from ..training.stacked_loop import stackable
+
+        try:
+            return stackable(self._experiment(trial))
+        except IdemlabError:
+            return False  # it cannot even be built: each of its trials will say so, and the others go on
+
+    # -- the ledger ---------------------------------------------------------------------------------------------------
+
+    def _look(self, *, retry: bool = False) -> None:
+        """See what has ended, and let each point wait again that nobody runs and of which there is no row."""
+        self.ledger.bury()
+        known = self.ledger.known(retry=retry)
+        wanted = dict(self.points)
+        if self.sweep.sampler == "tpe":
+            values: dict[int, dict[str, Any]] = {}
+            for trial in self.ledger.trials():  # of two machines that chose at once, the first
+                values.setdefault(trial.user_attrs["index"], trial.user_attrs["values"])
+            chosen = [Point(values[i], seed, i) for i in sorted(values) for seed in range(self.sweep.seeds)]
+            wanted = {
+                point.key: point for point in chosen if point.index is not None and point.index < self.sweep.count
+            }
+        missing = [point for key, point in wanted.items() if key not in known]
+        self.ledger.add(self.sweep, missing, self.ledger.left_behind() if missing else {})
+        self._count()
+        self.looked = time.monotonic()
+
+    def _count(self) -> None:
+        trials = [trial for trial in self.ledger.trials() if self._is_wanted(trial)]
+        alive = {trial.user_attrs["point"] for trial in trials if not trial.state.is_finished()}
+        self.ended = {trial.user_attrs["point"] for trial in trials if "row" in trial.user_attrs} - alive
+
+    def _others(self) -> bool:
+        """Whether other machines are still at trials of this sweep: one of them may fail."""
+        if not self.ledger.shared or len(self.ended) >= self.total:
+            return False
+        self._look()
+        return len(self.ended) < self.total
+
+    def _passing(self, trial: int, step: int, figures: Mapping[str, float], verdict: str) -> bool:
+        return self.ledger.passing(trial, step, self.sweep.goal.of_run(figures, verdict))
+
+    def _end(self, outcome: Outcome) -> None:
+        """Keep what became of a trial as a row in the storage; its folder keeps it as a run."""
+        trial = self.running.pop(outcome.number)
+        attributes = trial.user_attrs
+        row = _row(outcome, attributes["values"], attributes["seed"], self.path / folder_of(trial))
+        if self.ledger.shared:
+            row["machine"] = self.ledger.owner["machine"]
+        text = Point(attributes["values"], attributes["seed"]).text
+        if not self.ledger.end(trial.number, row):
+            self.say(f"{text}: another process has run it meanwhile; that one counts")
+            return
+        self.ended.add(attributes["point"])
+        if self.ledger.shared:
+            self._count()  # others have ended, too
+        self.say(f"{len(self.ended)}/{self.total}  {text}: {_became(row)}")
+
+
+def _row(outcome: Outcome, values: Mapping[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"values": values, "seed": seed, "error": outcome.error}
+    state = "failed" if outcome.error else "pruned" if outcome.pruned else "complete"
+    row |= {"state": state, "verdict": "", "figures": {}}
+    row |= {"steps": None, "flops": None, "seconds": None}
+    if (folder / "experiment.toml").is_file():
+        summary = summarise(Run(folder))
+        flat = {f"{inputs}/{name}": v for inputs, own in summary.figures.items() for name, v in own.items()}
+        row |= {"verdict": summary.verdict or "", "figures": flat}
+        row |= {"steps": summary.step, "flops": summary.flops, "seconds": summary.seconds}
+    plain: dict[str, Any] = json.loads(json.dumps(row))
+    return plain
+
+
+def _became(row: Mapping[str, Any]) -> str:
+    """What is said of a trial that has ended."""
+    if row["error"]:
+        return f"failed: {row['error']}"
+    errors = [
+        f"{key.partition('/')[0]} {number(value)}" for key, value in row["figures"].items() if key.endswith("/relative")
+    ]
+    became = f"given up at step {row['steps']}" if row["state"] == "pruned" else row["verdict"]
+    return f"{became}; relative error at {', '.join(errors)}"
