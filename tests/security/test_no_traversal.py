@@ -17,8 +17,8 @@ from idemlab import BadInput, apply, resolve
 from idemlab.objective.parts import build_operator
 from idemlab.runs.weights import write_weights
 from idemlab.sweeps.ledger import folder_of
+from idemlab_data.folders import image_files
 from idemlab_data.idx import find_idx
-from idemlab_data.images import image_files
 from idemlab_metrics import cache
 
 

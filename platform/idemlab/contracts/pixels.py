@@ -43,6 +43,8 @@ _WITH_ALPHA = {"LA": "RGBA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "
 _SIXTEEN_BITS = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _SCALED_BY_PILLOW = frozenset({"PNG", "PPM"})
 """Formats whose mode "I" is 16 bits for certain: PNM, and PNG in Pillow before 11."""
+_UPPER_BITS = ("16B", "16L", "16N")
+"""Ends of Pillow's names of colours of 16 bits a channel; "BGR;16" is one of 16 bits in all."""
 _WHITE = {"I;12": 4095}
 """The value of white where it is not 65535, by Pillow's name of what is stored."""
 _KEY_SCALE = {"L;2": 85, "L;4": 17}
@@ -107,7 +109,7 @@ def _picture(file: Image.Image, channels: int, size: tuple[int, int] | None) -> 
         image = _from_deep(image, kind, _WHITE.get(stored, 65535), white_is_zero)
     elif image.mode not in _OPAQUE and image.mode not in _WITH_ALPHA:
         raise ValueError(f"its colour space {image.mode} is none of grey, RGB, CMYK and YCbCr; save it as RGB")
-    elif "16" in stored:
+    elif stored.endswith(_UPPER_BITS):
         changes.append(DEEP)  # Pillow keeps the upper 8 bits of each
     image, transparent = _opaque(image, stored)
     if transparent:

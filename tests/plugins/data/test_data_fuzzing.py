@@ -1,6 +1,6 @@
 """Random folders, and IDX and Parquet files with anything changed: they end in data that can be used, or in a message.
 
-`HYPOTHESIS_PROFILE=thorough` runs forty times as many examples.
+`HYPOTHESIS_PROFILE=thorough` runs fifteen times as many examples.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SCREEN = 24 * 100
 """Letters of a message that fits on a screen."""
 
+pytestmark = pytest.mark.timeout(0 if THOROUGH else 300)
+
 
 def fuzzing(examples: int) -> settings:
     return settings(
-        max_examples=examples * 40 if THOROUGH else examples,
+        max_examples=examples * 15 if THOROUGH else examples,
         deadline=None,
         derandomize=bool(os.environ.get("CI")) and not THOROUGH,
         suppress_health_check=list(HealthCheck),

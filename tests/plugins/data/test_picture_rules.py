@@ -116,7 +116,7 @@ READ: list[tuple[str, str, Callable[[], bytes], list[list[int]], list[str]]] = [
     ("RGB", "8 bits", lambda: saved(colours("RGB", RED, GREEN)), [[200, 0], [0, 200], [0, 0]], []),
     ("RGB", "to grey", lambda: saved(colours("RGB", RED, GREEN)), [[60, 117]], []),
     ("RGB", "16 bits", lambda: png(16, 2, [b"\xc8\x99\0\0\0\0"], 1), [[200], [0], [0]], [DEEP]),
-    ("RGB", "16 bits, TIFF's spare byte", lambda: saved(colours("RGBX", (1, 2, 3, 0)), "TIFF"), [[1], [2], [3]], []),
+    ("RGB", "a spare byte", lambda: saved(colours("RGBX", (1, 2, 3, 0)), "TIFF"), [[1], [2], [3]], []),
     ("CMYK", "TIFF", lambda: saved(colours("CMYK", (0, 255, 255, 0)), "TIFF"), [[255], [0], [0]], []),
     (
         "CMYK",
