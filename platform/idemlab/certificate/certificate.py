@@ -231,7 +231,8 @@ def certify_orbits(
     x, y, inputs = _samples(orbits, points, min(TRIED, N))
     still = torch.no_grad()(_under(f, inputs))
     flat = all(discrete(*on_reals(still, each), eps) for each in (x, y))
-    spectra, told = (), ""
+    spectra: tuple[Spectrum, ...] = ()
+    told = ""
     if rank_points:
         _, y, inputs = _samples(orbits, points, rank_points)
         each = inputs.split(1) if inputs is not None else [None] * len(y)  # type: ignore[no-untyped-call]

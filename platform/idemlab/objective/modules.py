@@ -37,7 +37,7 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
     def refuse(what: str, way_out: str) -> None:
         raise BadInput(f"model '{name}' {what}", where=where, next_step=way_out)
 
-    lazy = nn.parameter.UninitializedTensorMixin
+    lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
     tensors = [*operator.named_parameters(), *operator.named_buffers()]
     for key, t in tensors:
         if isinstance(t, lazy):

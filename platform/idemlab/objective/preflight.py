@@ -86,10 +86,10 @@ def preflight(
             f"but they are {list(batch.input.shape[1:])}",
             where=str(catalog.find("dataset", experiment.dataset.name).plugin),
         )
-    check_trained(parts.objective, experiment.model.name)
     trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
         _check_operator(experiment, trial.operator, batch, catalog)
+        check_trained(trial, experiment.model.name)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
         before = unkept(trial.operator)
         if traits.linear_only:
