@@ -85,11 +85,11 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
             f"but they are {list(batch.input.shape[1:])}",
             where=str(experiment.dataset.plugin),
         )
-    check_trained(parts.objective, experiment.model.name)
     trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_operator(experiment, trial.operator, batch)
+        check_trained(trial, experiment.model.name)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
         before = unkept(trial.operator)
         if traits.linear_only:
