@@ -30,7 +30,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "write-a-plugin.md"
 @pytest.fixture(scope="module")
 def shown() -> EnforcerSpec:
     """The enforcer with a state that the page shows."""
-    block = re.search(r'^```python title="[^"]*teacher.py"\n(.*?)^```$', PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    block = re.search(
+        r'^```python title="[^"]*teacher.py"\n(.*?)^```$', PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     assert block is not None
     names: dict[str, Any] = {"__name__": "teacher"}
     exec(compile(block[1], "teacher.py", "exec", dont_inherit=True), names)
