@@ -249,7 +249,7 @@ def test_an_unwritable_folder_fails(idemlab, here, folder):
     result = idemlab("run", "tiny.toml", "--out", folder)
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
-    assert "next: choose another --out" in result.stderr
+    assert "next: give another folder" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in here.iterdir()] == ["tiny.toml"]
 

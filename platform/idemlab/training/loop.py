@@ -81,7 +81,7 @@ def train(
     if changed and not allow_changes:
         raise BadInput(
             f"the run in '{run.path}' began with something else: " + "; ".join(changed),
-            next_step="resume it unchanged, start a new run in another folder, or allow the changes",
+            next_step="resume it unchanged, start a new run in another folder, or allow the changes (allow_changes)",
         )
     check_trackers(experiment)
     accelerator, engine = start_engine(experiment, run)
