@@ -14,7 +14,7 @@ import pytest
 
 from idemlab.system import strict_json
 
-NOISY = '''
+NOISY = """
 import atexit, ctypes, os, subprocess, sys
 import idemlab
 
@@ -47,7 +47,7 @@ def broken():
 def provide_metrics():
     yield idemlab.MetricSpec(name="loud", factory=measure, summary="Prints wherever it can.")
     yield idemlab.MetricSpec(name="broken", factory=broken, summary="Raises.")
-'''
+"""
 
 
 @pytest.fixture

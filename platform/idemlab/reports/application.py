@@ -183,7 +183,7 @@ def _names(files: list[Path], folder: Path, suffix: str) -> tuple[dict[Path, Pat
     owners: dict[str, list[Path]] = {}
     for path, name in names.items():
         owners.setdefault(str(name).casefold(), []).append(path)
-    skipped = {}
+    skipped: dict[Path, str] = {}
     for same in (same for same in owners.values() if len(same) > 1):
         told = listed([f"'{path.relative_to(folder)}'" for path in same])
         skipped |= dict.fromkeys(
