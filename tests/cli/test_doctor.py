@@ -170,3 +170,16 @@ def test_the_command_as_json_passes(idemlab, monkeypatch):
     monkeypatch.setattr(doctor, "examine", lambda: FINDINGS)
     shown = idemlab("doctor", "--json")
     assert (shown.exit_code, len(json.loads(shown.stdout))) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [("raise RuntimeError('operator torchvision::nms does not exist')", "note"), ("", None)]
+)
+def test_a_torchvision_that_other_programs_cannot_import_is_told(here, monkeypatch, code, state):
+    from idemlab.doctor import _torchvision
+
+    (here / "torchvision.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    findings = list(_torchvision())
+    assert [finding.state for finding in findings] == ([state] if state else [])
+    assert all("operator torchvision::nms does not exist" in finding.text for finding in findings)
