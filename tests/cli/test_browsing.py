@@ -15,7 +15,7 @@ import pytest
 from idemlab import BadInput, installed, resolve
 from idemlab.catalog.catalog import Catalog
 from idemlab.catalog.provided import Provided
-from idemlab.cli import browsing
+from idemlab.cli import browsing, plugins, showing
 from idemlab.contracts.specs import KINDS, EnforcerKind, EnforcerSpec, MetricSpec, Spec, StudySpec, Traits
 
 
@@ -40,7 +40,8 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """The installed plugins and a broken one."""
     points = [*entry_points(group="idemlab"), EntryPoint("lost", "idemlab_no_such_module", "idemlab")]
     made = Catalog(points)
-    monkeypatch.setattr(browsing, "installed", lambda: made)
+    for module in (browsing, plugins, showing):
+        monkeypatch.setattr(module, "installed", lambda: made)
     return made
 
 
@@ -93,7 +94,8 @@ def test_list_says_that_plugins_are_broken_beside_the_list(idemlab, catalog):
 
 def test_list_without_any_plugin(idemlab, monkeypatch):
     empty = Catalog([])
-    monkeypatch.setattr(browsing, "installed", lambda: empty)
+    for module in (browsing, plugins):
+        monkeypatch.setattr(module, "installed", lambda: empty)
     assert "no plugin offers any" in idemlab("list").stdout
     assert "no plugin offers any" in idemlab("list", "models").stdout
     assert "no plugin is loaded" in idemlab("plugins").stdout
@@ -219,7 +221,7 @@ def test_each_key_that_show_names_can_be_set(name):
                 return None
         return node
 
-    keys = list(browsing._keys(before))
+    keys = list(showing._keys(before))
     assert len(keys) > 20
     assert len(set(keys)) == len(keys)
     for key in keys:
@@ -236,7 +238,7 @@ def test_keys_include_those_of_lists_and_those_without_a_value(here):
         "optimizer": {"betas": [0.5, 0.9]},
         "training": {"steps": 1},
     }
-    keys = set(browsing._keys(resolve(table)))
+    keys = set(showing._keys(resolve(table)))
     assert {"source", "source.1.scale", "enforcer.enforcers.1.weight", "optimizer.betas", "training.flops"} <= keys
 
 

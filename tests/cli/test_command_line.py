@@ -47,7 +47,7 @@ BAD_INPUT = [
     (["status"], ["the argument SWEEP is missing"]),
     (["status", "nowhere"], ["nowhere", "next: "]),
     (["apply", "x", "y"], ["the argument OUT is missing"]),
-    (["compare"], ["the argument RUN... is missing"]),
+    (["compare"], ["the argument RUN is missing"]),
     (["run", "tiny.toml", "--set"], ["option '--set' requires an argument", "next: idemlab run --help"]),
     (["apply", "a", "b", "c", "--times", "many"], ["invalid value for '--times'"]),
     (["list", "enforcerz"], ["there is no kind 'enforcerz'", "choices: models, datasets", "did you mean: enforcers"]),

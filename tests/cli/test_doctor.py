@@ -215,3 +215,16 @@ def test_data_that_cannot_be_described_are_bad_input(idemlab, arguments, words):
     result = idemlab("doctor", *arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [("raise RuntimeError('operator torchvision::nms does not exist')", "note"), ("", None)]
+)
+def test_a_torchvision_that_other_programs_cannot_import_is_told(here, monkeypatch, code, state):
+    from idemlab.doctor import _torchvision
+
+    (here / "torchvision.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    findings = list(_torchvision())
+    assert [finding.state for finding in findings] == ([state] if state else [])
+    assert all("operator torchvision::nms does not exist" in finding.text for finding in findings)

@@ -106,7 +106,17 @@ def test_apply_projects_a_folder(idemlab, two, here):
         expected = f(f(torch.from_numpy(point)[None]))[0].numpy()
     np.testing.assert_array_equal(np.load(here / "out" / "a.npy"), expected)
     shown = json.loads(idemlab("apply", "one", "in", "again", "--json").stdout)
-    assert shown == ["again/a.npy", "again/b.npy"]
+    assert shown == {"written": ["again/a.npy", "again/b.npy"], "skipped": {}}
+
+
+def test_apply_lists_what_it_skipped_and_does_the_rest(idemlab, two, here):
+    (here / "in").mkdir()
+    np.save(here / "in" / "a.npy", np.zeros(4))
+    (here / "in" / "b.npy").write_text("not an array")
+    result = idemlab("apply", "one", "in", "out")
+    assert (result.exit_code, result.stdout) == (1, "1 file written to out\n")
+    assert "1 file skipped:" in result.stderr
+    assert "b.npy: cannot be read as an array" in result.stderr
 
 
 def test_apply_counts_one_file_as_one(idemlab, two, here):

@@ -52,7 +52,7 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, name: str) -> Any:
-        command = super().get_command(ctx, name)
+        command: Any = super().get_command(ctx, name)
         for parameter in command.params if command else ():
             if parameter.param_type_name == "argument" and parameter.metavar:  # it says what it is
                 parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]

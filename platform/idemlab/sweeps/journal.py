@@ -174,7 +174,7 @@ def _number_again(found: list[tuple[int, Log]], gaps: list[int]) -> None:
             before = [i for i, (_, other) in enumerate(found[:place]) if other["op_code"] == CREATE_TRIAL]
             identity, meant = log.get("trial_id"), _point(row)
             points = [_point(found[i][1].get("user_attrs")) for i in before]
-            if not (isinstance(identity, int) and identity in range(len(points)) and points[identity] == meant):
+            if not _belongs(identity, row, points):
                 count, at = _missing(before, points, gaps, meant, identity)
                 found[at:at] = [(found[at][0], _stand_in()) for _ in range(count)]
                 gaps[:] = [gap + count * (gap >= at) for gap in gaps]

@@ -333,7 +333,7 @@ def test_overlaid_curves_have_one_line_for_each_run() -> None:
         "loss (log scale)",
         "reconstruction (log scale)",
         "relative error at data (log scale)",
-        "relative error at noise (log scale)",
+        "relative error at noise (log scale)\nlarge markers: measured once",
     ]
     lengths = [len(line.get_xdata()) for line in drawn["loss (log scale)"].get_lines()]
     assert lengths == [4, 2, 0]

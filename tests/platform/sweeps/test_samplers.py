@@ -264,8 +264,8 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
     [
         ({"sampler": "tpee"}, "there is no sampler 'tpee'", "tpe"),
         ({"pruner": "medain"}, "there is no pruner 'medain'", "median"),
-        ({"sampler": "tpe"}, "sampler 'tpe' needs a number of points", "--trials"),
-        ({"sampler": "tpe", "trials": 0}, "0 trials", "--trials"),
+        ({"sampler": "tpe"}, "sampler 'tpe' needs a number of points", "`trials = N`"),
+        ({"sampler": "tpe", "trials": 0}, "0 trials", "`trials = N`"),
         (
             {"sampler": "random", "trials": 9, "over": {}},
             "nothing that sampler 'random' could choose",

@@ -87,3 +87,27 @@ def test_a_full_disk_does_not_keep_a_folder_from_being_held(tmp_path: Path, monk
         exclusive(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("resumed", ["where it was", "elsewhere"])
+def test_a_killed_process_that_was_given_a_relative_folder_holds_nothing(
+    resumed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with _held_elsewhere(Path("sweep")) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    folder = Path("sweep")
+    if resumed == "elsewhere":
+        (tmp_path / "below").mkdir()
+        monkeypatch.chdir(tmp_path / "below")
+        folder = Path("../sweep")
+    with exclusive(folder):
+        assert (tmp_path / "sweep" / ".lock.json").is_file()
+
+
+def test_a_folder_is_let_go_of_from_another_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with exclusive(Path("run")):
+        monkeypatch.chdir("/")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".lock"}
