@@ -1,0 +1,48 @@
+"""From a run folder back to its operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..catalog.catalog import Catalog, installed
+from ..contracts.enforcer import Enforcer
+from ..contracts.orbit import Operator
+from ..errors import Failure
+from ..experiment.experiment import resolve
+from ..objective.parts import build_operator
+from .run import Run
+from .weights import fingerprint, read_weights
+
+__all__ = ["load"]
+
+
+def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str | torch.device = "cpu") -> Operator:
+    """The trained operator of a run, in evaluation mode.
+
+    Raises:
+        BadInput: if the folder holds no run, or no trained operator yet.
+        Failure: if the weights are damaged.
+    """
+    catalog = catalog or installed()
+    run = run if isinstance(run, Run) else Run.open(run)
+    experiment = resolve(run.experiment_file, catalog=catalog)
+    operator = build_operator(experiment, run.shape)
+    enforcer: Enforcer = experiment.enforcer.build()
+    operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))
+    weights, sample = read_weights(run.weights_file), run._sample()
+    # Weights that were put there by other means have none.
+    if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
+        raise Failure(
+            "the weights have changed since they were written", where=str(run.weights_file), next_step=run.resuming
+        )
+    try:
+        operator.load_state_dict(weights)
+    except RuntimeError as error:
+        raise Failure(
+            f"the weights do not fit model '{experiment.model.name}': {' '.join(str(error).split())[:300]}",
+            where=str(run.weights_file),
+            next_step="install the versions that environment.json names",
+        ) from error
+    return operator.to(device).eval()

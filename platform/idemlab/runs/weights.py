@@ -1,0 +1,66 @@
+"""Files of weights: safetensors, whole or as they were before, and the hash of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import Failure
+from ..objective.engines import Stateful
+from ..system.files import replacing
+
+__all__ = ["fingerprint", "read_weights", "sha256", "write_tensors", "write_weights"]
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_weights(path: Path, module: Stateful, metadata: dict[str, str] | None = None) -> None:
+    """The parameters and buffers of a module as safetensors, whole or as it was before."""
+    write_tensors(path, module.state_dict(), metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Tensors as safetensors, each with its own copy of what it shares with another; no other is copied."""
+    apart: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        apart[name] = tensor
+    with replacing(path) as partial:
+        save_file(apart, partial, metadata=metadata)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        Failure: if the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise Failure(f"cannot read the weights: {error}", where=str(path)) from error
+
+
+def fingerprint(tensors: Mapping[str, Tensor], remark: Any = None) -> str:
+    """Hash of the names, types, shapes and values of tensors and of a remark that JSON can hold, in hex."""
+    digest = hashlib.sha256(json.dumps(remark).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
