@@ -133,7 +133,7 @@ def examine(material: Material) -> Findings:
     whole = len(there) == len(variants)
     findings.figures["generated"] = _generated(variants) if whole else None
     findings.captions["generated"] = "f(z) of the variants at the same noises (those of their own source)."
-    if not whole:  # a record that is gone on with keeps its rows
+    if not whole:  # a record that is resumed keeps its rows
         findings.figures["generated-further"] = _generated(there) if there else None
         findings.captions["generated-further"] = "The same of variants that were added later."
     findings.figures["figures"] = _dots(variants)

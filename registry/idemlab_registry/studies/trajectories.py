@@ -131,7 +131,7 @@ def examine(material: Material) -> Findings:
     findings.captions["trajectories"] = (
         "Paths from the same initial weights (seed 0) in the plane of their first two principal components, over contours "
         "of log10 of the idempotence loss, mean (f(f(x)) - f(x))^2 at 512 noises, in that plane. A dot every 250 steps. "
-        "The paths leave the plane by what the axes do not explain, so beside each end stands its own log10 of the loss."
+        "The axes do not explain all of the motion, so the paths leave the plane: the number beside each end is its own log10 loss."
     )
     findings.tables["paths"] = DataFrame([_row(one) for one in walked])
     findings.captions["paths"] = (
