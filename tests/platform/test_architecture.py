@@ -165,7 +165,7 @@ def test_the_reader_finds_the_house() -> None:
         *("idemlab_data", "idemlab_enforcers", "idemlab_metrics", "idemlab_models", "idemlab_registry"),
         "idemlab_rank_control",
     } == OUTSIDE
-    experiment = CORE / "experiment" / "experiment.py"
+    experiment = CORE / "experiment" / "checking.py"
     assert known_rooms(experiment) >= {"catalog", "errors"}
     assert known_modules(experiment) >= {"idemlab.catalog.schema", "idemlab.experiment.settings"}
 

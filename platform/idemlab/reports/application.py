@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
-from ..experiment.experiment import resolve
+from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
 from .pictures import is_image

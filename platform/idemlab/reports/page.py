@@ -17,7 +17,8 @@ from .. import __version__
 from ..catalog.catalog import Catalog, installed
 from ..contracts.orbit import Orbit
 from ..errors import Failure, IdemlabError
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 from ..objective.evaluation import examples
 from ..objective.parts import assemble
 from ..runs.loading import load

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
 from ..catalog.catalog import Catalog
-from .environment import package_versions, plugin_versions
 from ..errors import BadInput, Failure
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
+from .environment import package_versions, plugin_versions
 from .run import Run
 
 __all__ = ["changes"]

@@ -9,16 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
-from ..objective.parts import build_operator
-from ..catalog.catalog import Catalog, installed
-from .weights import fingerprint, read_weights
-from ..contracts.enforcer import Enforcer
 from ..errors import BadInput, Failure
-from ..experiment.experiment import Experiment, resolve
-from ..contracts.orbit import Operator
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 
 __all__ = ["Run"]
 
@@ -168,5 +163,3 @@ class Run:
                 return sample
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise Failure(f"cannot read the weights: {error}", where=str(self.weights_file)) from error
-
-
