@@ -1,10 +1,12 @@
-"""Numbers and durations in words, the same in every message, table and page."""
+"""Numbers, durations and values from outside in words, the same in every message, table and page."""
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
-__all__ = ["number", "time_span", "with_article"]
+__all__ = ["clipped", "number", "shown", "time_span", "with_article"]
 
 
 def number(value: float | str | None) -> str:
@@ -32,3 +34,22 @@ def time_span(seconds: float | None) -> str:
 def with_article(noun: str) -> str:
     """`an enforcer`, `a model`."""
     return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"
+
+
+def clipped(text: str, length: int = 60) -> str:
+    """Text from outside on one line of a message: what cannot be printed is escaped, what is too long is cut."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: length + 1])
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """A value from outside as JSON, short enough for a message."""
+    try:
+        text = json.dumps(value, default=str)
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # its keys are no text, a number has too many digits, it holds itself
+        text = with_article(type(value).__name__)
+    return clipped(text, length)

@@ -12,7 +12,7 @@ from .images import FolderImages, image_files, in_memory
 __all__ = ["celeba"]
 
 
-def celeba(root: str | None, size: int) -> Dataset:
+def celeba(root: str | Path | None, size: int) -> Dataset:
     """Faces, cropped to the largest centred square and scaled to [3, size, size].
 
     In a folder the last tenth of the images by name is the test split: CelebA's files are ordered by its official

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -88,7 +89,7 @@ def faces(size: Annotated[int, Ge(8)] = 64) -> Any:
     return shipped.faces(size)
 
 
-def mnist(root: str | None = None) -> Any:
+def mnist(root: Path | None = None) -> Any:
     """MNIST, 60 000 and 10 000 digits with labels, 28x28 in [-1, 1].
 
     Args:
@@ -100,7 +101,7 @@ def mnist(root: str | None = None) -> Any:
     return files.mnist(root)
 
 
-def fashion_mnist(root: str | None = None) -> Any:
+def fashion_mnist(root: Path | None = None) -> Any:
     """Fashion-MNIST, 60 000 and 10 000 pieces of clothing with labels, 28x28 in [-1, 1].
 
     Args:
@@ -113,7 +114,7 @@ def fashion_mnist(root: str | None = None) -> Any:
     return files.fashion_mnist(root)
 
 
-def celeba(root: str | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
+def celeba(root: Path | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
     """CelebA, faces in colour in [-1, 1].
 
     Args:
@@ -127,7 +128,7 @@ def celeba(root: str | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
 
 
 def hub(
-    path: str,
+    path: Path | str,
     config: str | None = None,
     image: str | None = None,
     label: str | None = None,
@@ -148,12 +149,12 @@ def hub(
     """
     from .hub import hub_dataset
 
-    return hub_dataset(path, config=config, image=image, label=label, size=size, channels=channels)
+    return hub_dataset(str(path), config=config, image=image, label=label, size=size, channels=channels)
 
 
 def torchvision(
     dataset: str,
-    root: str = "data",
+    root: Path = Path("data"),
     size: Annotated[int, Ge(8)] | None = None,
     channels: Literal[1, 3] = 3,
     download: bool = False,

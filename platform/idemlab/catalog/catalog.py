@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,7 +10,7 @@ from importlib.metadata import EntryPoint
 
 from ..contracts.specs import KINDS, Spec
 from ..errors import BadInput, nearest_match
-from ..wording import with_article
+from ..wording import clipped, shown, with_article
 from . import schema
 from .loading import Loaded, chosen_points
 from .named import Named
@@ -86,7 +85,7 @@ class Catalog:
         aliases = {alias: e.spec.name for e in self._provided[kind] for alias in e.spec.aliases}
         near = nearest_match(name, [*names, *aliases])
         elsewhere = [k for k in KINDS if k != kind and any(e.spec.name == name for e in self._provided[k])]
-        what = f"there is no {kind} '{name}'"
+        what = f"there is no {kind} '{clipped(name)}'"
         if elsewhere:
             what += f" ('{name}' is {with_article(elsewhere[0])})"
         if self.broken:
@@ -111,7 +110,7 @@ class Catalog:
             table = {"name": table}
         if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
             raise BadInput(
-                f"{with_article(kind)} is a table with a 'name', not {_shown(table)}",
+                f"{with_article(kind)} is a table with a 'name', not {shown(table)}",
                 where=where,
                 expected=f'{{ name = "...", arguments }}, with the name of {with_article(kind)}',
                 next_step=_listing(kind),
@@ -132,7 +131,7 @@ class Catalog:
                 ]
             else:
                 raise BadInput(
-                    f"'{parameter.name}' is a list of {parameter.kind}s, at least one, not {_shown(value)}",
+                    f"'{parameter.name}' is a list of {parameter.kind}s, at least one, not {shown(value)}",
                     where=place,
                     expected='[{ name = "...", arguments }, ...]',
                     next_step=_listing(parameter.kind),
@@ -144,12 +143,6 @@ class Catalog:
 def _listing(kind: str) -> str:
     """The command that lists a kind."""
     return "idemlab list " + ("studies" if kind == "study" else f"{kind}s")
-
-
-def _shown(value: object) -> str:
-    """A value of an experiment file, short enough for a message."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..catalog.catalog import Catalog
 from ..catalog.schema import checked
 from ..errors import BadInput, nearest_match
+from ..wording import clipped, shown
 from .experiment import Experiment
 from .overrides import TABLES
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
@@ -16,7 +18,7 @@ from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSetti
 __all__ = ["check"]
 
 _KEYS = ("summary", "base", *TABLES)
-_INPUT = re.compile(r"\w[\w .+-]*")
+_INPUT = re.compile(r"\w[\w .+-]{0,79}")
 """Name of evaluation inputs: figures and files of the report are called after it."""
 
 
@@ -24,8 +26,8 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
     for key in table:
         if key not in _KEYS:
             raise BadInput(
-                f"there is no key '{key}'",
-                where=f"{where}, key '{key}'",
+                f"there is no key '{clipped(key)}'",
+                where=f"{where}, key '{clipped(key)}'",
                 choices=_KEYS,
                 nearest=nearest_match(key, _KEYS),
                 next_step="rename or remove it",
@@ -49,9 +51,21 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
             model, table.get(key, {}), f"{where}, [{key}]", f"[{key}]", "idemlab show EXPERIMENT prints all keys"
         )
 
+    def within(key: str, name: str, default: Any) -> Any:
+        """Named things as they were written: their paths start from the file that they stand in."""
+        return table.get(key, {}).get(name, default)
+
     reconstruction: ReconstructionSettings = settings(ReconstructionSettings, "reconstruction")
     training: TrainingSettings = settings(TrainingSettings, "training")
     evaluation: EvaluationSettings = settings(EvaluationSettings, "evaluation")
+    optimizer: OptimizerSettings = settings(OptimizerSettings, "optimizer")
+    for key, value in (optimizer.model_extra or {}).items():
+        if not _is_finite(value):
+            raise BadInput(
+                f"[optimizer]: '{clipped(key)}' cannot be {shown(value)}",
+                where=f"{where}, [optimizer], key '{clipped(key)}'",
+                expected="finite numbers",
+            )
     if (training.steps is None) == (training.flops is None):
         raise BadInput(
             "how long to train is " + ("not said" if training.steps is None else "said twice"),
@@ -73,9 +87,9 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
     for key in evaluation.inputs:
         if not _INPUT.fullmatch(key):
             raise BadInput(
-                f"{key!r} cannot be the name of evaluation inputs",
+                f"'{clipped(key)}' cannot be the name of evaluation inputs",
                 where=f"{where}, [evaluation.inputs]",
-                expected="letters, digits, spaces and . _ + -, the first one a letter, a digit or _",
+                expected="at most 80 letters, digits, spaces and . _ + -, the first one a letter, a digit or _",
                 next_step="rename it",
             )
     sources = table.get("source", "data")
@@ -88,7 +102,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         raise BadInput("'summary' must be text", where=f"{where}, key 'summary'", expected='summary = "..."')
     return Experiment(
         name=name,
-        summary=summary,
+        summary=str(summary),
         dataset=catalog.check("dataset", table["dataset"], f"{where}, [dataset]"),
         model=catalog.check("model", table["model"], f"{where}, [model]"),
         enforcer=catalog.check("enforcer", table.get("enforcer", "none"), f"{where}, [enforcer]"),
@@ -96,17 +110,28 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
             catalog.check("source", source, f"{where}, [source]{f'[{i}]' if many else ''}")
             for i, source in enumerate(sources)
         ),
-        corruption=catalog.check("source", reconstruction.input, f"{where}, [reconstruction], key 'input'"),
+        corruption=catalog.check(
+            "source", within("reconstruction", "input", reconstruction.input), f"{where}, [reconstruction], key 'input'"
+        ),
         inputs={
             key: catalog.check("source", source, f"{where}, [evaluation.inputs], key '{key}'")
-            for key, source in evaluation.inputs.items()
+            for key, source in within("evaluation", "inputs", evaluation.inputs).items()
         },
         metrics=tuple(
             catalog.check("metric", metric, f"{where}, [evaluation], key 'metrics'[{i}]")
-            for i, metric in enumerate(evaluation.metrics)
+            for i, metric in enumerate(within("evaluation", "metrics", evaluation.metrics))
         ),
         reconstruction=reconstruction,
-        optimizer=settings(OptimizerSettings, "optimizer"),
+        optimizer=optimizer,
         training=training,
         evaluation=evaluation,
     )
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value holds no infinity and no NaN, at any depth."""
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

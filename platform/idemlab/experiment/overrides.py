@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, nearest_match
+from ..wording import clipped
+from .files import entered
 from .settings import EvaluationSettings, OptimizerSettings
 
 __all__ = ["TABLES", "in_order", "merged", "written_out"]
@@ -16,6 +22,11 @@ TABLES = ("dataset", "model", "source", "enforcer", "reconstruction", "optimizer
 """The tables of an experiment."""
 _LENGTHS = frozenset({"steps", "flops"})
 """Two ways to say how long to train: one replaces the other."""
+_LONGEST = 16
+"""Parts of a key, far more than any has."""
+_INDEX = re.compile(r"[0-9]{1,9}")
+_EXPONENT = re.compile(r"[+-]?[0-9](_?[0-9])*[eE]\+?[0-9]{1,3}")
+"""A whole number in powers of ten, 1e3."""
 
 
 def merged(base: Mapping[str, Any], top: Mapping[str, Any], at: str = "") -> dict[str, Any]:
@@ -61,9 +72,10 @@ class _Element:
         size = len(below) if isinstance(below, list) else 0
         if self.index >= size:
             raise BadInput(
-                f"'{at}' has no element {self.index}",
-                where=f"--set {at}.{self.index}",
-                expected=f"an element from 0 to {size - 1}" if size else f"a list; --set '{at}=[...]' writes a new one",
+                f"'{clipped(at)}' has no element {self.index}",
+                where=f"the override of {clipped(at)}.{self.index}",
+                expected=f"an element from 0 to {size - 1}" if size else "a list",
+                next_step=None if size else f"write a new list: {clipped(at)} = [...]",
             )
         return [_laid_over(item, self.value, at) if i == self.index else item for i, item in enumerate(below)]
 
@@ -78,37 +90,51 @@ def written_out(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
     """Each override as a table of its own: whole things before their parts, names before arguments, so that the order in
-    which they were written does not matter."""
+    which they were written does not matter.
+
+    Raises:
+        BadInput: if one is no override, or sets what no experiment has.
+    """
     parsed = [_parsed(override) for override in overrides]
     parsed.sort(key=lambda pair: (len(pair[0]), pair[0][-1] != "name"))
     tables = []
     for parts, value in parsed:
         for part in reversed(parts):
-            value = _Element(int(part), value) if part.isdecimal() else {part: value}
+            value = _Element(int(part), value) if _INDEX.fullmatch(part) else {part: value}
         tables.append(value)
     return tables
 
 
 def _parsed(override: str) -> tuple[list[str], Any]:
     """(key's parts, value) of ``key=value``."""
+    where = f"the override '{clipped(override)}'"
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > _LONGEST:
         raise BadInput(
-            f"'{override}' is not an override",
-            where="--set",
+            f"'{clipped(override)}' is not an override",
             expected="key=value, for instance enforcer.weight=0.5",
         )
     if parts[0] not in ("summary", *TABLES):
         raise BadInput(
-            f"there is no key '{parts[0]}' to set",
-            where=f"--set {override}",
+            f"there is no key '{clipped(parts[0])}' to set",
+            where=where,
             choices=TABLES,
             nearest=nearest_match(parts[0], TABLES),
             next_step="idemlab show EXPERIMENT prints all keys",
         )
+    entries: dict[str, Any] = entered({"value": _value(text)}, Path(), where)
+    return parts, entries["value"]
+
+
+def _value(text: str) -> Any:
+    """What stands behind the equals sign: TOML, or else text. A whole number may be written 1e3, which a file has to spell
+    out: TOML calls it a float."""
+    text = text.strip()
+    if _EXPONENT.fullmatch(text) and math.isfinite(float(text)):
+        return int(Decimal(text.replace("_", ""))) if float(text) < 2**63 else float(text)
     try:
         loaded = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        loaded = {}
-    return parts, loaded["value"] if len(loaded) == 1 else text.strip()
+    except (ValueError, RecursionError):
+        return text
+    return loaded["value"] if len(loaded) == 1 else text

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..catalog.catalog import Catalog, installed
-from ..catalog.named import Named
-from ..errors import BadInput, nearest_match
+from ..errors import BadInput
+from ..wording import clipped
 from .checking import check
 from .experiment import Experiment
+from .files import entered, locate, read
 from .overrides import in_order, merged, written_out
 
 __all__ = ["resolve"]
+
+_LONGEST = 16
+"""Experiments that are based on each other, one on the next."""
 
 
 def resolve(
@@ -24,6 +27,9 @@ def resolve(
     catalog: Catalog | None = None,
 ) -> Experiment:
     """Load an experiment, apply its base and the overrides, and check every name, key, type and range.
+
+    A path in a file is relative to that file; in an override or a given table, to the working directory. The resolved
+    experiment has absolute paths, so that its file means the same wherever it lies.
 
     Args:
         reference: name of a registered experiment, path of a TOML file or of a run, or the table itself.
@@ -36,31 +42,28 @@ def resolve(
     catalog = catalog or installed()
     if isinstance(reference, Mapping):
         name, where = "experiment", "the given table"
-        where, table = _with_base(dict(reference), where, Path.cwd(), catalog, ())
+        where, table = _with_base(entered(reference, Path(), where), where, Path(), catalog, ())
     else:
-        name, where, table = _read(_locate(reference, catalog), catalog, ())
+        name, where, table = _loaded(locate(reference, catalog), catalog, ())
     if overrides:
         table = written_out(table)
         for override in in_order(overrides):
             table = merged(table, override)
-        where = " ".join([where, "with", *(f"--set {override}" for override in overrides)])
+        said = clipped(", ".join(f"'{override}'" for override in overrides), 200)
+        where = f"{where} with the override{'s' if len(overrides) > 1 else ''} {said}"
     return check(name, table, where, catalog)
 
 
-def _read(path: Path, catalog: Catalog, above: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
+def _loaded(path: Path, catalog: Catalog, above: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
     """(name, where, table with its base merged in) of an experiment's file that those `above` are based on."""
-    where = path.name if path.parent.name == "experiments" else str(path)
+    where = path.name if path.parent.name == "experiments" else clipped(str(path), 200)
     chain = (*above, path.resolve())
     if path.resolve() in above:
-        circle = " -> ".join(link.name for link in chain)
+        circle = clipped(" -> ".join(link.name for link in chain), 200)
         raise BadInput(f"experiments are based on each other in a circle: {circle}", where=f"{where}, key 'base'")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"not valid TOML: {error}", where=where, next_step="correct the file; see toml.io") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise BadInput(f"cannot be read: {error}", where=where) from None
-    return path.stem, *_with_base(table, where, path.parent, catalog, chain)
+    if len(chain) > _LONGEST:
+        raise BadInput(f"more than {_LONGEST} experiments are based on each other", where=f"{where}, key 'base'")
+    return path.stem, *_with_base(read(path, where), where, path.parent, catalog, chain)
 
 
 def _with_base(
@@ -76,26 +79,5 @@ def _with_base(
             where=f"{where}, key 'base'",
             next_step="idemlab list experiments",
         )
-    _, origin, below = _read(_locate(base, catalog, folder, f"{where}, key 'base'"), catalog, chain)
-    return f"{where} (based on {origin})", merged(below, table)
-
-
-def _locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where: str | None = None) -> Path:
-    """The file of an experiment. A registered name comes first: no run's folder of that name may hide it."""
-    known = [name for entry in catalog.entries("experiment") for name in (entry.spec.name, *entry.spec.aliases)]
-    path = folder / reference
-    if isinstance(reference, Path) or reference not in known:
-        if path.is_file():
-            return path
-        if (path / "experiment.toml").is_file():
-            return path / "experiment.toml"
-        if isinstance(reference, Path) or path.suffix == ".toml" or len(Path(reference).parts) > 1:
-            folder_only = path.is_dir()
-            raise BadInput(
-                f"the folder '{path}' holds no experiment.toml" if folder_only else f"there is no file '{path}'",
-                where=where,
-                nearest=None if folder_only else nearest_match(path.stem, known),
-                next_step="idemlab list experiments",
-            )
-    entry = catalog.find("experiment", reference, where)
-    return Path(Named(entry.full_name, entry).build())
+    _, origin, below = _loaded(locate(base, catalog, folder, f"{where}, key 'base'"), catalog, chain)
+    return clipped(f"{where} (based on {origin})", 300), merged(below, table)
