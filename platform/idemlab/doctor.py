@@ -9,13 +9,14 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import metadata, requires
 from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
 
 from .catalog.catalog import Catalog, installed
+from .catalog.distributions import installed_version
 
 __all__ = ["Finding", "examine"]
 
@@ -94,20 +95,15 @@ def _requirements(extra: str = "") -> list[Requirement]:
     return [each for each in marked if each.marker is not None and each.marker.evaluate({"extra": extra})]
 
 
-def _installed_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _packages() -> Iterator[Finding]:
     fine = []
     for needed in _requirements():
-        found = _installed_version(needed.name)
+        found = installed_version(needed.name)
         fix = f"pip install '{needed.name}{needed.specifier}'"
         if found is None:
             yield Finding(needed.name, "broken", "not installed", fix)
+        elif found == "?":
+            yield Finding(needed.name, "broken", "its installation is damaged: no version is recorded", fix)
         elif not needed.specifier.contains(found, prereleases=True):
             yield Finding(needed.name, "broken", f"{found} does not do, {needed.specifier} is needed", fix)
         else:
@@ -118,7 +114,7 @@ def _packages() -> Iterator[Finding]:
 def _extras() -> Iterator[Finding]:
     """The optional dependencies that are missing."""
     for extra in metadata("idemlab").get_all("Provides-Extra") or []:
-        missing = [each.name for each in _requirements(extra) if _installed_version(each.name) is None]
+        missing = [each.name for each in _requirements(extra) if installed_version(each.name) is None]
         if missing and extra not in TOOLS:
             text = f"{', '.join(missing)} not installed"
             yield Finding(f"optional: {extra}", "note", text, f"pip install 'idemlab[{extra}]'")

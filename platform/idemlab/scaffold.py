@@ -8,12 +8,12 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import date
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
 from . import __version__
 from .catalog.catalog import Catalog, installed
+from .catalog.distributions import installed_version, owner_of
 from .catalog.known import known_plugins
 from .errors import BadInput, Failure
 
@@ -143,13 +143,9 @@ def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> No
 
 def _owner(name: str, package: str) -> str | None:
     """The installed distribution that has this name or package; "" if it cannot be told, None if there is none."""
-    try:
-        return distribution(name).name
-    except PackageNotFoundError:
-        pass
-    owners = packages_distributions().get(package)
-    if owners:
-        return owners[0]
+    owner = name if installed_version(name) is not None else owner_of(package)
+    if owner is not None:
+        return owner
     spec = find_spec(package)
     # A folder of that name in the working directory looks like a package, but one without a file of its own.
     return None if spec is None or spec.origin is None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint
 
@@ -12,9 +12,9 @@ from ..contracts.specs import KINDS, Spec
 from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown, with_article
 from . import schema
-from .loading import Loaded, chosen_points
+from .loading import Loaded, chosen_plugins
 from .named import Named
-from .provided import Plugin, Provided
+from .provided import Plugin, PluginFailure, Provided
 
 __all__ = ["Catalog", "installed"]
 
@@ -24,11 +24,14 @@ class Catalog:
 
     Args:
         points: entry points to load; in the order given.
+        failures: what is wrong with the records of installed distributions.
         strict: raise at the first broken plugin instead of keeping its failure.
     """
 
-    def __init__(self, points: list[EntryPoint], *, strict: bool = False) -> None:
-        loaded = Loaded(points, strict=strict)
+    def __init__(
+        self, points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
+    ) -> None:
+        loaded = Loaded(points, failures, strict=strict)
         self.plugins, self.failures = loaded.plugins, loaded.failures
         self._provided = loaded.provided
 
@@ -155,4 +158,5 @@ def installed() -> Catalog:
     Raises:
         BadInput: if ``IDEMLAB_PLUGINS`` names a plugin that is not installed.
     """
-    return Catalog(chosen_points(), strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))
+    found = chosen_plugins()
+    return Catalog(found.points, found.failures, strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))
