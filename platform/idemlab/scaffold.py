@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import json
 import keyword
 import re
 import sys
 from collections.abc import Iterator
 from datetime import date
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
         "cls": "".join(word.capitalize() for word in enforcer.split("-")),
         "series": ".".join(__version__.split(".")[:2]),
         "year": date.today().year,
+        "source": _source(),
     }
     templates = Environment(
         loader=PackageLoader("idemlab", "templates/plugin"),
@@ -73,7 +76,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
             written.append(path)
     except OSError as error:
         raise Failure(
-            f"the project cannot be written: {error}", where=str(folder), next_step="choose another --out"
+            f"the project cannot be written: {error}", where=str(folder), next_step="choose another folder"
         ) from error
     return written
 
@@ -90,6 +93,21 @@ def _files(package: str) -> Iterator[tuple[str, str]]:
     yield "plugin.py", f"src/{package}/plugin.py"
     yield "", f"src/{package}/py.typed"
     yield "test_enforcer.py", "tests/test_enforcer.py"
+
+
+def _source() -> str:
+    """What pip installs this idemlab from: its name if it came from a package index, an address if from one, "" if from a
+    folder of this machine, where nobody else finds it. pip keeps it beside the installed files (PEP 610)."""
+    try:
+        record = json.loads(distribution("idemlab").read_text("direct_url.json") or "null")
+    except (PackageNotFoundError, ValueError):
+        return ""
+    if record is None:
+        return "idemlab"
+    url, vcs = str(record.get("url", "")), record.get("vcs_info")
+    if not url.startswith("https://"):
+        return ""
+    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
 
 
 def _check_form(name: str) -> None:
@@ -157,8 +175,8 @@ def _another(name: str) -> str:
 
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"'{folder}' is a file", expected="a new folder", next_step="choose another --out")
+        raise BadInput(f"'{folder}' is a file", expected="a new folder", next_step="choose another folder")
     if folder.is_dir() and any(folder.iterdir()):
         raise BadInput(
-            f"the folder '{folder}' is not empty", expected="a new or empty one", next_step="choose another --out"
+            f"the folder '{folder}' is not empty", expected="a new or empty one", next_step="choose another folder"
         )
