@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .errors import Interrupted as Interrupted
     from .errors import nearest_match as nearest_match
     from .experiment.experiment import Experiment as Experiment
-    from .experiment.experiment import resolve as resolve
+    from .experiment.resolution import resolve as resolve
     from .objective.objective import Objective as Objective
     from .objective.projection import purify as purify
     from .reports.application import apply as apply
@@ -117,7 +117,7 @@ _HOME = {
     "Interrupted": "errors",
     "nearest_match": "errors",
     "Experiment": "experiment.experiment",
-    "resolve": "experiment.experiment",
+    "resolve": "experiment.resolution",
     "Objective": "objective.objective",
     "purify": "objective.projection",
     "apply": "reports.application",
@@ -151,4 +151,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return list(__all__)

@@ -9,13 +9,14 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import metadata, requires
 from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
 
 from .catalog.catalog import Catalog, installed
+from .catalog.distributions import installed_version
 
 __all__ = ["Finding", "examine"]
 
@@ -95,20 +96,15 @@ def _requirements(extra: str = "") -> list[Requirement]:
     return [each for each in marked if each.marker is not None and each.marker.evaluate({"extra": extra})]
 
 
-def _installed_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _packages() -> Iterator[Finding]:
     fine = []
     for needed in _requirements():
-        found = _installed_version(needed.name)
+        found = installed_version(needed.name)
         fix = f"pip install '{needed.name}{needed.specifier}'"
         if found is None:
             yield Finding(needed.name, "broken", "not installed", fix)
+        elif found == "?":
+            yield Finding(needed.name, "broken", "its installation is damaged: no version is recorded", fix)
         elif not needed.specifier.contains(found, prereleases=True):
             yield Finding(needed.name, "broken", f"{found} does not do, {needed.specifier} is needed", fix)
         else:
@@ -119,7 +115,7 @@ def _packages() -> Iterator[Finding]:
 def _extras() -> Iterator[Finding]:
     """The optional dependencies that are missing."""
     for extra in metadata("idemlab").get_all("Provides-Extra") or []:
-        missing = [each.name for each in _requirements(extra) if _installed_version(each.name) is None]
+        missing = [each.name for each in _requirements(extra) if installed_version(each.name) is None]
         if missing and extra not in TOOLS:
             text = f"{', '.join(missing)} not installed"
             yield Finding(f"optional: {extra}", "note", text, f"pip install 'idemlab[{extra}]'")
@@ -154,7 +150,7 @@ def _devices() -> Iterator[Finding]:
 def _torchvision() -> Iterator[Finding]:
     """Whether torchvision can be imported as any program would: a wheel for CUDA beside a torch for the CPU cannot. In a
     process of its own, as plugins may have mended it in this one."""
-    if _installed_version("torchvision") is None:
+    if installed_version("torchvision") is None:
         return
     done = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -163,7 +159,7 @@ def _torchvision() -> Iterator[Finding]:
             "torchvision",
             "note",
             f"a plain 'import torchvision' fails ({said}); idemlab's own data sets work around it, other code does not",
-            f"install the build that fits torch {_installed_version('torch')}: pytorch.org/get-started",
+            f"install the build that fits torch {installed_version('torch')}: pytorch.org/get-started",
         )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import json
 import keyword
 import re
 import sys
 from collections.abc import Iterator
 from datetime import date
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 from . import __version__
 from .catalog.catalog import Catalog, installed
+from .catalog.distributions import installed_version, owner_of
 from .catalog.known import known_plugins
 from .errors import BadInput, Failure
 
@@ -56,6 +58,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
         "cls": "".join(word.capitalize() for word in enforcer.split("-")),
         "series": ".".join(__version__.split(".")[:2]),
         "year": date.today().year,
+        "source": _source(),
     }
     templates = Environment(
         loader=PackageLoader("idemlab", "templates/plugin"),
@@ -90,6 +93,21 @@ def _files(package: str) -> Iterator[tuple[str, str]]:
     yield "plugin.py", f"src/{package}/plugin.py"
     yield "", f"src/{package}/py.typed"
     yield "test_enforcer.py", "tests/test_enforcer.py"
+
+
+def _source() -> str:
+    """What pip installs this idemlab from: its name if it came from a package index, an address if from one, "" if from a
+    folder of this machine, where nobody else finds it. pip keeps it beside the installed files (PEP 610)."""
+    try:
+        record = json.loads(distribution("idemlab").read_text("direct_url.json") or "null")
+    except (PackageNotFoundError, ValueError):
+        return ""
+    if record is None:
+        return "idemlab"
+    url, vcs = str(record.get("url", "")), record.get("vcs_info")
+    if not url.startswith("https://"):
+        return ""
+    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
 
 
 def _check_form(name: str) -> None:
@@ -143,13 +161,9 @@ def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> No
 
 def _owner(name: str, package: str) -> str | None:
     """The installed distribution that has this name or package; "" if it cannot be told, None if there is none."""
-    try:
-        return distribution(name).name
-    except PackageNotFoundError:
-        pass
-    owners = packages_distributions().get(package)
-    if owners:
-        return owners[0]
+    owner = name if installed_version(name) is not None else owner_of(package)
+    if owner is not None:
+        return owner
     spec = find_spec(package)
     # A folder of that name in the working directory looks like a package, but one without a file of its own.
     return None if spec is None or spec.origin is None else ""

@@ -1,13 +1,15 @@
-"""Numbers, shares, durations, lists and commands in words, the same in every message, table and page."""
+"""Numbers, shares, durations, lists, commands and values from outside in words, the same everywhere."""
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["AGAIN", "command", "listed", "number", "percent", "time_span", "with_article"]
+__all__ = ["AGAIN", "clipped", "command", "listed", "number", "percent", "shown", "time_span", "with_article"]
 
 AGAIN = "the same again with `resume`"
 """What to do after an interruption. Fields stand in backquotes: the command line writes its own options in their place."""
@@ -66,3 +68,22 @@ def command(verb: str, *arguments: str | Path, **options: str | Path | bool) -> 
         words += [f"--{name.replace('_', '-')}"] * (value is not False)
         words += [] if isinstance(value, bool) else [str(value)]
     return shlex.join(words)
+
+
+def clipped(text: str, length: int = 60) -> str:
+    """Text from outside on one line of a message: what cannot be printed is escaped, what is too long is cut."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: length + 1])
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """A value from outside as JSON, short enough for a message."""
+    try:
+        text = json.dumps(value, default=str)
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # its keys are no text, a number has too many digits, it holds itself
+        text = with_article(type(value).__name__)
+    return clipped(text, length)

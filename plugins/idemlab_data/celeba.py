@@ -13,7 +13,7 @@ from .images import FolderImages, counted, image_dataset
 __all__ = ["celeba"]
 
 
-def celeba(root: str | None, size: int) -> Dataset:
+def celeba(root: str | Path | None, size: int) -> Dataset:
     """Faces, cropped to the largest centred square and scaled to [3, size, size].
 
     In a folder the last tenth of the images by name is the test split: CelebA's files are ordered by its official

@@ -16,7 +16,7 @@ DEBIAN = Path("/usr/share/datasets")
 """Where Debian's packages put their data sets."""
 
 
-def mnist(root: str | None) -> Dataset:
+def mnist(root: str | Path | None) -> Dataset:
     """60 000 and 10 000 digits, 28x28, with labels. `root`: folder of the IDX files; None searches, then asks the hub.
 
     Raises:
@@ -32,7 +32,7 @@ def mnist(root: str | None) -> Dataset:
     )
 
 
-def fashion_mnist(root: str | None) -> Dataset:
+def fashion_mnist(root: str | Path | None) -> Dataset:
     """60 000 and 10 000 pieces of clothing, 28x28, with labels. Arguments and errors as in `mnist`."""
     places = ["data/fashion-mnist", "~/.cache/idemlab/fashion-mnist", str(DEBIAN / "fashion-mnist")]
     offline = (
@@ -44,7 +44,7 @@ def fashion_mnist(root: str | None) -> Dataset:
     )
 
 
-def _local(root: str | None, torchvision_name: str, places: list[str]) -> Dataset | None:
+def _local(root: str | Path | None, torchvision_name: str, places: list[str]) -> Dataset | None:
     """The set in `root`, or in the first of the usual places that has it; None if no root is given and none has it.
 
     In a folder the four files are searched directly and where torchvision puts them. Under `data`, where torchvision

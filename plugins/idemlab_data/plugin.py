@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -93,7 +94,7 @@ def faces(size: Annotated[int, Ge(8)] = 64) -> Any:
     return shipped.faces(size)
 
 
-def mnist(root: str | None = None) -> Any:
+def mnist(root: Path | None = None) -> Any:
     """MNIST, 60 000 and 10 000 digits with labels, 28x28 in [-1, 1].
 
     Args:
@@ -105,7 +106,7 @@ def mnist(root: str | None = None) -> Any:
     return files.mnist(root)
 
 
-def fashion_mnist(root: str | None = None) -> Any:
+def fashion_mnist(root: Path | None = None) -> Any:
     """Fashion-MNIST, 60 000 and 10 000 pieces of clothing with labels, 28x28 in [-1, 1].
 
     Args:
@@ -118,7 +119,7 @@ def fashion_mnist(root: str | None = None) -> Any:
     return files.fashion_mnist(root)
 
 
-def celeba(root: str | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
+def celeba(root: Path | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
     """CelebA, faces in colour in [-1, 1].
 
     Args:
@@ -132,7 +133,7 @@ def celeba(root: str | None = None, size: Annotated[int, Ge(8)] = 64) -> Any:
 
 
 def hub(
-    path: str,
+    path: Path | str,
     config: str | None = None,
     image: str | None = None,
     label: str | None = None,
@@ -156,13 +157,13 @@ def hub(
     from .hub import hub_dataset
 
     return hub_dataset(
-        path, config=config, image=image, label=label, size=size, channels=channels, incomplete=incomplete
+        str(path), config=config, image=image, label=label, size=size, channels=channels, incomplete=incomplete
     )
 
 
 def torchvision(
     dataset: str,
-    root: str = "data",
+    root: Path = Path("data"),
     size: Annotated[int, Ge(8)] | None = None,
     channels: Literal[1, 3] = 3,
     download: bool = False,

@@ -61,7 +61,7 @@ class TorchvisionImages(LazyImages):
         return read_image(picture, name=self.name(index), channels=self.channels, size=self.size)
 
 
-def torchvision_dataset(dataset: str, root: str, size: int | None, channels: int, download: bool) -> Dataset:
+def torchvision_dataset(dataset: str, root: str | Path, size: int | None, channels: int, download: bool) -> Dataset:
     """Images of a class of `torchvision.datasets`. Small sets are kept in memory, large ones decoded when asked for.
 
     The test split is the class's own (`train=False`, or the split "test", else "val"), else every tenth image.

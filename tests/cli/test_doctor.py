@@ -54,7 +54,7 @@ def test_packages_that_are_missing_or_too_old(monkeypatch):
     versions = {"numpy": "1.0", "torch": "2.9.0+cpu"}
     needed = [Requirement("numpy>=1.26"), Requirement("torch>=2.9"), Requirement("no-such-package>=3")]
     monkeypatch.setattr(doctor, "_requirements", lambda extra="": needed)
-    monkeypatch.setattr(doctor, "_installed_version", versions.get)
+    monkeypatch.setattr(doctor, "installed_version", versions.get)
     numpy, missing, fine = doctor._packages()
     assert (numpy.state, numpy.fix) == ("broken", "pip install 'numpy>=1.26'")
     assert "1.0" in numpy.text
@@ -71,15 +71,15 @@ def test_requirements_of_extras_are_apart():
 
 
 def test_missing_extras_are_notes_with_the_command(monkeypatch):
-    monkeypatch.setattr(doctor, "_installed_version", lambda package: None if package == "mlxtend" else "1.0")
+    monkeypatch.setattr(doctor, "installed_version", lambda package: None if package == "mlxtend" else "1.0")
     (finding,) = doctor._extras()
     assert (finding.subject, finding.state) == ("optional: demo", "note")
     assert finding.fix == "pip install 'idemlab[demo]'"
 
 
 def test_the_version_of_a_package_that_is_not_there():
-    assert doctor._installed_version("idemlab-no-such-package") is None
-    assert doctor._installed_version("typer") is not None
+    assert doctor.installed_version("idemlab-no-such-package") is None
+    assert doctor.installed_version("typer") is not None
 
 
 def test_an_old_python(monkeypatch):

@@ -7,7 +7,7 @@ import importlib
 import sys
 import tomllib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import yaml
 from typer.testing import Result
 
 import idemlab
-from idemlab import Catalog
+from idemlab import Catalog, scaffold
 from idemlab.scaffold import new_plugin
 
 Idemlab = Callable[..., Result]
@@ -52,10 +52,49 @@ def test_its_distribution_is_described(project: Path) -> None:
     assert {"idemlab>=0.1", "torch>=2.9"} <= set(table["project"]["dependencies"])
     assert table["project"]["optional-dependencies"]["test"] == ["idemlab[testing]", "pytest>=8.3"]
     assert "Copyright (c) 2" in (project / "LICENSE").read_text()
-    workflow = yaml.safe_load((project / ".github/workflows/ci.yml").read_text())
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SOURCES: dict[str, tuple[str | None, str, str]] = {
+    # where this idemlab came from: (pip's record of it, the first command of CI, the first command of the README)
+    "a package index": (None, "pip install -e '.[test]'", "pip install -e '.[test]' && pytest"),
+    "a repository": (
+        f'{{"url": "https://host.org/me/idemlab", "vcs_info": {{"vcs": "git", "commit_id": "{COMMIT}"}}}}',
+        f"pip install 'idemlab[testing] @ git+https://host.org/me/idemlab@{COMMIT}'",
+        f"pip install 'idemlab[testing] @ git+https://host.org/me/idemlab@{COMMIT}'",
+    ),
+    "an archive": (
+        '{"url": "https://host.org/idemlab-0.1.0-py3-none-any.whl", "archive_info": {}}',
+        "pip install 'idemlab[testing] @ https://host.org/idemlab-0.1.0-py3-none-any.whl'",
+        "pip install 'idemlab[testing] @ https://host.org/idemlab-0.1.0-py3-none-any.whl'",
+    ),
+    "a folder": (
+        '{"url": "file:///home/me/idemlab", "dir_info": {"editable": true}}',
+        'test -n "$IDEMLAB" || ',
+        "pip install 'FOLDER-OF-IDEMLAB[testing]'",
+    ),
+    "a damaged record": ("{", 'test -n "$IDEMLAB" || ', "pip install 'FOLDER-OF-IDEMLAB[testing]'"),
+}
+
+
+@pytest.mark.parametrize("case", list(SOURCES))
+def test_it_says_where_idemlab_comes_from(case: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name alone pip would ask an index that does not have it, or has a stranger's under its name."""
+    record, ci, readme = SOURCES[case]
+    own = distribution("idemlab")
+    monkeypatch.setattr(type(own), "read_text", lambda _, name: record if name == "direct_url.json" else None)
+    monkeypatch.setattr(scaffold, "_check_taken", lambda *_: None)
+    new_plugin("shrink", here / "shrink")
+    workflow = yaml.safe_load((here / "shrink/.github/workflows/ci.yml").read_text())
     steps = workflow["jobs"]["tests"]["steps"]
     assert steps[1]["with"]["python-version"] == "${{ matrix.python }}"
-    assert [step["run"] for step in steps if "run" in step] == ["pip install -e '.[test]'", "pytest"]
+    commands = [step["run"] for step in steps if "run" in step]
+    assert commands[0].startswith(ci)
+    assert commands[-2:] == ["pip install -e '.[test]'", "pytest"]
+    text = (here / "shrink/README.md").read_text()
+    assert text.split("```sh\n")[1].splitlines()[0] == readme
+    assert ("no package index has it" in text) == (case != "a package index")
+    assert "/home/me" not in text + str(commands), "nobody else finds what lies there"
 
 
 def test_its_hook_module_imports_no_torch(project: Path) -> None:
@@ -169,7 +208,7 @@ def test_a_folder_with_something_in_it_is_left_alone(call: Idemlab, here: Path) 
         result = call("plugins", "new", "shrink", *words)
         assert result.exit_code == 2
         assert message in result.stderr
-        assert "next: choose another --out" in result.stderr
+        assert "next: choose another folder" in result.stderr
     assert [path.name for path in (here / "shrink").iterdir()] == ["thesis.tex"]
 
 

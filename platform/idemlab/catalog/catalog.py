@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint
 
 from ..contracts.specs import KINDS, Spec
 from ..errors import BadInput, nearest_match
-from ..wording import with_article
+from ..wording import clipped, shown, with_article
 from . import schema
-from .loading import Loaded, chosen_points
+from .loading import Loaded, chosen_plugins
 from .named import Named
-from .provided import Plugin, Provided
+from .provided import Plugin, PluginFailure, Provided
 
 __all__ = ["Catalog", "installed"]
 
@@ -25,11 +24,14 @@ class Catalog:
 
     Args:
         points: entry points to load; in the order given.
+        failures: what is wrong with the records of installed distributions.
         strict: raise at the first broken plugin instead of keeping its failure.
     """
 
-    def __init__(self, points: list[EntryPoint], *, strict: bool = False) -> None:
-        loaded = Loaded(points, strict=strict)
+    def __init__(
+        self, points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
+    ) -> None:
+        loaded = Loaded(points, failures, strict=strict)
         self.plugins, self.failures = loaded.plugins, loaded.failures
         self._provided = loaded.provided
 
@@ -92,7 +94,7 @@ class Catalog:
         aliases = {alias: e.spec.name for e in self._provided[kind] for alias in e.spec.aliases}
         near = nearest_match(name, [*names, *aliases])
         elsewhere = [k for k in KINDS if k != kind and any(e.spec.name == name for e in self._provided[k])]
-        what = f"there is no {kind} '{name}'"
+        what = f"there is no {kind} '{clipped(name)}'"
         if elsewhere:
             what += f" ('{name}' is {with_article(elsewhere[0])})"
         if self.broken:
@@ -117,7 +119,7 @@ class Catalog:
             table = {"name": table}
         if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
             raise BadInput(
-                f"{with_article(kind)} is a table with a 'name', not {_shown(table)}",
+                f"{with_article(kind)} is a table with a 'name', not {shown(table)}",
                 where=where,
                 expected=f'{{ name = "...", arguments }}, with the name of {with_article(kind)}',
                 next_step=_listing(kind),
@@ -138,7 +140,7 @@ class Catalog:
                 ]
             else:
                 raise BadInput(
-                    f"'{parameter.name}' is a list of {parameter.kind}s, at least one, not {_shown(value)}",
+                    f"'{parameter.name}' is a list of {parameter.kind}s, at least one, not {shown(value)}",
                     where=place,
                     expected='[{ name = "...", arguments }, ...]',
                     next_step=_listing(parameter.kind),
@@ -152,12 +154,6 @@ def _listing(kind: str) -> str:
     return "idemlab list " + ("studies" if kind == "study" else f"{kind}s")
 
 
-def _shown(value: object) -> str:
-    """A value of an experiment file, short enough for a message."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 @cache
 def installed() -> Catalog:
     """The catalog of the installed plugins, loaded once.
@@ -168,4 +164,5 @@ def installed() -> Catalog:
     Raises:
         BadInput: if ``IDEMLAB_PLUGINS`` names a plugin that is not installed.
     """
-    return Catalog(chosen_points(), strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))
+    found = chosen_plugins()
+    return Catalog(found.points, found.failures, strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))

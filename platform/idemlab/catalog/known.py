@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import tomllib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from ..contracts.specs import KINDS
 from ..errors import IdemlabError
 from . import schema
 from .catalog import Catalog, installed
+from .distributions import installed_version
 
 __all__ = ["FILE", "Index", "KnownPlugin", "known_plugins"]
 
@@ -55,10 +55,7 @@ class KnownPlugin(BaseModel):
     @property
     def installed(self) -> str | None:
         """The version that is installed, or None."""
-        try:
-            return version(self.name)
-        except PackageNotFoundError:
-            return None
+        return installed_version(self.name)
 
 
 @dataclass(frozen=True)

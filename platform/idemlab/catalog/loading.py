@@ -6,19 +6,21 @@ A broken plugin never stops the host: its failure is kept as data and shown by `
 from __future__ import annotations
 
 import os
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint
 
 import pluggy
 
 from ..contracts.hookspecs import PROJECT, HookSpecs
 from ..contracts.specs import API_VERSION, KINDS, OLDEST_API_VERSION, EnforcerSpec, Traits
 from ..errors import BadInput, Failure, nearest_match
-from ..wording import with_article
+from ..wording import clipped, with_article
 from . import schema
+from .distributions import Found, find_plugins, identity
 from .faults import one_line
 from .provided import Plugin, PluginFailure, Provided
 
-__all__ = ["HOOKS", "Loaded", "chosen_points", "foreign_package"]
+__all__ = ["HOOKS", "Loaded", "chosen_plugins", "foreign_package"]
 
 HOOKS = {
     "provide_models": "model",
@@ -37,30 +39,36 @@ class Loaded:
 
     Args:
         points: entry points to load; in the order given.
+        failures: what is wrong with the records of installed distributions.
         strict: raise at the first broken plugin instead of keeping its failure.
     """
 
-    def __init__(self, points: list[EntryPoint], *, strict: bool = False) -> None:
+    def __init__(
+        self, points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
+    ) -> None:
         self.plugins: list[Plugin] = []
         self.failures: list[PluginFailure] = []
         self.provided: dict[str, list[Provided]] = {kind: [] for kind in KINDS}
         self._strict = strict
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(HookSpecs)
+        for failure in failures:
+            self._fail(failure.plugin, failure.cause, failure.fix)
         for point in points:
             self._load(point)
 
     def _load(self, point: EntryPoint) -> None:
-        distribution = point.dist
-        plugin = Plugin(
-            name=point.name,
-            distribution=distribution.name if distribution else "unknown",
-            version=distribution.version if distribution else "?",
-            module=point.value,
-        )
+        distribution, version = identity(point.dist)
+        plugin = Plugin(name=point.name, distribution=distribution, version=version, module=point.value)
         key = f"{plugin.distribution}:{plugin.name}"
         try:
             module = point.load()
+            if self._manager.is_registered(module):
+                same = self._manager.get_name(module)
+                self._fail(
+                    plugin, f"is the module of the plugin {same} already", "leave one of the two entry points out"
+                )
+                return
             try:
                 self._manager.register(module, key)
                 self._manager.check_pending()
@@ -155,27 +163,29 @@ def _fix(plugin: Plugin, error: BaseException) -> str:
     return f"{step}, or leave the plugin out with IDEMLAB_PLUGINS"
 
 
-def chosen_points() -> list[EntryPoint]:
-    """The entry points of the installed plugins, or those that ``IDEMLAB_PLUGINS`` names.
+def chosen_plugins() -> Found:
+    """The installed plugins, or those that ``IDEMLAB_PLUGINS`` names.
 
     Raises:
         BadInput: if ``IDEMLAB_PLUGINS`` names a plugin that is not installed.
     """
-    points = sorted(
-        entry_points(group=PROJECT),
-        key=lambda point: (point.dist.name if point.dist else "", point.name),
-    )
+    found = find_plugins()
     chosen = os.environ.get("IDEMLAB_PLUGINS")
-    if chosen is not None:
-        names = {name.strip() for name in chosen.split(",")} - {""}
-        known = {p.name for p in points} | {p.dist.name for p in points if p.dist is not None}
-        for name in sorted(names - known):
-            raise BadInput(
-                f"there is no plugin '{name}'",
-                where="the environment variable IDEMLAB_PLUGINS",
-                choices=sorted(known),
-                nearest=nearest_match(name, known),
-                next_step="unset IDEMLAB_PLUGINS to load all of them",
-            )
-        points = [p for p in points if p.name in names or (p.dist is not None and p.dist.name in names)]
-    return points
+    if chosen is None:
+        return found
+    names = {name.strip() for name in chosen.split(",")} - {""}
+    offered = [(point, {point.name, identity(point.dist)[0]}) for point in found.points]
+    broken = [(failure, {failure.plugin.name, failure.plugin.distribution}) for failure in found.failures]
+    known = set[str]().union(*(called for _, called in offered))
+    for name in sorted(names - known.union(*(called for _, called in broken))):
+        raise BadInput(
+            f"there is no plugin '{clipped(name)}'",
+            where="the environment variable IDEMLAB_PLUGINS",
+            choices=sorted(known),
+            nearest=nearest_match(name, known),
+            next_step="unset IDEMLAB_PLUGINS to load all of them",
+        )
+    return Found(
+        tuple(point for point, called in offered if names & called),
+        tuple(failure for failure, called in broken if names & called),
+    )

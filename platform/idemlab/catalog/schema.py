@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ..contracts.specs import Spec
 from ..errors import BadInput, Failure, nearest_match
+from ..wording import clipped, shown
+from .paths import located
 
 __all__ = ["REQUIRED", "Parameter", "check_arguments", "parameters"]
 
@@ -81,6 +85,8 @@ def describe(annotation: Any) -> str:
         return " | ".join(f"({text})" if len(texts) > 1 and ", " in text else text for text in texts)
     if annotation is Any:
         return "anything"
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return "path"
     if origin is tuple and Ellipsis not in arguments:
         return f"[{', '.join(_grouped(a) for a in arguments)}]"
     if origin is dict:
@@ -107,6 +113,8 @@ def _constraint(constraint: Any) -> str:
         words.append(f"at least {constraint.min_length} long")
     if getattr(constraint, "max_length", None):
         words.append(f"at most {constraint.max_length} long")
+    if getattr(constraint, "allow_inf_nan", False):
+        words.append("also infinite")
     return " and ".join(words) or str(constraint)
 
 
@@ -167,7 +175,8 @@ def _named_kind(annotation: Any) -> tuple[str | None, bool]:
 def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: int = 0) -> dict[str, Any]:
     """The plain arguments of a factory, checked and completed with defaults. Named things are left as they are.
 
-    An argument that is None counts as not given: a file cannot say None.
+    An argument that is None counts as not given: a file cannot say None. A float is finite, unless its annotation allows
+    others by pydantic's `AllowInfNan`, or it is the default. Paths come out absolute; see `located`.
 
     Args:
         where: where they stand, for the message, for instance ``my.toml, [enforcer]``.
@@ -182,8 +191,8 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
     for name in given:
         if name not in expected:
             raise BadInput(
-                f"{spec.kind} '{spec.name}' has no argument '{name}'",
-                where=f"{where}, key '{name}'",
+                f"{spec.kind} '{spec.name}' has no argument '{clipped(name)}'",
+                where=f"{where}, key '{clipped(name)}'",
                 choices=sorted(expected) or ["(it takes no arguments)"],
                 nearest=nearest_match(name, expected),
                 next_step=f"idemlab show {spec.name}",
@@ -198,10 +207,14 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
             next_step=f"idemlab show {spec.name}",
         )
     # The fields have names of their own, as pydantic keeps some (`copy`, `json`, ...) to itself.
-    plain = {name: f"argument_{i}" for i, (name, p) in enumerate(expected.items()) if p.kind is None and name in given}
+    plain = {
+        name: f"argument_{i}"
+        for i, (name, p) in enumerate(expected.items())
+        if p.kind is None and name in given and not _same_infinity(given[name], p.default)
+    }
     fields: Any = {field: (expected[name].annotation, pydantic.Field(alias=name)) for name, field in plain.items()}
     try:
-        checker = pydantic.create_model("Arguments", **fields)
+        checker = pydantic.create_model("Arguments", __config__=pydantic.ConfigDict(allow_inf_nan=False), **fields)
     except Exception as error:
         raise Failure(
             f"{spec.kind} '{spec.name}': the types of its arguments cannot be checked: {str(error).splitlines()[0]}",
@@ -210,10 +223,25 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
         ) from error
     values = {name: given[name] for name in plain}
     checks = checked(checker, values, where, f"{spec.kind} '{spec.name}'", f"idemlab show {spec.name}")
-    return {
-        name: getattr(checks, plain[name]) if name in plain else given.get(name, parameter.default)
-        for name, parameter in expected.items()
-    }
+    complete = {}
+    for name, parameter in expected.items():
+        value = getattr(checks, plain[name]) if name in plain else given.get(name, parameter.default)
+        try:
+            complete[name] = located(parameter.annotation, given.get(name), value) if parameter.kind is None else value
+        except ValueError as error:
+            raise BadInput(
+                f"{spec.kind} '{spec.name}': '{name}': {clipped(str(error), 200)}",
+                where=f"{where}, key '{name}'",
+                expected=parameter.type_text,
+            ) from None
+    return complete
+
+
+def _same_infinity(value: Any, default: Any) -> bool:
+    """Whether a value that is not finite is the default, which stands in every resolved file."""
+    if not isinstance(value, float) or not isinstance(default, float) or math.isfinite(value):
+        return False
+    return value == default or (math.isnan(value) and math.isnan(default))
 
 
 def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_step: str) -> Any:
@@ -226,13 +254,13 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
         if first is None:
             return instance
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        first = _clearest(error.errors())
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     top = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         raise BadInput(
-            f"{owner} has no key '{top}'",
-            where=f"{where}, key '{top}'",
+            f"{owner} has no key '{clipped(top)}'",
+            where=f"{where}, key '{clipped(top)}'",
             choices=sorted(fields),
             nearest=nearest_match(top, fields),
             next_step=next_step,
@@ -247,11 +275,14 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     key, value = _fault(first["loc"], values)
     info = fields[top]
     choices = _choices(info.annotation) if isinstance(value, str) else ()
+    nearest = nearest_match(str(value), [choice for choice in choices if choice != value])
+    if first["type"] == "int_type" and isinstance(value, float) and value.is_integer():
+        nearest = str(int(value))
     raise BadInput(
-        f"{owner}: {key} cannot be {json.dumps(value, default=str)}{_problem(first)}",
+        f"{owner}: {key} cannot be {shown(value)}{_problem(first)}",
         where=f"{where}, key {key}",
         expected=describe(Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation),
-        nearest=nearest_match(str(value), [choice for choice in choices if choice != value]),
+        nearest=nearest,
         next_step=next_step,
     )
 
@@ -263,6 +294,12 @@ def _true_as_one(instance: Any, values: Mapping[str, Any]) -> Any:
         if isinstance(values.get(key), bool) and not isinstance(getattr(instance, field), bool):
             return {"type": "literal_error", "loc": (key,), "msg": ""}
     return None
+
+
+def _clearest(errors: list[Any]) -> Any:
+    """The first fault; of several ways to read one value, the one in which only its size is wrong."""
+    same = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    return next((error for error in same if error["type"] == "finite_number"), errors[0])
 
 
 def _problem(error: Mapping[str, Any]) -> str:
@@ -286,7 +323,7 @@ def _fault(location: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[
             value = value[part]
         except (LookupError, TypeError):
             continue
-        path.append(f"[{part}]" if path else f"'{part}'")
+        path.append(f"[{clipped(str(part))}]" if path else f"'{clipped(str(part))}'")
     return "".join(path), value
 
 

@@ -55,7 +55,7 @@ class Group(TyperGroup):
         command: Any = super().get_command(ctx, name)
         for parameter in command.params if command else ():
             if parameter.param_type_name == "argument" and parameter.metavar:  # it says what it is
-                parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
+                parameter.display_type_rich = lambda ctx: None
         return command
 
     def list_commands(self, ctx: Any) -> list[str]:

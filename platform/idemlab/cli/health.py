@@ -65,7 +65,7 @@ def doctor(
 def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
     """Build the data set of an experiment, and nothing else of it, and say what was understood."""
     from ..contracts.dataset import Dataset
-    from ..experiment.experiment import resolve
+    from ..experiment.resolution import resolve
 
     resolved = resolve(reference, overrides)
     with loading():

@@ -67,7 +67,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON instead of tables.")] = False,
 ) -> None:
     """Train an experiment, certify what came out, and write the report."""
-    from ..experiment.experiment import resolve
+    from ..experiment.resolution import resolve
 
     if allow_changes and not resume:
         raise BadInput("--allow-changes says how to resume", next_step="add --resume, or leave it out")

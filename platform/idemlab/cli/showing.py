@@ -47,7 +47,7 @@ def show_(
     """Explain a named thing: its arguments, or a whole experiment."""
     catalog = installed()
     if _is_file(name):
-        from ..experiment.experiment import resolve
+        from ..experiment.resolution import resolve
 
         experiment = resolve(Path(name), catalog=catalog)
         if as_json:
@@ -149,7 +149,7 @@ def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
     if traits is not None:
         details["traits"] = asdict(traits) | {"kinds": sorted(traits.kinds)}
     if spec.kind == "experiment":
-        from ..experiment.experiment import resolve
+        from ..experiment.resolution import resolve
 
         details["experiment"] = resolve(entry.full_name, catalog=catalog).table()
     return details
@@ -171,7 +171,7 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
     facts.append(("from", str(entry.plugin)))
     _show_facts(facts)
     if spec.kind == "experiment":
-        from ..experiment.experiment import resolve
+        from ..experiment.resolution import resolve
 
         _show_experiment_body(resolve(entry.full_name, catalog=catalog), spec.name)
     elif isinstance(spec, StudySpec):

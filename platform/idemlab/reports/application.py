@@ -16,7 +16,7 @@ from torch import Tensor
 from ..catalog.catalog import Catalog, installed
 from ..contracts.pixels import IMAGE_SUFFIXES, read_image
 from ..errors import BadInput, Failure
-from ..experiment.experiment import resolve
+from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
 from ..wording import listed

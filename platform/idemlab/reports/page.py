@@ -15,7 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from .. import __version__
 from ..catalog.catalog import Catalog, installed
 from ..errors import Failure, IdemlabError
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 from ..objective.evaluation import examples
 from ..objective.parts import build_inputs
 from ..runs.loading import load

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..catalog.catalog import Catalog
 from ..errors import BadInput, Failure
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 from .environment import package_versions, plugin_versions
 from .run import Run
 

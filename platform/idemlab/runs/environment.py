@@ -6,12 +6,12 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from ..catalog.catalog import Catalog
+from ..catalog.distributions import installed_version
 
 __all__ = ["describe_environment", "package_versions", "plugin_versions"]
 
@@ -34,13 +34,7 @@ def describe_environment(catalog: Catalog, device: torch.device, processes: int)
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution, or "not installed"."""
-    packages = {}
-    for name in names:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "not installed"
-    return packages
+    return {name: installed_version(name) or "not installed" for name in names}
 
 
 def plugin_versions(catalog: Catalog) -> dict[str, str]:

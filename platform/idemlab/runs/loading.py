@@ -10,7 +10,7 @@ from ..catalog.catalog import Catalog, installed
 from ..contracts.enforcer import Enforcer
 from ..contracts.orbit import Operator
 from ..errors import Failure
-from ..experiment.experiment import resolve
+from ..experiment.resolution import resolve
 from ..objective.parts import build_operator
 from .run import Run
 from .weights import fingerprint, read_weights

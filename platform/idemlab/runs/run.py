@@ -11,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from ..catalog.catalog import Catalog
 from ..errors import BadInput, Failure
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 from ..system import strict_json
 from ..wording import command
 

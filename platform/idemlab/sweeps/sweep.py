@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.catalog import Catalog
 from ..errors import BadInput, nearest_match
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 from ..experiment.toml import toml_value
 from .goal import Goal
 

@@ -19,7 +19,8 @@ from ..contracts.specs import EnforcerKind
 from ..contracts.step import Shard, Step, seed_everything
 from ..errors import BadInput, Failure, IdemlabError, Interrupted
 from ..experiment.blame import blame
-from ..experiment.experiment import Experiment, resolve
+from ..experiment.experiment import Experiment
+from ..experiment.resolution import resolve
 from ..objective.engines import Engine, Stateful, whole
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import pytest
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MinLen, MultipleOf
+from pydantic import AllowInfNan
 
 import idemlab
 from idemlab import BadInput, EnforcerSpec, Failure, ModelSpec
@@ -196,7 +197,8 @@ def build(
     channels: Literal[1, 3] = 3,
     table: dict[str, int] | None = None,
     copy: bool = True,
-    unbounded: float = 1.0,
+    unbounded: Annotated[float, AllowInfNan()] = 1.0,
+    endless: float = float("inf"),
 ) -> Any:
     """Takes one of each type. `copy` is a word that pydantic keeps to itself."""
 
@@ -236,6 +238,7 @@ def test_none_counts_as_not_given() -> None:
         ("text", Path("data"), "data"),
         ("count", 2**70, 2**70),
         ("unbounded", float("inf"), float("inf")),
+        ("endless", float("inf"), float("inf")),
     ],
 )
 def test_what_a_file_can_say_is_taken(name: str, given: Any, taken: Any) -> None:
@@ -256,6 +259,14 @@ def test_what_a_file_can_say_is_taken(name: str, given: Any, taken: Any) -> None
         ("weight", 0, "'weight' cannot be 0: input should be greater than 0", "float, > 0, <= 1"),
         ("weight", 2.0, "'weight' cannot be 2.0: input should be less than or equal to 1", "float, > 0, <= 1"),
         ("weight", float("nan"), "'weight' cannot be NaN: input should be ", "float, > 0, <= 1"),
+        ("endless", float("nan"), "'endless' cannot be NaN: input should be a finite number", "float"),
+        ("endless", float("-inf"), "'endless' cannot be -Infinity: input should be a finite number", "float"),
+        (
+            "pair",
+            [1.0, float("inf")],
+            "'pair'[1] cannot be Infinity: input should be a finite number",
+            "[float, float]",
+        ),
         ("channels", True, "'channels' cannot be true", "1 | 3"),
         ("flag", 1, "'flag' cannot be 1: input should be a valid boolean", "bool"),
         ("flag", "true", "'flag' cannot be \"true\": input should be a valid boolean", "bool"),
@@ -308,7 +319,7 @@ def test_an_unknown_argument_is_told_with_the_known_ones() -> None:
     assert str(caught.value).splitlines() == [
         "enforcer 'many' has no argument 'wieght'",
         "  where: my.toml, [enforcer], key 'wieght'",
-        "  choices: channels, copy, count, flag, norm, pair, size, sizes, table, text, unbounded, weight",
+        "  choices: channels, copy, count, endless, flag, norm, pair, size, sizes, table, text, unbounded, weight",
         "  did you mean: weight",
         "  next: idemlab show many",
     ]

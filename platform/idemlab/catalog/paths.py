@@ -1,0 +1,79 @@
+"""Paths of experiment files: each is relative to the file that it stands in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, Literal, get_args, get_origin
+
+__all__ = ["Placed", "located"]
+
+
+class Placed(str):
+    """Text of a file that remembers the folder of the file, in case it is a path. Other text starts from the working
+    directory."""
+
+    __slots__ = ("folder",)
+
+    def __new__(cls, text: str, folder: Path) -> Placed:
+        placed = super().__new__(cls, text)
+        placed.folder = folder
+        return placed
+
+    folder: Path
+
+
+def located(annotation: Any, written: Any, value: Any) -> Any:
+    """A checked value whose paths are absolute, where the annotation says that it is or holds a path.
+
+    An argument annotated `Path` is a path. One annotated `Path | str` may be a name as well: it is a path if it begins like
+    one (`/`, `./`, `../`, `~`) or if something of that name is there.
+
+    Args:
+        written: the value as it was written, with its place where it came from a file.
+
+    Raises:
+        ValueError: if a path is an address, or the working directory is gone.
+    """
+    kinds = _kinds(annotation)
+    if not any(issubclass(kind, PurePath) for kind in kinds):
+        return value
+    return _located(written, value, named=str in kinds)
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """The classes of values in an annotation, at any depth."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return {annotation}
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return set(map(type, arguments))
+    if get_origin(annotation) is dict:
+        arguments = arguments[1:]
+    return set[type]().union(*map(_kinds, arguments))
+
+
+def _located(written: Any, value: Any, *, named: bool) -> Any:
+    if isinstance(value, (list, tuple)):
+        matched: Any = written if isinstance(written, (list, tuple)) else value
+        return type(value)(_located(w, v, named=named) for w, v in zip(matched, value, strict=True))
+    if isinstance(value, Mapping):
+        by_key: Any = written if isinstance(written, Mapping) else value
+        return {key: _located(by_key[key], item, named=named) for key, item in value.items()}
+    if not isinstance(value, (str, PurePath)):
+        return value
+    text = os.path.expanduser(str(value))
+    if named and not os.path.lexists(_absolute(written, text)) and not str(value).startswith(("/", "./", "../", "~")):
+        return str(value)
+    if "://" in str(written):
+        raise ValueError(f"{str(written)!r} is an address, not a path")
+    return Path(_absolute(written, text))
+
+
+def _absolute(written: Any, text: str) -> str:
+    folder = written.folder if isinstance(written, Placed) else Path()
+    try:
+        return os.path.abspath(folder / text)
+    except FileNotFoundError:
+        raise ValueError("the working directory is gone") from None

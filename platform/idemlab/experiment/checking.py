@@ -1,0 +1,137 @@
+"""Every key, name, type and range of an experiment's table, checked at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..catalog.catalog import Catalog
+from ..catalog.schema import checked
+from ..errors import BadInput, nearest_match
+from ..wording import clipped, shown
+from .experiment import Experiment
+from .overrides import TABLES
+from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
+
+__all__ = ["check"]
+
+_KEYS = ("summary", "base", *TABLES)
+_INPUT = re.compile(r"\w[\w .+-]{0,79}")
+"""Name of evaluation inputs: figures and files of the report are called after it."""
+
+
+def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> Experiment:
+    for key in table:
+        if key not in _KEYS:
+            raise BadInput(
+                f"there is no key '{clipped(key)}'",
+                where=f"{where}, key '{clipped(key)}'",
+                choices=_KEYS,
+                nearest=nearest_match(key, _KEYS),
+                next_step="rename or remove it",
+            )
+    for key in ("dataset", "model"):
+        if key not in table:
+            raise BadInput(f"the table [{key}] is missing", where=where, next_step=f"idemlab list {key}s")
+    if isinstance(table.get("optimizer"), str):
+        table = dict(table) | {"optimizer": {"name": table["optimizer"]}}
+    for key in ("reconstruction", "optimizer", "training", "evaluation"):
+        if not isinstance(table.get(key, {}), Mapping):
+            raise BadInput(
+                f"'{key}' must be a table",
+                where=f"{where}, key '{key}'",
+                expected=f"[{key}], with its keys on the lines below",
+                next_step="idemlab show EXPERIMENT prints all keys",
+            )
+
+    def settings(model: type[Any], key: str) -> Any:
+        return checked(
+            model, table.get(key, {}), f"{where}, [{key}]", f"[{key}]", "idemlab show EXPERIMENT prints all keys"
+        )
+
+    def within(key: str, name: str, default: Any) -> Any:
+        """Named things as they were written: their paths start from the file that they stand in."""
+        return table.get(key, {}).get(name, default)
+
+    reconstruction: ReconstructionSettings = settings(ReconstructionSettings, "reconstruction")
+    training: TrainingSettings = settings(TrainingSettings, "training")
+    evaluation: EvaluationSettings = settings(EvaluationSettings, "evaluation")
+    optimizer: OptimizerSettings = settings(OptimizerSettings, "optimizer")
+    for key, value in (optimizer.model_extra or {}).items():
+        if not _is_finite(value):
+            raise BadInput(
+                f"[optimizer]: '{clipped(key)}' cannot be {shown(value)}",
+                where=f"{where}, [optimizer], key '{clipped(key)}'",
+                expected="finite numbers",
+            )
+    if (training.steps is None) == (training.flops is None):
+        raise BadInput(
+            "how long to train is " + ("not said" if training.steps is None else "said twice"),
+            where=f"{where}, [training]",
+            expected="either steps, for instance steps = 1000, or flops, for instance flops = 1e15",
+        )
+    if training.batch_size % training.micro_batches:
+        raise BadInput(
+            f"batch_size {training.batch_size} cannot be cut into {training.micro_batches} equal micro_batches",
+            where=f"{where}, [training]",
+            expected="a batch_size that micro_batches divides",
+        )
+    if "data" in evaluation.inputs:
+        raise BadInput(
+            "'data' is always evaluated and cannot be redefined",
+            where=f"{where}, [evaluation.inputs]",
+            next_step="choose another name for this input",
+        )
+    for key in evaluation.inputs:
+        if not _INPUT.fullmatch(key):
+            raise BadInput(
+                f"'{clipped(key)}' cannot be the name of evaluation inputs",
+                where=f"{where}, [evaluation.inputs]",
+                expected="at most 80 letters, digits, spaces and . _ + -, the first one a letter, a digit or _",
+                next_step="rename it",
+            )
+    sources = table.get("source", "data")
+    many = isinstance(sources, list)
+    sources = sources if many else [sources]
+    if not sources:
+        raise BadInput("'source' is empty", where=f"{where}, [source]", next_step="idemlab list sources")
+    summary = table.get("summary", "")
+    if not isinstance(summary, str):
+        raise BadInput("'summary' must be text", where=f"{where}, key 'summary'", expected='summary = "..."')
+    return Experiment(
+        name=name,
+        summary=str(summary),
+        dataset=catalog.check("dataset", table["dataset"], f"{where}, [dataset]"),
+        model=catalog.check("model", table["model"], f"{where}, [model]"),
+        enforcer=catalog.check("enforcer", table.get("enforcer", "none"), f"{where}, [enforcer]"),
+        sources=tuple(
+            catalog.check("source", source, f"{where}, [source]{f'[{i}]' if many else ''}")
+            for i, source in enumerate(sources)
+        ),
+        corruption=catalog.check(
+            "source", within("reconstruction", "input", reconstruction.input), f"{where}, [reconstruction], key 'input'"
+        ),
+        inputs={
+            key: catalog.check("source", source, f"{where}, [evaluation.inputs], key '{key}'")
+            for key, source in within("evaluation", "inputs", evaluation.inputs).items()
+        },
+        metrics=tuple(
+            catalog.check("metric", metric, f"{where}, [evaluation], key 'metrics'[{i}]")
+            for i, metric in enumerate(within("evaluation", "metrics", evaluation.metrics))
+        ),
+        reconstruction=reconstruction,
+        optimizer=optimizer,
+        training=training,
+        evaluation=evaluation,
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value holds no infinity and no NaN, at any depth."""
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

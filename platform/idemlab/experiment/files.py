@@ -1,0 +1,234 @@
+"""Experiment files: found by name or path, read, and told apart from files in other formats."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import date, time
+from pathlib import Path, PurePath
+from typing import Any
+
+from ..catalog.catalog import Catalog
+from ..catalog.named import Named
+from ..catalog.paths import Placed
+from ..errors import BadInput, nearest_match
+from ..wording import clipped
+
+__all__ = ["entered", "locate", "read"]
+
+_ENDINGS = (".toml", ".yaml", ".yml", ".json")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|git@")
+_DEEPEST = 32
+"""Levels of tables and lists in one experiment: far more than any needs."""
+_LARGEST = 2**63
+"""Whole numbers of TOML have 64 bits."""
+
+
+# -- finding --------------------------------------------------------------------------------------------------------------
+
+
+def locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where: str | None = None) -> Path:
+    """The file of an experiment. A registered name comes first: no run's folder of that name may hide it.
+
+    Args:
+        folder: where a relative path starts.
+        where: the key that asks for it, if one does.
+
+    Raises:
+        BadInput: if there is none; says where it was looked for.
+    """
+    known = [name for entry in catalog.entries("experiment") for name in (entry.spec.name, *entry.spec.aliases)]
+    if isinstance(reference, Path) or reference not in known:
+        if isinstance(reference, str) and _ADDRESS.match(reference):
+            raise BadInput(
+                f"'{clipped(reference)}' is an address: experiments are read from files",
+                where=where,
+                next_step="download the file and give its path",
+            )
+        path = folder / os.path.expanduser(reference)
+        if os.path.isfile(path):
+            return path
+        if os.path.isfile(path / "experiment.toml"):
+            return path / "experiment.toml"
+        if isinstance(reference, Path) or path.suffix.lower() in _ENDINGS or len(Path(reference).parts) > 1:
+            raise _missing(path, known, where)
+    entry = catalog.find("experiment", reference, where)
+    return Path(Named(entry.full_name, entry).build())
+
+
+def _missing(path: Path, known: list[str], where: str | None) -> BadInput:
+    """The error for a path at which there is no experiment. What is proposed instead is a path as well, unless the file is
+    called exactly as a registered experiment."""
+    if os.path.isdir(path):
+        return BadInput(
+            f"the folder '{clipped(str(path), 200)}' holds no experiment.toml",
+            where=where,
+            next_step="idemlab list experiments",
+        )
+    near = path.stem if path.stem in known else _beside(path)
+    looked = clipped(os.path.abspath(path), 200)
+    return BadInput(
+        f"there is no file '{clipped(str(path), 200)}'",
+        where=f"{where}, looked for at {looked}" if where else f"looked for at {looked}",
+        nearest=near,
+        next_step="correct the path, or choose an experiment by name: idemlab list experiments",
+    )
+
+
+def _beside(path: Path) -> str | None:
+    """The file or run in the same folder whose name is nearest, as a path like the one that was given."""
+    try:
+        entries = sorted(os.listdir(path.parent))
+    except (OSError, ValueError):
+        return None
+    stems = {
+        Path(name).stem if name.endswith(".toml") else name: name
+        for name in entries
+        if name.endswith(".toml") or os.path.isfile(path.parent / name / "experiment.toml")
+    }
+    near = nearest_match(path.stem, stems)
+    return None if near is None else str(path.parent / stems[near])
+
+
+# -- reading --------------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path, where: str) -> dict[str, Any]:
+    """The table of an experiment's file; each text in it knows the folder of the file, from which paths start.
+
+    Raises:
+        BadInput: if it cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"is no text in UTF-8: {error}", where=where, next_step="save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot be read: {error}", where=where) from None
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise _too_deep(where) from None
+    except ValueError as error:  # TOMLDecodeError is one; a number of too many digits another
+        raise _no_toml(path, text, error, where) from None
+    return entered(table, path.parent.resolve(), where)
+
+
+def _no_toml(path: Path, text: str, error: ValueError, where: str) -> BadInput:
+    """The error for a file that is no TOML, with the way out if it is YAML or JSON."""
+    start = text.lstrip()[:1]
+    if path.suffix.lower() == ".json" or start == "{":
+        return BadInput(
+            "this is JSON, and experiments are TOML",
+            where=where,
+            expected=_as_toml(_first_of_json(text)),
+            next_step="write the same tables and keys as TOML",
+        )
+    first = _first_of_yaml(text)
+    if path.suffix.lower() in (".yaml", ".yml") or first:
+        return BadInput(
+            "this is YAML, and experiments are TOML",
+            where=where,
+            expected=_as_toml(first),
+            next_step="write the same tables and keys as TOML, and name the file .toml",
+        )
+    return BadInput(
+        f"not valid TOML: {clipped(str(error), 200)}", where=where, next_step="correct the file; see toml.io"
+    )
+
+
+_YAML_TABLE = re.compile(
+    r"^([A-Za-z_]\w*):[ \t]*(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*[ \t]+([A-Za-z_]\w*):[ \t]+(\S.*)$", re.M
+)
+_YAML_KEY = re.compile(r"^([A-Za-z_]\w*):(?:[ \t]+(\S.*))?$", re.M)
+
+
+def _first_of_yaml(text: str) -> tuple[str, str, str] | None:
+    """(table, key, value) of the first nested key, each as written; None if this does not look like YAML."""
+    text = text[:10_000].replace("\r\n", "\n")
+    nested = _YAML_TABLE.search(text)
+    if nested:
+        return nested[1], nested[2], _as_value(nested[3])
+    flat = _YAML_KEY.search(text)
+    if flat and not re.search(r"^\s*[\w.\"' -]+=|^\s*\[", text, re.M):
+        return "", flat[1], _as_value(flat[2] or "")
+    return None
+
+
+def _first_of_json(text: str) -> tuple[str, str, str] | None:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    for table, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, (str, int, float)):
+                    return table, key, json.dumps(inner)
+    return None
+
+
+def _as_value(text: str) -> str:
+    """A value of YAML as TOML has it."""
+    text = text.split(" #")[0].strip().strip("\"'")
+    if text in ("true", "false") or re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?|\[.*\]", text):
+        return text
+    return json.dumps(text)
+
+
+def _as_toml(first: tuple[str, str, str] | None) -> str:
+    table, key, value = first or ("model", "name", '"mlp"')
+    line = f"{clipped(key)} = {clipped(value)}"
+    return f"[{clipped(table)}] on a line, and below it {line}" if table else line
+
+
+def entered(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """A table as experiments are made of: names, texts that know the folder they come from, numbers, lists, tables.
+
+    Raises:
+        BadInput: for anything else, which no file could say.
+    """
+
+    def enter(value: Any, level: int) -> Any:
+        if level > _DEEPEST:
+            raise _too_deep(where)
+        if isinstance(value, Mapping):
+            for key in value:
+                if not isinstance(key, str):
+                    raise BadInput(f"the key {clipped(repr(key))} is not text", where=where)
+                _check_text(key)
+            return {key: enter(item, level + 1) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [enter(item, level + 1) for item in value]
+        if isinstance(value, PurePath):
+            value = str(value)
+        if isinstance(value, str):
+            _check_text(value)
+            return value if isinstance(value, Placed) else Placed(value, folder)
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            raise BadInput(
+                "a whole number is too large", where=where, expected="one of at most 64 bits, as TOML has them"
+            )
+        if value is None or isinstance(value, (bool, int, float, date, time)):
+            return value
+        raise BadInput(
+            f"{clipped(repr(value))} cannot stand in an experiment",
+            where=where,
+            expected="text, numbers, lists and tables, as TOML has them",
+        )
+
+    def _check_text(text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"'{clipped(text)}' is no text that UTF-8 can hold", where=where) from None
+
+    entries: dict[str, Any] = enter(table, 0)
+    return entries
+
+
+def _too_deep(where: str) -> BadInput:
+    return BadInput(f"tables and lists stand in each other more than {_DEEPEST} deep", where=where)

@@ -1,0 +1,140 @@
+"""Single keys of an experiment set from outside, and one table laid over another."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, nearest_match
+from ..wording import clipped
+from .files import entered
+from .settings import EvaluationSettings, OptimizerSettings
+
+__all__ = ["TABLES", "in_order", "merged", "written_out"]
+
+TABLES = ("dataset", "model", "source", "enforcer", "reconstruction", "optimizer", "training", "evaluation")
+"""The tables of an experiment."""
+_LENGTHS = frozenset({"steps", "flops"})
+"""Two ways to say how long to train: one replaces the other."""
+_LONGEST = 16
+"""Parts of a key, far more than any has."""
+_INDEX = re.compile(r"[0-9]{1,9}")
+_EXPONENT = re.compile(r"[+-]?[0-9](_?[0-9])*[eE]\+?[0-9]{1,3}")
+"""A whole number in powers of ten, 1e3."""
+
+
+def merged(base: Mapping[str, Any], top: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """`top` laid over `base`, key by key; `at` is the dotted key of both."""
+    return dict(base) | {
+        key: _laid_over(base.get(key), value, f"{at}.{key}" if at else key) for key, value in top.items()
+    }
+
+
+def _laid_over(below: Any, value: Any, at: str) -> Any:
+    """One value over the one below it. Tables are merged, but a table that names another thing replaces the one below:
+    arguments belong to the thing that takes them."""
+    if isinstance(value, _Element):
+        return value.laid_over(below, at)
+    # A bare name is short for a table.
+    if isinstance(below, str) and isinstance(value, Mapping):
+        below = {"name": below}
+    elif isinstance(below, Mapping) and isinstance(value, str):
+        value = {"name": value}
+    if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
+        return value
+    if at == "evaluation.inputs" and not value:
+        return {}  # none, rather than no more
+    if at == "training" and not _LENGTHS.isdisjoint(value):
+        below = {key: kept for key, kept in below.items() if key not in _LENGTHS}
+    if "name" in value and value["name"] != below.get("name"):
+        # Rate and schedule are the experiment's, whatever the optimiser; all else belongs to what is named.
+        kept = OptimizerSettings.model_fields if at == "optimizer" else ()
+        below = {key: below[key] for key in kept if key in below}
+    return merged(below, value, at)
+
+
+@dataclass(frozen=True)
+class _Element:
+    """Override of one element of an array, ``source.0.pool=128``."""
+
+    index: int
+    value: Any
+
+    def laid_over(self, below: Any, at: str) -> list[Any]:
+        if at == "source" and isinstance(below, (str, Mapping)):
+            below = [below]
+        size = len(below) if isinstance(below, list) else 0
+        if self.index >= size:
+            raise BadInput(
+                f"'{clipped(at)}' has no element {self.index}",
+                where=f"the override of {clipped(at)}.{self.index}",
+                expected=f"an element from 0 to {size - 1}" if size else "a list",
+                next_step=None if size else f"write a new list: {clipped(at)} = [...]",
+            )
+        return [_laid_over(item, self.value, at) if i == self.index else item for i, item in enumerate(below)]
+
+
+def written_out(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with the one default that has keys of its own, so that these can be overridden."""
+    evaluation = table.get("evaluation", {})
+    if not isinstance(evaluation, Mapping):
+        return dict(table)
+    return dict(table) | {"evaluation": {"inputs": EvaluationSettings().inputs} | dict(evaluation)}
+
+
+def in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Each override as a table of its own: whole things before their parts, names before arguments, so that the order in
+    which they were written does not matter.
+
+    Raises:
+        BadInput: if one is no override, or sets what no experiment has.
+    """
+    parsed = [_parsed(override) for override in overrides]
+    parsed.sort(key=lambda pair: (len(pair[0]), pair[0][-1] != "name"))
+    tables = []
+    for parts, value in parsed:
+        for part in reversed(parts):
+            value = _Element(int(part), value) if _INDEX.fullmatch(part) else {part: value}
+        tables.append(value)
+    return tables
+
+
+def _parsed(override: str) -> tuple[list[str], Any]:
+    """(key's parts, value) of ``key=value``."""
+    where = f"the override '{clipped(override)}'"
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts) or len(parts) > _LONGEST:
+        raise BadInput(
+            f"'{clipped(override)}' is not an override",
+            expected="key=value, for instance enforcer.weight=0.5",
+        )
+    if parts[0] not in ("summary", *TABLES):
+        raise BadInput(
+            f"there is no key '{clipped(parts[0])}' to set",
+            where=where,
+            choices=TABLES,
+            nearest=nearest_match(parts[0], TABLES),
+            next_step="idemlab show EXPERIMENT prints all keys",
+        )
+    entries: dict[str, Any] = entered({"value": _value(text)}, Path(), where)
+    return parts, entries["value"]
+
+
+def _value(text: str) -> Any:
+    """What stands behind the equals sign: TOML, or else text. A whole number may be written 1e3, which a file has to spell
+    out: TOML calls it a float."""
+    text = text.strip()
+    if _EXPONENT.fullmatch(text) and math.isfinite(float(text)):
+        return int(Decimal(text.replace("_", ""))) if float(text) < 2**63 else float(text)
+    try:
+        loaded = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return loaded["value"] if len(loaded) == 1 else text

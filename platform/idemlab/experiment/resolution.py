@@ -1,0 +1,83 @@
+"""From a name, a file or a table to a checked experiment. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..catalog.catalog import Catalog, installed
+from ..errors import BadInput
+from ..wording import clipped
+from .checking import check
+from .experiment import Experiment
+from .files import entered, locate, read
+from .overrides import in_order, merged, written_out
+
+__all__ = ["resolve"]
+
+_LONGEST = 16
+"""Experiments that are based on each other, one on the next."""
+
+
+def resolve(
+    reference: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    catalog: Catalog | None = None,
+) -> Experiment:
+    """Load an experiment, apply its base and the overrides, and check every name, key, type and range.
+
+    A path in a file is relative to that file; in an override or a given table, to the working directory. The resolved
+    experiment has absolute paths, so that its file means the same wherever it lies.
+
+    Args:
+        reference: name of a registered experiment, path of a TOML file or of a run, or the table itself.
+        overrides: ``key=value`` with dotted keys, for instance ``enforcer.step=0.5``; the value is TOML, or else text.
+        catalog: defaults to the installed plugins.
+
+    Raises:
+        BadInput: names the file, the key, the choices and the nearest match.
+    """
+    catalog = catalog or installed()
+    if isinstance(reference, Mapping):
+        name, where = "experiment", "the given table"
+        where, table = _with_base(entered(reference, Path(), where), where, Path(), catalog, ())
+    else:
+        name, where, table = _loaded(locate(reference, catalog), catalog, ())
+    if overrides:
+        table = written_out(table)
+        for override in in_order(overrides):
+            table = merged(table, override)
+        said = clipped(", ".join(f"'{override}'" for override in overrides), 200)
+        where = f"{where} with the override{'s' if len(overrides) > 1 else ''} {said}"
+    return check(name, table, where, catalog)
+
+
+def _loaded(path: Path, catalog: Catalog, above: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
+    """(name, where, table with its base merged in) of an experiment's file that those `above` are based on."""
+    where = path.name if path.parent.name == "experiments" else clipped(str(path), 200)
+    chain = (*above, path.resolve())
+    if path.resolve() in above:
+        circle = clipped(" -> ".join(link.name for link in chain), 200)
+        raise BadInput(f"experiments are based on each other in a circle: {circle}", where=f"{where}, key 'base'")
+    if len(chain) > _LONGEST:
+        raise BadInput(f"more than {_LONGEST} experiments are based on each other", where=f"{where}, key 'base'")
+    return path.stem, *_with_base(read(path, where), where, path.parent, catalog, chain)
+
+
+def _with_base(
+    table: dict[str, Any], where: str, folder: Path, catalog: Catalog, chain: tuple[Path, ...]
+) -> tuple[str, dict[str, Any]]:
+    """(where, table) with the base, if there is one, merged in."""
+    if "base" not in table:
+        return where, table
+    base = table.pop("base")
+    if not isinstance(base, str):
+        raise BadInput(
+            "'base' must be the name or the path of an experiment",
+            where=f"{where}, key 'base'",
+            next_step="idemlab list experiments",
+        )
+    _, origin, below = _loaded(locate(base, catalog, folder, f"{where}, key 'base'"), catalog, chain)
+    return clipped(f"{where} (based on {origin})", 300), merged(below, table)

@@ -1,0 +1,143 @@
+"""What may stand in the tables of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idemlab import BadInput, Catalog, resolve
+
+Table = dict[str, Any]
+Write = Callable[[str, str], Path]
+Refused = Callable[..., BadInput]
+
+
+def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
+    assert resolve(table, catalog=shop).table() == {
+        "summary": "",
+        "dataset": {"name": "balls", "count": 8},
+        "model": {"name": "net", "width": 16, "norm": "group"},
+        "source": {"name": "data"},
+        "enforcer": {"name": "none"},
+        "reconstruction": {"weight": 1.0, "distance": "l2", "input": {"name": "data"}},
+        "optimizer": {"name": "adam", "lr": 1e-3, "schedule": "constant", "warmup": 0.0, "final": 0.0, "clip": 0.0},
+        "training": {
+            "steps": 5,
+            "batch_size": 64,
+            "micro_batches": 1,
+            "seed": 0,
+            "dtype": "float32",
+            "precision": "full",
+            "compile": False,
+            "log_every": 50,
+            "checkpoint_every": 1000,
+            "keep": 2,
+            "trackers": [],
+        },
+        "evaluation": {
+            "every": 1000,
+            "points": 1000,
+            "batch_size": 250,
+            "depth": 3,
+            "rank_points": 8,
+            "inputs": {"noise": {"name": "noise", "scale": 1.0, "shape": [2, 3]}},
+            "metrics": [],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "where"),
+    [
+        ({"enforcers": {}}, "there is no key 'enforcers'", "key 'enforcers'"),
+        ({"dataset": None}, "the table [dataset] is missing", ""),
+        ({"model": None}, "the table [model] is missing", ""),
+        ({"model": "nett"}, "there is no model 'nett'", "[model], key 'name'"),
+        ({"model": {"width": 3}}, "a model is a table with a 'name', not {\"width\": 3}", "[model]"),
+        ({"model": {"name": "net", "width": 0}}, "model 'net': 'width' cannot be 0", "[model], key 'width'"),
+        ({"model": {"name": "net", "shape": [3]}}, "model 'net' has no argument 'shape'", "[model], key 'shape'"),
+        ({"dataset": {"name": "balls", "cuont": 0}}, "dataset 'balls' has no argument 'cuont'", "[dataset], key 'cuont'"),
+        ({"enforcer": "noise"}, "there is no enforcer 'noise' ('noise' is a source)", "[enforcer], key 'name'"),
+        ({"source": []}, "'source' is empty", "[source]"),
+        ({"source": "nois"}, "there is no source 'nois'", "[source], key 'name'"),
+        ({"source": ["data", {"name": "noise", "scale": 0}]}, "source 'noise': 'scale' cannot be 0",
+         "[source][1], key 'scale'"),
+        ({"training": 3}, "'training' must be a table", "key 'training'"),
+        ({"optimizer": ["adam"]}, "'optimizer' must be a table", "key 'optimizer'"),
+        ({"training": {}}, "how long to train is not said", "[training]"),
+        ({"training": None}, "how long to train is not said", "[training]"),
+        ({"training": {"steps": 5, "flops": 1e9}}, "how long to train is said twice", "[training]"),
+        ({"training": {"steps": 5, "batch_size": 10, "micro_batches": 3}},
+         "batch_size 10 cannot be cut into 3 equal micro_batches", "[training]"),
+        ({"training": {"steps": "5"}}, "[training]: 'steps' cannot be \"5\"", "[training], key 'steps'"),
+        ({"training": {"steps": True}}, "[training]: 'steps' cannot be true", "[training], key 'steps'"),
+        ({"training": {"flops": float("inf")}}, "[training]: 'flops' cannot be Infinity: input should be a finite number",
+         "[training], key 'flops'"),
+        ({"training": {"steps": 5, "bath_size": 3}}, "[training] has no key 'bath_size'", "[training], key 'bath_size'"),
+        ({"training": {"steps": 5, "trackers": ["wandb", "x"]}}, "[training]: 'trackers'[1] cannot be \"x\"",
+         "[training], key 'trackers'[1]"),
+        ({"optimizer": {"lr": float("nan")}}, "[optimizer]: 'lr' cannot be NaN", "[optimizer], key 'lr'"),
+        ({"optimizer": {"lr": float("inf")}}, "[optimizer]: 'lr' cannot be Infinity", "[optimizer], key 'lr'"),
+        ({"optimizer": {"schedule": "cosin"}}, "[optimizer]: 'schedule' cannot be \"cosin\"", "[optimizer], key 'schedule'"),
+        ({"optimizer": {"betas": [0.9, float("nan")]}}, "[optimizer]: 'betas' cannot be [0.9, NaN]",
+         "[optimizer], key 'betas'"),
+        ({"enforcer": {"name": "pull", "weight": float("inf")}},
+         "enforcer 'pull': 'weight' cannot be Infinity: input should be a finite number", "[enforcer], key 'weight'"),
+        ({"source": {"name": "noise", "scale": float("nan")}}, "source 'noise': 'scale' cannot be NaN",
+         "[source], key 'scale'"),
+        ({"training": {"steps": 1000.0}}, "[training]: 'steps' cannot be 1000.0: input should be a valid integer",
+         "[training], key 'steps'"),
+        ({"training": {"steps": 2**63}}, "a whole number is too large", ""),
+        ({"summary": object}, "<class 'object'> cannot stand in an experiment", ""),
+        ({"summary": "\ud800"}, "'\\ud800' is no text that UTF-8 can hold", ""),
+        ({"evaluation": {"inputs": {"x" * 81: "noise"}}}, f"'{'x' * 57}...' cannot be the name", "[evaluation.inputs]"),
+        ({"evaluation": {"inputs": {3: "noise"}}}, "the key 3 is not text", ""),
+        ({"reconstruction": {"weight": -1}}, "[reconstruction]: 'weight' cannot be -1", "[reconstruction], key 'weight'"),
+        ({"reconstruction": {"input": "wron"}}, "there is no source 'wron'", "[reconstruction], key 'input', key 'name'"),
+        ({"evaluation": {"points": 1}}, "[evaluation]: 'points' cannot be 1", "[evaluation], key 'points'"),
+        ({"evaluation": {"inputs": {"data": "noise"}}}, "'data' is always evaluated", "[evaluation.inputs]"),
+        ({"evaluation": {"inputs": ["noise"]}}, "[evaluation]: 'inputs' cannot be [\"noise\"]",
+         "[evaluation], key 'inputs'"),
+        ({"evaluation": {"inputs": {"x": {"name": "nois"}}}}, "there is no source 'nois'",
+         "[evaluation.inputs], key 'x', key 'name'"),
+        ({"evaluation": {"metrics": "error"}}, "[evaluation]: 'metrics' cannot be \"error\"",
+         "[evaluation], key 'metrics'"),
+        ({"evaluation": {"metrics": ["error", "eror"]}}, "there is no metric 'eror'",
+         "[evaluation], key 'metrics'[1], key 'name'"),
+        ({"summary": ["x"]}, "'summary' must be text", "key 'summary'"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_fault_is_told_with_its_file_and_key(
+    changes: Table, what: str, where: str, table: Table, refused: Refused
+) -> None:
+    error = refused({key: value for key, value in (table | changes).items() if value is not None})
+    assert error.what.startswith(what)
+    assert error.where == (f"the given table, {where}" if where else "the given table")
+
+
+@pytest.mark.parametrize(
+    ("changes", "nearest"),
+    [
+        ({"enforcers": {}}, "enforcer"),
+        ({"Training": {}}, "training"),
+        ({"model": "nett"}, "net"),
+        ({"training": {"steps": 5, "bath_size": 3}}, "batch_size"),
+        ({"optimizer": {"schedule": "cosin"}}, "cosine"),
+        ({"training": {"steps": 1e3}}, "1000"),
+        ({"reconstruction": {"distance": "L2"}}, "l2"),
+        ({"evaluation": {"metrics": ["eror"]}}, "error"),
+    ],
+    ids=str,
+)
+def test_the_nearest_match_is_named(changes: Table, nearest: str, table: Table, refused: Refused) -> None:
+    assert refused(table | changes).nearest == nearest
+
+
+def test_other_keys_of_the_optimizer_are_left_for_the_preflight(shop: Catalog, table: Table) -> None:
+    experiment = resolve(table | {"optimizer": {"name": "SGD", "momentum": 0.9, "nesterov": True}}, catalog=shop)
+    assert experiment.optimizer.model_extra == {"momentum": 0.9, "nesterov": True}
+    assert experiment.table()["optimizer"]["momentum"] == 0.9
