@@ -111,11 +111,11 @@ def test_idx_files_are_never_read_outside(tmp_path: Path) -> None:
 OUTSIDE = ["../evil", "../../evil", "a/../../evil", "a/b", "..", ".", "", "{absolute}/evil"]
 
 
-@pytest.mark.parametrize("name", OUTSIDE)
-def test_the_cache_keeps_nothing_outside(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_keeps_nothing_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDEMLAB_CACHE", str(tmp_path / "x" / "cache"))
-    with pytest.raises(ValueError, match="no name"):
-        cache.keep(name.format(absolute=tmp_path), torch.nn.Linear(1, 1), {})
+    for name in OUTSIDE:
+        with pytest.raises(ValueError, match="no name"):
+            cache.keep(name.format(absolute=tmp_path), torch.nn.Linear(1, 1), {})
     assert everything(tmp_path) == set()
 
 
@@ -135,24 +135,22 @@ def test_the_cache_reads_nothing_outside(name: str, tmp_path: Path, monkeypatch:
 # -- names in files that become names of files ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["/../../../evil", "../evil", "a/b", "a\\b", "..", ".hidden", "", " ", "a\nb", "<script>"]
-)
-def test_evaluation_inputs_cannot_be_called_so(name: str, tiny: dict[str, Any]) -> None:
+def test_evaluation_inputs_cannot_be_called_so(tiny: dict[str, Any]) -> None:
     """Pictures of the report are called after them."""
-    tiny["evaluation"]["inputs"] = {name: "gaussian"}
-    with pytest.raises(BadInput, match="cannot be the name of evaluation inputs"):
-        resolve(tiny)
+    for name in ("/../../../evil", "../evil", "a/b", "a\\b", "..", ".hidden", "", " ", "a\nb", "<script>"):
+        tiny["evaluation"]["inputs"] = {name: "gaussian"}
+        with pytest.raises(BadInput, match="cannot be the name of evaluation inputs"):
+            resolve(tiny)
 
 
-@pytest.mark.parametrize("name", ["noise", "noise 0.5", "x-1", "_a", "größer", "a+b", "a..b"])
-def test_evaluation_inputs_can_be_called_so(name: str, tiny: dict[str, Any]) -> None:
-    tiny["evaluation"]["inputs"] = {name: "gaussian"}
-    assert list(resolve(tiny).inputs) == [name]
+def test_evaluation_inputs_can_be_called_so(tiny: dict[str, Any]) -> None:
+    for name in ("noise", "noise 0.5", "x-1", "_a", "größer", "a+b", "a..b"):
+        tiny["evaluation"]["inputs"] = {name: "gaussian"}
+        assert list(resolve(tiny).inputs) == [name]
 
 
-@pytest.mark.parametrize("folder", ["../../evil", "/evil", "../evil", "a/b/evil", "evil"])
-def test_trials_of_a_stranger_s_sweep_stay_in_its_folder(folder: str) -> None:
+def test_trials_of_a_stranger_s_sweep_stay_in_its_folder() -> None:
     """A sweep's storage says in which folder an interrupted trial goes on."""
-    trial = optuna.trial.create_trial(value=0.0, user_attrs={"folder": folder})
-    assert folder_of(trial) == Path("trials", "evil")
+    for folder in ("../../evil", "/evil", "../evil", "a/b/evil", "evil"):
+        trial = optuna.trial.create_trial(value=0.0, user_attrs={"folder": folder})
+        assert folder_of(trial) == Path("trials", "evil"), folder

@@ -36,15 +36,15 @@ ENFORCERS = {
 
 
 @pytest.mark.parametrize("name", ENFORCERS)
-@pytest.mark.parametrize("idempotent", IDEMPOTENTS)
-def test_the_update_is_exactly_zero(name, idempotent, linear, enforced):
-    operator = linear(torch.tensor(IDEMPOTENTS[idempotent]))
+def test_the_update_is_exactly_zero(name, linear, enforced):
     x = torch.tensor([[1.0, 2.0], [-3.0, 5.0], [4.0, -2.0], [0.0, 7.0]])
-    step = Step()
-    step.reconstruction = (operator(x) - x).abs().mean(1)
-    loss, (gradient,) = enforced(ENFORCERS[name](), operator, x, step)
-    assert torch.equal(loss, torch.zeros(4))
-    assert torch.equal(gradient, torch.zeros(2, 2))
+    for idempotent, matrix in IDEMPOTENTS.items():
+        operator = linear(torch.tensor(matrix))
+        step = Step()
+        step.reconstruction = (operator(x) - x).abs().mean(1)
+        loss, (gradient,) = enforced(ENFORCERS[name](), operator, x, step)
+        assert torch.equal(loss, torch.zeros(4)), idempotent
+        assert torch.equal(gradient, torch.zeros(2, 2)), idempotent
 
 
 class Constant(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -33,17 +35,17 @@ def step(rows):
     return now
 
 
-@pytest.mark.parametrize("rows", [1, 5])
-@pytest.mark.parametrize("scale", [0.0, 1e-4, 1.0, 1e4])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_losses_and_gradients_are_finite(dtype, scale, rows, enforcer):
-    now = step(rows)
-    operator = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).to(dtype)
-    loss = enforcer(Orbit(operator, scale * torch.randn(rows, 4, dtype=dtype)), now).loss
-    assert loss.shape == (rows,)
-    loss.mean().backward()
-    assert torch.isfinite(loss).all()
-    assert all(torch.isfinite(p.grad).all() for p in operator.parameters())
+def test_losses_and_gradients_are_finite(enforcer):
+    precisions = (torch.bfloat16, torch.float32, torch.float64)
+    for case in itertools.product(precisions, (0.0, 1e-4, 1.0, 1e4), (1, 5)):
+        dtype, scale, rows = case
+        now = step(rows)
+        operator = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).to(dtype)
+        loss = enforcer(Orbit(operator, scale * torch.randn(rows, 4, dtype=dtype)), now).loss
+        assert loss.shape == (rows,), case
+        loss.mean().backward()
+        assert torch.isfinite(loss).all(), case
+        assert all(torch.isfinite(p.grad).all() for p in operator.parameters()), case
 
 
 def test_autocast_keeps_the_gradient(enforcer):

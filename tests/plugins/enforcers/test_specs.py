@@ -21,11 +21,11 @@ def check(table):
 
 
 def traits(**table) -> Traits:
-    return installed().traits(check(table))
+    return check(table).traits()
 
 
 def build(**table):
-    return installed().build(check(table))
+    return check(table).build()
 
 
 def spec(name):
