@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from idemlab.system.threads import rest_while_waiting
+
 os.environ["OMP_NUM_THREADS"] = "1"
+rest_while_waiting()
 
 
 @pytest.fixture

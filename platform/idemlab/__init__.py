@@ -6,6 +6,7 @@ Everything public is a name of this module, loaded when first used, so that `imp
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'idemlab' has no attribute {name!r}")
+    if "torch" not in sys.modules:  # what OpenMP reads when torch is loaded
+        importlib.import_module(".system.threads", __name__).rest_while_waiting()
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -7,6 +7,7 @@ import os
 import sys
 from io import TextIOWrapper
 
+from ..system.threads import rest_while_waiting
 from . import browsing, checking, health, plugins, results, running, showing, sweeping  # noqa: F401  (each registers its commands)
 from .app import app
 
@@ -15,6 +16,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """The command `idemlab`; ends the process with its exit code."""
+    rest_while_waiting()  # before any command loads torch
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # no summary is worth a crash on a terminal that lacks a letter

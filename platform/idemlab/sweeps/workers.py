@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from ..catalog.catalog import Catalog
 from ..errors import Failure, Interrupted
+from ..system.threads import rest_while_waiting
 from ..wording import AGAIN
 from .jobs import Job, Outcome, Passing
 from .portable import portable
@@ -104,6 +105,7 @@ class Workers:
                 raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
 
     def _start(self, place: int) -> None:
+        rest_while_waiting()
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(target=_serve, args=(theirs, self._threads, self._catalog), daemon=True)
         process.start()

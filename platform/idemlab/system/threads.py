@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-__all__ = ["rest_while_waiting", "spinning"]
+__all__ = ["SPINNING", "rest_while_waiting", "spinning"]
 
 _CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which somebody may have decided already."""
@@ -16,6 +16,12 @@ By default a waiting thread keeps its core busy. Two trainings of two threads on
 second each. With a thousand turns they ran at 2.7 to 4.6, and one alone was as fast as before (4.6 to 7.8); a policy of
 sleeping at once cost one alone a tenth.
 """
+
+SPINNING = (
+    "torch was loaded before idemlab, so its threads keep their cores busy where they wait: trainings side by side slow "
+    "each other down up to tenfold. Import idemlab first, or set GOMP_SPINCOUNT=1000."
+)
+"""What a caller is told whom nothing helps any more; Python's own filter says it once."""
 
 
 def spinning(environment: MutableMapping[str, str] = os.environ) -> bool:

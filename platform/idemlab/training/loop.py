@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,6 +33,7 @@ from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import append_entry, write_outcome
 from ..system.signals import stop_signals
+from ..system.threads import SPINNING, spinning
 from .accelerator import start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -73,6 +75,8 @@ def train(
         Failure: not finite, disk full, a plugin raised; what was computed is kept.
         Interrupted: after Ctrl-C or SIGTERM; the state is saved.
     """
+    if spinning() and torch.get_num_threads() > 1:
+        warnings.warn(SPINNING, stacklevel=2)
     catalog = catalog or installed()
     if not isinstance(experiment, Experiment):
         experiment = resolve(experiment, overrides, catalog=catalog)
