@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .experiment.resolution import resolve as resolve
     from .objective.objective import Objective as Objective
     from .objective.projection import purify as purify
+    from .reports.application import Applied as Applied
     from .reports.application import apply as apply
     from .reports.comparison import compare as compare
     from .reports.page import write_report as write_report
@@ -121,6 +122,7 @@ _HOME = {
     "resolve": "experiment.resolution",
     "Objective": "objective.objective",
     "purify": "objective.projection",
+    "Applied": "reports.application",
     "apply": "reports.application",
     "compare": "reports.comparison",
     "write_report": "reports.page",
