@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Outcome", "Passing", "Task", "work"]
 
 Passing = Callable[[int, int, Mapping[str, float], str], bool]
-"""Told, at an evaluation during a run, the trial's number, the step, what was measured and the verdict: whether to give it up."""
+"""Told, at an evaluation during a run, the trial's number, the step, the metrics and the verdict: whether to give it up."""
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class Results:
     def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
         """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and
         of each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``).
-        What pruned trials measured is not among them: their runs are not finished."""
+        What pruned trials measured is left out: their runs are not finished."""
         import pandas
 
         names = list(self.figures if figures is None else figures)
