@@ -37,6 +37,7 @@ from typer.testing import CliRunner
 import idemlab
 from idemlab.catalog.known import KnownPlugin
 from idemlab.cli import app
+from idemlab.reports.application import Applied
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -174,7 +175,7 @@ class Reader:
         failed = any(line.endswith(" failed") for line in printed)
         with self._monkeypatch.context() as patch:
             patch.setattr("idemlab.doctor.examine", lambda *_, **__: [])
-            patch.setattr("idemlab.reports.application.apply", lambda *_, **__: [])
+            patch.setattr("idemlab.reports.application.apply", lambda *_, **__: Applied([], {}))
             patch.setattr("idemlab.reports.page.write_report", lambda run: run)
             if words[0] == "run" and (self._here / words[1]).exists() and not refused:
                 words = [*words, *(word for override in BRIEFLY for word in ("--set", override))]

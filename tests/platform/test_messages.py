@@ -61,6 +61,7 @@ OPTIONS = ["--resume", "--allow-changes", "--jobs", "--out", "--set"]
         ("`source = [a, b]` and `unknown`", "`source = [a, b]` and `unknown`"),
         ("`model.shape = [1, 2]`", "--set 'model.shape=[1, 2]'"),
         ("idemlab list models", "idemlab list models"),
+        ("a file with --set optimizer.lr=2", "a file with --set optimizer.lr=2"),
     ],
 )
 def test_the_command_line_writes_its_options_for_fields(field: str, typed: str) -> None:

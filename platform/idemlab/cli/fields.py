@@ -17,7 +17,7 @@ __all__ = ["as_typed"]
 
 _FIELD = re.compile(
     r"`(?P<quoted>[a-z]\w*(?:\.\w+)*)(?: ?= ?(?P<quoted_value>[^`]+))?`"
-    r"|\bset (?P<plain>[a-z]\w*(?:\.\w+)+) ?= ?(?P<plain_value>\"[^\"]*\"|\[[^]]*\]|[^\s,;]*[^\s,;.])"
+    r"|(?<![\w-])set (?P<plain>[a-z]\w*(?:\.\w+)+) ?= ?(?P<plain_value>\"[^\"]*\"|\[[^]]*\]|[^\s,;]*[^\s,;.])"
 )
 
 

@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of everything measured in any of the runs, as ``inputs/figure``: relative error and rank first."""
+        """Names of everything measured in any of the runs, as ``inputs/metric``: relative error and rank first."""
         named = dict.fromkeys(
             f"{inputs}/{figure}"
             for row in self.rows
@@ -58,7 +58,7 @@ class Comparison:
         return tuple(sorted(named, key=lambda key: [key.endswith(f"/{figure}") for figure in order], reverse=True))
 
     def value(self, row: Row, figure: str) -> float | None:
-        """A figure of one run, or None where it has none."""
+        """A metric of one run, or None where it has none."""
         inputs, _, name = figure.partition("/")
         return row.summary.figures.get(inputs, {}).get(name)
 

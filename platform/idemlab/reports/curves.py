@@ -127,7 +127,7 @@ Curve = tuple[list[int], list[float]]
 
 
 def _keys(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of all figures in some entries, in the order in which they appear."""
+    """Names of all metrics in some entries, in the order in which they appear."""
     return list(dict.fromkeys(key for entry in entries for key in entry if key not in ("step", "split", "time")))
 
 
@@ -137,7 +137,7 @@ def _series(entries: Sequence[Mapping[str, Any]], key: str) -> Curve:
 
 
 def _at_inputs(evaluation: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Curve]:
-    """One figure at each set of inputs, by their names."""
+    """One metric at each set of inputs, by their names."""
     keys = [key for key in _keys(evaluation) if key.endswith(f"/{figure}")]
     return {key.partition("/")[0]: _series(evaluation, key) for key in keys}
 

@@ -1,4 +1,4 @@
-"""The report of a run: figures as PNG files, and one page that holds everything and asks for nothing from outside."""
+"""The report of a run: pictures as PNG files, and one page that holds everything and asks for nothing from outside."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _metrics(summary: Summary, certificate: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Figures by plain label, one value for each set of inputs. A certificate's own stand in its table."""
+    """Metrics by plain label, one value for each set of inputs. A certificate's own stand in its table."""
     if certificate is None:
         sets: list[Mapping[str, Any]] = list(summary.figures.values())
         labels = {"relative": "relative error", "absolute": "absolute error"}

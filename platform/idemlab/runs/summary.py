@@ -23,7 +23,7 @@ class Summary:
         steps: optimiser steps planned, if known.
         flops: counted floating-point operations so far, if known.
         seconds: that the run took so far, evaluations included, over all its resumptions.
-        figures: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
+        figures: inputs -> metric -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
             of the end or of the last evaluation.
     """
 
@@ -73,7 +73,7 @@ def summarise(run: Run) -> Summary:
 
 
 def _figures(certificate: Mapping[str, Any]) -> dict[str, float | None]:
-    """The figures of one set of inputs in certificate.json, named as in metrics.jsonl."""
+    """What was measured at one set of inputs in certificate.json, named as in metrics.jsonl."""
     own = {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
     own |= {key: certificate[key] for key in ("rank", "trace", "spread", "input_spread")}
     return own | dict(certificate["figures"])

@@ -230,7 +230,7 @@ def claims_table(claims: list[Claim]) -> str:
 
 
 def markdown(table: DataFrame) -> str:
-    """A table in Markdown, figures with three significant digits."""
+    """A table in Markdown, numbers with three significant digits."""
     lines = ["| " + " | ".join(_cell(str(name)) for name in table.columns) + " |", "|" + "---|" * len(table.columns)]
     rows = table.itertuples(index=False)
     lines += ["| " + " | ".join(_cell(_value(value)) for value in row) + " |" for row in rows]

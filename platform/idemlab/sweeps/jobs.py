@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Outcome", "Passing", "Task", "work"]
 
 Passing = Callable[[int, int, Mapping[str, float], str], bool]
-"""Told, at an evaluation during a run, the trial's number, the step, the figures and the verdict: whether to give it up."""
+"""Told, at an evaluation during a run, the trial's number, the step, the metrics and the verdict: whether to give it up."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def work(
     catalog: Catalog,
     stopped: Callable[[], bool],
     say: Callable[[str], None] = lambda text: None,
-    passing: Passing = lambda number, step, figures, verdict: False,
+    passing: Passing = lambda number, step, measured, verdict: False,
 ) -> Iterator[Outcome]:
     """Run a job and tell what became of each of its trials.
 

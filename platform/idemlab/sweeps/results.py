@@ -32,7 +32,7 @@ class Trial:
         state: "complete", "failed", or "pruned": given up at an evaluation, because others were better.
         error: why it failed; empty otherwise.
         verdict: of a complete trial; empty otherwise.
-        figures: ``inputs/figure`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
+        figures: ``inputs/metric`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
         steps, flops, seconds: what it took; None for what is not known.
         path: of the run folder, which is on the machine that ran it.
         machine: that ran it, where several share the storage; otherwise empty.
@@ -69,9 +69,9 @@ class Trial:
 
 
 _OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
-"""Columns of a table that are neither a value nor a figure."""
+"""Columns of a table that are neither a setting nor a metric."""
 _NULL = "null"
-"""In a table, a figure that was measured and is no number; where nothing was measured the cell is empty."""
+"""In a table, what was measured and is no number; where nothing was measured the cell is empty."""
 
 
 def write_table(results: Results) -> None:
@@ -174,7 +174,7 @@ class Results:
 
     @cached_property
     def table(self) -> DataFrame:
-        """One row a trial: `trial`, the keys that vary, `seed`, `state`, `verdict`, `error`, all figures, `steps`, `flops`,
+        """One row a trial: `trial`, the keys that vary, `seed`, `state`, `verdict`, `error`, all metrics, `steps`, `flops`,
         `seconds`."""
         import pandas
 
@@ -182,7 +182,7 @@ class Results:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of everything measured, as ``inputs/figure``."""
+        """Names of everything measured, as ``inputs/metric``."""
         return tuple(dict.fromkeys(name for trial in self.trials for name in trial.figures))
 
     def worth(self, trial: Trial) -> float:
@@ -213,7 +213,7 @@ class Results:
     def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
         """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and
         of each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``).
-        The figures of pruned trials are not among them: they are those of an unfinished run."""
+        What pruned trials measured is left out: their runs are not finished."""
         import pandas
 
         names = list(self.figures if figures is None else figures)

@@ -36,7 +36,7 @@ def run_sweep(
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> Results:
-    """Run every trial of a sweep and leave a folder with all runs, a table and figures.
+    """Run every trial of a sweep and leave a folder with all runs, a table and a picture.
 
     Trials that differ in nothing but seed and optimiser are trained as one batched program where their parts allow it.
     A trial that fails is kept with its error, and the others go on.

@@ -76,7 +76,7 @@ class Workers:
     def run(
         self,
         next_job: Callable[[int], Job | None],
-        passing: Passing = lambda number, step, figures, verdict: False,
+        passing: Passing = lambda number, step, measured, verdict: False,
         waited_for: Callable[[], bool] = lambda: False,
     ) -> Iterator[Outcome]:
         """What becomes of each trial, in the order in which it becomes known.

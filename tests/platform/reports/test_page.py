@@ -152,7 +152,7 @@ def test_numbers_of_the_certificate(blank: Path) -> None:
 def test_metrics_have_plain_labels_and_explanations(blank: Path) -> None:
     page = Page(write_report(blank))
     head, *rows = page.cells("metrics")
-    assert head == ["figure", "x: data", "x: noise", "x: corrupted"]
+    assert head == ["metric", "x: data", "x: noise", "x: corrupted"]
     measured = json.loads((blank / "certificate.json").read_text())["inputs"]["data"]["figures"]["reconstruction_error"]
     reconstruction, restoration = rows
     assert reconstruction[0] == "reconstruction error"
@@ -278,7 +278,7 @@ def test_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(blank: Path) -> 
     assert sections == ["metrics", "curves", "cost", "experiment", "environment"]
     assert "badge open" in page.values("class")
     labels = [row[0] for row in page.cells("metrics")]
-    assert labels[:3] == ["figure", "absolute error", "relative error"]
+    assert labels[:3] == ["metric", "absolute error", "relative error"]
     assert "reconstruction error" in labels
     assert "optimiser steps 2 of 4" in page.words
 

@@ -424,4 +424,4 @@ def test_a_folder_holds_one_sweep(tmp_path: Path, plan: Sweep) -> None:
     run_sweep(Sweep(**(plan.table() | {"seeds": 1, "over": {}})), tmp_path / "sweep")
     with pytest.raises(BadInput, match="holds one sweep") as caught:
         sweep_status(tmp_path / "sweep", name="other")
-    assert caught.value.where == "--name"
+    assert caught.value.where == "name"
