@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 
 from ..catalog.catalog import Catalog
@@ -14,7 +15,8 @@ from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..system import strict_json
-from ..wording import command
+from ..wording import clipped, command
+from .reading import CertificateFile, Entry, EnvironmentFile, fault
 
 __all__ = ["Run"]
 
@@ -117,29 +119,34 @@ class Run:
             for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = strict_json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
-                if isinstance(entry, dict) and {"step", "split"} <= entry.keys():
+                if fault(Entry, entry) is None:
                     entries.append(entry)
         return entries
 
     @property
     def certificate(self) -> dict[str, Any] | None:
         """The contents of certificate.json, or None while the run is not finished."""
-        return self._json(self.certificate_file)
+        return self._json(self.certificate_file, CertificateFile)
 
     @property
     def environment(self) -> dict[str, Any] | None:
         """The contents of environment.json."""
-        return self._json(self.environment_file)
+        return self._json(self.environment_file, EnvironmentFile)
 
-    def _json(self, path: Path) -> dict[str, Any] | None:
+    def _json(self, path: Path, form: type[BaseModel]) -> dict[str, Any] | None:
         if not path.is_file():
             return None
         try:
             content: dict[str, Any] = strict_json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
+            wrong = fault(form, content)
+            if wrong:
+                raise ValueError(wrong)
+        except (OSError, ValueError, RecursionError) as error:
+            raise Failure(
+                f"damaged: {clipped(str(error), 200)}", where=str(path), next_step="idemlab run EXPERIMENT, again"
+            ) from error
         return content
 
     @property

@@ -41,8 +41,8 @@ _NEAREST = 10
 _UNSEEN = 80
 _CELEBA = (
     "CelebA itself is in no package and asks for a GPU: `celeba-ign` and `celeba-cubic` are ready for it "
-    "(`idemlab run celeba-ign --set dataset.root=FOLDER`, or without a root from the hub); the tests run both on a small "
-    "folder that they make. They are not part of this record."
+    "(name the folder as `dataset.root`; without one they read the hub). The tests run both on a small folder that they "
+    "make. They are not part of this record."
 )
 
 

@@ -36,6 +36,9 @@ def test_a_finished_run_shows_its_certificate(tmp_path: Path) -> None:
         "spread": 0.5,
         "input_spread": 1.0,
         "figures": {"error": 0.2},
+        "dimension": 4,
+        "thresholds": {},
+        "spectra": [],
     }
     certificate = {"verdict": "genuine", "sentence": "It projects.", "steps": 10, "flops": 1e6, "inputs": {"data": one}}
     summary = summarise(folder(tmp_path / "run", [entry(10, 4.5)], certificate=certificate))
@@ -61,7 +64,7 @@ def test_an_unfinished_run_shows_its_last_evaluation(tmp_path: Path) -> None:
         entry(4, 2, "evaluation", **{"data/relative": 0.5, "noise/rank": 7}),
         entry(5, 3, loss=0.1),
     ]
-    plan = {"plan": {"steps": 20, "flops_per_step": 100}}
+    plan = {"plan": {"steps": 20, "flops_per_step": 100}, "packages": {}, "plugins": {}}
     summary = summarise(folder(tmp_path / "run", entries, environment=plan))
     assert not summary.finished
     assert summary.verdict is None
