@@ -61,7 +61,7 @@ def sweep(
         str, typer.Option(metavar="NAME", help="grid: every combination; random; tpe: where good ones were before.")
     ] = "grid",
     trials: Annotated[
-        int | None, typer.Option(metavar="N", help="Points that the sampler chooses.", show_default=False)
+        int | None, typer.Option(metavar="N", help="Settings that the sampler chooses.", show_default=False)
     ] = None,
     metric: Annotated[
         str,
@@ -145,7 +145,7 @@ def _show_results(results: Results) -> None:
     from ..wording import number
 
     names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
-    ranges = results.spread(names)
+    ranges = results.ranges(names)
     rows = []
     for _, row in ranges.iterrows():
         done = row["trials"] - row["failed"] - row["pruned"]
@@ -156,7 +156,7 @@ def _show_results(results: Results) -> None:
 
 
 def _best(results: Results) -> str:
-    """The best point in one line."""
+    """The best setting in one line."""
     from ..experiment.toml import toml_value
     from ..wording import number
 
@@ -203,12 +203,18 @@ def status(
     if found.running:
         rows = [
             [
-                *(each.trial, each.point, each.state, f"{each.machine} {each.worker}".strip(), time_span(each.seconds)),
+                *(
+                    each.trial,
+                    each.setting,
+                    each.state,
+                    f"{each.machine} {each.worker}".strip(),
+                    time_span(each.seconds),
+                ),
                 "—" if each.step is None else each.step,
             ]
             for each in found.running
         ]
-        show("", table(["trial", "point", "state", "worker", "since", "step"], rows, right=["trial", "step"]))
+        show("", table(["trial", "setting", "state", "worker", "since", "step"], rows, right=["trial", "step"]))
 
 
 @app.command(epilog=example("idemlab study basin", "idemlab study learning-rates --quick --jobs 2"))

@@ -116,7 +116,7 @@ def _kept(plan: Sweep, folder: Path, catalog: Catalog) -> tuple[Results, int]:
     Raises:
         BadInput: if they are of another sweep than the study has now.
     """
-    first = plan.resolve((plan.points() or plan.probes())[0], catalog)
+    first = plan.resolve((plan.settings() or plan.probes())[0], catalog)
     check_kept(plan, folder, first)
     results = open_sweep(folder)
     return results, max(0, plan.count * plan.seeds - len(results.trials))

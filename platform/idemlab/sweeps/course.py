@@ -20,7 +20,7 @@ from .jobs import Job, Outcome, Task, work
 from .ledger import Ledger, folder_of
 from .samplers import Tried, propose
 from .storage import HEARTBEAT
-from .sweep import Point, Sweep
+from .sweep import Setting, Sweep
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class Course:
         sweep: Sweep,
         path: Path,
         ledger: Ledger,
-        points: dict[str, Point],
+        settings: dict[str, Setting],
         experiments: dict[str, Experiment],
         catalog: Catalog,
         jobs: int,
         say: Callable[[str], None],
     ) -> None:
         self.sweep, self.path, self.ledger, self.catalog, self.jobs, self.say = sweep, path, ledger, catalog, jobs, say
-        self.points, self.experiments = points, experiments
+        self.settings, self.experiments = settings, experiments
         self.total = sweep.count * sweep.seeds
         self.ended: set[str] = set()
         self.running: dict[int, FrozenTrial] = {}
@@ -115,11 +115,11 @@ class Course:
     def _is_wanted(self, trial: FrozenTrial) -> bool:
         """Whether a trial of the storage is among those of this sweep, which may have fewer seeds than the one before."""
         if self.sweep.sampler != "tpe":
-            return trial.user_attrs["point"] in self.points
+            return trial.user_attrs["point"] in self.settings
         return bool(trial.user_attrs["index"] < self.sweep.count and trial.user_attrs["seed"] < self.sweep.seeds)
 
     def _proposed(self) -> list[FrozenTrial]:
-        """The next point that the sampler chooses, which from now on waits with all its seeds."""
+        """The next setting that the sampler chooses, which from now on waits with all its seeds."""
         if self.sweep.sampler != "tpe":
             return []
         tried = self._tried()
@@ -127,11 +127,11 @@ class Course:
         if index >= self.sweep.count:
             return []
         values = propose(self.sweep, index, [tried[i] for i in sorted(tried)])
-        self.ledger.add(self.sweep, [Point(values, seed, index) for seed in range(self.sweep.seeds)], {})
+        self.ledger.add(self.sweep, [Setting(values, seed, index) for seed in range(self.sweep.seeds)], {})
         return self._waiting()
 
     def _tried(self) -> dict[int, Tried]:
-        """Number of a point -> what is known of it."""
+        """Number of a setting -> what is known of it."""
         rows: dict[int, dict[int, float]] = {}
         values: dict[int, dict[str, Any]] = {}
         for trial in self.ledger.trials():
@@ -143,7 +143,9 @@ class Course:
                 worth = goal.of_run(row["figures"], row["verdict"]) if complete else goal.worst
                 rows.setdefault(index, {})[seed] = worth  # type: ignore[index,arg-type]
         return {
-            index: Tried(own, self.sweep.goal.of_point(list(done.values())) if len(done) == self.sweep.seeds else None)
+            index: Tried(
+                own, self.sweep.goal.of_setting(list(done.values())) if len(done) == self.sweep.seeds else None
+            )
             for index, own in values.items()
             for done in [rows.get(index, {})]
         }
@@ -152,8 +154,8 @@ class Course:
         key = trial.user_attrs["point"]
         if key not in self.experiments:
             attributes = trial.user_attrs
-            point = Point(attributes["values"], attributes["seed"], attributes["index"])
-            self.experiments[key] = self.sweep.resolve(point, self.catalog)
+            setting = Setting(attributes["values"], attributes["seed"], attributes["index"])
+            self.experiments[key] = self.sweep.resolve(setting, self.catalog)
         return self.experiments[key]
 
     def _together(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -196,19 +198,21 @@ class Course:
     # -- the ledger ---------------------------------------------------------------------------------------------------
 
     def _look(self, *, retry: bool = False) -> None:
-        """See what has ended, and let each point wait again that nobody runs and of which there is no row."""
+        """See what has ended, and let each setting wait again that nobody runs and of which there is no row."""
         self.ledger.bury()
         known = self.ledger.known(retry=retry)
-        wanted = dict(self.points)
+        wanted = dict(self.settings)
         if self.sweep.sampler == "tpe":
             values: dict[int, dict[str, Any]] = {}
             for trial in self.ledger.trials():  # of two machines that chose at once, the first
                 values.setdefault(trial.user_attrs["index"], trial.user_attrs["values"])
-            chosen = [Point(values[i], seed, i) for i in sorted(values) for seed in range(self.sweep.seeds)]
+            chosen = [Setting(values[i], seed, i) for i in sorted(values) for seed in range(self.sweep.seeds)]
             wanted = {
-                point.key: point for point in chosen if point.index is not None and point.index < self.sweep.count
+                setting.key: setting
+                for setting in chosen
+                if setting.index is not None and setting.index < self.sweep.count
             }
-        missing = [point for key, point in wanted.items() if key not in known]
+        missing = [setting for key, setting in wanted.items() if key not in known]
         self.ledger.add(self.sweep, missing, self.ledger.left_behind() if missing else {})
         self._count()
         self.looked = time.monotonic()
@@ -235,7 +239,7 @@ class Course:
         row = _row(outcome, attributes["values"], attributes["seed"], self.path / folder_of(trial))
         if self.ledger.shared:
             row["machine"] = self.ledger.owner["machine"]
-        text = Point(attributes["values"], attributes["seed"]).text
+        text = Setting(attributes["values"], attributes["seed"]).text
         if not self.ledger.end(trial.number, row):
             self.say(f"{text}: another process has run it meanwhile; that one counts")
             return

@@ -50,8 +50,8 @@ class Goal:
         spread, whole = figures.get(f"{inputs}/spread"), figures.get(f"{inputs}/input_spread")
         return spread is not None and whole is not None and spread < self.minimum_spread * whole
 
-    def of_point(self, values: Sequence[float]) -> float:
-        """The value of a point: the median over its seeds, so that no lucky one decides."""
+    def of_setting(self, values: Sequence[float]) -> float:
+        """The value of a setting: the median over its seeds, so that no lucky one decides."""
         return float(median(values))
 
     def better(self, one: float, other: float) -> bool:

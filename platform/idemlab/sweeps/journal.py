@@ -172,26 +172,26 @@ def _number_again(found: list[tuple[int, Log]], gaps: list[int]) -> None:
         row = log.get("user_attr", {}).get("row") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
         if isinstance(row, dict):
             before = [i for i, (_, other) in enumerate(found[:place]) if other["op_code"] == CREATE_TRIAL]
-            identity, meant = log.get("trial_id"), _point(row)
-            points = [_point(found[i][1].get("user_attrs")) for i in before]
-            if not _belongs(identity, row, points):
-                count, at = _missing(before, points, gaps, meant, identity)
+            identity, meant = log.get("trial_id"), _setting(row)
+            settings = [_setting(found[i][1].get("user_attrs")) for i in before]
+            if not _belongs(identity, row, settings):
+                count, at = _missing(before, settings, gaps, meant, identity)
                 found[at:at] = [(found[at][0], _stand_in()) for _ in range(count)]
                 gaps[:] = [gap + count * (gap >= at) for gap in gaps]
                 place += count
         place += 1
 
 
-def _missing(before: list[int], points: list[Any], gaps: list[int], meant: Any, identity: Any) -> tuple[int, int]:
-    """(how many trials are missing, the place where), so that a point is that of the trial of this number."""
-    for number in reversed(range(len(points))):
+def _missing(before: list[int], settings: list[Any], gaps: list[int], meant: Any, identity: Any) -> tuple[int, int]:
+    """(how many trials are missing, the place where), so that a setting is that of the trial of this number."""
+    for number in reversed(range(len(settings))):
         earlier = [gap for gap in gaps if gap <= before[number]]
-        if earlier and points[number] == meant and isinstance(identity, int) and number < identity:
+        if earlier and settings[number] == meant and isinstance(identity, int) and number < identity:
             return identity - number, earlier[-1]
     return 0, 0
 
 
-def _point(attributes: Any) -> Any:
+def _setting(attributes: Any) -> Any:
     return (attributes.get("values"), attributes.get("seed")) if isinstance(attributes, dict) else None
 
 
@@ -207,10 +207,10 @@ def _applied(found: list[tuple[int, Log]], faults: dict[int, str]) -> list[Log]:
     """The operations that Optuna can apply, each after those before it."""
     tried = _Lines([])
     storage = JournalStorage(tried)
-    kept, points = [], list[Any]()
+    kept, settings = [], list[Any]()
     for number, log in found:
         row = log.get("user_attr", {}).get("row") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
-        if faults and isinstance(row, dict) and not _belongs(log.get("trial_id"), row, points):
+        if faults and isinstance(row, dict) and not _belongs(log.get("trial_id"), row, settings):
             faults[number] = "the result of a trial that cannot be read"
             continue
         tried.logs.append(log)
@@ -221,9 +221,9 @@ def _applied(found: list[tuple[int, Log]], faults: dict[int, str]) -> list[Log]:
             continue
         kept.append(log)
         if log["op_code"] == CREATE_TRIAL:
-            points.append(_point(log.get("user_attrs")))
+            settings.append(_setting(log.get("user_attrs")))
     return kept
 
 
-def _belongs(identity: Any, row: Log, points: list[Any]) -> bool:
-    return isinstance(identity, int) and 0 <= identity < len(points) and points[identity] == _point(row)
+def _belongs(identity: Any, row: Log, settings: list[Any]) -> bool:
+    return isinstance(identity, int) and 0 <= identity < len(settings) and settings[identity] == _setting(row)

@@ -15,7 +15,7 @@ from ..experiment import toml
 from ..wording import AGAIN
 from . import journal, privates, storage
 from .goal import Goal
-from .sweep import Point, Range, Sweep
+from .sweep import Range, Setting, Sweep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -31,7 +31,7 @@ _HUGE = 1e300
 
 
 def folder_of(trial: FrozenTrial) -> Path:
-    """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same point left it."""
+    """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same setting left it."""
     folder = trial.user_attrs.get("folder", f"{trial.number:04}")
     return Path("trials", Path(folder).name)  # a name and no path: the storage may be a stranger's
 
@@ -39,8 +39,8 @@ def folder_of(trial: FrozenTrial) -> Path:
 class Ledger:
     """The trials of one sweep, as Optuna keeps them.
 
-    A trial is one run: a point with one seed. It waits, is claimed by one process, and ends with a row, what became of it. A
-    trial that has ended without a row was cut short, and its point is to be run again.
+    A trial is one run: a setting with one seed. It waits, one process claims it, and it ends with a row of results. A trial
+    that ended without a row was cut short, and its setting runs again.
 
     Args:
         path: of the sweep's folder.
@@ -171,33 +171,33 @@ class Ledger:
 
     # -- making trials ------------------------------------------------------------------------------------------------
 
-    def add(self, sweep: Sweep, points: Iterable[Point], folders: Mapping[str, str]) -> None:
+    def add(self, sweep: Sweep, settings: Iterable[Setting], folders: Mapping[str, str]) -> None:
         """Trials that wait.
 
         Args:
-            folders: key of a point -> the folder in which an earlier trial of it was begun.
+            folders: key of a setting -> the folder in which an earlier trial of it was begun.
         """
         from optuna.trial import TrialState, create_trial
 
         space = _space(sweep)
         with self.reaching():
-            for point in points:
-                attributes = {"point": point.key, "values": dict(point.values), "seed": point.seed}
-                if point.index is not None:
-                    attributes["index"] = point.index
-                if point.key in folders:
-                    attributes["folder"] = folders[point.key]
+            for setting in settings:
+                attributes = {"point": setting.key, "values": dict(setting.values), "seed": setting.seed}
+                if setting.index is not None:
+                    attributes["index"] = setting.index
+                if setting.key in folders:
+                    attributes["folder"] = folders[setting.key]
                 self._study.add_trial(
                     create_trial(
                         state=TrialState.WAITING,
-                        params={key: _shown(value) for key, value in point.values.items()} | {"seed": point.seed},
+                        params={key: _shown(value) for key, value in setting.values.items()} | {"seed": setting.seed},
                         distributions=space,
                         user_attrs=attributes,
                     )
                 )
 
     def known(self, *, retry: bool = False) -> set[str]:
-        """Keys of the points that need no further trial: one waits, or runs, or has ended with a row.
+        """Keys of the settings that need no further trial: one waits, or runs, or has ended with a row.
 
         Args:
             retry: those that failed need one.
@@ -210,7 +210,7 @@ class Ledger:
         return known
 
     def left_behind(self) -> dict[str, str]:
-        """Key of a point -> folder of a trial that this sweep's folder holds the beginning of."""
+        """Key of a setting -> folder of a trial that this sweep's folder holds the beginning of."""
         return {
             trial.user_attrs["point"]: folder_of(trial).name
             for trial in self.trials()
@@ -225,7 +225,7 @@ class Ledger:
     # -- running them -------------------------------------------------------------------------------------------------
 
     def claim(self, trial: FrozenTrial, worker: int) -> bool:
-        """Take a waiting trial: True for one process only, and for one trial of each point."""
+        """Take a waiting trial: True for one process only, and for one trial of each setting."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
@@ -245,9 +245,9 @@ class Ledger:
         return True
 
     def _has_elder(self, trial: FrozenTrial) -> bool:
-        """Whether an earlier trial of the same point is alive or done, or the number of the point was given to other values
-        before: two machines may have made one each at once, and all seeds of a point are to have the same values. Trials are
-        numbered one by one, so that the later one always sees the earlier."""
+        """Whether an earlier trial takes the place of this one: it has the same setting and is alive or done, or it has the
+        same number with other values. Two machines may have made one each at once, and all seeds of a setting must have
+        the same values. Trials are numbered one by one, so that the later one always sees the earlier."""
         own, trials = trial.user_attrs, self.trials()
         if "index" in own:
             first = next(other for other in trials if other.user_attrs["index"] == own["index"])

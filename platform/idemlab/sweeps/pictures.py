@@ -41,11 +41,11 @@ _LEAST = 1e-12
 
 
 def sweep_figure(results: Results) -> Figure | None:
-    """Relative error and rank at each set of inputs, against the key with most values; one line for each combination of
-    the others. Lines are medians over seeds, strokes reach from the smallest to the largest; crosses at the upper edge are
-    values at which trials failed, triangles at the lower one errors of 0. Of points that a sampler chose, what each is worth
-    against each key.
-    None where nothing was measured of trials that were not given up.
+    """Draw relative error and rank at each set of inputs; None if no trial that ran to its end measured anything.
+
+    For a grid, the key with most values is the horizontal axis, and each combination of the other keys is one line: the
+    median over seeds, with strokes from the smallest to the largest value. Crosses at the upper edge mark failed trials,
+    triangles at the lower edge errors of 0. For any other sampler, each key has a panel with the value of every setting.
     """
     if not results.figures:
         return None
@@ -53,7 +53,7 @@ def sweep_figure(results: Results) -> Figure | None:
         return _sampled(results)
     figures = [n for n in results.figures if n.endswith("/relative")]
     figures += [n for n in results.figures if n.endswith("/rank")]
-    ranges = results.spread(figures)
+    ranges = results.ranges(figures)
     figures = [name for name in figures if ranges[name].notna().any()]
     if not figures:
         return None
@@ -105,15 +105,15 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def _sampled(results: Results) -> Figure:
-    """A panel for each key: the median over seeds of what is judged. Crosses at the worse edge are points that are worth
+    """A panel for each key: the median over seeds of what is judged. Crosses at the worse edge are settings that are worth
     nothing, as most of their runs failed, collapsed or were given up."""
-    points = list(results.points.values())
-    values = np.array([results.goal.of_point([results.worth(trial) for trial in trials]) for trials in points])
+    settings = list(results.settings.values())
+    values = np.array([results.goal.of_setting([results.worth(trial) for trial in trials]) for trials in settings])
     found = np.isfinite(values)
     best = results.best
     figure, grid = grid_of(len(results.keys))
     for axes, key in zip(grid, results.keys, strict=True):
-        own = [trials[0].values[key] for trials in points]
+        own = [trials[0].values[key] for trials in settings]
         numeric = all(_is_number(value) for value in own)
         order = list(dict.fromkeys(map(str, own)))
         x = np.array([value if numeric else order.index(str(value)) for value in own], dtype=float)
@@ -122,7 +122,7 @@ def _sampled(results: Results) -> Figure:
         edge = 0.03 if results.goal.maximize else 0.97
         axes.plot(x[~found], np.full((~found).sum(), edge), "x", color=BLACK, transform=axes.get_xaxis_transform())
         if best is not None:
-            at = next(i for i, trials in enumerate(points) if trials[0] is best.trials[0])
+            at = next(i for i, trials in enumerate(settings) if trials[0] is best.trials[0])
             axes.plot(x[at], best.value, "o", color=VERMILLION, ms=10, mfc="none", mew=2)
         positive = bool(found.any()) and values[found].min() > 0
         if positive and values[found].max() > 20 * values[found].min():
@@ -133,7 +133,7 @@ def _sampled(results: Results) -> Figure:
         )
         _finish_keys(axes, key, x, None if numeric else order)
         plain(axes)
-    handles = [Line2D([], [], color=BLUE, marker="o", ls="", label="a point, median over its seeds")]
+    handles = [Line2D([], [], color=BLUE, marker="o", ls="", label="a setting, median over its seeds")]
     if best is not None:
         handles.append(Line2D([], [], color=VERMILLION, marker="o", mfc="none", mew=2, ms=8, ls="", label="the best"))
     if not found.all():

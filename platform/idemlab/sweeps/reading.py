@@ -56,12 +56,12 @@ def results_of(sweep: Sweep, folder: Path, ledger: Ledger, catalog: Catalog | No
 
 
 def write_summaries(results: Results) -> None:
-    """table.csv and table.parquet, one row a trial; spread.csv, one row a combination; sweep.png."""
+    """table.csv and table.parquet, one row a trial; ranges.csv, one row a combination; sweep.png."""
     table = results.table
     write_table(results)
     mixed = {key: table[key].map(toml.toml_value) for key in results.keys if table[key].dtype == object}
     table.assign(**mixed).to_parquet(results.path / "table.parquet", index=False)
-    results.spread().to_csv(results.path / "spread.csv", index=False)
+    results.ranges().to_csv(results.path / "ranges.csv", index=False)
     figure = sweep_figure(results)
     if figure is not None:
         style.save(style.png(figure), results.path / "sweep.png")

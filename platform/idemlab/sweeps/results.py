@@ -139,7 +139,7 @@ def _parsed(text: str) -> Any:
 
 @dataclass(frozen=True)
 class Best:
-    """The best point of a sweep.
+    """The best setting of a sweep.
 
     Args:
         values: of the keys that vary.
@@ -161,7 +161,7 @@ class Results:
         keys: of the experiment that vary, without the seed.
         path: of the sweep's folder.
         goal: what is judged.
-        sampler: that chose the points.
+        sampler: that chose the settings.
         damage: what is wrong with the journal of the sweep, a sentence for each damaged line.
     """
 
@@ -191,26 +191,26 @@ class Results:
 
     @property
     def best(self) -> Best | None:
-        """The point of best median over its seeds, the first of equal ones; None while no point is worth anything, because
-        all have failed or collapsed. A point that has fewer seeds than another so far is not compared."""
-        points = list(self.points.values())
-        seeds = [len({trial.seed for trial in trials}) for trials in points]
+        """The setting with the best median over its seeds, the first of equal ones. None while all have failed or collapsed.
+        A setting that has fewer seeds than another so far is not compared."""
+        settings = list(self.settings.values())
+        seeds = [len({trial.seed for trial in trials}) for trials in settings]
         best = None
-        for trials in (trials for trials, count in zip(points, seeds, strict=True) if count == max(seeds)):
-            value = self.goal.of_point([self.worth(trial) for trial in trials])
+        for trials in (trials for trials, count in zip(settings, seeds, strict=True) if count == max(seeds)):
+            value = self.goal.of_setting([self.worth(trial) for trial in trials])
             if self.goal.better(value, self.goal.worst if best is None else best.value):
                 best = Best(trials[0].values, value, tuple(trials))
         return best
 
     @property
-    def points(self) -> dict[str, list[Trial]]:
+    def settings(self) -> dict[str, list[Trial]]:
         """The trials of each combination, by its text, as a value may be a table, and True is not 1."""
-        points: dict[str, list[Trial]] = {}
+        settings: dict[str, list[Trial]] = {}
         for trial in self.trials:
-            points.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
-        return points
+            settings.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
+        return settings
 
-    def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
+    def ranges(self, figures: Sequence[str] | None = None) -> DataFrame:
         """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and
         of each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``).
         The figures of pruned trials are not among them: they are those of an unfinished run."""
@@ -220,7 +220,7 @@ class Results:
         table = self.table
         rows = []
         place = {trial.number: i for i, trial in enumerate(self.trials)}
-        for own in self.points.values():
+        for own in self.settings.values():
             group = table.iloc[[place[trial.number] for trial in own]]
             row: dict[str, Any] = {key: own[0].values[key] for key in self.keys}
             row["trials"] = len(group)

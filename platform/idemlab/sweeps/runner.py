@@ -15,7 +15,7 @@ from .ledger import Ledger
 from .portable import check_portable
 from .reading import open_sweep, results_of, write_summaries
 from .results import Results
-from .samplers import known_points
+from .samplers import known_settings
 from .storage import located, masked
 from .sweep import Sweep
 
@@ -63,9 +63,9 @@ def run_sweep(
         raise BadInput(f"{jobs} worker processes", where="jobs", expected="a number of 1 or more")
     own = installed() if catalog is None else catalog
     sweep.check()
-    points = known_points(sweep)
-    experiments = {point.key: sweep.resolve(point, own) for point in points}
-    probed = list(experiments.values()) or [sweep.resolve(point, own) for point in sweep.probes()]
+    settings = known_settings(sweep)
+    experiments = {setting.key: sweep.resolve(setting, own) for setting in settings}
+    probed = list(experiments.values()) or [sweep.resolve(setting, own) for setting in sweep.probes()]
     path = Path(out)
     storage = None if storage is None else located(storage)
     check_folder(sweep, path, probed[0], storage, resume=resume)
@@ -88,7 +88,7 @@ def run_sweep(
     with exclusive(path):
         open_folder(sweep, path, probed[0], storage, place)
         kept = shared or ledger()
-        course = Course(sweep, path, kept, {point.key: point for point in points}, experiments, own, jobs, say)
+        course = Course(sweep, path, kept, {setting.key: setting for setting in settings}, experiments, own, jobs, say)
         course.all(retry=retry)
         write_summaries(results_of(sweep, path, kept))
     return open_sweep(path, storage=storage, catalog=own)

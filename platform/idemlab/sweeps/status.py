@@ -16,7 +16,7 @@ from .ledger import Ledger
 from .reading import kept_results, results_of
 from .results import Best, Results
 from .storage import masked
-from .sweep import Point
+from .sweep import Setting
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,7 +30,7 @@ class Running:
 
     Args:
         trial: its number.
-        point: values and seed, as text.
+        setting: values and seed, as text.
         state: "running"; or, if nobody runs it any more, "interrupted" (it is gone on with when the sweep is resumed) or "no
             sign of life" (another machine will run it again).
         machine: of the process; empty where that is not known.
@@ -40,7 +40,7 @@ class Running:
     """
 
     trial: int
-    point: str
+    setting: str
     state: str
     machine: str
     worker: int
@@ -58,7 +58,7 @@ class Status:
         counts: of the runs that are complete, failed, pruned, running and waiting; those that a sampler has not chosen yet
             wait.
         running: the trials that are claimed.
-        best: of the points that have ended.
+        best: of the settings that have ended.
         results: all that has ended.
         held_by: the process that runs it, for a sweep in a folder of its own; None if none does.
         seconds_left: an estimate, from what trials took so far and the workers there are now; None where it is not known.
@@ -127,7 +127,7 @@ def _running(ledger: Ledger, held: str | None) -> list[Running]:
         found.append(
             Running(
                 trial.number,
-                Point(trial.user_attrs["values"], trial.user_attrs["seed"]).text,
+                Setting(trial.user_attrs["values"], trial.user_attrs["seed"]).text,
                 dead or "running",
                 by.get("machine", ""),
                 by.get("worker", 0),

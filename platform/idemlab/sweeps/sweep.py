@@ -19,7 +19,7 @@ from .goal import Goal
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["PRUNERS", "SAMPLERS", "Point", "Range", "Sweep", "parse_over", "parse_value"]
+__all__ = ["PRUNERS", "SAMPLERS", "Range", "Setting", "Sweep", "parse_over", "parse_value"]
 
 SEED = "training.seed"
 SAMPLERS = ("grid", "random", "tpe")
@@ -71,12 +71,12 @@ class Sweep:
         over: key -> the values that are tried: ``{"enforcer.name": ["cubic", "gradient"]}``; or a range as text,
             ``{"optimizer.lr": "log:1e-5:1"}``: for a grid as `parse_over` takes it, for the other samplers ``log:LOW:HIGH``,
             ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``.
-        seeds: number of seeds, 0, 1, ...; each point is run with each.
-        sampler: "grid", every combination of the values; "random"; or "tpe", which learns from the points before where good
-            ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
-        trials: number of points; for random and tpe only. The seeds of a point do not count.
+        seeds: number of seeds, 0, 1, ...; each setting is run with each.
+        sampler: "grid", every combination of the values; "random"; or "tpe", which learns from earlier settings where the
+            good ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
+        trials: number of settings; for random and tpe only. The seeds of a setting do not count.
         metric: what is judged, a metric at some inputs as in the table, ``noise/relative``, or a metric alone: its worst
-            value over all inputs. The value of a point is the median over its seeds; a run that fails, is pruned or
+            value over all inputs. The value of a setting is the median over its seeds; a run that fails, is pruned or
             collapses counts as worse than all others.
         maximize: more of it is better; otherwise less is.
         pruner: "none"; "median", which gives up a run that is worse than the median of the others at the same step; or
@@ -100,7 +100,7 @@ class Sweep:
 
     @property
     def count(self) -> int:
-        """Number of points, each of which has `seeds` runs."""
+        """Number of settings, each of which has `seeds` runs."""
         return math.prod(map(len, self.axes().values())) if self.sampler == "grid" else self.trials or 0
 
     def check(self) -> None:
@@ -130,7 +130,7 @@ class Sweep:
             return
         if self.trials is None or not 1 <= self.trials <= _MOST_VALUES:
             raise BadInput(
-                f"sampler '{self.sampler}' needs a number of points"
+                f"sampler '{self.sampler}' needs a number of settings"
                 if self.trials is None
                 else f"{self.trials} trials",
                 where="trials",
@@ -163,30 +163,30 @@ class Sweep:
             space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
         return space
 
-    def probes(self) -> list[Point]:
-        """Points at the ends of what a sampler may choose: if they resolve, what lies between most probably does."""
+    def probes(self) -> list[Setting]:
+        """Settings at the ends of what a sampler may choose: if they resolve, what lies between most probably does."""
         some = {key: v.some() if isinstance(v, Range) else v for key, v in self.space().items()}
         first = {key: values[0] for key, values in some.items()}
         others = [first | {key: value} for key, values in some.items() for value in values[1:]]
-        return [Point(values, 0) for values in (first, *others)]
+        return [Setting(values, 0) for values in (first, *others)]
 
-    def points(self) -> list[Point]:
+    def settings(self) -> list[Setting]:
         """Every combination of a grid with every seed: the seeds of one combination stand together."""
         self.check()
         axes = self.axes()
         return [
-            Point(dict(zip(axes, values, strict=True)), seed)
+            Setting(dict(zip(axes, values, strict=True)), seed)
             for values in itertools.product(*axes.values())
             for seed in range(self.seeds)
         ]
 
-    def resolve(self, point: Point, catalog: Catalog | None = None) -> Experiment:
-        """The experiment at a point.
+    def resolve(self, setting: Setting, catalog: Catalog | None = None) -> Experiment:
+        """The experiment at a setting.
 
         Raises:
             BadInput: names the key.
         """
-        overrides = self.set | point.values | {SEED: point.seed}  # type: ignore[operator]
+        overrides = self.set | setting.values | {SEED: setting.seed}  # type: ignore[operator]
         return resolve(self.experiment, [f"{k}={toml_value(v)}" for k, v in overrides.items()], catalog=catalog)
 
     def table(self) -> dict[str, Any]:
@@ -200,8 +200,8 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Point:
-    """Values, and a seed. Points that were sampled are numbered, as a sampler may choose the same values again."""
+class Setting:
+    """One combination of values, with a seed. Sampled settings are numbered: a sampler may choose the same values again."""
 
     values: Mapping[str, Any]
     seed: int

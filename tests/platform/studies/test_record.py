@@ -51,7 +51,7 @@ def catalog(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cata
         material.say(f"sweeps: {', '.join(material.results)}")
         figure = Figure()
         figure.add_subplot().plot([0, 1], [len(result.trials) for result in material.results.values()][:1] * 2)
-        table = pandas.concat([result.spread(["data/relative"]) for result in material.results.values()])
+        table = pandas.concat([result.ranges(["data/relative"]) for result in material.results.values()])
         claim = Claim(claim="a | b", paper="10x", ours="2x (1 to 3)", conclusion="Smaller.", holds=False)
         return Findings(
             claims=[claim],
@@ -142,7 +142,7 @@ def strip(record: Path) -> None:
     """Leave of its sweeps what a record keeps."""
     for folder in (record / "sweeps").iterdir():
         for path in folder.iterdir():
-            if path.name not in ("sweep.toml", "table.csv", "spread.csv"):
+            if path.name not in ("sweep.toml", "table.csv", "ranges.csv"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -152,7 +152,7 @@ def test_a_record_is_read_as_its_runs_were(catalog: Catalog, tmp_path: Path) -> 
     whole = open_sweep(folder)
     strip(tmp_path / "record")
     assert open_sweep(folder) == whole
-    assert {path.name for path in folder.iterdir()} == {"sweep.toml", "table.csv", "spread.csv"}  # and nothing is made
+    assert {path.name for path in folder.iterdir()} == {"sweep.toml", "table.csv", "ranges.csv"}  # and nothing is made
 
 
 def test_all_kinds_of_values_and_failed_trials_are_read_from_a_table(tiny: Make, tmp_path: Path) -> None:
