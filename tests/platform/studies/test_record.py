@@ -177,7 +177,7 @@ def test_a_record_is_examined_again_with_the_sweeps_it_lacks(catalog: Catalog, t
     kept = (out / "sweeps/rates/table.csv").read_bytes()
     said: list[str] = []
     run_study("mine", out, resume=True, say=said.append, catalog=catalog)
-    assert said[:2] == ["sweep rates: as it is there", "sweep plain"]
+    assert said[:2] == ["sweep rates: kept from the record", "sweep plain"]
     assert "Not run" not in (out / "README.md").read_text()
     assert (out / "sweeps/rates/table.csv").read_bytes() == kept
     assert len(pandas.read_csv(out / "tables/errors.csv")) == 3
@@ -247,7 +247,7 @@ def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_pat
     out = tmp_path / "record"
     run_study("mine", out, catalog=catalog)
     strip(out)
-    with pytest.raises(BadInput, match="is a record's: its table can be read"):
+    with pytest.raises(BadInput, match="is part of a record: its table can be read"):
         run_study("mine", out, resume=True, only=("rates",), catalog=catalog)
 
 

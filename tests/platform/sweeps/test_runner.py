@@ -169,7 +169,7 @@ def test_a_trial_over_which_all_workers_die_is_given_up(
         jobs = [Job([deadly]), Job([Task(2, str(tmp_path / "b"), good)])]
         errors = {o.number: o.error for o in workers.run(lambda place: jobs.pop() if jobs else None)}
     assert errors[2] == ""
-    assert "worker processes ended over it" in errors[1]
+    assert "worker processes died on this trial" in errors[1]
 
 
 class _Deadly(Task):
@@ -188,7 +188,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(plan: Sweep, tmp_path:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/experiment.toml").write_text("")
     for resume in (False, True):
-        with pytest.raises(BadInput, match="holds something else than a sweep"):
+        with pytest.raises(BadInput, match="is not empty and holds no sweep"):
             run_sweep(plan, tmp_path / "run", resume=resume)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["experiment.toml"]
 

@@ -79,7 +79,7 @@ def test_what_a_dead_machine_ran_is_run_again(
     dead.add(plan, plan.settings(), {})
     assert all(dead.claim(trial, 0) for trial in dead.trials()[:3])
     time.sleep(2.5)  # without a sign of life; the clock of SQLite goes in seconds
-    with pytest.raises(BadInput, match="that is no sweep of idemlab"):
+    with pytest.raises(BadInput, match="this study was not made by an idemlab sweep"):
         sweep_status(url)  # nobody has said what is tried
     results = run_sweep(plan, tmp_path / "alive" / "sweep", storage=url)
     assert Counter(trial.seed for trial in results.trials) == {0: 2, 1: 2}
@@ -158,7 +158,7 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     assert told == {
         (
             "the storage failed: server closed the connection",
-            "once it is there again, the same again with `resume`",
+            "once it is back, the same again with `resume`",
         )
     }
     assert sorted((t.seed, t.verdict, t.figures["data/relative"]) for t in results.trials) == sorted(

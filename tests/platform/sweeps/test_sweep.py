@@ -79,7 +79,7 @@ def test_a_point_resolves_to_its_experiment() -> None:
     [
         ({"over": {"optimizer.lr": []}}, "there is nothing to try"),
         ({"over": {"optimizer.lr": [0.1, 0.2, 0.1]}}, "0.1 is given twice"),
-        ({"over": {"training.seed": [0, 1]}}, "seeds are not an axis"),
+        ({"over": {"training.seed": [0, 1]}}, "the seed cannot be varied this way"),
         ({"seeds": 0}, "0 seeds"),
     ],
 )
