@@ -119,12 +119,12 @@ def _newest(name: str) -> Path:
     found = [path for path in RUNS.glob("*/environment.json") if own.fullmatch(path.parent.name)]
     if not found:
         raise BadInput(
-            f"there is no run of '{name}' in '{RUNS}' to go on with",
+            f"there is no run of '{name}' in '{RUNS}' to resume",
             next_step="leave --resume out, or say which folder with --out",
         )
     newest = max(found, key=lambda path: path.stat().st_mtime).parent
     if is_main_process():
-        note(f"going on with {newest}")
+        note(f"resuming {newest}")
     return newest
 
 
