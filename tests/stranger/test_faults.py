@@ -107,7 +107,7 @@ def test_the_host_goes_on_and_says_who_and_what_to_do(case: str, install: Instal
     listed = call("list", "enforcers")
     assert listed.exit_code == 0
     assert "cubic-projection" in listed.stdout
-    assert listed.stderr == "some of what faulty-one offers could not be loaded: idemlab plugins\n"
+    assert listed.stderr == "faulty-one could not be loaded completely; for the reason: idemlab plugins\n"
     told = call("plugins")
     assert told.exit_code == 0
     assert f"broken: {ORIGIN}\n  cause: " in told.stdout
