@@ -1,4 +1,4 @@
-"""What stands in the way on this machine: Python, packages, devices, plugins, the place for runs."""
+"""Finds what is broken on this machine: Python, packages, devices, plugins, the folder for runs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["Finding", "examine"]
 
 OLDEST_PYTHON = (3, 11)
 TOOLS = {"dev", "docs", "test"}
-"""Extras for those who work on idemlab itself; nobody else misses them."""
+"""Extras that only developers of idemlab need."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one examination.
 
     Args:
-        subject: what was looked at.
-        state: `fine`; `note`, which may matter or not; `broken`, which stands in the way.
+        subject: what was examined.
+        state: `fine`; `note`, for what may matter; `broken`, for what prevents runs.
         text: what was found.
-        fix: what to do about it, best a command; empty where there is nothing to do.
+        fix: what to do, preferably a command; empty if there is nothing to do.
     """
 
     subject: str
@@ -43,11 +43,11 @@ class Finding:
 
 
 def examine(catalog: Catalog | None = None, runs: str | Path = "runs") -> list[Finding]:
-    """Look at everything that a run needs, and say what is wrong and what to do. Takes some seconds: it loads torch.
+    """Examine everything that a run needs, and say how to fix it. Takes some seconds, because it loads torch.
 
     Args:
         catalog: defaults to the installed plugins.
-        runs: the folder that is to hold runs.
+        runs: the folder for runs.
     """
     return [
         _python(),
@@ -70,7 +70,7 @@ def _python() -> Finding:
 
 
 def _shadowing() -> Finding:
-    """Whether a file or folder hides the standard library's `platform`, without which torch cannot be imported."""
+    """Whether a file or folder hides the standard library's module `platform`, which torch needs."""
     subject = "module 'platform'"
     standard = Path(sysconfig.get_paths()["stdlib"]).resolve()
     for folder in [Path.cwd(), *(Path(entry or ".") for entry in sys.path)]:
@@ -79,7 +79,7 @@ def _shadowing() -> Finding:
         for hiding in (folder / "platform.py", folder / "platform" / "__init__.py"):
             if hiding.is_file():
                 return Finding(
-                    subject, "broken", f"{hiding} hides the standard library's", "rename it, or start somewhere else"
+                    subject, "broken", f"{hiding} hides the standard library's", "rename it, or work in another folder"
                 )
     return Finding(subject, "fine", "the standard library's")
 
@@ -88,7 +88,7 @@ def _shadowing() -> Finding:
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
-    """What idemlab needs on this machine, or what one of its extras adds to that."""
+    """The requirements of idemlab on this machine, or those that one of its extras adds."""
     found = [Requirement(line) for line in requires("idemlab") or []]
     if not extra:
         return [each for each in found if each.marker is None or each.marker.evaluate({"extra": ""})]
@@ -106,7 +106,7 @@ def _packages() -> Iterator[Finding]:
         elif found == "?":
             yield Finding(needed.name, "broken", "its installation is damaged: no version is recorded", fix)
         elif not needed.specifier.contains(found, prereleases=True):
-            yield Finding(needed.name, "broken", f"{found} does not do, {needed.specifier} is needed", fix)
+            yield Finding(needed.name, "broken", f"{found} is installed, but {needed.specifier} is needed", fix)
         else:
             fine.append(f"{needed.name} {found}")
     yield Finding("packages", "fine", ", ".join(fine))
@@ -141,15 +141,15 @@ def _devices() -> Iterator[Finding]:
     try:
         state = PartialState()
     except Exception as error:
-        yield Finding("Accelerate", "broken", _one_line(error), "look at what the launcher has set: accelerate env")
+        yield Finding("Accelerate", "broken", _one_line(error), "check the launcher's configuration: accelerate env")
         return
     processes = f"{state.num_processes} process" + "es" * (state.num_processes > 1)
     yield Finding("Accelerate", "fine", f"a run trains on {state.device}, in {processes}")
 
 
 def _torchvision() -> Iterator[Finding]:
-    """Whether torchvision can be imported as any program would: a wheel for CUDA beside a torch for the CPU cannot. In a
-    process of its own, as plugins may have mended it in this one."""
+    """Whether a plain import of torchvision works: it fails for a CUDA wheel beside a CPU build of torch. The import runs in
+    a new process, since plugins may have repaired it in this one."""
     if installed_version("torchvision") is None:
         return
     done = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, text=True, check=False)
@@ -158,7 +158,7 @@ def _torchvision() -> Iterator[Finding]:
         yield Finding(
             "torchvision",
             "note",
-            f"a plain 'import torchvision' fails ({said}); idemlab's own data sets work around it, other code does not",
+            f"a plain 'import torchvision' fails ({said}); idemlab's own data sets work nevertheless, other code may not",
             f"install the build that fits torch {installed_version('torch')}: pytorch.org/get-started",
         )
 
@@ -174,7 +174,7 @@ def _plugins(catalog: Catalog) -> Iterator[Finding]:
             yield Finding(
                 f"plugin {plugin.name}",
                 "note",
-                f"{plugin}: its hook module imports torch, which makes every listing slow",
+                f"{plugin}: its hook module imports torch, which slows down every listing",
                 f"import torch inside the factories of {plugin.module}",
             )
     loaded = ", ".join(f"{plugin.distribution}:{plugin.name}" for plugin in catalog.plugins)

@@ -1,4 +1,4 @@
-"""A new plugin project that passes its own tests: the files of `templates/plugin`, filled in."""
+"""Writes a new plugin project that passes its own tests, from the files in `templates/plugin`."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["new_plugin"]
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PREFIX = "idemlab-"
 _USED = {"hookimpl", "idemlab", "provide_enforcers"}
-"""Names in the module that the factory stands in."""
+"""Names that the factory's module already uses."""
 
 
 def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | None = None) -> list[Path]:
     """Write a complete project that offers one enforcer, and return its files.
 
-    The distribution and its folder are called `name`, the package the same with underscores, the enforcer the same
-    without a leading `idemlab-`.
+    The distribution and its folder are called `name`. The package has underscores instead of hyphens, and the enforcer lacks
+    a leading `idemlab-`.
 
     Args:
         name: lower-case words joined by hyphens.
-        out: folder of the project, new or empty. Default: one called `name`, here.
-        catalog: whose names are taken. Default: the installed plugins.
+        out: folder of the project, new or empty. Default: the folder `name`, here.
+        catalog: its names are taken. Default: the installed plugins.
 
     Raises:
-        BadInput: for a name that is malformed, reserved or taken, and for a folder with something in it.
+        BadInput: for a name that is malformed, reserved or taken, and for a folder that is not empty.
         Failure: if the folder cannot be written.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -82,7 +82,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
 
 
 def _files(package: str) -> Iterator[tuple[str, str]]:
-    """Name of the template, or none for an empty file, and place in the project."""
+    """(name of the template, "" for an empty file; path in the project)."""
     yield "pyproject.toml", "pyproject.toml"
     yield "README.md", "README.md"
     yield "LICENSE", "LICENSE"
@@ -96,8 +96,8 @@ def _files(package: str) -> Iterator[tuple[str, str]]:
 
 
 def _source() -> str:
-    """What pip installs this idemlab from: its name if it came from a package index, an address if from one, "" if from a
-    folder of this machine, where nobody else finds it. pip keeps it beside the installed files (PEP 610)."""
+    """Where others can install this idemlab from: its name if it came from a package index, its address if pip installed it
+    from one, and "" if it came from a folder of this machine. pip records this with the installed files (PEP 610)."""
     try:
         record = json.loads(distribution("idemlab").read_text("direct_url.json") or "null")
     except (PackageNotFoundError, ValueError):
@@ -127,13 +127,13 @@ def _check_reserved(name: str, package: str, enforcer: str) -> None:
         raise BadInput(what, next_step=f"idemlab plugins new {_another(name)}")
 
     if package in sys.stdlib_module_names:
-        refuse(f"'{package}' is a module of Python itself, which a package of that name would hide")
+        refuse(f"a package '{package}' would hide the module of Python with that name")
     function = enforcer.replace("-", "_")
     if not _NAME.fullmatch(enforcer):
-        refuse(f"'{name}' leaves '{enforcer}' for the enforcer, which is no name: a letter comes first")
+        refuse(f"the enforcer would be called '{enforcer}', but its name must begin with a letter")
     for word in (package, function):
         if keyword.iskeyword(word) or hasattr(builtins, word) or word in _USED:
-            refuse(f"'{word}' is a word of Python or of idemlab, and cannot name a package or function")
+            refuse(f"Python or idemlab already uses '{word}', so it cannot name a package or function")
 
 
 def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> None:
@@ -154,18 +154,18 @@ def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> No
     for plugin in known_plugins(catalog).plugins:
         if plugin.name == name or enforcer in plugin.offers.get("enforcer", ()):
             raise BadInput(
-                f"'{name}' would be taken for a known plugin, {plugin.name}: {plugin.summary}",
+                f"'{name}' could be confused with a known plugin, {plugin.name}: {plugin.summary}",
                 next_step=f"{plugin.install}, or: idemlab plugins new {_another(name)}",
             )
 
 
 def _owner(name: str, package: str) -> str | None:
-    """The installed distribution that has this name or package; "" if it cannot be told, None if there is none."""
+    """The installed distribution with this name or package; "" if the package belongs to none, None if both are free."""
     owner = name if installed_version(name) is not None else owner_of(package)
     if owner is not None:
         return owner
     spec = find_spec(package)
-    # A folder of that name in the working directory looks like a package, but one without a file of its own.
+    # A folder of that name in the working directory looks like a package, but has no file of its own.
     return None if spec is None or spec.origin is None else ""
 
 

@@ -88,7 +88,7 @@ def test_list_names_the_distribution_where_it_is_not_idemlab(idemlab, catalog):
 def test_list_says_that_plugins_are_broken_beside_the_list(idemlab, catalog):
     result = idemlab("list", "models")
     assert result.exit_code == 0
-    assert "could not be loaded: idemlab plugins" in result.stderr
+    assert "could not be loaded completely; for the reason: idemlab plugins" in result.stderr
     assert "could not" not in result.stdout
 
 
@@ -199,7 +199,7 @@ def test_show_of_a_study_is_what_it_runs(idemlab, here, catalog):
     assert shown["sweep"]["weights"]["seeds"] == 3
     assert shown["sweep"]["weights"]["over"] == {"enforcer.weight": [1.0, 2.0]}
     offer(catalog, StudySpec(name="bare", factory=lambda: Study(examine=study.examine), summary="Without a sweep."))
-    assert "It runs no experiments" in idemlab("show", "bare").stdout
+    assert "It has no sweeps" in idemlab("show", "bare").stdout
     offer(catalog, StudySpec(name="wrong", factory=lambda: here, summary="No study."))
     assert "not an idemlab.Study" in idemlab("show", "wrong").stderr
 

@@ -154,14 +154,14 @@ def test_the_command_passes_when_nothing_is_broken(idemlab, monkeypatch):
     assert result.exit_code == 0
     assert "might be [red]better[/red]" in result.stdout
     assert "fix: do this" in result.stdout
-    assert result.stdout.endswith("Nothing stands in the way.\n")
+    assert result.stdout.endswith("Nothing is broken.\n")
 
 
 def test_the_command_fails_when_something_is_broken(idemlab, monkeypatch):
     monkeypatch.setattr(doctor, "examine", lambda: [*FINDINGS, BROKEN])
     result = idemlab("doctor")
     assert result.exit_code == 1
-    assert result.stdout.endswith("In the way: three\n")
+    assert result.stdout.endswith("Broken: three\n")
     shown = idemlab("doctor", "--json")
     assert shown.exit_code == 1
     assert [finding["state"] for finding in json.loads(shown.stdout)] == ["fine", "note", "broken"]

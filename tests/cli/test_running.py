@@ -89,8 +89,8 @@ def test_progress_is_a_bar_on_a_terminal(idemlab, monkeypatch, enforcer):
 def test_messages_appear_above_the_bar(idemlab):
     idemlab("run", "tiny.toml")
     result = idemlab("run", "tiny.toml", "--resume")
-    assert "going on with runs/tiny" in plain(result.stderr)
-    assert "going on from step-6" in plain(result.stderr)
+    assert "resuming runs/tiny" in plain(result.stderr)
+    assert "resuming from step-6" in plain(result.stderr)
 
 
 def test_only_the_main_process_prints(idemlab, here, monkeypatch):
@@ -177,7 +177,7 @@ def test_resume_takes_the_newest_run_of_that_name(idemlab, trained):
     make_run(Path("runs/tiny-wide"), age=1)
     result = idemlab("run", "tiny.toml", "--resume")
     assert trained == [Path("runs/tiny-2")]
-    assert "going on with runs/tiny-2" in result.stderr
+    assert "resuming runs/tiny-2" in result.stderr
 
 
 @pytest.mark.parametrize("reference", ["elsewhere/mine", "elsewhere/mine/experiment.toml"])
@@ -294,7 +294,7 @@ def test_ctrl_c_saves_and_resume_completes(idemlab, here):
     assert (here / f"runs/tiny/checkpoints/step-{stopped[1]}").is_dir()
     result = idemlab("run", "tiny.toml", *steps, "--set", "evaluation.every=9999", "--resume")
     assert result.exit_code == 0
-    assert f"going on from step-{stopped[1]}" in result.stderr
+    assert f"resuming from step-{stopped[1]}" in result.stderr
     logged = [json.loads(line)["step"] for line in (here / "runs/tiny/metrics.jsonl").read_text().splitlines()]
     assert [step for step in logged if step % 10 == 0] == [*range(10, 1501, 10), 1500]
 

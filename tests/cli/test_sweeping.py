@@ -50,7 +50,7 @@ def test_a_combination_of_which_nothing_was_measured_has_dashes(idemlab, here):
         (["--seeds", "2", "--jobs", "0"], "0 worker processes"),
         (["--seeds", "2", "--set", "training.steps"], "is not an override"),
         (["--over", "optimizer.lr=uniform:0:1"], "a grid tries them all"),
-        (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tpe"], "sampler 'tpe' needs a number of points"),
+        (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tpe"], "sampler 'tpe' needs a number of settings"),
         (["--over", "optimizer.lr=log:1:2:3", "--sampler", "tpe", "--trials", "3"], "is a list of values"),
         (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tep", "--trials", "3"], "did you mean: tpe"),
         (["--over", "optimizer.lr=1,2", "--trials", "3"], "a grid has as many trials as it has combinations"),
@@ -103,10 +103,10 @@ def test_the_status_shows_what_runs(idemlab, here):
     assert idemlab("sweep", "tiny.toml", "--over", "optimizer.lr=0.01", *QUICK).exit_code == 0
     ledger = Ledger(here / "sweeps/tiny", make=True)
     plan = Sweep(experiment="tiny.toml", over={"optimizer.lr": [0.01]}, seeds=2)
-    ledger.add(plan, plan.points()[1:], {})
+    ledger.add(plan, plan.settings()[1:], {})
     assert ledger.claim(ledger.trials()[1], 0)
     lines = idemlab("status", "sweeps/tiny").stdout.splitlines()
-    assert lines[-2].split() == ["trial", "point", "state", "worker", "since", "step"]
+    assert lines[-2].split() == ["trial", "setting", "state", "worker", "since", "step"]
     assert lines[-1].split()[:5] == ["1", "optimizer.lr=0.01,", "seed", "1", "interrupted"]
 
 

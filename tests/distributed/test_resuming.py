@@ -71,7 +71,7 @@ def test_a_run_goes_on_in_any_number_of_processes(tmp_path: Path, tiny: Make, to
     for (name, way), one, other in zip(pairs, *notes, strict=True):
         assert "error" not in one
         assert one["print"] == other["print"]
-        assert "going on from step-7" in one["messages"]
+        assert "resuming from step-7" in one["messages"]
         run = idemlab.Run(tmp_path / f"{name}, then {way}")
         same = name == way
         _assert_same(run, idemlab.Run(tmp_path / name) if same else whole, bits=same)

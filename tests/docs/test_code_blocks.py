@@ -124,7 +124,7 @@ class Reader:
                 file = self._folder / "study.toml"
                 file.write_text(block.body, encoding="utf-8")
                 for plan in idemlab.Study.from_toml(file, lambda _: idemlab.Findings()).sweeps.values():
-                    assert [plan.resolve(point) for point in plan.points()]
+                    assert [plan.resolve(setting) for setting in plan.settings()]
             case "toml":
                 table = tomllib.loads(block.body)
                 whole = table.keys() & {"dataset", "base"}
@@ -205,8 +205,8 @@ def _enough(*_: Any, **__: Any) -> None:
 def _only_resolve(plan: idemlab.Sweep, *_: Any, **__: Any) -> None:
     """In place of a sweep: every trial of it, or what a sampler may choose, is an experiment."""
     plan.check()
-    for point in plan.points() if plan.sampler == "grid" else plan.probes():
-        plan.resolve(point)
+    for setting in plan.settings() if plan.sampler == "grid" else plan.probes():
+        plan.resolve(setting)
     raise typer.Exit
 
 

@@ -33,7 +33,7 @@ def _files(run: idemlab.Run) -> dict[str, bytes]:
 
 def test_going_on_with_a_finished_run_changes_nothing(done: idemlab.Run, resume: Resume) -> None:
     before, figures = _files(done), _figures(done)
-    assert resume(done) == ["going on from step-12"]
+    assert resume(done) == ["resuming from step-12"]
     assert _figures(done) == figures
     assert {name for name, content in _files(done).items() if before.get(name) != content} == {"metrics.jsonl"}
     assert _files(done).keys() == before.keys()
@@ -53,9 +53,9 @@ def test_the_newest_whole_one_of_several_is_found(done: idemlab.Run, resume: Res
     (done.checkpoints / "step-9" / "manifest.json").unlink()
     said = resume(done)
     assert said == [
-        "checkpoint step-12 is damaged (objective.safetensors has changed): falling back to the one before",
-        "checkpoint step-9 is damaged (manifest.json is missing): falling back to the one before",
-        "going on from step-6",
+        "checkpoint step-12 is damaged (objective.safetensors has changed): trying the one before",
+        "checkpoint step-9 is damaged (manifest.json is missing): trying the one before",
+        "resuming from step-6",
     ]
     after = _files(done)
     del before["metrics.jsonl"], after["metrics.jsonl"]
@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_pushes_no_whole_one_out(done: idemlab.Run, resume:
         patched.setattr("idemlab.training.loop._Loop._step", _fail)
         with pytest.raises(ZeroDivisionError):
             resume(done)
-    assert resume(done)[-1] == "going on from step-6"
+    assert resume(done)[-1] == "resuming from step-6"
 
 
 def _fail(*_: object) -> None:

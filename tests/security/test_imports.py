@@ -142,5 +142,5 @@ def test_values_of_a_sweep_are_names_too(tiny: dict[str, Any], stranger: Attempt
     (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tiny))
     plan = Sweep(experiment=str(tmp_path / "tiny.toml"), over={"enforcer.name": ["gradient", "stranger_code:run"]})
     with pytest.raises(BadInput, match="there is no enforcer 'stranger_code:run'"):
-        plan.resolve(plan.points()[1])
+        plan.resolve(plan.settings()[1])
     assert stranger() == []

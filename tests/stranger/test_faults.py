@@ -107,7 +107,7 @@ def test_the_host_goes_on_and_says_who_and_what_to_do(case: str, install: Instal
     listed = call("list", "enforcers")
     assert listed.exit_code == 0
     assert "cubic-projection" in listed.stdout
-    assert listed.stderr == "some of what faulty-one offers could not be loaded: idemlab plugins\n"
+    assert listed.stderr == "faulty-one could not be loaded completely; for the reason: idemlab plugins\n"
     told = call("plugins")
     assert told.exit_code == 0
     assert f"broken: {ORIGIN}\n  cause: " in told.stdout
@@ -332,7 +332,7 @@ def test_a_run_whose_enforcer_raises_keeps_all_and_goes_on_once_it_is_mended(
     assert lines(result)["where"].startswith(f"{ORIGIN} (faulty_one.py, line ")
     next_step = lines(result)["next"]
     assert next_step.endswith(
-        "report it to the authors of faulty-one; once it is mended: idemlab run runs/tiny --resume"
+        "report it to the authors of faulty-one; once that is fixed: idemlab run runs/tiny --resume"
     )
     assert entries("train") == [1, 2, 3]
     assert {path.name for path in Path("runs/tiny/checkpoints").iterdir()} >= {"step-3"}

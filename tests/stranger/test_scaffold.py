@@ -140,14 +140,14 @@ REFUSED: dict[str, str] = {
     "3d": "'3d' is no name for a plugin",
     "": "'' is no name for a plugin",
     "../shrink": "'../shrink' is no name for a plugin",
-    "platform": "'platform' is a module of Python itself",
-    "json": "'json' is a module of Python itself",
-    "class": "'class' is a word of Python or of idemlab",
-    "idemlab-lambda": "'lambda' is a word of Python or of idemlab",
-    "idemlab-float": "'float' is a word of Python or of idemlab",
-    "idemlab-hookimpl": "'hookimpl' is a word of Python or of idemlab",
-    "idemlab-3d": "'idemlab-3d' leaves '3d' for the enforcer",
-    "idemlab": "'idemlab' is a word of Python or of idemlab",
+    "platform": "a package 'platform' would hide the module of Python",
+    "json": "a package 'json' would hide the module of Python",
+    "class": "Python or idemlab already uses 'class'",
+    "idemlab-lambda": "Python or idemlab already uses 'lambda'",
+    "idemlab-float": "Python or idemlab already uses 'float'",
+    "idemlab-hookimpl": "Python or idemlab already uses 'hookimpl'",
+    "idemlab-3d": "the enforcer would be called '3d'",
+    "idemlab": "Python or idemlab already uses 'idemlab'",
     "torch": "there is a package 'torch' already, of the distribution torch",
     "idemlab-models": "there is a package 'idemlab_models' already",
     "pytest-xdist": "there is a package 'pytest_xdist' already, of the distribution pytest-xdist",
@@ -176,7 +176,7 @@ def test_a_name_of_a_known_plugin_is_refused(call: Idemlab, monkeypatch: pytest.
     monkeypatch.setenv("IDEMLAB_PLUGINS", "registry")  # as if it were not installed
     result = call("plugins", "new", "rank-control")
     assert result.exit_code == 2
-    assert "error: 'rank-control' would be taken for a known plugin, idemlab-rank-control: " in result.stderr
+    assert "error: 'rank-control' could be confused with a known plugin, idemlab-rank-control: " in result.stderr
     assert result.stderr.splitlines()[-1].endswith("idemlab plugins new idemlab-my-rank-control")
 
 

@@ -1,4 +1,4 @@
-"""The command line. Every command is a thin call of a documented function; nothing below this package prints."""
+"""The command line. Every command is a thin call of a documented function; no package below this one prints."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def main() -> None:
     rest_while_waiting()  # before any command loads torch
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # no summary is worth a crash on a terminal that lacks a letter
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not crash the command
     try:
         app()
     finally:
-        if "--json" in sys.argv:  # nothing that a plugin says at the end of the process comes behind the result
+        if "--json" in sys.argv:  # what a plugin prints at exit must not follow the result
             sys.stdout.flush()
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

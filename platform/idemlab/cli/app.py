@@ -1,6 +1,6 @@
-"""The application: its groups, its options, and what becomes of errors.
+"""The application: its groups, its options, and how errors are shown.
 
-Exit codes: 0 fine, 1 the thing failed, 2 bad input, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .fields import as_typed
 __all__ = ["Group", "app", "example"]
 
 UsageError: type[Any] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError")
-"""Typer's base of all wrong command lines; it has no public name there."""
+"""Typer's base class of errors in a command line; typer does not export it."""
 
 _ENVIRONMENT = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
-"""Causes that lie in the machine, not in the program."""
+"""Errors caused by the machine, not by the program."""
 
 
 def example(*lines: str) -> str:
@@ -38,7 +38,7 @@ def example(*lines: str) -> str:
 
 
 class Group(TyperGroup):
-    """A group of commands that names the nearest one when there is no such command."""
+    """A group of commands that suggests the nearest one for an unknown command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands and not ctx.resilient_parsing:
@@ -66,12 +66,12 @@ class _Root(Group):
     """The command `idemlab`: turns whatever happens into a message on stderr and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
-        if "_IDEMLAB_COMPLETE" in os.environ:  # a shell asks how a line may go on
+        if "_IDEMLAB_COMPLETE" in os.environ:  # a shell asks for completions
             self._main_shell_completion({}, "idemlab", "_IDEMLAB_COMPLETE")
         try:
             code = self._code(sys.argv[1:] if args is None else args)
             sys.stdout.flush()
-        except BrokenPipeError:  # `idemlab list | head`: the reader has seen enough
+        except BrokenPipeError:  # `idemlab list | head`: the reader has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0
         sys.exit(code)
@@ -107,7 +107,7 @@ def _options(root: Any, args: Sequence[str]) -> list[str]:
 
 
 def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
-    """An error as the user should read it, or None if only its traceback can tell."""
+    """An error as the user should read it, or None if it needs its traceback."""
     if isinstance(error, IdemlabError):
         return error
     if isinstance(error, UsageError):
@@ -118,7 +118,7 @@ def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
 
 
 def _bug(error: Exception) -> Failure:
-    """An error that nobody expected, with the plugin it came from, if it did."""
+    """The message for an unexpected error; it names the plugin that raised it, if one did."""
     through = running(error, installed().plugins) if installed.cache_info().currsize else []
     return Failure(
         f"this is a bug in {through[0][0].distribution if through else 'idemlab or in a plugin'}, not a mistake of yours",
@@ -128,7 +128,7 @@ def _bug(error: Exception) -> Failure:
 
 
 def _usage(error: Any, args: Sequence[str]) -> BadInput:
-    """A command line that typer could not read."""
+    """The message for a command line that typer could not read."""
     command = error.ctx.command_path if error.ctx else " ".join(["idemlab", *args[:1]])
     help_command = f"{command} --help"
     if hasattr(error, "possibilities"):

@@ -1,4 +1,4 @@
-"""`list`: the named things that are installed, by kind. Without torch, so that it answers at once."""
+"""`list`: the installed models, datasets, enforcers and so on, by kind. It loads no torch, so that it answers at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 PLURALS = {kind: "studies" if kind == "study" else f"{kind}s" for kind in KINDS}
 HOME = "idemlab"
-"""The distribution whose name goes without saying."""
+"""The distribution that listings do not name."""
 
 
 def kind_of(word: str) -> str:
@@ -41,7 +41,7 @@ def kind_of(word: str) -> str:
 
 def _warn_of_failures(catalog: Catalog) -> None:
     if catalog.broken:
-        note(f"some of what {', '.join(catalog.broken)} offers could not be loaded: idemlab plugins")
+        note(f"{', '.join(catalog.broken)} could not be loaded completely; for the reason: idemlab plugins")
 
 
 def brief(entry: Provided) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def brief(entry: Provided) -> dict[str, Any]:
 
 
 def matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
-    """All things of this name or alias (or `distribution:name`), of one kind or of all."""
+    """All entries with this name or alias (or `distribution:name`), of one kind or of all kinds."""
     distribution, _, bare = name.rpartition(":")
     entries = [entry for entry in catalog if kind in (None, entry.spec.kind)]
     found = [
@@ -108,7 +108,7 @@ def list_(
 
 
 def _names(entries: list[Provided]) -> list[str]:
-    """Their names; the full ones where two plugins offer the same."""
+    """The names of the entries; full names where two plugins offer the same name."""
     bare = [entry.spec.name for entry in entries]
     return [entry.full_name if bare.count(entry.spec.name) > 1 else entry.spec.name for entry in entries]
 

@@ -1,4 +1,4 @@
-"""The certificate of a run as tables, with one sentence of verdict."""
+"""Shows the certificate of a run as tables, with the verdict in one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .console import show, table
 __all__ = ["show_certificate"]
 
 COLOURS = {"genuine": "bold green", "identity": "bold yellow"}
-"""Of the verdicts; all others are red."""
+"""Colours of the verdicts; all other verdicts are red."""
 
 
 def show_certificate(certificate: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
 
 
 def _show_metrics(figures: Mapping[str, Mapping[str, float]]) -> None:
-    """The metrics, one row for each and one column for each set of inputs."""
+    """Print the metrics: one row per metric, one column per set of inputs."""
     names = list(dict.fromkeys(name for of_inputs in figures.values() for name in of_inputs))
     measured = [inputs for inputs, of_inputs in figures.items() if of_inputs]
     if names:

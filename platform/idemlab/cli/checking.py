@@ -1,4 +1,4 @@
-"""`check`: try a named thing against the conformance checks of its kind."""
+"""`check`: run the conformance checks on an enforcer, model, dataset, source or metric."""
 
 from __future__ import annotations
 
@@ -42,32 +42,40 @@ _STYLES = {
 def check(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Of an enforcer, model, dataset, source or metric.", show_default=False),
+        typer.Argument(
+            metavar="NAME", help="Name of an enforcer, model, dataset, source or metric.", show_default=False
+        ),
     ],
     arguments: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="An argument; `idemlab show NAME` has all.", show_default=False
+            "--set", metavar="KEY=VALUE", help="Set an argument; `idemlab show NAME` lists all.", show_default=False
         ),
     ] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Kind of the thing, if several share the name.", show_default=False),
+    ] = None,
     expected: Annotated[
         list[str] | None,
         typer.Option(
-            "--expect-failure", metavar="CHECK=REASON", help="A check that must fail, and why.", show_default=False
+            "--expect-failure",
+            metavar="CHECK=REASON",
+            help="A check that is expected to fail, and why.",
+            show_default=False,
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Try fewer linear maps.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try a named thing against every check that its kind and traits promise."""
+    """Run the conformance checks on an enforcer, model, dataset, source or metric."""
     entries = _checkable(name, kind)
     given = {key: _value(text) for key, text in _pairs(arguments, "--set", "routing=inner")}
     reasons = dict(_pairs(expected, "--expect-failure", "attracted-to-the-end='why it fails'"))
     if len(entries) > 1 and (given or reasons):
         kinds = sorted({entry.spec.kind for entry in entries})
         raise BadInput(
-            f"'{name}' is the name of {len(entries)} things, and arguments and expected failures are those of one",
+            f"'{name}' names {len(entries)} things, but arguments and expected failures need exactly one",
             choices=[f"--kind {kind}" for kind in kinds] if len(kinds) > 1 else [e.full_name for e in entries],
             next_step=f"idemlab check {name} --kind {kinds[0]}"
             if len(kinds) > 1
@@ -95,14 +103,14 @@ def check(
 
 
 def _checkable(name: str, kind: str | None) -> list[Provided]:
-    """All things of this name that have checks."""
+    """All entries with this name whose kind has checks."""
     kinds = ("enforcer", "model", "dataset", "source", "metric")
     entries = matching(installed(), name, kind_of(kind) if kind is not None else None)
     found = [entry for entry in entries if entry.spec.kind in kinds]
     if not found:
         raise BadInput(
-            f"'{name}' is of the kind {entries[0].spec.kind}, for which there are no checks",
-            expected=f"the name of one of: {', '.join(kinds)}",
+            f"'{name}' is of the kind {entries[0].spec.kind}, which has no checks",
+            expected=f"a name of one of these kinds: {', '.join(kinds)}",
             next_step="idemlab list",
         )
     return found
@@ -117,7 +125,7 @@ def _pairs(texts: Sequence[str] | None, option: str, instance: str) -> Iterator[
 
 
 def _value(text: str) -> Any:
-    """A value as in an experiment file, or else text."""
+    """A value as in an experiment file; otherwise the text itself."""
     try:
         loaded = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -127,7 +135,7 @@ def _value(text: str) -> Any:
 
 @contextmanager
 def _watching() -> Iterator[Callable[[str], None]]:
-    """On a terminal, the name of the check that is running."""
+    """Show the name of the running check on a terminal."""
     out = console(sys.stderr)
     if not out.is_terminal:
         yield lambda _: None
@@ -138,7 +146,7 @@ def _watching() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _no_traces() -> Iterator[None]:
-    """hypothesis keeps a folder of its own, here a temporary one instead of one in the working folder."""
+    """Let hypothesis keep its files in a temporary folder instead of the working folder."""
     key = "HYPOTHESIS_STORAGE_DIRECTORY"
     before = os.environ.get(key)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the commands print with: results go to stdout, everything else to stderr. Text of users is never read as markup."""
+"""Printing: results go to stdout, everything else to stderr. Text of users is never read as markup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["console", "is_main_process", "loading", "note", "only_results", "show", "show_error", "show_json", "table"]
 
 PIPE_WIDTH = 10_000
-"""Columns where nobody looks: lines in a pipe or a file are never wrapped, so that they can be searched."""
+"""Width of lines in a pipe or a file, which are never wrapped, so that they can be searched."""
 
 
 def console(stream: TextIO) -> Console:
@@ -40,13 +40,13 @@ def show(*things: RenderableType) -> None:
 
 
 def note(*things: RenderableType) -> None:
-    """Print to stderr what is not the result."""
+    """Print remarks to stderr."""
     _print(sys.stderr, things)
 
 
 def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
     out = console(stream)
-    with out.capture() as captured:  # so that a closed pipe is met here, and not swallowed by rich
+    with out.capture() as captured:  # rich would swallow the error of a closed pipe
         for thing in things:
             out.print(thing)
     text = captured.get()
@@ -54,7 +54,7 @@ def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process of a distributed run that prints: known from what the launcher sets, without torch."""
+    """Whether this process of a distributed run prints, read from the launcher's variables without torch."""
     return _rank() == "0"
 
 
@@ -64,7 +64,7 @@ def _rank() -> str:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Say on a terminal that it takes a while; nothing of it is left afterwards."""
+    """Show "loading" on a terminal while the block runs."""
     out = console(sys.stderr)
     if out.is_terminal and is_main_process():
         with out.status("loading"):
@@ -80,7 +80,7 @@ def show_json(content: Any) -> None:
 
 
 _results: list[TextIO] = []
-"""Where results go while stdout is kept for them; empty otherwise."""
+"""The stream for results while `only_results` is active; empty otherwise."""
 
 
 def _result() -> TextIO:
@@ -89,12 +89,12 @@ def _result() -> TextIO:
 
 @contextmanager
 def only_results() -> Iterator[None]:
-    """Keep stdout for what `show` and `show_json` print. Whatever else writes there meanwhile, a plugin that prints, a
-    library in C or a child process, is heard on stderr."""
+    """Keep stdout for `show` and `show_json`. Other output, of a printing plugin, a C library or a child process, goes to
+    stderr meanwhile."""
     outer = sys.stdout
     outer.flush()
     kept = None
-    with contextlib.suppress(OSError, ValueError):  # no file at all, in a test, or a closed one
+    with contextlib.suppress(OSError, ValueError):  # stdout is no file, as in a test, or is closed
         if outer.fileno() == 1:
             kept = os.dup(1)
             os.dup2(2, 1)
@@ -107,16 +107,16 @@ def only_results() -> Iterator[None]:
         _results.pop()
         sys.stdout = outer
         if kept is not None:
-            outer.flush()  # what was written past `sys.stdout` while descriptor 1 was stderr
+            outer.flush()  # text that bypassed `sys.stdout` while descriptor 1 was stderr
             os.dup2(kept, 1)
-            with contextlib.suppress(BrokenPipeError):  # the reader has seen enough
+            with contextlib.suppress(BrokenPipeError):  # the reader has closed the pipe
                 results.close()
 
 
 def show_error(error: IdemlabError) -> None:
-    """Print an error to stderr: what is wrong, then one labelled line each for where, what was expected, the next step.
+    """Print an error to stderr: what is wrong, then a labelled line each for the place, what was expected, the next step.
 
-    Other processes than the main one leave it at one line: most often the main one tells the same, but not always.
+    Processes other than the main one print one line only, since the main process mostly prints the same error.
     """
     if not is_main_process():
         if error.exit_code != 130:
@@ -138,10 +138,10 @@ def show_error(error: IdemlabError) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """A table without lines around it, as wide as the terminal at most.
+    """A table without rules, at most as wide as the terminal.
 
-    Columns named in `right` hold numbers: they are aligned to the right and never broken. Where there is no room for all of
-    them the last ones are left out, which the caption says.
+    Columns named in `right` hold numbers, which are aligned to the right and never broken. If not all of them fit, the last
+    ones are left out, and the caption says so.
     """
     from rich.table import Table
     from rich.text import Text
@@ -163,15 +163,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 
 GAP = 2
-"""Spaces between two columns."""
+"""Number of spaces between two columns."""
 _NAMES, _TEXT = 24, 12
-"""Characters that the first column, and another column of text, have at least, if they need them."""
+"""Least width of the first column, and of another column of text, if their text is that long."""
 
 
 def _fitted(
     columns: Sequence[str], cells: Sequence[Sequence[Text]], right: Sequence[str], room: int
 ) -> tuple[dict[int, int], list[str]]:
-    """(widths of the columns of numbers, columns that are left out); neither where all fits as it is."""
+    """(widths of the columns of numbers, columns that are left out); both empty if everything fits."""
     longest = [max([0, *(max(map(len, row[i].plain.split("\n"))) for row in cells)]) for i in range(len(columns))]
     if sum(max(len(column), cell) + GAP for column, cell in zip(columns, longest, strict=True)) <= room + GAP:
         return {}, []

@@ -1,4 +1,4 @@
-"""From fields to options: below the command line, messages name the fields of calls and files; here they become options.
+"""Translates messages: other packages name the fields of calls and files, which become options here.
 
 `resume`                    --resume
 `jobs = 1`                  --jobs 1
@@ -22,10 +22,10 @@ _FIELD = re.compile(
 
 
 def as_typed(error: IdemlabError, options: Iterable[str]) -> IdemlabError:
-    """The same error in the words of a command line.
+    """The same error, with the options of the command line in place of fields.
 
     Args:
-        options: of the command that was called, ``--allow-changes``.
+        options: the options of the command, such as ``--allow-changes``.
     """
     fields = {option.lstrip("-").replace("-", "_"): option for option in options}
 

@@ -1,4 +1,4 @@
-"""`doctor`: what stands in the way on this machine."""
+"""`doctor`: finds what is broken on this machine, or describes the data of an experiment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def doctor(
         str | None,
         typer.Argument(
             metavar="[EXPERIMENT]",
-            help="Say what is understood of the data set of this experiment instead.",
+            help="Describe the data set of this experiment instead.",
             show_default=False,
         ),
     ] = None,
@@ -30,7 +30,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Find what stands in the way on this machine, and say what to do; or look at the data of an experiment."""
+    """Find what is broken on this machine and say how to fix it; or describe the data of an experiment."""
     if experiment is not None:
         _tell_data(experiment, overrides or [], as_json)
         return
@@ -56,21 +56,21 @@ def doctor(
     broken = [finding.subject for finding in findings if finding.state == "broken"]
     if broken:
         if not as_json:
-            show("", f"In the way: {', '.join(broken)}")
+            show("", f"Broken: {', '.join(broken)}")
         raise typer.Exit(1)
     if not as_json:
-        show("", "Nothing stands in the way.")
+        show("", "Nothing is broken.")
 
 
 def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
-    """Build the data set of an experiment, and nothing else of it, and say what was understood."""
+    """Build only the data set of an experiment, and describe it."""
     from ..contracts.dataset import Dataset
     from ..experiment.resolution import resolve
 
     resolved = resolve(reference, overrides)
     with loading():
         dataset: Dataset = resolved.dataset.build_as(Dataset)
-    classes = "" if dataset.classes is None else f", of {dataset.classes} classes"
+    classes = "" if dataset.classes is None else f", in {dataset.classes} classes"
     sizes = f"{len(dataset.train)} samples to train on, {len(dataset.test)} to test on"
     first = f"dataset '{resolved.dataset.name}': {sizes}, each {' x '.join(map(str, dataset.shape))}{classes}"
     if as_json:

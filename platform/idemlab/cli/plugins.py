@@ -1,4 +1,4 @@
-"""`plugins`: what is installed, what could be, and a new one."""
+"""`plugins`: lists installed and known plugins, and writes a new one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app.add_typer(plugins, name="plugins")
 
 @plugins.callback(invoke_without_command=True, epilog=example("idemlab plugins", "idemlab plugins list --json"))
 def plugins_(context: typer.Context, as_json: Json = False) -> None:
-    """The installed plugins, what they offer, and how to mend them."""
+    """List the installed plugins, what they offer, and how to fix broken ones."""
     if context.invoked_subcommand is None:
         _show_plugins(as_json)
 
@@ -39,11 +39,11 @@ def plugins_(context: typer.Context, as_json: Json = False) -> None:
 def plugins_list(
     context: typer.Context,
     available: Annotated[
-        bool, typer.Option("--available", help="Known plugins, installed or not, and how to install them.")
+        bool, typer.Option("--available", help="List known plugins, installed or not, and how to install them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the installed plugins, or all that are known."""
+    """List the installed plugins, or all known ones."""
     assert context.parent is not None
     as_json = as_json or context.parent.params["as_json"]
     if available:
@@ -75,7 +75,9 @@ def _show_available(as_json: bool) -> None:
 def plugins_new(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Of the distribution: lower-case words and hyphens.", show_default=False),
+        typer.Argument(
+            metavar="NAME", help="Name of the distribution: lower-case words and hyphens.", show_default=False
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the project. Default: NAME.", show_default=False)] = None,
 ) -> None:

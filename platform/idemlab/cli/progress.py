@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere, nothing in any process but the main one."""
+"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere; only in the main process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["watching"]
 
 REDRAW = 0.25
-"""Seconds between two drawings of the bar: each costs milliseconds, and training pays for them."""
+"""Seconds between two drawings of the bar; each costs training some milliseconds."""
 
 
 @contextmanager
 def watching() -> Iterator[Watcher]:
-    """A watcher that shows the progress of a run on stderr; nothing of it is left on the screen afterwards but lines."""
+    """A watcher that shows the progress of a run on stderr; the bar disappears at the end."""
     if not is_main_process():
         yield Watcher()
         return
@@ -47,7 +47,7 @@ def watching() -> Iterator[Watcher]:
 
 
 class _Lines(Watcher):
-    """Plain lines."""
+    """Shows progress as plain lines."""
 
     def __init__(self) -> None:
         self._total = 0
@@ -56,7 +56,7 @@ class _Lines(Watcher):
         self._rank = number(None)
 
     def say(self, text: str) -> None:
-        """Print a line at once; a reader that has gone away does not stop the run."""
+        """Print a line at once; a closed pipe does not stop the run."""
         with contextlib.suppress(BrokenPipeError):
             print(text, file=sys.stderr, flush=True)
 
@@ -97,7 +97,7 @@ class _Lines(Watcher):
 
 
 class _Bar(Watcher):
-    """A bar on a terminal, under the lines that are to stay."""
+    """Shows progress as a bar on a terminal, below the lines that stay."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -159,7 +159,7 @@ class _Bar(Watcher):
         self._out.print(text)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         self._status.stop()
         if self._bar is not None:
             self._bar.stop()
@@ -180,13 +180,13 @@ _FURTHER = {
     "error {task.fields[error]}": 15,
     "rank {task.fields[rank]}": 17,
 }
-"""What the bar shows beside step and time left, and the room it takes."""
+"""Optional texts of the bar, and the width of each; step and time left are always shown."""
 _KEPT_FIRST = (2, 1, 3, 0)
-"""Where there is no room for all: the error first, then the loss, the rank, the rate."""
+"""Order in which texts are kept if not all fit: error, loss, rank, rate."""
 
 
 def _fitting(width: int, taken: int) -> list[str]:
-    """What there is room for beside what is always shown, and a bar of ten characters."""
+    """The texts that fit beside those that are always shown and a bar of ten characters."""
     texts, room, kept = list(_FURTHER), width - taken - 11, set()
     for i in _KEPT_FIRST:
         if _FURTHER[texts[i]] > room:

@@ -1,4 +1,4 @@
-"""`compare`, `report` and `apply`: what to do with runs."""
+"""`compare`, `report` and `apply`: compare runs, write a report, apply a trained operator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put runs side by side: numbers, differences, curves."""
+    """Compare runs: numbers, differences, curves."""
     with loading():
         from ..reports.comparison import compare as compared
     comparison = compared(runs, out=out)
@@ -41,7 +41,7 @@ def compare(
 
 
 def _show_comparison(comparison: Comparison) -> None:
-    """One column for each run: what it reached, and below it the keys in which the experiments differ."""
+    """Print one column per run: its results, and below them the keys in which the experiments differ."""
     from ..wording import number, time_span
 
     rows = comparison.rows
@@ -91,9 +91,9 @@ def apply(
     ],
     outputs: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
     times: Annotated[int, typer.Option(metavar="K", help="How often f is applied.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written and skipped as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the written and the skipped files as JSON.")] = False,
 ) -> None:
-    """Project a folder of images or arrays with a trained operator."""
+    """Apply a trained operator to a folder of images or arrays."""
     with loading():
         from ..reports.application import apply as applied
     done = applied(run, inputs, outputs, times=times, message=note)

@@ -14,11 +14,11 @@ from .app import app, example
 from .console import is_main_process, loading, note, show, show_json
 
 RUNS = Path("runs")
-"""Where runs go that are not told where."""
+"""Default folder for runs."""
 
 
 class Stopped(IdemlabError):
-    """Ctrl-C outside the training loop, or for the second time in it."""
+    """Raised by Ctrl-C outside the training loop, or by a second Ctrl-C in it."""
 
     exit_code = 130
 
@@ -44,7 +44,7 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change one key; `idemlab show EXPERIMENT` prints all.",
+            help="Change one key; `idemlab show EXPERIMENT` lists all.",
             show_default=False,
         ),
     ] = None,
@@ -55,22 +55,22 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint, of the newest run if --out is not given.")
+        bool, typer.Option("--resume", help="Resume from the last checkpoint; without --out, of the newest run.")
     ] = False,
     allow_changes: Annotated[
         bool,
         typer.Option(
             "--allow-changes",
-            help="With --resume: even if the experiment, idemlab, torch or a plugin it uses has changed.",
+            help="With --resume: accept changes of the experiment, idemlab, torch or a plugin it uses.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON instead of tables.")] = False,
 ) -> None:
-    """Train an experiment, certify what came out, and write the report."""
+    """Train an experiment, certify the operator, and write the report."""
     from ..experiment.resolution import resolve
 
     if allow_changes and not resume:
-        raise BadInput("--allow-changes says how to resume", next_step="add --resume, or leave it out")
+        raise BadInput("--allow-changes needs --resume", next_step="add --resume, or leave --allow-changes out")
     resolved = resolve(experiment, overrides or [])
     folder = _own_folder(experiment)
     name = resolved.name if folder is None else folder.resolve().name
@@ -98,14 +98,14 @@ def run(
 
 
 def _own_folder(reference: str) -> Path | None:
-    """The run folder that a reference names, by itself or by its resolved file; None if it names something else."""
+    """The run folder that a reference names, directly or through its experiment.toml; None for any other reference."""
     path = Path(reference)
     folder = path.parent if path.name == "experiment.toml" else path
     return folder if (folder / "environment.json").is_file() else None
 
 
 def _free(name: str) -> Path:
-    """runs/NAME, or the first of runs/NAME-2, -3, ... that is not taken."""
+    """runs/NAME, or the first free one of runs/NAME-2, -3, ..."""
     number, path = 1, RUNS / name
     while path.exists():
         number += 1
@@ -114,22 +114,22 @@ def _free(name: str) -> Path:
 
 
 def _newest(name: str) -> Path:
-    """The run among runs/NAME, runs/NAME-2, ... that was written to last."""
+    """The newest of runs/NAME, runs/NAME-2, ..."""
     own = re.compile(re.escape(name) + r"(-\d+)?")
     found = [path for path in RUNS.glob("*/environment.json") if own.fullmatch(path.parent.name)]
     if not found:
         raise BadInput(
-            f"there is no run of '{name}' in '{RUNS}' to go on with",
-            next_step="leave --resume out, or say which folder with --out",
+            f"there is no run of '{name}' in '{RUNS}' to resume",
+            next_step="leave --resume out, or give the folder with --out",
         )
     newest = max(found, key=lambda path: path.stat().st_mtime).parent
     if is_main_process():
-        note(f"going on with {newest}")
+        note(f"resuming {newest}")
     return newest
 
 
 def _stopped(out: Path) -> Stopped:
-    """What to do after Ctrl-C at a place where the trainer does not save."""
+    """The message after Ctrl-C at a place where the trainer does not save."""
     if not (out / "environment.json").is_file():
         return Stopped("stopped before training began; nothing was written")
     folder = shlex.quote(str(out))

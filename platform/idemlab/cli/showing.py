@@ -1,4 +1,4 @@
-"""`show`: one named thing in full. Without torch, so that it answers at once."""
+"""`show`: explains one entry of the catalog or an experiment. It loads no torch, so that it answers at once."""
 
 from __future__ import annotations
 
@@ -38,13 +38,16 @@ def show_(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Of anything listed, or the path of an experiment file.", show_default=False
+            metavar="NAME", help="A name from `idemlab list`, or the path of an experiment file.", show_default=False
         ),
     ],
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Kind of the thing, if several share the name.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a named thing: its arguments, or a whole experiment."""
+    """Explain a name and its arguments, or print a whole experiment."""
     catalog = installed()
     if _is_file(name):
         from ..experiment.resolution import resolve
@@ -71,14 +74,14 @@ def _is_file(name: str) -> bool:
 
 
 def _arguments(spec: Spec) -> list[Parameter]:
-    """The arguments that stand in an experiment file."""
+    """The arguments that an experiment file can set."""
     if spec.kind in ("experiment", "study"):
         return []
     return parameters(spec.factory, skip=1 if spec.kind == "model" else 0)
 
 
 def _default(parameter: Parameter) -> str:
-    """The default value as it would be written in an experiment file."""
+    """The default value, written as in an experiment file."""
     value = parameter.default
     if value is REQUIRED:
         return "required"
@@ -95,7 +98,7 @@ def _help(spec: Spec) -> tuple[str, dict[str, str]]:
 
 
 def _one_line_paragraphs(text: str) -> str:
-    """Paragraphs without line breaks; indented ones, such as code and formulas, are left alone."""
+    """Join the lines of each paragraph; indented paragraphs, such as code and formulas, stay as they are."""
     paragraphs = text.strip().split("\n\n")
     return "\n\n".join(p if re.search(r"^[ \t]", p, re.MULTILINE) else " ".join(p.split()) for p in paragraphs)
 
@@ -114,7 +117,7 @@ def _traits(entry: Provided, arguments: list[Parameter]) -> Traits | None:
 
 
 def _remarkable(traits: Traits) -> Iterator[str]:
-    """What sets an enforcer apart, in words."""
+    """The traits that differ from their defaults, in words."""
     if traits.domain is not None:
         yield "real eigenvalues in [{:g}, {:g}]".format(*traits.domain)
     if not traits.smooth:
@@ -129,7 +132,7 @@ def _remarkable(traits: Traits) -> Iterator[str]:
 
 
 def _details(entry: Provided, catalog: Catalog) -> dict[str, Any]:
-    """What `show --json` has beyond `list --json`."""
+    """The keys that `show --json` adds to `list --json`."""
     spec, arguments = entry.spec, _arguments(entry.spec)
     text, helps = _help(spec)
     details: dict[str, Any] = {
@@ -192,13 +195,13 @@ def _show_title(kind: str, name: str, summary: str) -> None:
 
 
 def _show_sweeps(study: Study) -> None:
-    """What a study runs, as TOML."""
+    """Print the sweeps of a study as TOML."""
     import tomli_w
 
     if study.sweeps:
         show("", tomli_w.dumps({"sweep": {name: plan.given() for name, plan in study.sweeps.items()}}).rstrip())
     else:
-        show("", "It runs no experiments: everything is computed.")
+        show("", "It has no sweeps: it computes everything itself.")
 
 
 def _show_facts(facts: list[tuple[str, str]]) -> None:
@@ -218,7 +221,7 @@ def _show_experiment(experiment: Experiment, name: str) -> None:
 
 
 def _show_experiment_body(experiment: Experiment, name: str) -> None:
-    """The resolved file and the keys that can be set."""
+    """Print the resolved file, and the keys that `--set` takes."""
     import sys
 
     toml = experiment.to_toml().rstrip()
@@ -235,7 +238,7 @@ def _show_experiment_body(experiment: Experiment, name: str) -> None:
 
 
 def _keys(experiment: Experiment) -> Iterator[str]:
-    """Dotted keys of an experiment, those without a value among them."""
+    """Dotted keys of an experiment, also those without a value."""
 
     def of_named(prefix: str, named: Named) -> Iterator[str]:
         yield f"{prefix}.name"

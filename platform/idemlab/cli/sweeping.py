@@ -1,4 +1,4 @@
-"""`sweep` and `study`: many runs, and what to make of them."""
+"""`sweep`, `status` and `study`: many runs, their progress, and what they show."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..sweeps.results import Results
 
 SWEEPS, STUDIES = Path("sweeps"), Path("studies")
-"""Where sweeps and studies go that are not told where."""
+"""Default folders for sweeps and studies."""
 
 Out = Annotated[
     Path | None, typer.Option(help="Folder to make. Default: sweeps/NAME, or studies/NAME.", show_default=False)
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the trials that are not done yet.")]
-Jobs = Annotated[int, typer.Option(metavar="N", help="Worker processes.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Run the trials that are not done yet.")]
+Jobs = Annotated[int, typer.Option(metavar="N", help="Number of worker processes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -47,8 +47,8 @@ def sweep(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUES",
-            help="What is tried: a,b,c or log:LOW:HIGH[:N] or lin:LOW:HIGH:N or a TOML array. Several are combined. "
-            "For a sampler: a,b,c or log:LOW:HIGH or uniform:LOW:HIGH or int:LOW:HIGH.",
+            help="Values to try: a,b,c or log:LOW:HIGH[:N] or lin:LOW:HIGH:N or a TOML array; several keys are combined. "
+            "For random and tpe: a,b,c or log:LOW:HIGH or uniform:LOW:HIGH or int:LOW:HIGH.",
             show_default=False,
         ),
     ] = None,
@@ -56,38 +56,40 @@ def sweep(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key in all trials.", show_default=False),
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 ... N-1 for each combination.")] = 1,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Run each setting with seeds 0 ... N-1.")] = 1,
     sampler: Annotated[
-        str, typer.Option(metavar="NAME", help="grid: every combination; random; tpe: where good ones were before.")
+        str, typer.Option(metavar="NAME", help="grid: every combination; random; tpe: near the best so far.")
     ] = "grid",
     trials: Annotated[
-        int | None, typer.Option(metavar="N", help="Points that the sampler chooses.", show_default=False)
+        int | None, typer.Option(metavar="N", help="Number of settings that the sampler chooses.", show_default=False)
     ] = None,
     metric: Annotated[
         str,
         typer.Option(
             metavar="METRIC",
-            help="What is judged, at some inputs (noise/relative) or at the worst of all (relative); the median over seeds. "
-            "A collapse is worse than everything.",
+            help="Metric that decides, at one set of inputs (noise/relative) or at the worst of all (relative). Settings "
+            "are compared by the median over their seeds; a collapsed run counts as the worst.",
         ),
     ] = "relative",
-    maximize: Annotated[bool, typer.Option("--maximize", help="More of the metric is better.")] = False,
+    maximize: Annotated[bool, typer.Option("--maximize", help="A larger metric is better.")] = False,
     pruner: Annotated[
-        str, typer.Option(metavar="NAME", help="none; median or halving: give up runs that are worse than others were.")
+        str,
+        typer.Option(
+            metavar="NAME", help="none; median or halving: stop runs that do worse than others at the same step."
+        ),
     ] = "none",
     storage: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Data base by which several machines share the trials of the same command, "
-            "postgresql://USER@HOST/DATABASE.",
+            help="Data base through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
             show_default=False,
         ),
     ] = None,
     jobs: Jobs = 1,
     out: Out = None,
     resume: Resume = False,
-    retry: Annotated[bool, typer.Option("--retry", help="With --resume: run failed trials again, too.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="With --resume: also run failed trials again.")] = False,
     as_json: Json = False,
 ) -> None:
     """Try values of an experiment's keys, in every combination or chosen by a sampler, with several seeds."""
@@ -140,12 +142,12 @@ def _set(text: str) -> tuple[str, object]:
 
 
 def _show_results(results: Results) -> None:
-    """One row for each combination: the errors in the middle of its seeds, between the smallest and the largest."""
+    """Print one row per setting: median, smallest and largest error over its seeds."""
     from ..experiment.toml import toml_value
     from ..wording import number
 
     names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
-    ranges = results.spread(names)
+    ranges = results.ranges(names)
     rows = []
     for _, row in ranges.iterrows():
         done = row["trials"] - row["failed"] - row["pruned"]
@@ -156,13 +158,13 @@ def _show_results(results: Results) -> None:
 
 
 def _best(results: Results) -> str:
-    """The best point in one line."""
+    """The best setting in one line."""
     from ..experiment.toml import toml_value
     from ..wording import number
 
     best = results.best
     if best is None:
-        return "Best: none; all have failed, collapsed or were given up"
+        return "Best: none; every trial so far failed, collapsed or was pruned"
     values = ", ".join(f"{key}={toml_value(value)}" for key, value in best.values.items()) or "the experiment itself"
     seeds = f", the median of {len(best.trials)} seeds" if len(best.trials) > 1 else ""
     return f"Best: {values}  ({results.goal.metric} {number(best.value)}{seeds})"
@@ -176,11 +178,11 @@ def status(
     ],
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Which sweep, where a data base holds several.", show_default=False),
+        typer.Option(metavar="NAME", help="Name of the sweep, if a data base holds several.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show how far a sweep is: what has ended, what runs, the best so far, the time left."""
+    """Show the progress of a sweep: what has ended, what runs, the best so far, the time left."""
     with loading():
         from ..sweeps.status import sweep_status
         from ..wording import time_span
@@ -203,28 +205,34 @@ def status(
     if found.running:
         rows = [
             [
-                *(each.trial, each.point, each.state, f"{each.machine} {each.worker}".strip(), time_span(each.seconds)),
+                *(
+                    each.trial,
+                    each.setting,
+                    each.state,
+                    f"{each.machine} {each.worker}".strip(),
+                    time_span(each.seconds),
+                ),
                 "—" if each.step is None else each.step,
             ]
             for each in found.running
         ]
-        show("", table(["trial", "point", "state", "worker", "since", "step"], rows, right=["trial", "step"]))
+        show("", table(["trial", "setting", "state", "worker", "since", "step"], rows, right=["trial", "step"]))
 
 
 @app.command(epilog=example("idemlab study basin", "idemlab study learning-rates --quick --jobs 2"))
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.", show_default=False)],
-    quick: Annotated[bool, typer.Option("--quick", help="The small version: a few minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Run the small version, which takes a few minutes.")] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="SWEEP", help="Run this sweep only, and examine what is there.", show_default=False),
+        typer.Option(metavar="SWEEP", help="Run only this sweep, then examine all results so far.", show_default=False),
     ] = None,
     jobs: Jobs = 1,
     out: Out = None,
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Run the experiments of a study, draw its figures, and weigh its claims."""
+    """Run the sweeps of a study, draw its figures, and weigh its claims."""
     from ..catalog.catalog import installed
 
     installed().find("study", name)

@@ -167,7 +167,7 @@ class HookSpecs:
                 from idemlab import Claim, Findings, Study, Sweep
 
                 def examine(material):
-                    by_step = material.results["step"].spread(["data/relative"])
+                    by_step = material.results["step"].ranges(["data/relative"])
                     best = by_step.sort_values("data/relative").iloc[0]
                     found = Claim(
                         claim="A full step is the best.",

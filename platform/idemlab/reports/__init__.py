@@ -1,1 +1,1 @@
-"""What people look at: pictures, the report of a run, runs side by side, a trained operator applied to files."""
+"""Output for people: pictures, the report of a run, the comparison of runs, and a trained operator applied to files."""

@@ -1,4 +1,4 @@
-"""Apply a trained operator to a folder of images, or of arrays, and write what it makes of them to another folder."""
+"""Applies a trained operator to a folder of images or arrays, and writes the results to another folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Applied(list[Path]):
     """The files that were written, in the order of their names.
 
     Attributes:
-        skipped: file of the input folder -> why nothing was made of it.
+        skipped: file of the input folder -> why it was skipped.
     """
 
     def __init__(self, written: Iterable[Path], skipped: dict[Path, str]) -> None:
@@ -50,31 +50,30 @@ def apply(
     catalog: Catalog | None = None,
     message: Callable[[str], None] = lambda text: None,
 ) -> Applied:
-    """Project a folder: f^times of every image (or .npy array, for an operator on something else) in it and its subfolders.
+    """Apply f `times` times to every image in a folder and its subfolders, or to every .npy array if f takes no images.
 
-    Images are read as data sets read them (`read_image`): upright, on white, the largest centred part scaled to the
-    operator's shape. They come out as PNG under the same relative names, arrays as .npy. A file that cannot be read, or
-    whose output would have the name of another's, is skipped with its reason, and the rest is done. `outputs` appears
-    whole or not at all.
+    Images are read as data sets read them (`read_image`): upright, on white, with the largest centred part scaled to the
+    operator's shape. Images are written as PNG and arrays as .npy, under the same relative names. A file that cannot be
+    read, or whose output name another file needs, is skipped with its reason. `outputs` appears complete or not at all.
 
     Args:
-        run: with a trained operator.
+        run: the run or its folder; it must have a trained operator.
         inputs: folder to read; links that lead out of it are refused.
-        outputs: folder to make; if it exists it must be empty.
+        outputs: folder to make; if it exists, it must be empty.
         times: how often f is applied.
         catalog: defaults to the installed plugins.
-        message: hears of what was resized or passed over.
+        message: called with each remark about resized or ignored files.
 
     Returns:
-        what was written and what was skipped.
+        The files that were written, and those that were skipped.
 
     Raises:
-        BadInput: a folder does not fit, or there is nothing that can be read; names the first file.
-        Failure: the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
+        BadInput: if a folder does not fit, or no file can be read; names the first file.
+        Failure: if the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
     if times < 1:
         raise BadInput(
-            f"f cannot be applied {times} times", expected="a whole number from 1 up", next_step="`times = 1`"
+            f"f cannot be applied {times} times", expected="a whole number, 1 or more", next_step="`times = 1`"
         )
     run = run if isinstance(run, Run) else Run.open(run)
     catalog = catalog or run.catalog or installed()
@@ -102,7 +101,8 @@ def apply(
         os.replace(partial, target)
     except OSError as error:
         raise Failure(
-            f"the output folder '{outputs}' cannot be written: {error}", next_step="make room, or choose another folder"
+            f"the output folder '{outputs}' cannot be written: {error}",
+            next_step="free some disk space, or choose another folder",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -120,8 +120,8 @@ def _folders(inputs: Path, outputs: Path) -> tuple[Path, Path]:
     source, target = inputs.resolve(), outputs.resolve()
     if target == source or source in target.parents:
         raise BadInput(
-            f"the output folder '{outputs}' lies in the input folder '{inputs}'",
-            expected="a folder outside of it, so that no input is overwritten or read back",
+            f"the output folder '{outputs}' is inside the input folder '{inputs}'",
+            expected="a folder outside of it, so that no input is overwritten or read again",
             next_step="choose another output folder",
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -131,7 +131,7 @@ def _folders(inputs: Path, outputs: Path) -> tuple[Path, Path]:
 
 
 def _files(folder: Path, suffixes: frozenset[str], message: Callable[[str], None]) -> list[Path]:
-    """The files with one of the suffixes in and below a folder, by name. Hidden ones are left alone.
+    """The files with one of the suffixes in a folder and its subfolders, by name. Hidden files are left alone.
 
     Raises:
         BadInput: if there are none, or a link leads out of the folder.
@@ -155,7 +155,7 @@ def _files(folder: Path, suffixes: frozenset[str], message: Callable[[str], None
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Everything in and below a folder that is no folder and not hidden, by name."""
+    """Every visible file in a folder and its subfolders, by name."""
 
     def refuse(error: OSError) -> None:
         raise BadInput(
@@ -176,8 +176,8 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _names(files: list[Path], folder: Path, suffix: str) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """File -> relative name of its output, and the files that are skipped: of two that would be written under one name both,
-    as nobody can tell which was meant."""
+    """(file -> relative name of its output, skipped files). If several files would get one output name, all are skipped,
+    since nobody can tell which was meant."""
     names = {path: path.relative_to(folder).with_suffix(suffix) for path in files}
     owners: dict[str, list[Path]] = {}
     for path, name in names.items():
@@ -194,10 +194,10 @@ def _names(files: list[Path], folder: Path, suffix: str) -> tuple[dict[Path, Pat
 def _readable(
     reader: _Reader, names: dict[Path, Path], skipped: dict[Path, str]
 ) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """The same, after every file was read once.
+    """Read every file once, and move the unreadable ones to the skipped files.
 
     Raises:
-        BadInput: if none can be.
+        BadInput: if no file can be read.
     """
     first: BadInput | None = None
     for path in list(names):
@@ -213,14 +213,14 @@ def _readable(
             first
             if first and len(skipped) == 1
             else BadInput(
-                f"none of the {len(skipped)} files can be used; the first: {reason}", where=str(path), next_step=_MEND
+                f"none of the {len(skipped)} files can be read; the first: {reason}", where=str(path), next_step=_MEND
             )
         )
     return names, skipped
 
 
 def _some(paths: list[Path], folder: Path) -> str:
-    """One path by name, several by their number and the first."""
+    """One path by its name, several by their number and the first name."""
     first = f"'{paths[0].relative_to(folder)}'"
     return first if len(paths) == 1 else f"{len(paths)} files ({first} and others)"
 
@@ -241,7 +241,7 @@ class _Reader:
     suffix = ".npy"
 
     def read(self, path: Path) -> Tensor:
-        """The sample in a file, [*shape]. Raises BadInput if it holds none."""
+        """The sample in a file, [*shape]. Raises BadInput if the file holds no such sample."""
         raise NotImplementedError
 
     def write(self, point: Tensor, path: Path) -> None:
@@ -249,7 +249,7 @@ class _Reader:
         raise NotImplementedError
 
     def report(self, folder: Path, message: Callable[[str], None]) -> None:
-        """Tell what had to be changed about the files read so far."""
+        """Report what had to be changed about the files read so far."""
 
 
 @dataclass
@@ -282,10 +282,10 @@ _MEND = "replace or remove the file"
 
 @dataclass
 class _ImageReader(_Reader):
-    """Grey or coloured images, in any size.
+    """Grey or colour images of any size.
 
     Args:
-        range: values of black and white; None is (0, 1).
+        range: the values of black and white; None means (0, 1).
     """
 
     range: tuple[float, float] | None

@@ -1,4 +1,4 @@
-"""Runs side by side: one row each, what differs in their experiments, and their curves in one picture."""
+"""Compares runs: their results, the differences between their experiments, and their curves in one picture."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Comparison", "Row", "compare"]
 
 @dataclass(frozen=True)
 class Row:
-    """One run.
+    """One run of a comparison.
 
     Args:
-        run: name of its folder, or the path where two folders have one name.
+        run: name of its folder; its path, if two folders have the same name.
         path: of the folder.
         summary: what it reached.
-        differs: key -> value, where the experiments differ; None for a key that this one does not have.
+        differs: key -> value, for the keys in which the experiments differ; None for a key that this experiment lacks.
     """
 
     run: str
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of everything measured in any of the runs, as ``inputs/metric``: relative error and rank first."""
+        """Names of everything measured in any run, as ``inputs/metric``; relative errors and ranks come first."""
         named = dict.fromkeys(
             f"{inputs}/{figure}"
             for row in self.rows
@@ -58,12 +58,12 @@ class Comparison:
         return tuple(sorted(named, key=lambda key: [key.endswith(f"/{figure}") for figure in order], reverse=True))
 
     def value(self, row: Row, figure: str) -> float | None:
-        """A metric of one run, or None where it has none."""
+        """A measured value of one run, or None if the run lacks it."""
         inputs, _, name = figure.partition("/")
         return row.summary.figures.get(inputs, {}).get(name)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The comparison as plain values for JSON."""
         return {
             "runs": [
                 {
@@ -85,14 +85,14 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Comparison:
-    """Put runs side by side, finished or not.
+    """Compare runs, finished or not.
 
     Args:
         runs: runs or their folders, at least one.
-        out: PNG file to draw the overlaid curves in; None draws none. Runs that have logged nothing leave none either.
+        out: PNG file for the overlaid curves; None draws nothing. Runs without any log entry have no curves.
 
     Raises:
-        BadInput: if a folder holds no run, a run is given twice, or `out` is no name for a PNG file.
+        BadInput: if a folder holds no run, a run is given twice, or `out` does not end in .png.
         Failure: if a file of a run is damaged, or `out` cannot be written.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]

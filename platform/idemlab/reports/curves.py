@@ -1,4 +1,4 @@
-"""Pictures of measurements: what was logged over the steps of a run, and the spectrum at its end."""
+"""Draws training curves, and the spectrum of the Jacobian at the end of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .style import (
 __all__ = ["jacobian_spectrum", "overlaid_curves", "training_curves"]
 
 _FLOOR = 1e-3
-"""Singular values below are drawn at the lower edge."""
+"""Smaller singular values are drawn at the lower edge."""
 
 
 # -- curves -------------------------------------------------------------------------------------------------------------
@@ -42,10 +42,10 @@ _LOSS, _RELATIVE = "loss and its terms", "relative error"
 
 
 def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss terms, relative error, rank and learning rate over the steps of a run.
+    """Draw loss terms, relative error, rank and learning rate over the steps of a run.
 
     Args:
-        entries: of metrics.jsonl; what they do not hold is left out.
+        entries: lines of metrics.jsonl; a panel without data is left out.
 
     Raises:
         ValueError: if there is nothing to draw.
@@ -80,7 +80,7 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Loss, reconstruction and the relative error at each set of inputs over the steps, one line a run.
+    """Draw loss, reconstruction and relative error over the steps, with one line per run.
 
     Args:
         runs: label -> entries of metrics.jsonl.
@@ -109,7 +109,7 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             axes.plot(steps, values, **style, markevery=max(1, len(steps) // 8))
         _finish(axes, label, logarithmic=True)
         if any(once):
-            told = "each was measured once" if all(once) else "large markers: measured once"
+            told = "each run measured once" if all(once) else "large markers: measured once"
             axes.set_ylabel(f"{axes.get_ylabel()}\n{told}")
         if label.startswith("relative"):
             threshold(axes)
@@ -127,7 +127,7 @@ Curve = tuple[list[int], list[float]]
 
 
 def _keys(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of all metrics in some entries, in the order in which they appear."""
+    """Names of all measured values in the entries, in order of appearance."""
     return list(dict.fromkeys(key for entry in entries for key in entry if key not in ("step", "split", "time")))
 
 
@@ -137,13 +137,13 @@ def _series(entries: Sequence[Mapping[str, Any]], key: str) -> Curve:
 
 
 def _at_inputs(evaluation: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Curve]:
-    """One metric at each set of inputs, by their names."""
+    """Name of a set of inputs -> curve of one measured value there."""
     keys = [key for key in _keys(evaluation) if key.endswith(f"/{figure}")]
     return {key.partition("/")[0]: _series(evaluation, key) for key in keys}
 
 
 def _bound(axes: Axes, measured: Sequence[float]) -> None:
-    """Let what was measured fill the panel: a single bad training batch may lie far above it."""
+    """Limit the axis to the evaluations' range, so that one bad training batch does not squeeze the curves."""
     finite = [value for value in measured if math.isfinite(value)]
     if finite and max(finite) > 0:
         axes.set_ylim(top=min(axes.get_ylim()[1], 3 * max(*finite, NOT_IDEMPOTENT)))
@@ -174,13 +174,13 @@ def _finish(axes: Axes, label: str, *, logarithmic: bool) -> None:
 
 
 def jacobian_spectrum(inputs: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Singular values and moduli of the eigenvalues of the Jacobian at f(x), one thin line a point, their median bold.
+    """Draw singular values and |eigenvalues| of the Jacobian at f(x): a thin line per point, and a bold median.
 
     Args:
-        inputs: name -> certificate as in certificate.json; those without spectra are left out.
+        inputs: name -> certificate as in certificate.json; certificates without spectra are left out.
 
     Raises:
-        ValueError: if none has spectra.
+        ValueError: if no certificate has spectra.
     """
     measured = {name: certificate for name, certificate in inputs.items() if certificate["spectra"]}
     if not measured:

@@ -1,4 +1,4 @@
-"""The report of a run: pictures as PNG files, and one page that holds everything and asks for nothing from outside."""
+"""Writes the report of a run: figures as PNG files, and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ __all__ = ["write_report"]
 
 _BADGES = {"genuine": "genuine", None: "open"}
 _SAMPLES = 80
-"""Orbits in a picture of vectors."""
+"""Number of orbits in a picture of vectors."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as it stands in the page.
+    """A figure of the page.
 
     Args:
-        png: the file.
-        alt: what it shows, for those who do not see it.
+        png: content of the PNG file.
+        alt: text for readers who cannot see the picture.
         caption: what to look at.
     """
 
@@ -75,7 +75,7 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
         explanations = _explanations(experiment)
         if certificate is not None:
             drawn |= _pictures(run, experiment, catalog, certificate)
-    except IdemlabError as error:  # a plugin or the data are not here: the page says so and shows all the rest
+    except IdemlabError as error:  # a plugin or the data are missing: the page says so and shows everything else
         notes.append(
             "The pictures could not be drawn. " + " · ".join(f"{k}: {t}" if k else t for k, t in error.lines())
         )
@@ -102,7 +102,9 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
         write_text(run.report_file, page)
     except OSError as error:
         raise Failure(
-            f"the report cannot be written: {error}", where=str(run.path), next_step="make room, or the folder writable"
+            f"the report cannot be written: {error}",
+            where=str(run.path),
+            next_step="free some disk space, or make the folder writable",
         ) from error
     return run.report_file
 
@@ -123,7 +125,7 @@ def _template() -> Any:
 
 
 def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: Mapping[str, Any]) -> dict[str, Picture]:
-    """Orbits of the trained operator at the evaluation inputs, by file name, and the hero picture of images."""
+    """File name -> picture of orbits at one set of inputs; for images also the summary picture, "hero"."""
     operator = load(run, catalog=catalog)
     parts = build_inputs(experiment)
     images = pictures.is_image(parts.dataset.shape)
@@ -143,7 +145,7 @@ def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: M
         reading = "Each column is one orbit, from top to bottom." if images else "Each point, or curve, is one sample."
         drawn[f"orbits-{name}" if images else "orbits"] = Picture(
             style.png(figure),
-            f"x, f(x), f(f(x)) and on, for {', '.join(inputs)}",
+            f"x, f(x), f(f(x)), and so on, for {', '.join(inputs)}",
             f"x is {said}. {reading} {_measured(certificate, inputs)}".rstrip(),
         )
     if images:
@@ -154,7 +156,7 @@ def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: M
 
 
 def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """The metrics at these inputs in words, so that a picture of a few samples stands beside what holds for all."""
+    """A sentence with the metrics at these inputs: the picture shows a few samples, the metrics cover all."""
     parts = []
     for name, measured in certificate["inputs"].items():
         if name not in inputs:
@@ -168,7 +170,7 @@ def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:
 def _curves(run: Run) -> dict[str, Picture]:
     if not run.metrics:
         return {}
-    caption = "The rank in passing is that of one point, at the end the median of several."
+    caption = "During training, the rank is measured at one point; at the end, it is the median over several points."
     figure = curves.training_curves(run.metrics)
     return {"curves": Picture(style.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
 
@@ -178,8 +180,8 @@ def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
     if not any(one["spectra"] for one in inputs.values()):
         return {}
     caption = (
-        "The Jacobian of an exact projection has eigenvalues 0 and 1, and singular values 0 or at least 1: look for a cliff "
-        "at the rank. A slope across the dashed line means directions that are neither kept nor dropped."
+        "The Jacobian of an exact projection has only the eigenvalues 0 and 1, and its singular values are 0 or at least 1: "
+        "look for a cliff at the rank. A slope across the dashed line means directions that are neither kept nor dropped."
     )
     figure = curves.jacobian_spectrum(inputs)
     return {"spectrum": Picture(style.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)}
@@ -189,7 +191,7 @@ def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
 
 
 def _explanations(experiment: Experiment) -> dict[str, str]:
-    """What each metric of the experiment says of itself."""
+    """Name -> summary of each metric of the experiment."""
     return {metric.name.replace("-", " "): metric.spec.summary for metric in experiment.metrics}
 
 
@@ -208,7 +210,7 @@ def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _metrics(summary: Summary, certificate: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Metrics by plain label, one value for each set of inputs. A certificate's own stand in its table."""
+    """The table of metrics: label -> one value for each set of inputs, without those in the table of certificates."""
     if certificate is None:
         sets: list[Mapping[str, Any]] = list(summary.figures.values())
         labels = {"relative": "relative error", "absolute": "absolute error"}
@@ -222,7 +224,7 @@ def _metrics(summary: Summary, certificate: Mapping[str, Any] | None) -> dict[st
 
 
 def _experiment(run: Run) -> dict[str, Any]:
-    """The experiment's file as it stands: it need not fit the plugins that are installed now."""
+    """The experiment's file as text, which the installed plugins need not understand."""
     try:
         text = run.experiment_file.read_text(encoding="utf-8")
         description = tomllib.loads(text).get("summary", "")

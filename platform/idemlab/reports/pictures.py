@@ -1,4 +1,4 @@
-"""Pictures of orbits: from points to a matplotlib `Figure`, one function each, drawn as `style` has it."""
+"""Draws orbits as matplotlib figures: images in rows, lists value by value, other vectors in a plane."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 Range = tuple[float, float] | None
 
 COLUMNS = 12
-"""Samples in a row of images."""
+"""Number of samples in a row of images."""
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -42,13 +42,13 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def orbit_figures(shown: Sequence[Examples], range: Range) -> dict[str, Figure]:
-    """Pictures of orbits by title: rows of images for each set of inputs; for anything else one picture of all sets.
+    """Title -> picture of orbits: one picture for each set of images, or one picture for all sets of anything else.
 
-    Samples with targets of their own (lists to sort) are drawn value by value, other vectors in a plane.
+    Samples with a separate target (lists to sort) are drawn value by value, other vectors in a plane.
 
     Args:
-        shown: as `idemlab.evaluation.examples` gives them; the test data first.
-        range: smallest and largest value of a sample, black and white; None takes them of the outputs.
+        shown: examples of each set of inputs; the test data first.
+        range: smallest and largest value of a sample, drawn black and white; None takes them from the outputs.
     """
     if is_image(shown[0].orbit[0].shape[1:]):
         return {examples.name: orbit_rows(examples, range) for examples in shown}
@@ -57,7 +57,7 @@ def orbit_figures(shown: Sequence[Examples], range: Range) -> dict[str, Figure]:
 
 
 def orbit_rows(examples: Examples, range: Range) -> Figure:
-    """Images in rows x, f(x), f(f(x)), ..., and the target where it is not the input itself; a column is one orbit."""
+    """Draw images in rows x, f(x), f(f(x)), ..., and the target if it is not the input; each column is one orbit."""
     rows = {power(k): points[:COLUMNS] for k, points in enumerate(examples.orbit)}
     if _differs(examples):
         assert examples.target is not None
@@ -73,13 +73,13 @@ _CLAIMS = {"noise": "noise → data", "corrupted": "corrupted → repaired", "da
 def hero(
     shown: Sequence[Examples], range: Range, *, columns: int = 5, claims: Mapping[str, str] | None = None
 ) -> Figure:
-    """One compact picture of what a projector of images does: rows x, f(x), f(f(x)), the sets of inputs side by side.
+    """Draw one compact picture of an operator on images: rows x, f(x), f(f(x)), with the sets of inputs side by side.
 
     Args:
-        shown: image examples, in the order in which they are to stand.
+        shown: examples of images, from left to right.
         range: smallest and largest value of a sample.
-        columns: orbits of each set.
-        claims: heading for each set of inputs.
+        columns: number of orbits of each set.
+        claims: name -> heading of a set of inputs.
     """
     headings = _CLAIMS | dict(claims or {})
     panels = []
@@ -97,17 +97,17 @@ def is_image(shape: Sequence[int]) -> bool:
 
 
 def _differs(examples: Examples) -> bool:
-    """Whether there is a target that is not the input itself."""
+    """Whether the samples have a target that differs from the input."""
     return examples.target is not None and not bool((examples.target == examples.orbit[0]).all())
 
 
 def power(k: int) -> str:
-    """f^k(x) as one writes it."""
+    """f^k(x) in mathematical notation."""
     return "f(" * k + "x" + ")" * k if k <= 3 else f"f{str(k).translate(_RAISED)}(x)"
 
 
 def _shades(examples: Examples, range: Range) -> Any:
-    """A function from an image [C, H, W] to RGB in 0..1, [H, W, 3]; values beyond the range are cut."""
+    """A function from an image [C, H, W] to RGB in 0..1, [H, W, 3]; values outside the range are clipped."""
     outputs = examples.orbit[1] if len(examples.orbit) > 1 else examples.orbit[0]
     low, high = range or (float(outputs.min()), float(outputs.max()))
 
@@ -124,7 +124,7 @@ def _array(points: Any) -> Array:
 
 
 def _mosaic(rows: Sequence[Sequence[Array]]) -> Array:
-    """Images [H, W, 3] in rows, on white, a gap of a fourteenth of their size between them."""
+    """Images [H, W, 3] in rows on white, with gaps of a fourteenth of their size."""
     height, width = rows[0][0].shape[:2]
     gap = max(1, round(min(height, width) / 14))
     canvas = np.ones((len(rows) * (height + gap) - gap, len(rows[0]) * (width + gap) - gap, 3))
@@ -136,7 +136,7 @@ def _mosaic(rows: Sequence[Sequence[Array]]) -> Array:
 
 
 def _drawn(panels: Sequence[Array], labels: Sequence[str], headings: Sequence[str]) -> Figure:
-    """Mosaics side by side, each entry a whole number of pixels wide; labels before the rows, headings above."""
+    """Mosaics side by side, with labels before the rows and headings above; each entry is a whole number of pixels wide."""
     zoom = max(1, round(1150 / sum(panel.shape[1] for panel in panels)))
     left, top, right, gap = 120, 40, 12, 34
     height, widths = panels[0].shape[0] * zoom, [panel.shape[1] * zoom for panel in panels]
@@ -158,7 +158,7 @@ def _drawn(panels: Sequence[Array], labels: Sequence[str], headings: Sequence[st
 
 
 def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
-    """The entries of a few samples against their position: x, f(x), f(f(x)), target. One row for each set of inputs."""
+    """Draw the entries of a few samples against their position: x, f(x), f(f(x)), target; one row per set of inputs."""
     figure = Figure(figsize=(10, 2.5 * len(shown) + 0.4), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(shown), samples, sharex=True, sharey=True, squeeze=False)
     for examples, row in zip(shown, grid, strict=True):
@@ -188,7 +188,7 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
 
 
 def orbit_plane(shown: Sequence[Examples]) -> Figure:
-    """Where f takes points: lines from x to f(x), f(f(x)) over f(x), in the plane where the first set's f(x) vary."""
+    """Draw a line from each x to f(x), and f(f(x)), in the plane of the principal components of the first set's f(x)."""
     origin, plane, labels = _plane(_array(shown[0].orbit[1]).reshape(len(shown[0].orbit[1]), -1))
     figure = Figure(figsize=(3.4 * len(shown) + 0.4, 4.4), dpi=DPI, layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False)[0]

@@ -1,7 +1,7 @@
-"""How pictures look, those of a run as those of studies: colours, grids, scales, legends, and the file.
+"""The style of all pictures, of runs and of studies: colours, grids, scales, legends and files.
 
-Nothing of pyplot, no global state. Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart; lines
-differ in marker or dash as well. Text is matplotlib's default of 10 pt, never below 9.
+It uses no pyplot and no global state. The colours of Okabe & Ito (2008) can be told apart by colour-blind readers, and lines
+also differ in marker or dash. Text has matplotlib's default size of 10 pt, and at least 9 pt.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ BLACK, BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = (
     "#56B4E9",
 )
 GREY = "#8a8a8a"
-"""For what stands behind: diagonals, targets."""
+"""Colour of the background: diagonals, targets."""
 _GRID = "#d9d9d9"
 _CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -78,7 +78,7 @@ def png(figure: Figure) -> bytes:
 
 
 def save(image: bytes, path: Path) -> None:
-    """Write a picture, whole or as it was before."""
+    """Write a picture atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_bytes(image)
@@ -88,10 +88,10 @@ def save(image: bytes, path: Path) -> None:
 
 
 def grid_of(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with this many panels, two in a row.
+    """(figure, its panels), two panels in a row.
 
     Raises:
-        ValueError: if it is to have none.
+        ValueError: if `count` is 0.
     """
     if count == 0:
         raise ValueError("there is nothing to draw: the entries hold no figures")
@@ -108,16 +108,16 @@ def plain(axes: Axes) -> None:
 
 
 def threshold(axes: Axes) -> None:
-    """A line at the relative error above which an operator is not idempotent."""
+    """Draw a line at the relative error above which an operator is not idempotent."""
     axes.axhline(NOT_IDEMPOTENT, color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}")
 
 
 def not_drawn(axes: Axes, count: int, what: str, *, line: int = 0) -> None:
-    """Say in the picture how many values a panel cannot show; nothing if it shows all.
+    """Write into a panel how many values it cannot show; nothing if it shows all.
 
     Args:
-        what: of which kind they are, ``of 0``.
-        line: above the lower edge, counted from 0.
+        what: kind of these values, such as ``of 0``.
+        line: line of text above the lower edge, counted from 0.
     """
     if count:
         text = f"{count} value{'s' * (count > 1)} {what}: not drawn"
@@ -128,17 +128,17 @@ def not_drawn(axes: Axes, count: int, what: str, *, line: int = 0) -> None:
 
 
 def line_style(i: int, *, markers: bool) -> dict[str, Any]:
-    """Arguments of `Axes.plot` for the i-th of many lines in a panel: none of 28 with markers looks like another."""
+    """Arguments of `Axes.plot` for the i-th line of a panel; 28 lines with markers all look different."""
     chosen: dict[str, Any] = {
         "color": _CYCLE[i % len(_CYCLE)],
         "ls": _DASHES[i // len(_CYCLE) % len(_DASHES)] if markers else _DASHES[i % len(_DASHES)],
-        "lw": max(1.2, 2.4 - 0.5 * i),  # the first ones are broader, so that lines upon each other are seen
+        "lw": max(1.2, 2.4 - 0.5 * i),  # the first lines are broader, so that coinciding lines can be seen
     }
     return chosen | ({"marker": _MARKERS[i % len(_MARKERS)], "ms": max(4.0, 7.5 - 1.5 * i)} if markers else {})
 
 
 def point_style(i: int) -> dict[str, Any]:
-    """Arguments of `Axes.plot` for the i-th of many sets of points in a panel: none of 14 looks like another."""
+    """Arguments of `Axes.plot` for the i-th set of points of a panel; 14 sets all look different."""
     color = _CYCLE[i % len(_CYCLE)]
     hollow = i // len(_CYCLE) % 2 == 1
     return {
@@ -154,7 +154,7 @@ def point_style(i: int) -> dict[str, Any]:
 
 
 def logarithmic(axis: Axis) -> None:
-    """Make an axis logarithmic, around its data and at plain numbers; one without positive data stays as it is."""
+    """Make an axis logarithmic, with limits around its data and plain numbers; others stay as they are."""
     low, high = axis.get_data_interval()
     if not (math.isfinite(low) and math.isfinite(high) and low > 0):
         return
@@ -167,7 +167,7 @@ def logarithmic(axis: Axis) -> None:
 
 
 def decimal(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis, as many as there is room for; other axes stay as they are."""
+    """Label a logarithmic axis with plain numbers, as many as fit; other axes stay as they are."""
     if axis.get_scale() != "log":
         return
     axis.set_major_locator(_Fitting())
@@ -190,12 +190,12 @@ class _Fitting(LogLocator):
         return ticks
 
     def _fit(self, ticks: NDArray[np.float64], decades: float) -> bool:
-        """Whether these are at least two, and those nearest to each other two thirds of a place apart."""
+        """Whether there are at least two ticks, and the closest ones are two thirds of a label apart."""
         if len(ticks) < 2:
             return False
         assert self.axis is not None
         places = float(self.axis.get_tick_space())
-        if isinstance(self.axis, XAxis):  # where matplotlib reckons with three characters for a place
+        if isinstance(self.axis, XAxis):  # matplotlib assumes labels of three characters there
             places *= 3 / max(3, *(len(f"{tick:g}") for tick in ticks))
         return bool(len(ticks) <= places and np.diff(np.log10(ticks)).min() * places / decades > 2 / 3)
 
@@ -204,13 +204,13 @@ class _Fitting(LogLocator):
 
 
 def legend_above(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """One legend for all panels, in as many columns as there is room for."""
+    """One legend for all panels, with as many columns as fit."""
     columns = _columns([str(handle.get_label()) for handle in handles], figure.get_figwidth(), mark=0.6, letter=0.075)
     figure.legend(handles=list(handles), loc="outside upper left", ncols=columns, frameon=False)
 
 
 def panel_legend(axes: Axes, title: str = "") -> None:
-    """The legend of one panel, if anything in it has a name: above it, where it covers nothing, under the panel's title."""
+    """The legend of one panel, above its data and under its title; none if no line has a label."""
     names = axes.get_legend_handles_labels()[1]
     if not any(names):
         return
@@ -227,7 +227,7 @@ def panel_legend(axes: Axes, title: str = "") -> None:
 
 
 def _columns(names: Sequence[str], inches: float, *, mark: float, letter: float) -> int:
-    """In how many columns these names fit a width; inches for the mark before a name, with its gaps, and for a letter."""
+    """Number of columns in which the names fit; `mark` and `letter` are the widths of a marker with gaps and of a letter."""
     lengths = np.array([len(name) for name in names])
     for columns in range(len(names), 1, -1):
         if sum(mark + letter * max(column) for column in np.array_split(lengths, columns)) <= inches:

@@ -1,4 +1,4 @@
-"""Doing a study: its sweeps, then its examination, then the record."""
+"""Runs a study and writes its record: first the sweeps, then the examination, then README, tables and figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["claims_table", "markdown", "not_run", "run_study"]
 
 ROWS = 60
-"""Rows of a table that a record shows; the file beside it has all."""
+"""Largest number of rows of a table in the README; the CSV file has all rows."""
 _TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 
@@ -47,13 +47,13 @@ def run_study(
     `tables/*.csv`; `environment.json`; and `sweeps/NAME/` with every run.
 
     Args:
-        name: of the study.
-        out: folder of the record; must not hold one unless `resume`.
-        quick: the small version.
-        resume: go on with the trials that are not done yet; sweeps of which a record keeps the table are done.
-        only: names of the sweeps to run; the others are examined as far as they are there. Empty for all.
-        jobs: worker processes.
-        say: told what is going on, a line at a time.
+        name: name of the study.
+        out: folder of the record; must be new or empty unless `resume`.
+        quick: run the small version.
+        resume: run the trials that are not done yet. A sweep whose table the record keeps counts as done.
+        only: names of the sweeps to run; empty for all. The examination uses whatever the other sweeps have left.
+        jobs: number of worker processes.
+        say: called with each line of progress.
 
     Raises:
         BadInput: if there is no such study or sweep, or the folder is taken.
@@ -63,7 +63,7 @@ def run_study(
     entry, made = find_study(name, own)
     path = Path(out)
     if path.exists() and any(path.iterdir()) and not resume:
-        raise BadInput(f"'{path}' is not empty", next_step="choose another `out`, or go on with this one: `resume`")
+        raise BadInput(f"'{path}' is not empty", next_step="choose another `out`, or continue this record: `resume`")
     sweeps = made.quick if quick else made.sweeps
     for unknown in set(only) - set(sweeps):
         raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="only", choices=sorted(sweeps))
@@ -74,7 +74,7 @@ def run_study(
     for title, plan in sweeps.items():
         folder = path / "sweeps" / title
         if is_kept(folder) and title not in only:
-            say(f"sweep {title}: as it is there")
+            say(f"sweep {title}: kept from the record")
             results[title], lacking = _kept(plan, folder, own)
             kept.append(title)
             missing += [f"{title} ({lacking} of {plan.count * plan.seeds} trials)"] if lacking else []
@@ -100,23 +100,23 @@ def run_study(
 
 
 def _check_same_size(path: Path, *, quick: bool) -> None:
-    """A small version is not gone on with as the whole one, nor the other way round."""
+    """Refuse to continue the small version of a study as the whole one, or the other way round."""
     file = path / "claims.json"
     if file.is_file() and strict_json.loads(file.read_text(encoding="utf-8"))["quick"] != quick:
         raise BadInput(
             f"'{path}' holds the {'whole' if quick else 'small'} version of the study",
             where="quick",
-            next_step=f"go on {'without' if quick else 'with'} `quick`, or choose another `out`",
+            next_step=f"continue it {'without' if quick else 'with'} `quick`, or choose another `out`",
         )
 
 
 def _kept(plan: Sweep, folder: Path, catalog: Catalog) -> tuple[Results, int]:
-    """The results that a record keeps of a sweep, and how many trials it lacks now.
+    """(results of a sweep that a record keeps, number of trials it lacks).
 
     Raises:
-        BadInput: if they are of another sweep than the study has now.
+        BadInput: if the study's sweep has changed since.
     """
-    first = plan.resolve((plan.points() or plan.probes())[0], catalog)
+    first = plan.resolve((plan.settings() or plan.probes())[0], catalog)
     check_kept(plan, folder, first)
     results = open_sweep(folder)
     return results, max(0, plan.count * plan.seeds - len(results.trials))
@@ -140,7 +140,7 @@ def _write_record(
             table.to_csv(path / "tables" / f"{name}.csv", index=False)
         environment = describe_environment(catalog, torch.device("cpu"), 1)
         before = path / "environment.json"
-        keep = bool(heading["kept"]) and before.is_file()  # what was kept was made in another, perhaps
+        keep = bool(heading["kept"]) and before.is_file()  # kept results may come from another environment
         file = path / ("environment-further.json" if keep else before.name)
         file.write_text(strict_json.dumps(environment, indent=1), encoding="utf-8")
         environments = [strict_json.loads(before.read_text(encoding="utf-8"))] if keep else []
@@ -164,7 +164,7 @@ def _page(
     parts = [f"# {heading['study']}", heading["summary"]]
     if heading["reference"]:
         parts.append(f"Source: {heading['reference']}.")
-    parts.append(f"Made by `{made_by}`." + (" The small version: numbers of few seeds and steps." * heading["quick"]))
+    parts.append(f"Made by `{made_by}`." + (" This is the small version, with few seeds and steps." * heading["quick"]))
     if findings.claims:
         parts += ["## Claims", claims_table(findings.claims)]
     if findings.text:
@@ -174,9 +174,9 @@ def _page(
             continue
         parts += [f"## {_title(name)}", findings.captions.get(name, ""), f"![{_title(name)}](figures/{name}.png)"]
     for name, table in findings.tables.items():
-        more = f"The first {ROWS} of {len(table)} rows; all: [tables/{name}.csv](tables/{name}.csv)."
+        more = f"The first {ROWS} of {len(table)} rows; all rows are in [tables/{name}.csv](tables/{name}.csv)."
         parts += [f"## {_title(name)}", findings.captions.get(name, ""), markdown(table[:ROWS])]
-        parts.append(more if len(table) > ROWS else f"As a file: [tables/{name}.csv](tables/{name}.csv).")
+        parts.append(more if len(table) > ROWS else f"The table as a file: [tables/{name}.csv](tables/{name}.csv).")
     if results or heading["not_run"]:
         parts += ["## Runs", _runs(results), not_run(heading["not_run"])]
     kept = heading["kept"]
@@ -184,15 +184,15 @@ def _page(
     if kept:
         listed = ", ".join(f"`{name}`" for name in kept)
         parts.append(
-            f"The record was gone on with: {listed} were there before, and made in the first of these environments."
+            f"This record was continued. These sweeps are from before, made in the first environment above: {listed}."
         )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _runs(results: Mapping[str, Results]) -> str:
     lines = [
-        "Each sweep's folder has `sweep.toml` (what was tried, and the first trial, resolved), `table.csv` (every trial) "
-        "and, where it was run, `trials/` (every run).",
+        "Each sweep's folder has `sweep.toml` (the sweep, and its first trial, resolved), `table.csv` (every trial) "
+        "and, on the machine that ran it, `trials/` (every run).",
         "",
     ]
     for name, result in results.items():
@@ -212,8 +212,8 @@ def _environment(found: Mapping[str, Any]) -> str:
 
 
 def not_run(sweeps: list[str]) -> str:
-    """What a record says of sweeps that were left out."""
-    return f"Not run: {', '.join(f'`{name}`' for name in sweeps)}. Nothing here rests on them." if sweeps else ""
+    """The sentence about sweeps that did not run."""
+    return f"Not run: {', '.join(f'`{name}`' for name in sweeps)}. No result here depends on them." if sweeps else ""
 
 
 def _title(name: str) -> str:
@@ -230,7 +230,7 @@ def claims_table(claims: list[Claim]) -> str:
 
 
 def markdown(table: DataFrame) -> str:
-    """A table in Markdown, numbers with three significant digits."""
+    """A table in Markdown, with numbers to three significant digits."""
     lines = ["| " + " | ".join(_cell(str(name)) for name in table.columns) + " |", "|" + "---|" * len(table.columns)]
     rows = table.itertuples(index=False)
     lines += ["| " + " | ".join(_cell(_value(value)) for value in row) + " |" for row in rows]
@@ -240,11 +240,11 @@ def markdown(table: DataFrame) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, (bool, str)):
         return str(value)
-    if value is None or value != value:  # not there, in a table of text or of numbers
+    if value is None or value != value:  # missing, in a table of text or of numbers
         return "—"
     return number(float(value)) if isinstance(value, (int, float)) or hasattr(value, "item") else str(value)
 
 
 def _cell(text: str) -> str:
-    """Text in one cell. What would open an HTML tag is escaped; a plain "<", as in p < 0.01, stays readable."""
+    """Text for one cell. A "<" that would open an HTML tag is escaped; a plain "<", as in p < 0.01, stays readable."""
     return " ".join(_TAG.sub("&lt;", text or "—").replace("|", "\\|").split())

@@ -1,4 +1,4 @@
-"""The contract of a study: experiments to run (possibly none), and what to draw and conclude from them."""
+"""The contract of a study: sweeps to run (possibly none), and a function that draws figures and conclusions."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Claim", "Findings", "Material", "Study", "find_study"]
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim that was examined.
+    """One claim that a study examined.
 
     Args:
-        claim: what is claimed, in one sentence.
-        paper: its number, with units; empty if the claim is not the paper's.
-        ours: the number found here, with its range over the seeds, under the same protocol where there is one.
-        controlled: the number found under controls; empty if there were none.
-        conclusion: what follows, in one sentence.
-        holds: whether the claim holds; None where that cannot be said.
+        claim: the claim, in one sentence.
+        paper: the paper's number, with units; empty if the claim is not the paper's.
+        ours: the number found here, with its range over the seeds, under the paper's protocol where there is one.
+        controlled: the number found under controls; empty without controls.
+        conclusion: the conclusion, in one sentence.
+        holds: whether the claim holds; None where that is open.
     """
 
     claim: str
@@ -51,12 +51,12 @@ class Claim:
 
 @dataclass(kw_only=True)
 class Findings:
-    """What a study found, ready to be written into its record.
+    """The findings of a study, which its record shows.
 
     Args:
         claims: in the order in which they should be read.
-        figures: name -> matplotlib figure; each is saved as PNG and as SVG. None stands for one that needs runs which are
-            not there: a record that is examined again keeps the one it has.
+        figures: name -> matplotlib figure; each is saved as PNG and as SVG. None stands for a figure that needs runs which
+            are missing: the record then keeps the file that it has.
         tables: name -> table; each is saved as CSV and shown in the record.
         captions: name of a figure or table -> what it shows, in a sentence or two.
         text: paragraphs of Markdown before the figures.
@@ -70,18 +70,18 @@ class Findings:
 
     @property
     def drawn(self) -> dict[str, Figure]:
-        """The figures that are there."""
+        """The figures that were drawn."""
         return {name: figure for name, figure in self.figures.items() if figure is not None}
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a study draws from.
+    """The input of a study's `examine`.
 
     Args:
-        results: name of the sweep -> its results; empty for a study without experiments.
-        quick: whether the small version is asked for.
-        say: tells the user what is going on, a line at a time.
+        results: name of the sweep -> its results; empty for a study without sweeps.
+        quick: whether this is the small version.
+        say: shows the user a line of progress.
     """
 
     results: Mapping[str, Results]
@@ -91,12 +91,12 @@ class Material:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Sweeps to run, and a function that examines what came out.
+    """Sweeps to run, and a function that examines their results.
 
     Args:
         examine: draws figures, makes tables and weighs claims.
-        sweeps: by name; empty for a study that computes everything in `examine`.
-        quick: the small version, by name of the sweep; what is not in it is left out where `quick` is asked for.
+        sweeps: name -> sweep; empty for a study that computes everything in `examine`.
+        quick: name -> sweep, for the small version; it runs these sweeps only.
     """
 
     examine: Callable[[Material], Findings]
@@ -105,10 +105,10 @@ class Study:
 
     @classmethod
     def from_toml(cls, path: Path, examine: Callable[[Material], Findings]) -> Study:
-        """A study whose sweeps stand in a file.
+        """A study whose sweeps are in a TOML file.
 
-        Each table [sweep.NAME] has the keys of `Sweep`; a table [quick.NAME] changes some of them for the quick version, and
-        what has no such table is left out then.
+        Each table [sweep.NAME] has the keys of `Sweep`. A table [quick.NAME] changes some of them for the small version,
+        which leaves out every sweep without such a table.
 
         Raises:
             BadInput: names the file and the key.
@@ -129,10 +129,10 @@ class Study:
 
 
 def find_study(name: str, catalog: Catalog) -> tuple[Provided, Study]:
-    """The study of a name, with the plugin that offers it.
+    """The study with this name, and its entry in the catalog.
 
     Raises:
-        BadInput: if there is none, or its factory returns something else.
+        BadInput: if there is no such study, or its factory returns something else.
     """
     entry = catalog.find("study", name)
     made = Named(entry.full_name, entry).build()

@@ -1,4 +1,4 @@
-"""The trials of a sweep on their way: which waits, which is run next, by whom, and what became of each."""
+"""Runs the trials of a sweep: chooses the next one, hands it to a worker, and keeps its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .jobs import Job, Outcome, Task, work
 from .ledger import Ledger, folder_of
 from .samplers import Tried, propose
 from .storage import HEARTBEAT
-from .sweep import Point, Sweep
+from .sweep import Setting, Sweep
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 __all__ = ["Course"]
 
 _STACK = 128
-"""Trials that are trained as one program, at most."""
+"""Largest number of trials that are trained as one program."""
 
 
 class Course:
-    """A sweep that this process runs, in a folder that it holds."""
+    """One sweep that this process runs, in a folder that it has locked."""
 
     def __init__(
         self,
         sweep: Sweep,
         path: Path,
         ledger: Ledger,
-        points: dict[str, Point],
+        settings: dict[str, Setting],
         experiments: dict[str, Experiment],
         catalog: Catalog,
         jobs: int,
         say: Callable[[str], None],
     ) -> None:
         self.sweep, self.path, self.ledger, self.catalog, self.jobs, self.say = sweep, path, ledger, catalog, jobs, say
-        self.points, self.experiments = points, experiments
+        self.settings, self.experiments = settings, experiments
         self.total = sweep.count * sweep.seeds
         self.ended: set[str] = set()
         self.running: dict[int, FrozenTrial] = {}
@@ -57,7 +57,7 @@ class Course:
         self.stackable: dict[str, bool] = {}
 
     def all(self, *, retry: bool) -> None:
-        """Do what is not done yet."""
+        """Run every trial that is not done yet."""
         self._look(retry=retry)
         known = len(self.ended)
         self.say(f"trials: {self.total}" + (f", {known} of them done before" if known else ""))
@@ -71,7 +71,7 @@ class Course:
     # -- the work -----------------------------------------------------------------------------------------------------
 
     def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
-        """What becomes of each trial, as soon as it is known."""
+        """The outcome of each trial, as soon as it has ended."""
         if self.jobs > 1:
             with Workers(self.jobs, stopped, self.say, self.catalog) as workers:
                 yield from workers.run(self._next_job, self._passing, self._others)
@@ -88,7 +88,7 @@ class Course:
                 time.sleep(0.5)
 
     def _next_job(self, worker: int) -> Job | None:
-        """Trials for a worker that has none; None if there are none now."""
+        """The next trials for an idle worker; None if no trial waits now."""
         if self.ledger.shared and time.monotonic() > self.looked + HEARTBEAT:
             self._look()
         while waiting := self._waiting() or self._proposed():
@@ -98,7 +98,7 @@ class Course:
                 self.running[trial.number] = trial
                 try:
                     experiment = self._experiment(trial)
-                except BadInput as error:  # a sampler chose what does not fit together
+                except BadInput as error:  # a sampler chose values that do not fit together
                     self._end(Outcome(trial.number, error.what))
                 else:
                     tasks.append(Task(trial.number, str(self.path / folder_of(trial)), experiment))
@@ -113,13 +113,13 @@ class Course:
         return [trial for trial in trials if trial.state is TrialState.WAITING and self._is_wanted(trial)]
 
     def _is_wanted(self, trial: FrozenTrial) -> bool:
-        """Whether a trial of the storage is among those of this sweep, which may have fewer seeds than the one before."""
+        """Whether this sweep has a trial of the storage: an earlier call may have asked for more seeds."""
         if self.sweep.sampler != "tpe":
-            return trial.user_attrs["point"] in self.points
+            return trial.user_attrs["point"] in self.settings
         return bool(trial.user_attrs["index"] < self.sweep.count and trial.user_attrs["seed"] < self.sweep.seeds)
 
     def _proposed(self) -> list[FrozenTrial]:
-        """The next point that the sampler chooses, which from now on waits with all its seeds."""
+        """Let the sampler choose the next setting, and add a waiting trial for each of its seeds."""
         if self.sweep.sampler != "tpe":
             return []
         tried = self._tried()
@@ -127,11 +127,11 @@ class Course:
         if index >= self.sweep.count:
             return []
         values = propose(self.sweep, index, [tried[i] for i in sorted(tried)])
-        self.ledger.add(self.sweep, [Point(values, seed, index) for seed in range(self.sweep.seeds)], {})
+        self.ledger.add(self.sweep, [Setting(values, seed, index) for seed in range(self.sweep.seeds)], {})
         return self._waiting()
 
     def _tried(self) -> dict[int, Tried]:
-        """Number of a point -> what is known of it."""
+        """Number of a setting -> its values, and its value for the goal once all seeds are done."""
         rows: dict[int, dict[int, float]] = {}
         values: dict[int, dict[str, Any]] = {}
         for trial in self.ledger.trials():
@@ -143,7 +143,9 @@ class Course:
                 worth = goal.of_run(row["figures"], row["verdict"]) if complete else goal.worst
                 rows.setdefault(index, {})[seed] = worth  # type: ignore[index,arg-type]
         return {
-            index: Tried(own, self.sweep.goal.of_point(list(done.values())) if len(done) == self.sweep.seeds else None)
+            index: Tried(
+                own, self.sweep.goal.of_setting(list(done.values())) if len(done) == self.sweep.seeds else None
+            )
             for index, own in values.items()
             for done in [rows.get(index, {})]
         }
@@ -152,13 +154,13 @@ class Course:
         key = trial.user_attrs["point"]
         if key not in self.experiments:
             attributes = trial.user_attrs
-            point = Point(attributes["values"], attributes["seed"], attributes["index"])
-            self.experiments[key] = self.sweep.resolve(point, self.catalog)
+            setting = Setting(attributes["values"], attributes["seed"], attributes["index"])
+            self.experiments[key] = self.sweep.resolve(setting, self.catalog)
         return self.experiments[key]
 
     def _together(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The first of the trials, with those that can be trained as one program with it."""
-        if self.sweep.pruner != "none" or len(waiting) == 1:  # one that is given up would leave the others no faster
+        """The first waiting trial, with those that can be trained as one program with it."""
+        if self.sweep.pruner != "none" or len(waiting) == 1:  # pruning one of a program saves no time
             return [waiting[0]]
         kind = self._kind(waiting[0])
         alike = [trial for trial in waiting if self._kind(trial) == kind]
@@ -168,18 +170,18 @@ class Course:
             self.stackable[kind] = self._stackable(waiting[0])
         if not self.stackable[kind]:
             return [waiting[0]]
-        # On a grid each worker has its share, and leaves as much to machines that it knows nothing of.
+        # On a grid, each worker takes its share and leaves as much again for other machines.
         shares = 1 if self.sweep.sampler == "tpe" else self.jobs * (2 if self.ledger.shared else 1)
         return alike[: self.sizes.setdefault(kind, min(_STACK, math.ceil(len(alike) / shares)))]
 
     def _kind(self, trial: FrozenTrial) -> str:
-        """What trials have in common that can be trained as one program: all but seed and optimiser."""
+        """Trials of one kind can be trained as one program: they differ in nothing but seed and optimiser."""
         key: str = trial.user_attrs["point"]
         if key not in self.kinds:
             try:
                 table = self._experiment(trial).table()
             except BadInput:
-                return key  # it will say so
+                return key  # running it reports the error
             training = {name: value for name, value in table["training"].items() if name != "seed"}
             rest = {name: value for name, value in table.items() if name not in ("optimizer", "training", "summary")}
             self.kinds[key] = json.dumps([rest, training], sort_keys=True)
@@ -191,24 +193,26 @@ class Course:
         try:
             return stackable(self._experiment(trial))
         except IdemlabError:
-            return False  # it cannot even be built: each of its trials will say so, and the others go on
+            return False  # it cannot be built: each of its trials reports that, and the others run
 
     # -- the ledger ---------------------------------------------------------------------------------------------------
 
     def _look(self, *, retry: bool = False) -> None:
-        """See what has ended, and let each point wait again that nobody runs and of which there is no row."""
+        """Read the storage, and add a waiting trial for every setting that has no result and that nobody runs."""
         self.ledger.bury()
         known = self.ledger.known(retry=retry)
-        wanted = dict(self.points)
+        wanted = dict(self.settings)
         if self.sweep.sampler == "tpe":
             values: dict[int, dict[str, Any]] = {}
-            for trial in self.ledger.trials():  # of two machines that chose at once, the first
+            for trial in self.ledger.trials():  # if two machines chose at once, the first choice counts
                 values.setdefault(trial.user_attrs["index"], trial.user_attrs["values"])
-            chosen = [Point(values[i], seed, i) for i in sorted(values) for seed in range(self.sweep.seeds)]
+            chosen = [Setting(values[i], seed, i) for i in sorted(values) for seed in range(self.sweep.seeds)]
             wanted = {
-                point.key: point for point in chosen if point.index is not None and point.index < self.sweep.count
+                setting.key: setting
+                for setting in chosen
+                if setting.index is not None and setting.index < self.sweep.count
             }
-        missing = [point for key, point in wanted.items() if key not in known]
+        missing = [setting for key, setting in wanted.items() if key not in known]
         self.ledger.add(self.sweep, missing, self.ledger.left_behind() if missing else {})
         self._count()
         self.looked = time.monotonic()
@@ -219,7 +223,7 @@ class Course:
         self.ended = {trial.user_attrs["point"] for trial in trials if "row" in trial.user_attrs} - alive
 
     def _others(self) -> bool:
-        """Whether other machines are still at trials of this sweep: one of them may fail."""
+        """Whether other machines still run trials of this sweep. One of them may die, so this process waits."""
         if not self.ledger.shared or len(self.ended) >= self.total:
             return False
         self._look()
@@ -229,19 +233,19 @@ class Course:
         return self.ledger.passing(trial, step, self.sweep.goal.of_run(figures, verdict))
 
     def _end(self, outcome: Outcome) -> None:
-        """Keep what became of a trial as a row in the storage; its folder keeps it as a run."""
+        """Store the result of a trial as a row; its folder keeps the run."""
         trial = self.running.pop(outcome.number)
         attributes = trial.user_attrs
         row = _row(outcome, attributes["values"], attributes["seed"], self.path / folder_of(trial))
         if self.ledger.shared:
             row["machine"] = self.ledger.owner["machine"]
-        text = Point(attributes["values"], attributes["seed"]).text
+        text = Setting(attributes["values"], attributes["seed"]).text
         if not self.ledger.end(trial.number, row):
-            self.say(f"{text}: another process has run it meanwhile; that one counts")
+            self.say(f"{text}: another process has run it meanwhile; its result counts")
             return
         self.ended.add(attributes["point"])
         if self.ledger.shared:
-            self._count()  # others have ended, too
+            self._count()  # other machines have ended trials, too
         self.say(f"{len(self.ended)}/{self.total}  {text}: {_became(row)}")
 
 
@@ -260,11 +264,11 @@ def _row(outcome: Outcome, values: Mapping[str, Any], seed: int, folder: Path) -
 
 
 def _became(row: Mapping[str, Any]) -> str:
-    """What is said of a trial that has ended."""
+    """The line that reports a finished trial."""
     if row["error"]:
         return f"failed: {row['error']}"
     errors = [
         f"{key.partition('/')[0]} {number(value)}" for key, value in row["figures"].items() if key.endswith("/relative")
     ]
-    became = f"given up at step {row['steps']}" if row["state"] == "pruned" else row["verdict"]
+    became = f"pruned at step {row['steps']}" if row["state"] == "pruned" else row["verdict"]
     return f"{became}; relative error at {', '.join(errors)}"

@@ -1,4 +1,4 @@
-"""The folder of a sweep: what it says was tried, and whether that is what is to be gone on with."""
+"""The folder of a sweep: reading and writing sweep.toml, and checking that a resumed sweep is the same one."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ __all__ = [
 
 
 def read_sweep(folder: Path) -> tuple[Sweep, str | None, str]:
-    """What a sweep's folder says of it: the sweep, the URL of its data base without password if it has one, and its name
-    there.
+    """(sweep, URL of its data base without password or None, its name there), as the sweep's folder has them.
 
     Raises:
         BadInput: if the folder holds no sweep.
@@ -49,7 +48,7 @@ def read_sweep(folder: Path) -> tuple[Sweep, str | None, str]:
 
 
 def sweep_of(content: Mapping[str, Any]) -> Sweep:
-    """A sweep as it was written down."""
+    """The sweep that sweep.toml describes."""
     names = {field.name for field in fields(Sweep)}
     return Sweep(**{key: value for key, value in content["sweep"].items() if key in names})
 
@@ -59,18 +58,18 @@ def _file(path: Path) -> Path:
 
 
 def is_kept(path: Path) -> bool:
-    """Whether a folder is a record's, which keeps the table of a sweep, but neither its storage nor its runs."""
+    """Whether a folder belongs to a record: it keeps the table of a sweep, but neither its storage nor its runs."""
     there = _file(path).is_file() and (path / "table.csv").is_file() and not (path / JOURNAL).exists()
     return there and "storage" not in toml.read(_file(path))
 
 
 @dataclass(frozen=True)
 class Place:
-    """By what a data base knows a sweep's folder.
+    """Key under which a data base stores a sweep.
 
     Args:
-        name: of the sweep, as the folder was called when it was begun.
-        key: of this folder alone: machines may have the same name, and folders the same path on them.
+        name: name of the sweep: that of its folder when the sweep began.
+        key: unique to this folder, since machines may share a name, and folders a path.
     """
 
     name: str
@@ -78,7 +77,7 @@ class Place:
 
 
 def place_of(path: Path) -> Place:
-    """As it was written down when the sweep was begun; a new one where none was, or for a copy of the folder."""
+    """The place that the folder has on file; a new one for a new folder, and for a copy of another."""
     begun = _begun(path)
     key, origin = begun.get("folder", ""), Path(begun.get("path", path))
     if not key or (origin.resolve() != path.resolve() and _begun(origin).get("folder") == key):
@@ -87,53 +86,53 @@ def place_of(path: Path) -> Place:
 
 
 def _begun(path: Path) -> dict[str, str]:
-    """What was written down of a data base."""
+    """The table [storage] of sweep.toml; empty without one."""
     begun: dict[str, str] = toml.read(_file(path)).get("storage", {}) if _file(path).is_file() else {}
     return begun
 
 
 def content_of(sweep: Sweep, first: Experiment) -> dict[str, Any]:
-    """What is written down of a sweep: the sweep, and its first experiment, resolved."""
+    """The content of sweep.toml: the sweep, and its first experiment, resolved."""
     plain: dict[str, Any] = _plain({"sweep": sweep.table(), "first": first.table()})
     return plain
 
 
 def check_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
-    """It is new, or holds the same sweep with the same storage, and that is to be resumed."""
+    """Check that a folder is new, or holds the same sweep in the same storage and is to be resumed."""
     if _file(path).is_file():
         if not resume:
             raise BadInput(
                 f"'{path}' holds a sweep already",
-                next_step="choose another `out`, or go on with this one: `resume`",
+                next_step="choose another `out`, or continue this sweep: `resume`",
             )
         if is_kept(path):
             raise BadInput(
-                f"'{path}' is a record's: its table can be read, but its trials cannot be gone on with",
+                f"'{path}' is part of a record: its table can be read, but its trials cannot be resumed",
                 next_step="choose another `out`",
             )
         before = toml.read(_file(path))
         check_same(before, sweep, first, f"'{path}'")
         for key, wanted, there in _numbers(sweep, sweep_of(before)):
-            if wanted < there:  # what is there would stay in the table, and nobody could tell
+            if wanted < there:  # the surplus trials would stay in the table unnoticed
                 raise BadInput(
                     f"the sweep in '{path}' has {there} {key}, not {wanted}",
                     where=key,
                     expected=f"`{key} = {there}`, or more",
                 )
         kept, now = before.get("storage", {}).get("url"), None if storage is None else masked(storage)
-        if kept != now:  # in another all would be trained again, over the runs that are there
+        if kept != now:  # another storage would train all trials again, over the existing runs
             place = f"'{kept}'" if kept else "its journal"
             raise BadInput(
                 f"the trials of the sweep in '{path}' are in {place}",
                 where="storage",
                 expected=f"`storage = {kept}`" if kept else "no `storage`",
-                next_step="resume it so, or start a new one in another `out`"
+                next_step="resume it with that storage, or start a new sweep in another `out`"
                 + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
             )
     elif path.is_dir() and any(not found.name.startswith(".lock") for found in path.iterdir()):
         raise BadInput(
-            f"'{path}' holds something else than a sweep",
-            expected="a folder that is empty or not there yet",
+            f"'{path}' is not empty and holds no sweep",
+            expected="a new or empty folder",
             next_step="choose another `out`",
         )
 
@@ -143,13 +142,13 @@ def _numbers(sweep: Sweep, begun: Sweep) -> list[tuple[str, int, int]]:
 
 
 def check_same(before: Mapping[str, Any], sweep: Sweep, first: Experiment, where: str) -> None:
-    """The sweep is the one that was begun."""
+    """Check that a sweep is the one that was begun."""
     experiments = [toml.flat(_plain(first.table())), toml.flat(before["first"])]
     _refuse(toml.differing(experiments), before, sweep, where)
 
 
 def check_kept(sweep: Sweep, path: Path, first: Experiment) -> None:
-    """A record's sweep is this one. What its experiment does not name is an argument that there was not yet."""
+    """Check that a record holds this sweep. Keys that the record lacks are ignored: they are newer than it."""
     before = toml.read(_file(path))
     then, now = toml.flat(before["first"]), toml.flat(_plain(first.table()))
     _refuse(toml.differing([then, {key: now[key] for key in then if key in now}]), before, sweep, f"'{path}'")
@@ -164,12 +163,12 @@ def _refuse(changed: list[str], before: Mapping[str, Any], sweep: Sweep, where: 
         raise BadInput(
             f"the sweep differs from the one in {where}: {', '.join(changed)}",
             expected="the same experiment and the same values; only `seeds` and `trials` may grow",
-            next_step="resume it unchanged, or start a new one in another `out`",
+            next_step="resume it unchanged, or start a new sweep in another `out`",
         )
 
 
 def open_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None, place: Place) -> None:
-    """Write what is tried; of a data base nothing secret."""
+    """Make the folder and write sweep.toml, without the data base's password."""
     content = content_of(sweep, first)
     if storage is not None:
         content["storage"] = {
@@ -178,7 +177,7 @@ def open_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None
             "folder": place.key,
             "path": str(path.resolve()),
         }
-    text = "# What was tried, and the first trial, resolved: every other differs from it in the keys of `over`.\n"
+    text = "# The sweep, and its first trial, resolved. Every other trial differs from it in the keys of `over`.\n"
     text += tomli_w.dumps(content)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -188,7 +187,7 @@ def open_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None
 
 
 def _plain(table: Any) -> Any:
-    """Nested tables as they come back from a TOML file."""
+    """Nested tables as a TOML file gives them back."""
     if isinstance(table, Mapping):
         return {key: _plain(value) for key, value in table.items() if value is not None}
     if isinstance(table, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What a sweep looks for: which figure is judged, which way, over seeds; and that a collapse never wins."""
+"""The goal of a sweep: which metric decides, in which direction, and why a collapsed operator never wins."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["Goal"]
 
 @dataclass(frozen=True)
 class Goal:
-    """The figure by which runs are compared.
+    """The metric by which runs are compared.
 
     Args:
-        metric: ``inputs/figure`` as in the table, ``noise/relative``; or a figure alone: its worst value over all inputs.
-        maximize: more is better; otherwise less is.
-        minimum_spread: of f(x), as a share of the spread of x, below which a run is worth the worst: an operator that
-            shrinks everything moves little, too.
+        metric: ``inputs/metric`` as in the table, such as ``noise/relative``; a metric alone takes its worst value over all
+            inputs.
+        maximize: a larger value is better; otherwise a smaller one is.
+        minimum_spread: smallest spread of f(x), as a share of the spread of x. Below it, a run gets the worst value: an
+            operator that shrinks everything has a small error without being useful.
     """
 
     metric: str = "relative"
@@ -27,13 +28,15 @@ class Goal:
 
     @property
     def worst(self) -> float:
-        """What counts as worse than all that can be measured."""
+        """A value worse than any that can be measured."""
         return -math.inf if self.maximize else math.inf
 
     def of_run(self, figures: Mapping[str, float | None], verdict: str) -> float:
-        """The value of a run. One that has collapsed, to a constant or to the identity, is worth the worst whatever its
-        figures say: a constant has no idempotence error at all. So is one that has shrunk its inputs below the minimum
-        spread, and one whose figure was not measured, or is no number."""
+        """The value of a run.
+
+        It is the worst for a run that collapsed to a constant or to the identity (both have no idempotence error), for one
+        that shrank its inputs below the minimum spread, and for one whose metric is missing or NaN.
+        """
         from ..certificate.verdict import Verdict
 
         own = {name: value for name, value in figures.items() if self.metric in (name, name.partition("/")[2])}
@@ -46,12 +49,12 @@ class Goal:
         return min(values) if self.maximize else max(values)
 
     def _shrunk(self, figures: Mapping[str, float | None], inputs: str) -> bool:
-        """Whether f(x) is too narrow at these inputs; not known of figures without a spread."""
+        """Whether f(x) is too narrow at these inputs; False where the spread was not measured."""
         spread, whole = figures.get(f"{inputs}/spread"), figures.get(f"{inputs}/input_spread")
         return spread is not None and whole is not None and spread < self.minimum_spread * whole
 
-    def of_point(self, values: Sequence[float]) -> float:
-        """The value of a point: the median over its seeds, so that no lucky one decides."""
+    def of_setting(self, values: Sequence[float]) -> float:
+        """The value of a setting: the median over its seeds, so that no lucky seed decides."""
         return float(median(values))
 
     def better(self, one: float, other: float) -> bool:

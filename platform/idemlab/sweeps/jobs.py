@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Outcome", "Passing", "Task", "work"]
 
 Passing = Callable[[int, int, Mapping[str, float], str], bool]
-"""Told, at an evaluation during a run, the trial's number, the step, the metrics and the verdict: whether to give it up."""
+"""Called at each evaluation with the trial's number, the step, the metrics and the verdict; returns whether to prune it."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One trial that is to be run: its number, the folder of its run, and the experiment."""
+    """One trial to run: its number, the folder of its run, and the experiment."""
 
     number: int
     out: str
@@ -35,7 +35,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """Tasks that are run together; more than one are `stackable`. Those of a job that is `watched` may be given up."""
+    """Tasks that one worker runs; several tasks are `stackable`. Tasks of a `watched` job may be pruned."""
 
     tasks: list[Task]
     watched: bool = False
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: `error` is "" where it is complete, or was given up (`pruned`)."""
+    """How a trial ended: `error` is "" for one that is complete or was `pruned`."""
 
     number: int
     error: str
@@ -57,17 +57,17 @@ def work(
     say: Callable[[str], None] = lambda text: None,
     passing: Passing = lambda number, step, measured, verdict: False,
 ) -> Iterator[Outcome]:
-    """Run a job and tell what became of each of its trials.
+    """Run a job; yields the outcome of each of its trials.
 
     Raises:
-        Interrupted: if it was asked to stop; what has not ended is to be run again.
+        Interrupted: if it was asked to stop; trials that have not ended run again later.
     """
     if len(job.tasks) > 1:
         try:
             yield from _together(job, catalog, stopped, say)
             return
         except _Refused as refused:
-            say(f"trained one after the other, as together it cannot be: {refused}")
+            say(f"these trials cannot be trained as one program, so one after the other: {refused}")
     for task in job.tasks:
         yield _alone(task, catalog, stopped, _Judged(task.number, passing) if job.watched else Watcher())
 
@@ -81,7 +81,7 @@ class _GivenUp(Exception):
 
 
 class _Judged(Watcher):
-    """Ends a run that is to be given up."""
+    """Ends a run as soon as the pruner gives it up."""
 
     def __init__(self, number: int, passing: Passing) -> None:
         self._number, self._passing = number, passing
@@ -120,7 +120,7 @@ def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Call
 
 
 def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: Watcher) -> Outcome:
-    """One ordinary run; one that was interrupted before goes on from its last checkpoint."""
+    """Train one trial as an ordinary run, from its last checkpoint if it was interrupted before."""
     from ..runs.changes import changes
     from ..runs.run import Run
     from ..training.loop import train
@@ -129,10 +129,10 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: W
     try:
         if stopped():
             raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
-        # One that began with other versions begins again: no trial is made with two of them.
+        # A run that began with other versions starts anew, so that no trial mixes two versions.
         begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:
-            shutil.rmtree(run.path, ignore_errors=True)  # all there is was cut short
+            shutil.rmtree(run.path, ignore_errors=True)  # it holds an unfinished run
         train(task.experiment, run.path, resume=begun, watcher=watcher, catalog=catalog)
     except Interrupted:
         raise
@@ -140,5 +140,5 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: W
         pruned = True
     except IdemlabError as error:
         return Outcome(task.number, error.what)
-    shutil.rmtree(run.checkpoints, ignore_errors=True)  # it has ended: nothing will be resumed
+    shutil.rmtree(run.checkpoints, ignore_errors=True)  # a finished trial is never resumed
     return Outcome(task.number, "", pruned)

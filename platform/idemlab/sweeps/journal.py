@@ -1,4 +1,4 @@
-"""The journal in a sweep's folder, whatever became of it: what can be read is kept, what cannot is told with its line."""
+"""The journal in a sweep's folder: reads and mends a damaged one, and reports each damaged line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .privates import CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_ATTRIBUTE
 __all__ = ["JOURNAL", "STUDY", "Journal", "mend", "read", "reading", "writing"]
 
 JOURNAL = "journal.log"
-"""The file in a sweep's folder that has its trials, where no data base has them."""
+"""The file in a sweep's folder that keeps its trials, unless a data base keeps them."""
 STUDY = "sweep"
 """What Optuna calls the only sweep of a journal."""
 
@@ -27,7 +27,7 @@ Log = dict[str, Any]
 
 
 class _Lines(BaseJournalBackend):
-    """Operations in memory: reading a sweep writes nothing, waits for nobody and makes no file."""
+    """Operations in memory, so that reading a sweep writes nothing and waits for no lock."""
 
     def __init__(self, logs: list[Log]) -> None:
         self.logs = logs
@@ -36,14 +36,14 @@ class _Lines(BaseJournalBackend):
         yield from self.logs[log_number_from:]
 
     def append_logs(self, logs: list[Log]) -> None:
-        raise AssertionError("a sweep that is only read is not written to")
+        raise AssertionError("this journal is open for reading only")
 
 
 class _Lock:
-    """A lock of the operating system: it ends with the process that holds it, wherever that process was started.
+    """A lock of the operating system, which ends with the process that holds it.
 
-    Optuna's own is a link to the journal. It outlives a killed owner, and with a relative path it points into the wrong
-    folder, so that whoever comes next waits for ever.
+    Optuna's own lock is a link to the journal. The link outlives a killed owner, and with a relative path it points into
+    the wrong folder: the next process would wait for ever.
     """
 
     def __init__(self, file: Path) -> None:
@@ -59,11 +59,11 @@ class _Lock:
 
 @dataclass(frozen=True)
 class Journal:
-    """What a journal says.
+    """The readable part of a journal.
 
     Args:
-        logs: the operations that can be read, in order, with stand-ins for trials that cannot.
-        damage: what is wrong with it, a sentence for each line.
+        logs: the readable operations in order, with stand-ins for unreadable trials.
+        damage: what is wrong, a sentence for each damaged line.
     """
 
     logs: list[Log]
@@ -76,15 +76,15 @@ def reading(journal: Journal) -> BaseStorage:
 
 
 def writing(file: Path) -> BaseStorage:
-    """Optuna's storage of a journal that this process writes to, alone in its folder."""
+    """Optuna's storage of a journal that this process alone writes to."""
     return JournalStorage(JournalFileBackend(str(file), lock_obj=_Lock(file)))  # type: ignore[arg-type]
 
 
 def mend(file: Path, *, maximize: bool) -> list[str]:
-    """Leave a journal that can be gone on with: what cannot be read is taken out, after a copy of the file was made.
+    """Make a damaged journal usable again: copy the file, then remove what cannot be read.
 
     Returns:
-        What is to be said of it; nothing if the journal was whole.
+        Sentences for the user; none if the journal was whole.
     """
     if not file.is_file():
         return []
@@ -97,14 +97,14 @@ def mend(file: Path, *, maximize: bool) -> list[str]:
         copy = file.with_name(f"journal-damaged-{number}.log")
     shutil.copyfile(file, copy)
     write_text(file, "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in journal.logs))
-    return [*journal.damage, f"the trials that can be read are kept; the journal as it was: {copy}"]
+    return [*journal.damage, f"the readable trials are kept; the damaged journal was copied to {copy}"]
 
 
 def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journal:
     """Read a journal as far as it can be read.
 
     Args:
-        maximize: the direction of its sweep, should that have been lost.
+        maximize: the direction of the sweep, used if the journal has lost it.
         growing: another process may be about to write the last line.
     """
     if not file.is_file():  # stopped before the first trial was made
@@ -114,7 +114,7 @@ def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journa
     gaps: list[int] = []  # places in `found` where something is missing
     lines = file.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
-        last = number == len(lines)  # what stands behind the last line break
+        last = number == len(lines)  # the text after the last line break
         if last and (not line or growing):
             continue
         objects, fault = ([None], "cut short") if last else _objects(line)
@@ -139,7 +139,7 @@ def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journa
 
 
 def _objects(line: bytes) -> tuple[list[Log | None], str]:
-    """The operations on a line, of which there should be one, None for what is missing, and what is wrong."""
+    """(operations on a line, None for each missing one; what is wrong, or ""). A whole line has one operation."""
     text = line.decode("utf-8", errors="replace")
     kept = text.strip("\0 \r\t")
     if not kept:
@@ -149,7 +149,7 @@ def _objects(line: bytes) -> tuple[list[Log | None], str]:
     while start < len(kept):
         try:
             value, start = json.JSONDecoder().raw_decode(kept, start)
-        except ValueError:  # perhaps another begins behind it
+        except ValueError:  # another operation may follow
             objects, fault = [*objects, None], "cannot be read"
             start = kept.find('{"op_code"', start + 1)
             if start < 0:
@@ -164,39 +164,39 @@ def _objects(line: bytes) -> tuple[list[Log | None], str]:
 
 
 def _number_again(found: list[tuple[int, Log]], gaps: list[int]) -> None:
-    """Let trials that could not be read keep their numbers. Optuna counts trials, and every later operation names one by
-    that count; a row, which names the values and the seed as well, tells how many are missing before it."""
+    """Let unreadable trials keep their numbers. Optuna counts trials, and every later operation names a trial by that count.
+    A row also names the values and the seed, which shows how many trials are missing before it."""
     place = 0
     while gaps and place < len(found):
         log = found[place][1]
         row = log.get("user_attr", {}).get("row") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
         if isinstance(row, dict):
             before = [i for i, (_, other) in enumerate(found[:place]) if other["op_code"] == CREATE_TRIAL]
-            identity, meant = log.get("trial_id"), _point(row)
-            points = [_point(found[i][1].get("user_attrs")) for i in before]
-            if not _belongs(identity, row, points):
-                count, at = _missing(before, points, gaps, meant, identity)
+            identity, meant = log.get("trial_id"), _setting(row)
+            settings = [_setting(found[i][1].get("user_attrs")) for i in before]
+            if not _belongs(identity, row, settings):
+                count, at = _missing(before, settings, gaps, meant, identity)
                 found[at:at] = [(found[at][0], _stand_in()) for _ in range(count)]
                 gaps[:] = [gap + count * (gap >= at) for gap in gaps]
                 place += count
         place += 1
 
 
-def _missing(before: list[int], points: list[Any], gaps: list[int], meant: Any, identity: Any) -> tuple[int, int]:
-    """(how many trials are missing, the place where), so that a point is that of the trial of this number."""
-    for number in reversed(range(len(points))):
+def _missing(before: list[int], settings: list[Any], gaps: list[int], meant: Any, identity: Any) -> tuple[int, int]:
+    """(number of missing trials, where), such that trial `identity` has the setting `meant`."""
+    for number in reversed(range(len(settings))):
         earlier = [gap for gap in gaps if gap <= before[number]]
-        if earlier and points[number] == meant and isinstance(identity, int) and number < identity:
+        if earlier and settings[number] == meant and isinstance(identity, int) and number < identity:
             return identity - number, earlier[-1]
     return 0, 0
 
 
-def _point(attributes: Any) -> Any:
+def _setting(attributes: Any) -> Any:
     return (attributes.get("values"), attributes.get("seed")) if isinstance(attributes, dict) else None
 
 
 def _stand_in() -> Log:
-    """A trial of which nothing is known but that there was one: Optuna's FAIL, without attributes."""
+    """A placeholder for an unreadable trial: Optuna's FAIL, without attributes."""
     return {
         "op_code": CREATE_TRIAL, "worker_id": "", "study_id": 0, "state": 3, "datetime_start": None, "value": None,
         "values": None, "distributions": {}, "params": {}, "user_attrs": {}, "system_attrs": {}, "intermediate_values": {},
@@ -204,26 +204,26 @@ def _stand_in() -> Log:
 
 
 def _applied(found: list[tuple[int, Log]], faults: dict[int, str]) -> list[Log]:
-    """The operations that Optuna can apply, each after those before it."""
+    """The operations that Optuna can apply, in order; records the others in `faults`."""
     tried = _Lines([])
     storage = JournalStorage(tried)
-    kept, points = [], list[Any]()
+    kept, settings = [], list[Any]()
     for number, log in found:
         row = log.get("user_attr", {}).get("row") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
-        if faults and isinstance(row, dict) and not _belongs(log.get("trial_id"), row, points):
+        if faults and isinstance(row, dict) and not _belongs(log.get("trial_id"), row, settings):
             faults[number] = "the result of a trial that cannot be read"
             continue
         tried.logs.append(log)
         try:
             storage.get_all_studies()
-        except Exception as error:  # whatever Optuna's reader stumbles over: a key, a type, a state, an operation
+        except Exception as error:  # Optuna's reader may fail on a key, a type, a state or an operation
             faults[number] = f"an operation that Optuna cannot apply ({type(error).__name__})"
             continue
         kept.append(log)
         if log["op_code"] == CREATE_TRIAL:
-            points.append(_point(log.get("user_attrs")))
+            settings.append(_setting(log.get("user_attrs")))
     return kept
 
 
-def _belongs(identity: Any, row: Log, points: list[Any]) -> bool:
-    return isinstance(identity, int) and 0 <= identity < len(points) and points[identity] == _point(row)
+def _belongs(identity: Any, row: Log, settings: list[Any]) -> bool:
+    return isinstance(identity, int) and 0 <= identity < len(settings) and settings[identity] == _setting(row)

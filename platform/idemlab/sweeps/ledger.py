@@ -1,4 +1,4 @@
-"""Which trials of a sweep wait, run and have ended, as Optuna's storage knows it."""
+"""The trials of a sweep in Optuna's storage: waiting, running and ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..experiment import toml
 from ..wording import AGAIN
 from . import journal, privates, storage
 from .goal import Goal
-from .sweep import Point, Range, Sweep
+from .sweep import Range, Setting, Sweep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -27,35 +27,35 @@ Direction = Literal["maximize", "minimize"]
 __all__ = ["Ledger", "folder_of"]
 
 _HUGE = 1e300
-"""Stands for what is infinite where medians are taken."""
+"""Stands in for infinity, of which Optuna takes no median."""
 
 
 def folder_of(trial: FrozenTrial) -> Path:
-    """Where the run of a trial lies within the sweep's folder: where an interrupted one of the same point left it."""
+    """Folder of a trial's run, within the sweep's. A trial that repeats an interrupted one uses its folder."""
     folder = trial.user_attrs.get("folder", f"{trial.number:04}")
-    return Path("trials", Path(folder).name)  # a name and no path: the storage may be a stranger's
+    return Path("trials", Path(folder).name)  # a name, not a path: the storage may not be trusted
 
 
 class Ledger:
     """The trials of one sweep, as Optuna keeps them.
 
-    A trial is one run: a point with one seed. It waits, is claimed by one process, and ends with a row, what became of it. A
-    trial that has ended without a row was cut short, and its point is to be run again.
+    A trial is one run: a setting with one seed. It waits, one process claims it, and it ends with a row of results. A trial
+    that ended without a row was cut short, and its setting runs again.
 
     Args:
-        path: of the sweep's folder.
-        url: of the data base; None for the journal in the folder.
-        name: of the sweep in the data base; None for the only one there is.
-        key: by which the data base knows this folder; default: its path.
-        goal: what is judged.
+        path: the sweep's folder.
+        url: URL of the data base; None for the journal in the folder.
+        name: name of the sweep in the data base; None if it holds only one.
+        key: identifies this folder in the data base; default: its path.
+        goal: how runs are compared.
         pruner: as in `Sweep`.
         every: steps between evaluations.
-        make: whether to make what is not there; otherwise nothing is written.
+        make: create a missing storage or sweep; otherwise nothing is written.
         growing: another process may be writing to the journal.
-        say: told of the damage when a journal is mended.
+        say: called with each sentence about a journal that is mended.
 
     Attributes:
-        damage: what is wrong with a journal that is not mended.
+        damage: what is wrong with a journal that is only read.
 
     Raises:
         BadInput: if there is no such storage, or no such sweep in it.
@@ -109,14 +109,14 @@ class Ledger:
                 raise BadInput(
                     f"there is no sweep '{name}' in that data base" if name else f"it holds {len(names)} sweeps",
                     where=storage.masked(url or ""),
-                    expected=None if name else "`name`, that of one of them: how its folder was called",
+                    expected=None if name else "`name`: the name of one of these sweeps, which is that of its folder",
                     choices=names,
                     nearest=nearest_match(name or "", names),
                 )
 
     @contextmanager
     def reaching(self) -> Iterator[None]:
-        """Whatever the storage raises is told as what it is.
+        """Turn errors of the storage into a `Failure` with their cause.
 
         Raises:
             Failure: if the storage cannot be reached or written.
@@ -129,19 +129,18 @@ class Ledger:
         except (StorageInternalError, SQLAlchemyError) as error:
             raise Failure(
                 f"the storage failed: {storage.cause(error)}",
-                next_step=f"once it is there again, {AGAIN}",
+                next_step=f"once it is back, {AGAIN}",
             ) from None
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them, by number, but for stand-ins of those that a damaged journal has lost. Nothing is written: the
-        storage may be in use."""
+        """All trials by number, without stand-ins for trials that a damaged journal lost. Writes nothing."""
         if not self._there:  # stopped before the first trial was made
             return []
         with self.reaching():
             return [trial for trial in self._study.get_trials(deepcopy=False) if "point" in trial.user_attrs]
 
     def agreed(self, content: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What the first process wrote down that came to this sweep; `content`, if this is the first."""
+        """The content of sweep.toml that the first process of this sweep stored; `content` if this process is the first."""
 
         def write() -> None:
             if "sweep" not in self._study.user_attrs:
@@ -153,7 +152,7 @@ class Ledger:
         return agreed
 
     def grow(self, sweep: Sweep) -> None:
-        """Let what was agreed have as many seeds and trials as this sweep, if it has fewer."""
+        """Raise the stored numbers of seeds and trials to those of this sweep."""
         agreed: dict[str, Any] = self._study.user_attrs["sweep"]
         more = {
             key: number
@@ -166,41 +165,41 @@ class Ledger:
 
     @property
     def begun(self) -> Mapping[str, Any] | None:
-        """What was agreed, if anything was."""
+        """The stored content of sweep.toml, or None before the sweep began."""
         return self._study.user_attrs.get("sweep") if self._there else None
 
     # -- making trials ------------------------------------------------------------------------------------------------
 
-    def add(self, sweep: Sweep, points: Iterable[Point], folders: Mapping[str, str]) -> None:
-        """Trials that wait.
+    def add(self, sweep: Sweep, settings: Iterable[Setting], folders: Mapping[str, str]) -> None:
+        """Add a waiting trial for each setting.
 
         Args:
-            folders: key of a point -> the folder in which an earlier trial of it was begun.
+            folders: key of a setting -> the folder of an unfinished earlier trial.
         """
         from optuna.trial import TrialState, create_trial
 
         space = _space(sweep)
         with self.reaching():
-            for point in points:
-                attributes = {"point": point.key, "values": dict(point.values), "seed": point.seed}
-                if point.index is not None:
-                    attributes["index"] = point.index
-                if point.key in folders:
-                    attributes["folder"] = folders[point.key]
+            for setting in settings:
+                attributes = {"point": setting.key, "values": dict(setting.values), "seed": setting.seed}
+                if setting.index is not None:
+                    attributes["index"] = setting.index
+                if setting.key in folders:
+                    attributes["folder"] = folders[setting.key]
                 self._study.add_trial(
                     create_trial(
                         state=TrialState.WAITING,
-                        params={key: _shown(value) for key, value in point.values.items()} | {"seed": point.seed},
+                        params={key: _shown(value) for key, value in setting.values.items()} | {"seed": setting.seed},
                         distributions=space,
                         user_attrs=attributes,
                     )
                 )
 
     def known(self, *, retry: bool = False) -> set[str]:
-        """Keys of the points that need no further trial: one waits, or runs, or has ended with a row.
+        """Keys of the settings that need no further trial, since one waits, runs or has ended with a row.
 
         Args:
-            retry: those that failed need one.
+            retry: count failed trials as missing.
         """
         known = set()
         for trial in self.trials():
@@ -210,7 +209,7 @@ class Ledger:
         return known
 
     def left_behind(self) -> dict[str, str]:
-        """Key of a point -> folder of a trial that this sweep's folder holds the beginning of."""
+        """Key of a setting -> folder of its unfinished trial in this sweep's folder."""
         return {
             trial.user_attrs["point"]: folder_of(trial).name
             for trial in self.trials()
@@ -218,20 +217,20 @@ class Ledger:
         }
 
     def _is_own(self, trial: FrozenTrial) -> bool:
-        """Whether a process ran it that had the same folder: in a journal there is no other."""
+        """Whether a process with this folder ran the trial, which is always so in a journal."""
         by = trial.user_attrs.get("by", {})
         return not self.shared or all(by.get(key) == self.owner[key] for key in ("machine", "folder"))
 
     # -- running them -------------------------------------------------------------------------------------------------
 
     def claim(self, trial: FrozenTrial, worker: int) -> bool:
-        """Take a waiting trial: True for one process only, and for one trial of each point."""
+        """Take a waiting trial. Returns True to one process only, and for one trial of each setting."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         identity = privates.identity(trial)
         with self.reaching():
-            self._beat(identity)  # before it runs: one that never gave a sign of life is never given up
+            self._beat(identity)  # before it runs: Optuna never frees a trial that has no heartbeat
             try:
                 if not self._storage.set_trial_state_values(identity, state=TrialState.RUNNING):
                     return False
@@ -240,14 +239,14 @@ class Ledger:
             if self.shared and self._has_elder(trial):
                 self._storage.set_trial_state_values(identity, state=TrialState.FAIL)
                 return False
-            self._claimed[trial.number] = identity  # from here on it is let go of, whatever happens
+            self._claimed[trial.number] = identity  # from here on `release` frees it, whatever happens
             self._storage.set_trial_user_attr(identity, "by", self.owner | {"worker": worker})
         return True
 
     def _has_elder(self, trial: FrozenTrial) -> bool:
-        """Whether an earlier trial of the same point is alive or done, or the number of the point was given to other values
-        before: two machines may have made one each at once, and all seeds of a point are to have the same values. Trials are
-        numbered one by one, so that the later one always sees the earlier."""
+        """Whether an earlier trial takes the place of this one: it has the same setting and is alive or done, or it has the
+        same number with other values. Two machines may have made one each at once, and all seeds of a setting must have
+        the same values. Trials are numbered one by one, so that the later one always sees the earlier."""
         own, trials = trial.user_attrs, self.trials()
         if "index" in own:
             first = next(other for other in trials if other.user_attrs["index"] == own["index"])
@@ -260,7 +259,7 @@ class Ledger:
         )
 
     def passing(self, number: int, step: int, value: float) -> bool:
-        """Keep what a running trial is worth at a step, and say whether it is to be given up."""
+        """Store the value of a running trial at a step; returns whether to prune the trial."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         identity = self._claimed[number]
@@ -268,11 +267,11 @@ class Ledger:
             try:
                 self._storage.set_trial_intermediate_value(identity, step, max(-_HUGE, min(_HUGE, value)))
             except UpdateFinishedTrialError:
-                return False  # it was taken over: how it ends is of no account
+                return False  # another process took the trial over: its result will count
             return self._study.pruner.prune(self._study, self._storage.get_trial(identity))
 
     def end(self, number: int, row: Mapping[str, Any]) -> bool:
-        """Keep what became of a trial; False if another process has taken it over, and its own row counts."""
+        """Store the row of a finished trial; False if another process took the trial over, whose row then counts."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
@@ -289,7 +288,7 @@ class Ledger:
         return True
 
     def release(self) -> None:
-        """Let go of what was claimed and has not ended."""
+        """Free the trials that this process claimed and did not finish."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
@@ -301,8 +300,8 @@ class Ledger:
                     continue
 
     def bury(self) -> None:
-        """End, without a row, the trials that nobody runs any more: those of a process that had this folder before, as this
-        one has it now; and, where machines share the storage, those that have long given no sign of life."""
+        """End, without a row, the trials that nobody runs any more: those of an earlier process with this folder and, in a
+        shared storage, those without a recent heartbeat."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.storages import fail_stale_trials
         from optuna.trial import TrialState
@@ -319,7 +318,7 @@ class Ledger:
                 fail_stale_trials(self._study)
 
     def stale(self) -> set[int]:
-        """Numbers of running trials that have long given no sign of life; only a shared storage knows."""
+        """Numbers of running trials without a recent heartbeat; none in a journal, which has no heartbeats."""
         if not (self.shared and self._there):
             return set()
         with self.reaching():
@@ -328,7 +327,7 @@ class Ledger:
 
     @contextmanager
     def alive(self) -> Iterator[None]:
-        """Meanwhile, what is claimed gives signs of life."""
+        """Send heartbeats for the claimed trials while the block runs."""
         if not self.shared:
             yield
             return
@@ -339,7 +338,9 @@ class Ledger:
                 for identity in list(self._claimed.values()):
                     try:
                         self._beat(identity)
-                    except Exception:  # the next one may come through, and who tells of the trial will tell of this
+                    except (
+                        Exception
+                    ):  # the next beat may come through; the caller reports a lasting fault with the trial
                         break
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -356,12 +357,12 @@ class Ledger:
 
 
 def _shown(value: Any) -> Any:
-    """A value as Optuna's own tools show it: what is not plain as text."""
+    """A value for Optuna's own tools: lists and tables become text."""
     return value if isinstance(value, (bool, int, float, str)) else toml.toml_value(value)
 
 
 def _space(sweep: Sweep) -> dict[str, BaseDistribution]:
-    """What is chosen from, as Optuna's own tools show it."""
+    """The search space for Optuna's own tools."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     chosen: dict[str, Range | list[Any]] = {**(sweep.axes() if sweep.sampler == "grid" else sweep.space())}

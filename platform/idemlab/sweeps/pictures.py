@@ -1,4 +1,4 @@
-"""The picture of a sweep: errors and ranks against the values that were tried, with their range over the seeds."""
+"""The picture of a sweep: errors and ranks against the tried values, with their range over the seeds."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 __all__ = ["sweep_figure"]
 
 _MOST = 14
-"""Lines in a panel: more cannot be told apart."""
+"""Largest number of lines in a panel; more cannot be told apart."""
 _LONGEST = 60
-"""Characters of a label."""
+"""Largest number of characters in a label."""
 _LEAST = 1e-12
-"""Errors up to this are drawn at the lower edge, as triangles: that of a constant map is 0."""
+"""Errors up to this are drawn at the lower edge, as triangles: the error of a constant map is 0."""
 
 
 def sweep_figure(results: Results) -> Figure | None:
-    """Relative error and rank at each set of inputs, against the key with most values; one line for each combination of
-    the others. Lines are medians over seeds, strokes reach from the smallest to the largest; crosses at the upper edge are
-    values at which trials failed, triangles at the lower one errors of 0. Of points that a sampler chose, what each is worth
-    against each key.
-    None where nothing was measured of trials that were not given up.
+    """Draw relative error and rank at each set of inputs; None if no trial that ran to its end measured anything.
+
+    For a grid, the key with most values is the horizontal axis, and each combination of the other keys is one line: the
+    median over seeds, with strokes from the smallest to the largest value. Crosses at the upper edge mark failed trials,
+    triangles at the lower edge errors of 0. For any other sampler, each key has a panel with the value of every setting.
     """
     if not results.figures:
         return None
@@ -53,7 +53,7 @@ def sweep_figure(results: Results) -> Figure | None:
         return _sampled(results)
     figures = [n for n in results.figures if n.endswith("/relative")]
     figures += [n for n in results.figures if n.endswith("/rank")]
-    ranges = results.spread(figures)
+    ranges = results.ranges(figures)
     figures = [name for name in figures if ranges[name].notna().any()]
     if not figures:
         return None
@@ -97,7 +97,7 @@ def sweep_figure(results: Results) -> Figure | None:
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Above all panels, which a long one shall not squeeze."""
+    """One legend above all panels; the figure grows with it, so that the panels keep their size."""
     legend_above(figure, handles)
     for legend in figure.legends:
         rows = math.ceil(len(handles) / legend._ncols)  # type: ignore[attr-defined]
@@ -105,15 +105,15 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def _sampled(results: Results) -> Figure:
-    """A panel for each key: the median over seeds of what is judged. Crosses at the worse edge are points that are worth
-    nothing, as most of their runs failed, collapsed or were given up."""
-    points = list(results.points.values())
-    values = np.array([results.goal.of_point([results.worth(trial) for trial in trials]) for trials in points])
+    """A panel for each key, with the value of every setting. Crosses at the worse edge are settings without a value: most of
+    their runs failed, collapsed or were pruned."""
+    settings = list(results.settings.values())
+    values = np.array([results.goal.of_setting([results.worth(trial) for trial in trials]) for trials in settings])
     found = np.isfinite(values)
     best = results.best
     figure, grid = grid_of(len(results.keys))
     for axes, key in zip(grid, results.keys, strict=True):
-        own = [trials[0].values[key] for trials in points]
+        own = [trials[0].values[key] for trials in settings]
         numeric = all(_is_number(value) for value in own)
         order = list(dict.fromkeys(map(str, own)))
         x = np.array([value if numeric else order.index(str(value)) for value in own], dtype=float)
@@ -122,7 +122,7 @@ def _sampled(results: Results) -> Figure:
         edge = 0.03 if results.goal.maximize else 0.97
         axes.plot(x[~found], np.full((~found).sum(), edge), "x", color=BLACK, transform=axes.get_xaxis_transform())
         if best is not None:
-            at = next(i for i, trials in enumerate(points) if trials[0] is best.trials[0])
+            at = next(i for i, trials in enumerate(settings) if trials[0] is best.trials[0])
             axes.plot(x[at], best.value, "o", color=VERMILLION, ms=10, mfc="none", mew=2)
         positive = bool(found.any()) and values[found].min() > 0
         if positive and values[found].max() > 20 * values[found].min():
@@ -133,17 +133,17 @@ def _sampled(results: Results) -> Figure:
         )
         _finish_keys(axes, key, x, None if numeric else order)
         plain(axes)
-    handles = [Line2D([], [], color=BLUE, marker="o", ls="", label="a point, median over its seeds")]
+    handles = [Line2D([], [], color=BLUE, marker="o", ls="", label="a setting, median over its seeds")]
     if best is not None:
         handles.append(Line2D([], [], color=VERMILLION, marker="o", mfc="none", mew=2, ms=8, ls="", label="the best"))
     if not found.all():
-        handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed, collapsed or given up"))
+        handles.append(Line2D([], [], color=BLACK, marker="x", ls="", label="failed, collapsed or pruned"))
     _legend(figure, handles)
     return figure
 
 
 def _axes(results: Results, ranges: DataFrame) -> tuple[str | None, list[str]]:
-    """(key along the horizontal axis, the others): of the keys with numbers the one with most values, else any."""
+    """(key of the horizontal axis, the other keys). The axis prefers numbers, then the most values."""
     if not results.keys:
         return None, []
     counts = {key: ranges[key].map(str).nunique() for key in results.keys}
@@ -186,7 +186,7 @@ def _finish(axes: Axes, name: str, axis: str, ranges: DataFrame, *, numeric: boo
 
 
 def _finish_keys(axes: Axes, key: str, values: Any, order: Sequence[str] | None) -> None:
-    """The horizontal axis: a key with numbers, or with what is listed in `order`."""
+    """Finish the horizontal axis for a key with numbers, or with the values in `order`."""
     if order is not None:
         axes.set_xticks(range(len(order)), map(_literal, order), rotation=20 if max(map(len, order)) > 12 else 0)
         axes.set_xlabel(key)
@@ -203,7 +203,7 @@ def _finish_keys(axes: Axes, key: str, values: Any, order: Sequence[str] | None)
 
 
 def _told(values: list[Any]) -> list[str]:
-    """Each value as text; of tables only what tells them from each other."""
+    """Each value as text; tables show only the keys in which they differ."""
     if not all(isinstance(value, Mapping) for value in values):
         return [str(value) for value in values]
     alike = [key for key in values[0] if all(value.get(key) == values[0][key] for value in values)]
@@ -212,17 +212,17 @@ def _told(values: list[Any]) -> list[str]:
 
 
 def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
-    """The values of one line, under short names of their keys: `enforcer.name` is the enforcer, `enforcer.step` the step."""
+    """The label of one line, with short keys: `enforcer.name` becomes `enforcer`, `enforcer.step` becomes `step`."""
     names = [key.removesuffix(".name").rpartition(".")[2] for key in keys]
     return _literal(", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True)))
 
 
 def _short(label: str) -> str:
-    """A label that leaves room for others: the middle of a long one is left out, as its end tells it from its neighbours."""
+    """A long label without its middle: its end tells it from its neighbours."""
     half = (_LONGEST - 3) // 2
     return label if len(label) <= _LONGEST else f"{label[:half].rstrip()} … {label[-half:].lstrip()}"
 
 
 def _literal(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
+    """Text that matplotlib does not read as a formula."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What worker processes are sent of a catalog: the plugins that are there, and everything that the experiments name."""
+"""Sending a catalog to worker processes, and refusing what cannot be sent."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["check_portable", "portable"]
 
 
 def check_portable(experiments: Iterable[Experiment]) -> None:
-    """See that another process can be sent what the experiments name: functions travel by the names of their modules.
+    """Check that everything the experiments name can be sent to another process, which finds functions by module and name.
 
     Raises:
-        BadInput: names the thing that cannot, and the way out.
+        BadInput: names what cannot be sent, and the way out.
     """
     things = {id(named.provided): named for experiment in experiments for named in experiment.things}
     for named in things.values():
@@ -35,7 +35,7 @@ def check_portable(experiments: Iterable[Experiment]) -> None:
 
 
 def portable(catalog: Catalog) -> Catalog:
-    """The catalog without what cannot be sent; `check_portable` has seen that no experiment needs it."""
+    """The catalog without entries that cannot be sent. `check_portable` has checked that no experiment needs them."""
     return catalog.restricted(lambda entry: not _fault(entry))
 
 
@@ -49,13 +49,13 @@ def _fault(entry: Provided) -> str:
             return f"{what} is {where}"
     try:
         pickle.dumps(entry)
-    except Exception as error:  # whatever its fields raise
+    except Exception as error:  # its fields may raise anything
         return " ".join(str(error).split())
     return ""
 
 
 def _hidden(function: Callable[..., Any]) -> str:
-    """Why a function cannot be found by its name elsewhere; empty if it can, or if it is no plain function."""
+    """Why another process cannot find a function by its name; empty if it can, or if it is no plain function."""
     name = getattr(function, "__qualname__", None)
     if name is None:
         return ""

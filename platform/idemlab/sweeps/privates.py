@@ -1,4 +1,4 @@
-"""What Optuna keeps to itself and a sweep cannot do without. Nothing else in the house touches it."""
+"""Private parts of Optuna that a sweep needs. No other module uses them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 __all__ = ["CREATE_STUDY", "CREATE_TRIAL", "SET_TRIAL_ATTRIBUTE", "identity", "record_heartbeat", "stale"]
 
 CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_ATTRIBUTE = 0, 4, 8
-"""Optuna's numbers of the operations in a journal."""
+"""Optuna's codes of operations in a journal."""
 
 
 def identity(trial: FrozenTrial) -> int:
-    """By what the storage knows a trial: its number counts within the sweep, this one within the storage."""
+    """Identity of a trial within its storage; its number counts within one sweep only."""
     return trial._trial_id
 
 
 def record_heartbeat(storage: BaseStorage, trial: int) -> None:
-    """Let a running trial of a data base give a sign of life."""
+    """Send a heartbeat for a running trial in a data base."""
     heart: Any = storage
     heart.record_heartbeat(trial)
 
 
 def stale(storage: BaseStorage, study: Study) -> list[int]:
-    """Identities of the running trials of a data base that have long given no sign of life."""
+    """Identities of the running trials in a data base without a recent heartbeat."""
     heart: Any = storage
     found: list[int] = heart._get_stale_trial_ids(study._study_id)
     return found

@@ -1,4 +1,4 @@
-"""What is there of a sweep: the results in its folder, and the tables and the picture that are made of them."""
+"""Reads the results of a sweep, and writes its tables and its picture."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["kept_results", "open_sweep", "results_of", "write_summaries"]
 
 
 def open_sweep(path: str | Path, *, storage: str | None = None, catalog: Catalog | None = None) -> Results:
-    """The results in a sweep's folder, finished or not; in a record's, which keeps no more of it, those of its table.
+    """The results of a sweep, finished or not. A record keeps only the table of a sweep, which is read in its place.
 
     Args:
-        storage: URL of the data base, for a sweep that has one and needs a password; the folder does not keep it.
-        catalog: by which the experiments of its runs are read; default: that of the installed plugins.
+        storage: URL of the data base with its password, which the folder does not keep.
+        catalog: used to read the experiments of the runs; default: the installed plugins.
 
     Raises:
         BadInput: if the folder holds no sweep.
@@ -37,13 +37,13 @@ def open_sweep(path: str | Path, *, storage: str | None = None, catalog: Catalog
 
 
 def kept_results(sweep: Sweep, folder: Path) -> Results:
-    """The results that a record keeps."""
+    """The results in the table of a record."""
     trials = read_table(folder, sweep.axes() if sweep.sampler == "grid" else dict.fromkeys(sweep.over, ()))
     return Results(tuple(trials), tuple(sweep.over), folder, sweep.goal, sweep.sampler)
 
 
 def results_of(sweep: Sweep, folder: Path, ledger: Ledger, catalog: Catalog | None = None) -> Results:
-    """The results that the storage of a sweep has."""
+    """The results in the storage of a sweep."""
     latest: dict[str, Trial] = {}
     for frozen in ledger.trials():
         row = frozen.user_attrs.get("row")
@@ -56,12 +56,12 @@ def results_of(sweep: Sweep, folder: Path, ledger: Ledger, catalog: Catalog | No
 
 
 def write_summaries(results: Results) -> None:
-    """table.csv and table.parquet, one row a trial; spread.csv, one row a combination; sweep.png."""
+    """Write table.csv and table.parquet (one row per trial), ranges.csv (one row per setting) and sweep.png."""
     table = results.table
     write_table(results)
     mixed = {key: table[key].map(toml.toml_value) for key in results.keys if table[key].dtype == object}
     table.assign(**mixed).to_parquet(results.path / "table.parquet", index=False)
-    results.spread().to_csv(results.path / "spread.csv", index=False)
+    results.ranges().to_csv(results.path / "ranges.csv", index=False)
     figure = sweep_figure(results)
     if figure is not None:
         style.save(style.png(figure), results.path / "sweep.png")

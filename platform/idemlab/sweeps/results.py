@@ -1,4 +1,4 @@
-"""The results of a sweep: one row a trial, whatever became of it."""
+"""The results of a sweep: one row for each trial, complete, failed or pruned."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Trial:
     """One trial of a sweep.
 
     Args:
-        number: in the order in which trials were made.
+        number: counted from 0 in the order in which trials were added.
         values: key of the experiment -> its value in this trial, for the keys that vary.
-        seed: of the run.
-        state: "complete", "failed", or "pruned": given up at an evaluation, because others were better.
-        error: why it failed; empty otherwise.
-        verdict: of a complete trial; empty otherwise.
+        seed: the run's seed.
+        state: "complete", "failed", or "pruned": stopped at an evaluation, because others were better.
+        error: why the trial failed; empty otherwise.
+        verdict: the certificate's, for a complete trial; empty otherwise.
         figures: ``inputs/metric`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
-        steps, flops, seconds: what it took; None for what is not known.
-        path: of the run folder, which is on the machine that ran it.
-        machine: that ran it, where several share the storage; otherwise empty.
-        catalog: by which its experiment is read; None for that of the installed plugins.
+        steps, flops, seconds: the cost of the trial; None where it is not known.
+        path: the run folder, on the machine that ran the trial.
+        machine: the machine that ran the trial, where several share the storage; otherwise empty.
+        catalog: used to read its experiment; None for the installed plugins.
     """
 
     number: int
@@ -71,11 +71,11 @@ class Trial:
 _OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
 """Columns of a table that are neither a setting nor a metric."""
 _NULL = "null"
-"""In a table, what was measured and is no number; where nothing was measured the cell is empty."""
+"""Stands in a table for a measured value that is no number. A cell is empty where nothing was measured."""
 
 
 def write_table(results: Results) -> None:
-    """table.csv in the sweep's folder: one row a trial."""
+    """Write table.csv into the sweep's folder: one row per trial."""
     import pandas
 
     rows = [
@@ -86,11 +86,11 @@ def write_table(results: Results) -> None:
 
 
 def read_table(folder: Path, values: Mapping[str, Sequence[Any]]) -> list[Trial]:
-    """The trials of a sweep as its table.csv tells of them: what a record keeps, whose runs and storage are elsewhere.
+    """The trials of a sweep as table.csv has them, which is all that a record keeps.
 
     Args:
-        folder: of the sweep.
-        values: of each key that varies; empty for one of which they are not known.
+        folder: the sweep's folder.
+        values: the tried values of each key that varies; empty for a key whose values are not known.
     """
     import pandas
 
@@ -100,7 +100,7 @@ def read_table(folder: Path, values: Mapping[str, Sequence[Any]]) -> list[Trial]
 
 
 def _texts(value: Any) -> set[str]:
-    """As pandas may have written a value; a whole number has a point in a column of others."""
+    """The ways in which pandas may have written a value: it writes 1 as 1.0 in a column of decimals."""
     return {str(value), str(float(value))} if type(value) is int else {str(value)}
 
 
@@ -130,7 +130,7 @@ def _trial(row: Mapping[str, str], folder: Path, known: Mapping[str, Mapping[str
 
 
 def _parsed(text: str) -> Any:
-    """A number, a truth value, a list or a table; or else text."""
+    """A number, a boolean, a list or a table; otherwise the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -139,12 +139,12 @@ def _parsed(text: str) -> Any:
 
 @dataclass(frozen=True)
 class Best:
-    """The best point of a sweep.
+    """The best setting of a sweep.
 
     Args:
-        values: of the keys that vary.
-        value: of the goal, the median over the seeds.
-        trials: one for each seed.
+        values: its values of the keys that vary.
+        value: its value for the goal, the median over the seeds.
+        trials: its trials, one for each seed.
     """
 
     values: dict[str, Any]
@@ -157,11 +157,11 @@ class Results:
     """All trials of a sweep.
 
     Args:
-        trials: by number.
-        keys: of the experiment that vary, without the seed.
-        path: of the sweep's folder.
-        goal: what is judged.
-        sampler: that chose the points.
+        trials: ordered by number.
+        keys: keys of the experiment that vary, without the seed.
+        path: the sweep's folder.
+        goal: how runs are compared.
+        sampler: the sampler that chose the settings.
         damage: what is wrong with the journal of the sweep, a sentence for each damaged line.
     """
 
@@ -174,8 +174,8 @@ class Results:
 
     @cached_property
     def table(self) -> DataFrame:
-        """One row a trial: `trial`, the keys that vary, `seed`, `state`, `verdict`, `error`, all metrics, `steps`, `flops`,
-        `seconds`."""
+        """One row per trial: `trial`, the keys that vary, `seed`, `state`, `verdict`, `error`, all metrics, `steps`,
+        `flops`, `seconds`."""
         import pandas
 
         return pandas.DataFrame([trial.row() for trial in self.trials])
@@ -186,41 +186,41 @@ class Results:
         return tuple(dict.fromkeys(name for trial in self.trials for name in trial.figures))
 
     def worth(self, trial: Trial) -> float:
-        """What a trial is worth by the goal; one that failed or was given up is worth the worst."""
+        """The value of a trial for the goal; the worst for a trial that failed or was pruned."""
         return self.goal.of_run(trial.figures, trial.verdict) if trial.state == "complete" else self.goal.worst
 
     @property
     def best(self) -> Best | None:
-        """The point of best median over its seeds, the first of equal ones; None while no point is worth anything, because
-        all have failed or collapsed. A point that has fewer seeds than another so far is not compared."""
-        points = list(self.points.values())
-        seeds = [len({trial.seed for trial in trials}) for trials in points]
+        """The setting with the best median over its seeds, the first of equal ones. None while all have failed or collapsed.
+        A setting that has fewer seeds than another so far is not compared."""
+        settings = list(self.settings.values())
+        seeds = [len({trial.seed for trial in trials}) for trials in settings]
         best = None
-        for trials in (trials for trials, count in zip(points, seeds, strict=True) if count == max(seeds)):
-            value = self.goal.of_point([self.worth(trial) for trial in trials])
+        for trials in (trials for trials, count in zip(settings, seeds, strict=True) if count == max(seeds)):
+            value = self.goal.of_setting([self.worth(trial) for trial in trials])
             if self.goal.better(value, self.goal.worst if best is None else best.value):
                 best = Best(trials[0].values, value, tuple(trials))
         return best
 
     @property
-    def points(self) -> dict[str, list[Trial]]:
-        """The trials of each combination, by its text, as a value may be a table, and True is not 1."""
-        points: dict[str, list[Trial]] = {}
+    def settings(self) -> dict[str, list[Trial]]:
+        """The trials of each setting. The key is its text, since a value may be a table, and True is not 1."""
+        settings: dict[str, list[Trial]] = {}
         for trial in self.trials:
-            points.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
-        return points
+            settings.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
+        return settings
 
-    def spread(self, figures: Sequence[str] | None = None) -> DataFrame:
-        """Over the seeds of each combination of values: how many trials, how many failed and were pruned, the verdicts, and
-        of each figure the median, the smallest and the largest value (columns ``figure``, ``figure min``, ``figure max``).
-        What pruned trials measured is left out: their runs are not finished."""
+    def ranges(self, figures: Sequence[str] | None = None) -> DataFrame:
+        """One row per setting: its values, the numbers of trials, of failed and of pruned ones, the verdicts, and each
+        metric's median, smallest and largest value over the seeds (columns ``NAME``, ``NAME min``, ``NAME max``). Pruned
+        trials do not enter the medians, since their runs are unfinished."""
         import pandas
 
         names = list(self.figures if figures is None else figures)
         table = self.table
         rows = []
         place = {trial.number: i for i, trial in enumerate(self.trials)}
-        for own in self.points.values():
+        for own in self.settings.values():
             group = table.iloc[[place[trial.number] for trial in own]]
             row: dict[str, Any] = {key: own[0].values[key] for key in self.keys}
             row["trials"] = len(group)

@@ -1,4 +1,4 @@
-"""Doing a sweep: everything is checked, then each trial is run, here or by worker processes, and kept."""
+"""Runs a sweep: checks everything first, then runs each trial, in this process or in workers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .ledger import Ledger
 from .portable import check_portable
 from .reading import open_sweep, results_of, write_summaries
 from .results import Results
-from .samplers import known_points
+from .samplers import known_settings
 from .storage import located, masked
 from .sweep import Sweep
 
 __all__ = ["run_sweep"]
 
 _CERTIFIED = ("relative", "absolute", "spread", "input_spread", "rank", "trace")
-"""What every evaluation gives at every inputs."""
+"""What every evaluation measures at each set of inputs."""
 
 
 def run_sweep(
@@ -39,23 +39,23 @@ def run_sweep(
     """Run every trial of a sweep and leave a folder with all runs, a table and a picture.
 
     Trials that differ in nothing but seed and optimiser are trained as one batched program where their parts allow it.
-    A trial that fails is kept with its error, and the others go on.
+    A failed trial is kept with its error, and the others continue.
 
     Args:
         sweep: what is tried.
-        out: folder of the sweep; must not hold one unless `resume`.
-        resume: go on with what is not done yet; more seeds and more trials than before are welcome.
+        out: folder of the sweep; must not hold a sweep unless `resume`.
+        resume: run the trials that are not done yet; `seeds` and `trials` may be larger than before.
         retry: run failed trials again.
-        jobs: worker processes; 1 trains in this one.
-        storage: URL of a data base, ``postgresql://USER@HOST/DATABASE``, whose sweep of the folder's name this process joins
-            or begins: machines that make the same call share its trials, and each ends when all have ended. Default: a
-            journal in the folder.
-        say: told what is going on, a line at a time.
-        catalog: where names are looked up, by worker processes as well; default: that of the installed plugins.
+        jobs: number of worker processes; 1 trains in this process.
+        storage: URL of a data base, ``postgresql://USER@HOST/DATABASE``. This process starts or joins the sweep there that
+            has the folder's name. Machines that make the same call share its trials, and each call returns when all trials
+            have ended. Default: a journal in the folder.
+        say: called with each line of progress.
+        catalog: where names are looked up, also by worker processes; default: the installed plugins.
 
     Raises:
-        BadInput: before any training, if any of the trials does not resolve, or cannot be sent to worker processes, if
-            the metric is none, or if the folder or the storage holds another sweep.
+        BadInput: before any training, if a trial does not resolve or cannot be sent to worker processes, if no evaluation
+            gives the metric, or if the folder or the storage holds another sweep.
         Failure: if the storage cannot be reached.
         Interrupted: after Ctrl-C or SIGTERM; the sweep can be resumed.
     """
@@ -63,9 +63,9 @@ def run_sweep(
         raise BadInput(f"{jobs} worker processes", where="jobs", expected="a number of 1 or more")
     own = installed() if catalog is None else catalog
     sweep.check()
-    points = known_points(sweep)
-    experiments = {point.key: sweep.resolve(point, own) for point in points}
-    probed = list(experiments.values()) or [sweep.resolve(point, own) for point in sweep.probes()]
+    settings = known_settings(sweep)
+    experiments = {setting.key: sweep.resolve(setting, own) for setting in settings}
+    probed = list(experiments.values()) or [sweep.resolve(setting, own) for setting in sweep.probes()]
     path = Path(out)
     storage = None if storage is None else located(storage)
     check_folder(sweep, path, probed[0], storage, resume=resume)
@@ -81,21 +81,21 @@ def run_sweep(
         name, key = place.name, place.key
         return Ledger(path, storage, name, key=key, goal=goal, pruner=sweep.pruner, every=every, make=True, say=say)
 
-    shared = None if storage is None else ledger()  # before anything is written here: it may not be reached
+    shared = None if storage is None else ledger()  # first of all: if it cannot be reached, nothing is written here
     if shared is not None:
         check_same(shared.agreed(content_of(sweep, probed[0])), sweep, probed[0], f"storage '{masked(storage or '')}'")
         shared.grow(sweep)
     with exclusive(path):
         open_folder(sweep, path, probed[0], storage, place)
         kept = shared or ledger()
-        course = Course(sweep, path, kept, {point.key: point for point in points}, experiments, own, jobs, say)
+        course = Course(sweep, path, kept, {setting.key: setting for setting in settings}, experiments, own, jobs, say)
         course.all(retry=retry)
         write_summaries(results_of(sweep, path, kept))
     return open_sweep(path, storage=storage, catalog=own)
 
 
 def _check_optimizers(experiments: Sequence[Experiment]) -> None:
-    """What resolving does not see: whether there is such an optimiser, and whether it takes its arguments."""
+    """Check that each optimiser exists and takes its arguments, which resolving cannot know."""
     from torch import nn
 
     from ..objective.optimizers import build_optimizers
@@ -106,8 +106,7 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
 
 
 def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:
-    """The metric is one that evaluations give. What plugins measure is known once it is measured: of the untrained operator,
-    by one evaluation."""
+    """Check that evaluations give the metric. One evaluation of the untrained operator shows what plugins measure."""
     inputs, slash, figure = sweep.metric.rpartition("/")
     every = [{"data", *experiment.inputs} for experiment in experiments]
     if figure in _CERTIFIED and (not slash or all(inputs in names for names in every)):
@@ -124,7 +123,7 @@ def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:
 
 
 def _measured(experiment: Experiment) -> set[str]:
-    """Names of all that an evaluation measures."""
+    """Names of everything that an evaluation measures."""
     import torch
 
     from ..experiment.blame import blame

@@ -1,4 +1,4 @@
-"""Which point of a sweep is tried next: Optuna's samplers, as functions of nothing but the points before."""
+"""Which setting of a sweep is tried next: Optuna's samplers, as pure functions of the earlier settings."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..experiment.toml import toml_value
-from .sweep import Point, Range, Sweep
+from .sweep import Range, Setting, Sweep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-__all__ = ["Tried", "known_points", "propose"]
+__all__ = ["Tried", "known_settings", "propose"]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A point that was proposed before: its values, and what it is worth; None while one of its seeds is not done."""
+    """A setting that was proposed before: its values, and its value for the goal, None while a seed is not done."""
 
     values: dict[str, Any]
     value: float | None
 
 
-def known_points(sweep: Sweep) -> list[Point]:
-    """All points that need no results to be known, with every seed: those of a grid or of a random sample."""
+def known_settings(sweep: Sweep) -> list[Setting]:
+    """All settings of a grid or a random sample, with every seed; of tpe, which needs results first, none."""
     if sweep.sampler == "grid":
-        return sweep.points()
+        return sweep.settings()
     drawn = [propose(sweep, index, []) for index in range(sweep.count)] if sweep.sampler == "random" else []
-    return [Point(values, seed, index) for index, values in enumerate(drawn) for seed in range(sweep.seeds)]
+    return [Setting(values, seed, index) for index, values in enumerate(drawn) for seed in range(sweep.seeds)]
 
 
 def propose(sweep: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]:
-    """The values of the point with a number, after those before it.
+    """The values of setting number `index`, given the settings before it.
 
-    The number is the seed of the sampler: the same history gives the same point, in whichever process and however often the
-    sweep was resumed, and two machines that propose at once propose different ones. Points that are not done yet count as
-    bad where they are (constant liar), so that several workers do not crowd.
+    The number seeds the sampler. The same history therefore gives the same setting, in any process and after any number of
+    resumes, and two machines that propose at once propose different settings. A setting that is not done yet counts as bad
+    (constant liar), so that several workers do not crowd at one place.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
@@ -68,7 +68,7 @@ def _sampler(sweep: Sweep, index: int) -> BaseSampler:
 
 
 def _distribution(values: Range | list[Any]) -> BaseDistribution:
-    """Of categories their numbers, as one may be a table."""
+    """As Optuna has it. Categories are given by number, since a value may be a table."""
     from optuna.distributions import CategoricalDistribution
 
     return values.distribution() if isinstance(values, Range) else CategoricalDistribution(range(len(values)))

@@ -1,4 +1,4 @@
-"""How far a sweep is: what has ended, what runs, the best so far, the time left. Reading it disturbs nothing."""
+"""The progress of a sweep: what has ended, what runs, the best so far, the time left. Only reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .ledger import Ledger
 from .reading import kept_results, results_of
 from .results import Best, Results
 from .storage import masked
-from .sweep import Point
+from .sweep import Setting
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,17 +30,17 @@ class Running:
 
     Args:
         trial: its number.
-        point: values and seed, as text.
-        state: "running"; or, if nobody runs it any more, "interrupted" (it is gone on with when the sweep is resumed) or "no
-            sign of life" (another machine will run it again).
-        machine: of the process; empty where that is not known.
-        worker: which of its processes, from 0.
-        seconds: since it was claimed.
-        step: of its last evaluation that a pruner has seen; None without one.
+        setting: values and seed, as text.
+        state: "running"; or, if its process is gone, "interrupted" (resuming the sweep continues the trial) or "no sign of
+            life" (another machine will run the trial again).
+        machine: machine of the process; empty where it is not known.
+        worker: number of the worker process, from 0.
+        seconds: time since the process claimed it.
+        step: step of the last evaluation that a pruner has seen; None without one.
     """
 
     trial: int
-    point: str
+    setting: str
     state: str
     machine: str
     worker: int
@@ -50,18 +50,18 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Args:
         sweep: its folder, or its data base.
-        total: number of runs it is to have.
-        counts: of the runs that are complete, failed, pruned, running and waiting; those that a sampler has not chosen yet
-            wait.
-        running: the trials that are claimed.
-        best: of the points that have ended.
-        results: all that has ended.
-        held_by: the process that runs it, for a sweep in a folder of its own; None if none does.
-        seconds_left: an estimate, from what trials took so far and the workers there are now; None where it is not known.
+        total: number of trials that the sweep will have.
+        counts: number of complete, failed, pruned, running and waiting trials. Trials that a sampler has not chosen yet
+            count as waiting.
+        running: the trials that a process has claimed.
+        best: the best setting among those that have ended.
+        results: all trials that have ended.
+        held_by: the process that runs a sweep without a data base; None if no process runs it.
+        seconds_left: an estimate from the time per trial so far and the present workers; None if it is not known.
     """
 
     sweep: str
@@ -75,11 +75,11 @@ class Status:
 
 
 def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
-    """How far a sweep is.
+    """The progress of a sweep, without disturbing it.
 
     Args:
         sweep: its folder, or the URL of the data base that holds it.
-        name: which one, where a data base holds several.
+        name: which sweep, if a data base holds several.
 
     Raises:
         BadInput: if there is no such sweep.
@@ -90,7 +90,9 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
         where, folder = masked(str(sweep)), Path()
         ledger = Ledger(folder, str(sweep), name)
         if ledger.begun is None:
-            raise BadInput("that is no sweep of idemlab", where=where, next_step="idemlab sweep starts one")
+            raise BadInput(
+                "this study was not made by an idemlab sweep", where=where, next_step="idemlab sweep starts one"
+            )
         tried = sweep_of(ledger.begun)
     else:
         where, folder = str(sweep), Path(sweep)
@@ -127,7 +129,7 @@ def _running(ledger: Ledger, held: str | None) -> list[Running]:
         found.append(
             Running(
                 trial.number,
-                Point(trial.user_attrs["values"], trial.user_attrs["seed"]).text,
+                Setting(trial.user_attrs["values"], trial.user_attrs["seed"]).text,
                 dead or "running",
                 by.get("machine", ""),
                 by.get("worker", 0),
@@ -144,8 +146,8 @@ def _age(trial: FrozenTrial) -> float:
 
 
 def _seconds_left(results: Results, counts: dict[str, int], busy: list[Running]) -> float | None:
-    """What is not done costs the mean of what is done, less what its workers have spent on it already; a worker trains
-    several as one program at a time, each of which counts its share."""
+    """Estimate the time left: every open trial takes the mean time of the finished ones, less the time that workers have
+    already spent. A worker may train several trials as one program, whose time they share."""
     took = [trial.seconds for trial in results.trials if trial.seconds is not None]
     workers = {(each.machine, each.worker): each.seconds for each in busy}
     to_do = counts["running"] + counts["waiting"]

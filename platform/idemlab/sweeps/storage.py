@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 HEARTBEAT, GRACE = 20, 120
-"""Seconds between two signs of life of a trial, and without one after which it is run again by whoever is there."""
+"""Seconds between two heartbeats of a trial, and seconds without one after which another process runs the trial again."""
 _TIMEOUT = 10
 """Seconds to wait for a data base."""
 _SHOWN = ("host", "port", "sslmode", "sslrootcert")
@@ -39,11 +39,11 @@ _SHOWN = ("host", "port", "sslmode", "sslrootcert")
 
 
 def data_base(url: str, *, make: bool) -> BaseStorage:
-    """Optuna's storage in a data base, whose tables are made where they are not there yet.
+    """Optuna's storage in a data base; missing tables are made.
 
     Raises:
-        BadInput: if the URL is none, or its driver is not installed.
-        Failure: if it cannot be reached.
+        BadInput: if the URL is malformed, or its driver is not installed.
+        Failure: if the data base cannot be reached.
     """
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.engine import make_url
@@ -90,9 +90,9 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
         raise Failure(
             f"the storage cannot be reached: {cause(error)}",
             where=masked(url),
-            next_step="see that it runs, and that its URL, user and password are right",
+            next_step="check that the data base runs, and that URL, user and password are right",
         ) from None
-    if kind == "sqlite" and make:  # who only reads may not be allowed to write
+    if kind == "sqlite" and make:  # a reader may lack the permission to write
         _one_at_a_time(made.engine)
     return get_storage(made)
 
@@ -100,27 +100,27 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
 def _one_at_a_time(engine: Engine) -> None:
     """Let SQLite hold its lock through a whole transaction, as SQLAlchemy's "Serializable isolation" recipe does.
 
-    Optuna reads whether a trial waits and then writes that it runs, under SELECT ... FOR UPDATE, of which SQLite knows
-    nothing: two processes could both take one trial.
+    Optuna reads that a trial waits and then writes that it runs, under SELECT ... FOR UPDATE. SQLite lacks that statement,
+    so two processes could take the same trial.
     """
     from sqlalchemy import event
 
     def connected(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # the driver begins none of its own
+        connection.isolation_level = None  # the driver begins no transaction of its own
 
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
-    engine.dispose()  # of connections that were made before
+    engine.dispose()  # drop connections that were made before
 
 
 def located(url: str) -> str:
-    """The URL of a data base as it holds in every working directory: a file of SQLite by its whole path.
+    """The URL of a data base, valid in every working directory: the file of SQLite gets its absolute path.
 
     Raises:
-        BadInput: if it is one of SQLite's in memory, which would be lost.
+        BadInput: for a SQLite data base in memory, which would be lost.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -128,7 +128,7 @@ def located(url: str) -> str:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        return url  # who opens it says so
+        return url  # opening it reports the error
     if parsed.get_backend_name() != "sqlite" or (parsed.database or "").startswith("file:"):
         return url
     if parsed.database in (None, "", ":memory:"):
@@ -137,7 +137,7 @@ def located(url: str) -> str:
 
 
 def insisting(call: Callable[[], T]) -> T:
-    """Once more if another process was making the same tables or rows at that moment."""
+    """Call a function again if it failed because another process was making the same tables or rows."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -154,7 +154,7 @@ def insisting(call: Callable[[], T]) -> T:
 
 
 def masked(url: str) -> str:
-    """A data base's URL without what may be secret: the password, and all options that are not known to be harmless."""
+    """The URL of a data base without its secrets: the password, and every option not known to be harmless."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -167,7 +167,7 @@ def masked(url: str) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of what a data base said; its own messages hold no passwords, but those of SQLAlchemy may."""
+    """The first line of the data base's own message. Messages of SQLAlchemy are left out: they may hold a password."""
     from sqlalchemy.exc import DBAPIError
 
     while error.__cause__ is not None:
@@ -180,7 +180,7 @@ def cause(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna calls its heartbeats experimental."""
+    """Silence Optuna's warning that heartbeats are experimental."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():

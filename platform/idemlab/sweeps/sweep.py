@@ -1,4 +1,4 @@
-"""Sweeps: one experiment under many values of its keys and many seeds. What is to be tried; `runner` does it."""
+"""The description of a sweep: one experiment under many values of its keys, with many seeds."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .goal import Goal
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["PRUNERS", "SAMPLERS", "Point", "Range", "Sweep", "parse_over", "parse_value"]
+__all__ = ["PRUNERS", "SAMPLERS", "Range", "Setting", "Sweep", "parse_over", "parse_value"]
 
 SEED = "training.seed"
 SAMPLERS = ("grid", "random", "tpe")
 PRUNERS = ("none", "median", "halving")
 _RANGES = ("log:", "lin:", "uniform:", "int:")
 _MOST_VALUES = 10_000
-"""Of a range or of trials: more is a slip of the hand."""
+"""Largest number of values in a range, and of trials; more is taken for a typing error."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a sampler chooses a value from.
+    """A range from which a sampler chooses a value.
 
     Args:
         kind: "uniform"; "log", uniform in the logarithm; or "int", whole numbers.
-        low, high: the ends, both included.
+        low, high: its ends, both included.
     """
 
     kind: str
@@ -51,11 +51,11 @@ class Range:
         return FloatDistribution(self.low, self.high, log=self.kind == "log")
 
     def rounded(self, value: float) -> float:
-        """To six digits, as nothing depends on more; inside the range."""
+        """The value rounded to six significant digits, inside the range."""
         return value if self.kind == "int" else min(self.high, max(self.low, float(f"{value:.6g}")))
 
     def some(self) -> list[float]:
-        """Both ends and a value between, which is whole only where all are: to try whether the key takes them."""
+        """Sample values for checking a key: both ends, and for real numbers one that is not whole."""
         if self.kind == "int":
             return [int(self.low), int(self.high)]
         return [self.low, self.high, self.low + (self.high - self.low) * (math.sqrt(5) - 1) / 2]
@@ -63,24 +63,24 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What is tried.
+    """One experiment under many settings and seeds.
 
     Args:
         experiment: name of an experiment, path of a TOML file or of a run.
         set: key -> value, for all trials: ``{"model.depth": 2}``.
-        over: key -> the values that are tried: ``{"enforcer.name": ["cubic", "gradient"]}``; or a range as text,
-            ``{"optimizer.lr": "log:1e-5:1"}``: for a grid as `parse_over` takes it, for the other samplers ``log:LOW:HIGH``,
-            ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``.
-        seeds: number of seeds, 0, 1, ...; each point is run with each.
-        sampler: "grid", every combination of the values; "random"; or "tpe", which learns from the points before where good
-            ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
-        trials: number of points; for random and tpe only. The seeds of a point do not count.
-        metric: what is judged, a metric at some inputs as in the table, ``noise/relative``, or a metric alone: its worst
-            value over all inputs. The value of a point is the median over its seeds; a run that fails, is pruned or
+        over: key -> the values to try: ``{"enforcer.name": ["cubic", "gradient"]}``; or a range as text,
+            ``{"optimizer.lr": "log:1e-5:1"}``. A grid takes ranges as `parse_over` does; the other samplers take
+            ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``.
+        seeds: number of seeds, 0, 1, ...; each setting runs with every seed.
+        sampler: "grid", every combination of the values; "random"; or "tpe", which learns from earlier settings where the
+            good ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
+        trials: number of settings, for random and tpe only. Seeds do not count: 10 trials with 3 seeds are 30 runs.
+        metric: the metric that decides: at some inputs, as in the table (``noise/relative``), or alone, which means its
+            worst value over all inputs. The value of a setting is the median over its seeds. A run that fails, is pruned or
             collapses counts as worse than all others.
-        maximize: more of it is better; otherwise less is.
-        pruner: "none"; "median", which gives up a run that is worse than the median of the others at the same step; or
-            "halving", which lets a quarter go on at 1, 4, 16, ... times `evaluation.every` steps.
+        maximize: a larger value is better; otherwise a smaller one is.
+        pruner: "none"; "median", which stops a run that is worse than the median of the others at the same step; or
+            "halving", which keeps a quarter of the runs at 1, 4, 16, ... times `evaluation.every` steps.
     """
 
     experiment: str
@@ -95,16 +95,16 @@ class Sweep:
 
     @property
     def goal(self) -> Goal:
-        """What is judged."""
+        """How runs are compared."""
         return Goal(self.metric, self.maximize)
 
     @property
     def count(self) -> int:
-        """Number of points, each of which has `seeds` runs."""
+        """Number of settings, each of which has `seeds` runs."""
         return math.prod(map(len, self.axes().values())) if self.sampler == "grid" else self.trials or 0
 
     def check(self) -> None:
-        """See that the parts fit each other.
+        """Check that the parts fit each other.
 
         Raises:
             BadInput: names the option.
@@ -130,7 +130,7 @@ class Sweep:
             return
         if self.trials is None or not 1 <= self.trials <= _MOST_VALUES:
             raise BadInput(
-                f"sampler '{self.sampler}' needs a number of points"
+                f"sampler '{self.sampler}' needs a number of settings"
                 if self.trials is None
                 else f"{self.trials} trials",
                 where="trials",
@@ -152,10 +152,10 @@ class Sweep:
         return {key: _distinct(key, _listed(key, values)) for key, values in self.over.items()}
 
     def space(self) -> dict[str, Range | list[Any]]:
-        """What a sampler chooses each key from: a range, or values.
+        """The search space of a sampler: a range or values for each key.
 
         Raises:
-            BadInput: as `axes`, or if a range is not to be read.
+            BadInput: as `axes`, or if a range cannot be read.
         """
         space: dict[str, Range | list[Any]] = {}
         for key, values in self.over.items():
@@ -163,45 +163,45 @@ class Sweep:
             space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
         return space
 
-    def probes(self) -> list[Point]:
-        """Points at the ends of what a sampler may choose: if they resolve, what lies between most probably does."""
+    def probes(self) -> list[Setting]:
+        """Settings at the ends of the search space. If they resolve, the settings between them most likely do."""
         some = {key: v.some() if isinstance(v, Range) else v for key, v in self.space().items()}
         first = {key: values[0] for key, values in some.items()}
         others = [first | {key: value} for key, values in some.items() for value in values[1:]]
-        return [Point(values, 0) for values in (first, *others)]
+        return [Setting(values, 0) for values in (first, *others)]
 
-    def points(self) -> list[Point]:
-        """Every combination of a grid with every seed: the seeds of one combination stand together."""
+    def settings(self) -> list[Setting]:
+        """Every combination of a grid with every seed; the seeds of one combination are adjacent."""
         self.check()
         axes = self.axes()
         return [
-            Point(dict(zip(axes, values, strict=True)), seed)
+            Setting(dict(zip(axes, values, strict=True)), seed)
             for values in itertools.product(*axes.values())
             for seed in range(self.seeds)
         ]
 
-    def resolve(self, point: Point, catalog: Catalog | None = None) -> Experiment:
-        """The experiment at a point.
+    def resolve(self, setting: Setting, catalog: Catalog | None = None) -> Experiment:
+        """The experiment at a setting.
 
         Raises:
             BadInput: names the key.
         """
-        overrides = self.set | point.values | {SEED: point.seed}  # type: ignore[operator]
+        overrides = self.set | setting.values | {SEED: setting.seed}  # type: ignore[operator]
         return resolve(self.experiment, [f"{k}={toml_value(v)}" for k, v in overrides.items()], catalog=catalog)
 
     def table(self) -> dict[str, Any]:
-        """As plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
     def given(self) -> dict[str, Any]:
-        """As plain values, without what is as it would be anyway."""
+        """The fields that differ from their defaults, as plain values."""
         usual = Sweep(experiment=self.experiment).table()
         return {key: value for key, value in self.table().items() if key == "experiment" or value != usual[key]}
 
 
 @dataclass(frozen=True)
-class Point:
-    """Values, and a seed. Points that were sampled are numbered, as a sampler may choose the same values again."""
+class Setting:
+    """One combination of values, with a seed. Sampled settings are numbered: a sampler may choose the same values again."""
 
     values: Mapping[str, Any]
     seed: int
@@ -214,7 +214,7 @@ class Point:
 
     @property
     def key(self) -> str:
-        """A text that tells it from all others of its sweep."""
+        """A text that identifies the setting within its sweep."""
         return self.text if self.index is None else f"point {self.index}, seed {self.seed}"
 
 
@@ -222,9 +222,9 @@ def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
     """``KEY=VALUES`` as (key, values).
 
     VALUES are ``a,b,c``; a TOML array ``[{name = "cubic"}, {name = "gradient"}]``; ``lin:LOW:HIGH:N``, N values at
-    equal distances; or ``log:LOW:HIGH`` and ``log:LOW:HIGH:N``, at equal ratios, one in each decade if N is not given.
+    equal distances; ``log:LOW:HIGH:N``, N values at equal ratios; or ``log:LOW:HIGH``, one value per decade.
 
-    For a sampler other than the grid a range is ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``, and stays text.
+    For a sampler other than the grid, a range is ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``, and stays text.
 
     Raises:
         BadInput: says what cannot be read.
@@ -243,17 +243,17 @@ def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
 
 
 def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
-    """The values that a text stands for; those that are listed already as they are."""
+    """The values that a text describes; a list stays as it is."""
     if not isinstance(values, str):
         return list(values)
     if values.startswith(("log:", "lin:")):
         return _range(key, values)
     if values.startswith(("uniform:", "int:")):
         raise BadInput(
-            f"'{values}' has no end of values, and a grid tries them all",
+            f"'{values}' has infinitely many values, and a grid tries every value",
             where=f"over, key '{key}'",
             expected="lin:LOW:HIGH:N, log:LOW:HIGH[:N] or a,b,c",
-            next_step="or let a sampler choose some of them: `sampler = random` or `sampler = tpe`, with `trials = N`",
+            next_step="or let a sampler choose some values: `sampler = random` or `sampler = tpe`, with `trials = N`",
         )
     if values.startswith("["):
         try:
@@ -265,7 +265,7 @@ def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
 
 
 def parse_value(text: str) -> Any:
-    """A TOML value, or else text."""
+    """A TOML value; otherwise the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -297,10 +297,10 @@ def _range(key: str, text: str) -> list[float]:
 
 
 def _distinct(key: str, values: Any) -> Any:
-    """The same values, or the same range, once it is seen that they can be tried."""
+    """Check that the values can be tried, and return them."""
     where = f"over, key '{key}'"
     if key == SEED:
-        raise BadInput("seeds are not an axis", where=where, next_step="`seeds = N`")
+        raise BadInput("the seed cannot be varied this way", where=where, next_step="`seeds = N`")
     if isinstance(values, Range):
         return values
     texts = [toml_value(value) for value in values]

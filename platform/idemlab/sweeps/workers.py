@@ -1,4 +1,4 @@
-"""Worker processes of a sweep, supervised by their parent: the job of one that dies is given to another."""
+"""Worker processes of a sweep. If one dies, another takes its job."""
 
 from __future__ import annotations
 
@@ -22,13 +22,20 @@ __all__ = ["Workers"]
 
 _SPAWN = get_context("spawn")
 _PATIENCE = 10
-"""Workers that may die over the same job before it is given up."""
+"""Number of workers that may die on the same trial before it counts as failed."""
 
 
 @dataclass
 class _Worker:
-    """A process, its place among the others, whether it has begun to listen, the job it is at, and the trials of that job it
-    has told of."""
+    """One worker.
+
+    Args:
+        process: the worker process.
+        place: its number among the workers.
+        ready: whether it has begun to listen.
+        job: the job it runs.
+        told: trials of that job that it has reported.
+    """
 
     process: BaseProcess
     place: int
@@ -41,10 +48,10 @@ class Workers:
     """Processes that run jobs side by side.
 
     Args:
-        count: of the processes; each gets its share of the cores.
-        stopped: asked now and then; once it is true, the workers are stopped.
-        say: told what is going on.
-        catalog: sent to each of them; of what cannot be sent they see nothing.
+        count: number of processes; each gets an equal share of the cores.
+        stopped: polled; as soon as it returns True, the workers are stopped.
+        say: called with each line of progress.
+        catalog: sent to each worker, without the entries that cannot be sent.
     """
 
     def __init__(self, count: int, stopped: Callable[[], bool], say: Callable[[str], None], catalog: Catalog) -> None:
@@ -70,7 +77,7 @@ class Workers:
 
     @property
     def processes(self) -> list[BaseProcess]:
-        """Those that are there now."""
+        """The processes that are alive now."""
         return [worker.process for worker in self._running.values()]
 
     def run(
@@ -79,12 +86,12 @@ class Workers:
         passing: Passing = lambda number, step, measured, verdict: False,
         waited_for: Callable[[], bool] = lambda: False,
     ) -> Iterator[Outcome]:
-        """What becomes of each trial, in the order in which it becomes known.
+        """The outcome of each trial, as soon as it has ended.
 
         Args:
-            next_job: asked, for the worker at a place, for what it is to do; None if there is nothing now.
-            passing: asked whether a running trial is to be given up.
-            waited_for: whether to stay although there is nothing to do now.
+            next_job: gives the next job for the worker at a place; None if there is none now.
+            passing: says whether to prune a running trial.
+            waited_for: whether to wait although there is nothing to do now.
 
         Raises:
             Interrupted: if it was asked to stop.
@@ -116,7 +123,7 @@ class Workers:
         try:
             connection.send(content)
         except OSError:
-            return  # it has died: what is read from it next says so
+            return  # it has died: the next read from it notices
 
     def _received(self, connection: Connection, passing: Passing, again: list[Job]) -> Iterator[Outcome]:
         worker = self._running[connection]
@@ -140,10 +147,10 @@ class Workers:
             raise Failure(f"a worker process raised {content}", next_step="run it again with `jobs = 1`")
 
     def _bury(self, connection: Connection, again: list[Job]) -> Iterator[Outcome]:
-        """A worker has died: start another, and put back what it had not done.
+        """Replace a dead worker, and put its unfinished trials back.
 
         Raises:
-            Failure: if it ended by itself before it had begun: so would every other.
+            Failure: if it ended by itself before it was ready, as every other worker would.
         """
         worker = self._running.pop(connection)
         connection.close()
@@ -151,26 +158,30 @@ class Workers:
         process.join()
         if not worker.ready and (process.exitcode or 0) > 0:
             raise Failure(
-                f"a worker process could not start (exit code {process.exitcode}); see what it says above",
-                expected="in a script of your own, the call below: if __name__ == '__main__':",
-                next_step="or one process: `jobs = 1`",
+                f"a worker process could not start (exit code {process.exitcode}); its own message is above",
+                expected="in a script of your own, the call under: if __name__ == '__main__':",
+                next_step="or use one process: `jobs = 1`",
             )
         left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
         self._say(f"a worker process ended (exit code {process.exitcode}); {len(left)} trials are run again")
         rest = []
         for task in left:
-            self._deaths[task.number] = self._deaths.get(task.number, 0) + worker.ready  # else it never got it
+            self._deaths[task.number] = (
+                self._deaths.get(task.number, 0) + worker.ready
+            )  # one that was not ready never got the trial
             if self._deaths[task.number] < _PATIENCE:
                 rest.append(task)
             else:
-                yield Outcome(task.number, f"{_PATIENCE} worker processes ended over it, exit code {process.exitcode}")
+                yield Outcome(
+                    task.number, f"{_PATIENCE} worker processes died on this trial, exit code {process.exitcode}"
+                )
         if job is not None and rest:
             again.append(replace(job, tasks=rest))
         self._start(worker.place)
 
 
 def _serve(connection: Connection, threads: int, catalog: Catalog) -> None:
-    """A worker: run the jobs that come until the parent has gone."""
+    """The worker's main loop: run the jobs that arrive until the parent has gone."""
     import torch
 
     from ..system.signals import stop_signals
@@ -202,7 +213,7 @@ def _serve(connection: Connection, threads: int, catalog: Catalog) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed tells nobody, and who resumes its sweep must not meet a run that still goes on."""
+    """End this worker as soon as its parent is gone, so that a resumed sweep meets no run that is still training."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,1 +1,1 @@
-"""The training loops, and what they alone need. The only room that knows Accelerate."""
+"""The training loops and their parts. Only this package and those that use it know Accelerate."""

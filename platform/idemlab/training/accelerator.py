@@ -1,4 +1,4 @@
-"""Accelerate as the trainer starts it, and the engine it stands for."""
+"""Starts Accelerate, and chooses the engine for it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["start_engine"]
 
 
 def start_engine(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]:
-    """Accelerate and its engine, with as many processes as the launcher says.
+    """(Accelerate, its engine), with the number of processes that the launcher set.
 
     Raises:
-        BadInput: if the launcher was told of an engine that a run cannot use.
+        BadInput: if the launcher asks for an engine that idemlab does not support.
         Failure: if the processes do not find each other.
     """
     AcceleratorState._reset_state()  # so that runs of different precision may follow each other in one process
     asked, found = expected_processes(), torch.accelerator.current_accelerator()
     accelerator = Accelerator(
         mixed_precision="bf16" if experiment.training.precision == "bf16" else "no",
-        # Without a device that several processes can share, Accelerate would let each train alone unless told of the CPU.
+        # Without a device for several processes, Accelerate would let each train alone. On the CPU they train together.
         cpu=asked > 1 and (found is None or found.type == "mps"),
-        # The experiment says how the batch is cut; what a launcher sets in the environment would scale the loss too.
+        # The experiment says how the batch is cut. A launcher's setting would also scale the loss.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         log_with=list(experiment.training.trackers) or None,
         project_dir=str(run.path),
@@ -38,7 +38,7 @@ def start_engine(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]
     if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM) or (sharded and not accelerator.is_fsdp2):
         raise BadInput(
             f"idemlab does not train through {'FSDP1' if sharded else kind.value}",
-            where="what accelerate launch was told, or its configuration file",
+            where="the arguments of accelerate launch, or its configuration file",
             expected="one process, DDP or FSDP2",
             next_step="start it as docs/distribution.md shows",
         )

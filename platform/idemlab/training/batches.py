@@ -1,4 +1,4 @@
-"""Which samples every step sees: a fresh order for each epoch, cut by the global batch, the same however many processes."""
+"""The samples of every step: a fresh order for each epoch, and the same global batches for any number of processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["batches"]
 class _Order(Sampler[list[int]]):
     """Indices of this process's rows of every micro-batch, from optimiser step `start` on.
 
-    A function of (seed, step) alone, so that a resumed run goes on mid-epoch with the very samples it would have seen.
+    The order depends on (seed, step) alone, so that a run resumed mid-epoch sees the same samples as an uninterrupted one.
     """
 
     def __init__(self, size: int, training: TrainingSettings, steps: range, rank: int, world: int) -> None:

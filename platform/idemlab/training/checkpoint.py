@@ -1,4 +1,4 @@
-"""Checkpoints: atomic, hashed, pruned last; JSON and safetensors only.
+"""Checkpoints: written atomically and hashed, then the old ones pruned; JSON and safetensors only.
 
 A checkpoint is a folder ``step-N`` with ``objective.safetensors``, ``optimizer.safetensors``, ``state.json`` and
 ``manifest.json`` (sha256 of the others). It is written under another name, then renamed, so that it is whole or not there.
@@ -36,10 +36,10 @@ def save_checkpoint(
     *,
     keep: int,
 ) -> Path:
-    """Write ``folder/step-N`` and then remove all but the newest `keep`, and those of later steps: they were passed over.
+    """Write ``folder/step-N``, then remove all but the newest `keep`, and those of later steps, which are damaged.
 
     Args:
-        state: further values, nested; plain ones and tensors.
+        state: further values: nested plain values and tensors.
 
     Raises:
         Failure: if the disk is full or the folder cannot be written; older checkpoints stay as they are.
@@ -56,7 +56,7 @@ def save_checkpoint(
         manifest = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         (partial / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         if _fault(final) is None and (final / _MANIFEST).read_bytes() == (partial / _MANIFEST).read_bytes():
-            shutil.rmtree(partial)  # the run goes on from it: at no moment may it be gone
+            shutil.rmtree(partial)  # the run was resumed from the same checkpoint, which must never be missing
         else:
             shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
@@ -65,7 +65,7 @@ def save_checkpoint(
         raise Failure(
             f"the checkpoint of step {step} cannot be written: {error}",
             where=str(folder),
-            next_step="make room, then resume the run: the checkpoints before this one are whole",
+            next_step="free some disk space, then resume the run: the earlier checkpoints are whole",
         ) from error
     for later in [number for number in _steps(folder) if number > step]:
         shutil.rmtree(folder / f"step-{later}", ignore_errors=True)
@@ -74,7 +74,7 @@ def save_checkpoint(
 
 
 def prune(folder: Path, step: int, keep: int) -> None:
-    """Remove all checkpoints up to that of `step` but the newest `keep`, and what killed processes have left of others."""
+    """Remove all but the newest `keep` checkpoints up to `step`, and the unfinished ones of killed processes."""
     for old in [number for number in _steps(folder) if number <= step][keep:]:
         shutil.rmtree(folder / f"step-{old}", ignore_errors=True)
     for unfinished in folder.glob("step-*.tmp"):
@@ -90,13 +90,13 @@ def _steps(folder: Path) -> list[int]:
 
 
 def latest(folder: Path, message: Callable[[str], None] = lambda text: None) -> Path | None:
-    """The newest checkpoint whose hashes are right, or None; says through `message` which ones it passes over."""
+    """The newest checkpoint whose hashes are right, or None; reports each damaged one through `message`."""
     for step in _steps(folder):
         path = folder / f"step-{step}"
         fault = _fault(path)
         if fault is None:
             return path
-        message(f"checkpoint {path.name} is damaged ({fault}): falling back to the one before")
+        message(f"checkpoint {path.name} is damaged ({fault}): trying the one before")
     return None
 
 
@@ -118,7 +118,7 @@ def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Statef
     """Put a checkpoint back into the objective and the optimisers; returns its `state`.
 
     Raises:
-        Failure: if it is one of another model or optimiser.
+        Failure: if the checkpoint belongs to another model or optimiser.
     """
     plain = json.loads((path / "state.json").read_text())
     unpacked = _unpack(plain, read_weights(path / "optimizer.safetensors"))
@@ -130,7 +130,7 @@ def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Statef
         raise Failure(
             f"checkpoint {path.name} does not fit the model and the optimizer: {' '.join(str(error).split())[:300]}",
             where=str(path),
-            next_step="go on with the experiment and the versions that the run began with, or start a new one",
+            next_step="resume it with the experiment and the versions that the run began with, or start a new run",
         ) from error
     state: dict[str, Any] = unpacked["state"]
     return state

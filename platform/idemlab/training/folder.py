@@ -1,4 +1,4 @@
-"""The folder of a run before its first step: free to be written, held by this run alone, and opened, new or resumed."""
+"""The folder of a run before its first step: check it, lock it, and open it for a new or resumed run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ __all__ = ["check_folder", "held", "newest", "open_folder"]
 
 
 def check_folder(run: Run, *, resume: bool) -> None:
-    """The folder is new, or its run is to be resumed, and can be written.
+    """Check that the folder can be written, and that it is new or its run is to be resumed.
 
     Raises:
-        BadInput, Failure: says which of this is not so.
+        BadInput: if it holds a run that is not to be resumed, or is a file.
+        Failure: if it cannot be written.
     """
     if run.path.exists() and not run.path.is_dir():
         raise BadInput(f"'{run.path}' is a file", expected="a folder for the run", next_step="give another folder")
@@ -45,25 +46,25 @@ def check_folder(run: Run, *, resume: bool) -> None:
 
 @contextmanager
 def held(run: Run, engine: Engine, *, resume: bool) -> Iterator[None]:
-    """No other run writes to the folder. The main process holds it for all; if it cannot, none goes on."""
+    """Lock the folder against other runs. The main process locks it for all; if it fails, every process stops."""
     with ExitStack() as stack:
         refusal: IdemlabError | None = None
         if engine.main:
             try:
                 stack.enter_context(exclusive(run.path))
-                check_folder(run, resume=resume)  # another may have been here since
+                check_folder(run, resume=resume)  # another run may have used it since the first check
             except IdemlabError as error:
                 refusal = error
         if engine.any(refusal is not None):
-            raise refusal or Failure(f"the main process cannot have '{run.path}' for itself; see what it says")
+            raise refusal or Failure(f"the main process cannot lock '{run.path}'; its own message says why")
         yield
 
 
 def newest(run: Run, engine: Engine, message: Callable[[str], None]) -> Path | None:
-    """The newest whole checkpoint, or None; the same for all processes.
+    """The newest undamaged checkpoint, or None; the same for all processes.
 
     Raises:
-        Failure: if the processes do not see the same ones.
+        Failure: if the processes see different checkpoints.
     """
     checkpoint = latest(run.checkpoints, message)
     step = -1 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
@@ -71,7 +72,7 @@ def newest(run: Run, engine: Engine, message: Callable[[str], None]) -> Path | N
     if len(set(found)) > 1:
         names = ", ".join("none" if step < 0 else f"step-{step}" for step in found)
         raise Failure(
-            f"the processes do not see the same checkpoints; by process: {names}",
+            f"the processes see different checkpoints; by process: {names}",
             where=str(run.checkpoints),
             next_step="give a folder that all machines share",
         )
@@ -88,19 +89,19 @@ def open_folder(
     first: int = 0,
     changes: Sequence[str] = (),
 ) -> None:
-    """Write what a run is made with, and drop what it will write again from step `first` on.
+    """Write the experiment and its environment, and drop the entries that the run will write again.
 
     Args:
-        first: step to go on from.
+        first: step from which training continues.
         changes: what has changed since the run began.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     if changes or not first or not run.experiment_file.is_file():
         write_experiment(run, experiment)
     write_circumstances(run, catalog, plan, engine.device, engine.world, changes)
-    # Entries that will be written again; the evaluation at the end comes after the last checkpoint.
+    # Later entries will be written again, and so will the final evaluation, which comes after the last checkpoint.
     last = {"step": plan.steps, "split": "evaluation"}
     write_entries(run, [entry for entry in run.metrics if entry["step"] <= first and not last.items() <= entry.items()])
-    if first < plan.steps:  # a finished run that was made longer is not finished any more
+    if first < plan.steps:  # a finished run that got more steps is unfinished again
         run.certificate_file.unlink(missing_ok=True)
     prune(run.checkpoints, first, experiment.training.keep)

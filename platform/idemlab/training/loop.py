@@ -1,4 +1,4 @@
-"""The training loop, on Accelerate. One forward of the objective and one backward a micro-step; nothing else in the step."""
+"""The training loop, on Accelerate: one forward of the objective and one backward per micro-batch."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def train(
     watcher: Watcher | None = None,
     catalog: Catalog | None = None,
 ) -> Run:
-    """Train what an experiment describes and leave a run folder.
+    """Train an experiment and leave a run folder.
 
     Args:
         experiment: a resolved experiment, or what `resolve` takes.
         out: folder of the run; must not hold a run unless `resume`.
         overrides: as `resolve` takes them.
-        resume: go on from the newest whole checkpoint of the folder.
-        allow_changes: go on even if the experiment, or the version of idemlab, torch or a plugin it uses, has changed since
-            the run began; environment.json keeps what has, under "changes".
-        watcher: hears of the progress.
+        resume: continue from the newest undamaged checkpoint of the folder.
+        allow_changes: resume even if the experiment, or the version of idemlab, torch or a plugin it uses, has changed since
+            the run began; environment.json lists the changes under "changes".
+        watcher: receives the events of the run.
 
     Raises:
-        BadInput: before anything is written, if something does not fit.
-        Failure: not finite, disk full, a plugin raised; what was computed is kept.
+        BadInput: before anything is written, if the experiment or the folder does not fit.
+        Failure: if the loss is not finite, the disk is full or a plugin raises; results so far are kept.
         Interrupted: after Ctrl-C or SIGTERM; the state is saved.
     """
     if spinning() and torch.get_num_threads() > 1:
@@ -85,7 +85,7 @@ def train(
     changed = changes(run, experiment, catalog) if resume else []
     if changed and not allow_changes:
         raise BadInput(
-            f"the run in '{run.path}' began with something else: " + "; ".join(changed),
+            f"the run in '{run.path}' began differently: " + "; ".join(changed),
             next_step="resume it unchanged, start a new run in another folder, or allow the changes (allow_changes)",
         )
     check_trackers(experiment)
@@ -134,7 +134,7 @@ class _Loop:
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
         self.projected: Projected | None = None
         self.follows = follows_training(parts.objective.enforcer)
-        # What changes weights or state behind the optimisers would go on after a bad step: then each step is looked at.
+        # Projections and followers change weights or state after a bad step, too: with them, every step is checked.
         self.latch = Latch(engine, [] if self.projects or self.follows else optimizers)
         self.sums, self.clock = Sums(), Clock()
 
@@ -144,7 +144,7 @@ class _Loop:
         return self.parts.objective
 
     def prepare(self, *, resume: bool) -> int:
-        """Hand the objective over to the engine, and load the newest checkpoint; gives the step to go on from."""
+        """Hand the objective over to the engine, and load the newest checkpoint; returns the first step to train."""
         if self.experiment.training.compile:
             self.bare.compile()
         self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
@@ -152,16 +152,16 @@ class _Loop:
             return 0
         checkpoint = newest(self.run, self.engine, self.watcher.message)
         if checkpoint is None:
-            self.watcher.message("there is no whole checkpoint: starting from the beginning")
+            self.watcher.message("there is no undamaged checkpoint: starting from the beginning")
             return 0
         state = load_checkpoint(checkpoint, *self._stateful())
         self.sums.load(state["sums"], self.engine)
         self.clock = Clock(state["logged_at"])
-        self.watcher.message(f"going on from {checkpoint.name}")
+        self.watcher.message(f"resuming from {checkpoint.name}")
         return int(state["step"])
 
     def run_from(self, first: int) -> None:
-        """All steps from `first` on, the last evaluation, and the files of the end."""
+        """Run all steps from `first` on, then the last evaluation, and write the results."""
         self.watcher.started(self.experiment, self.plan, first)
         steps = range(first, self.plan.steps)
         engine, due = self.engine, self.schedule
@@ -195,7 +195,7 @@ class _Loop:
         training, settings = self.experiment.training, self.experiment.optimizer
         rank, world, progress = self.engine.rank, self.engine.world, self.schedule.progress(index)
         dtype: torch.dtype = getattr(torch, training.dtype)
-        # Dropout, and what plugins draw past `Step`: other numbers in each process, for other rows.
+        # For dropout, and for plugins that do not draw through `Step`: each process has its own rows and its own numbers.
         seed_everything(training.seed, index, *([rank] if rank else []))
         for micro in range(training.micro_batches):
             rows = self._answerable(index, lambda: next(stream))
@@ -215,14 +215,14 @@ class _Loop:
         if settings.clip > 0:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
         set_rates(self.optimizers, settings, progress)
-        # The optimisers themselves: Accelerate's wrappers add a loss scaler, unused here, and an import at every step.
+        # The bare optimisers: Accelerate's wrappers add an unused loss scaler, and an import at every step.
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         self._after_step(index)
 
     def _after_step(self, index: int) -> None:
-        """What the enforcer does to the weights, and to its own state, when the optimisers are done."""
+        """Let the enforcer project the weights and update its state, after the optimisers."""
         if not (self.projects or self.follows):
             return
         enforcer, operator = self.bare.enforcer, self.bare.operator
@@ -249,7 +249,7 @@ class _Loop:
         self.sums.clear()
 
     def _write(self, step: int, split: str, figures: dict[str, float], timings: dict[str, float]) -> None:
-        """One line of metrics.jsonl, which the trackers hear of, too."""
+        """Write one line of metrics.jsonl, and send it to the trackers."""
         if self.experiment.training.trackers:
             self.accelerator.log({f"{split}/{name}": value for name, value in figures.items()}, step=step)
         if self.engine.main:
@@ -258,7 +258,7 @@ class _Loop:
     # -- what goes wrong ----------------------------------------------------------------------------------------------
 
     def _check_finite(self) -> None:
-        """Stop at a loss that is not finite, with the last good state saved and all metrics written."""
+        """Stop if a loss was not finite, with the last good state saved and all metrics written."""
         (step,) = self.latch.first_bad_steps()
         if step is None:
             return
@@ -269,17 +269,17 @@ class _Loop:
         )
 
     def _answerable(self, done: int, call: Callable[[], T], doing: str = "the training step") -> T:
-        """Do what plugins have a part in, after `done` steps. If one of them raises, all up to here is kept."""
+        """Call code that plugins take part in, after `done` steps. If it raises, everything up to here is saved."""
         try:
             return blame(self.experiment, call, doing)
         except IdemlabError as error:
-            if self.engine.alone:  # the other processes would not take part
+            if self.engine.alone:  # saving needs all processes, and only this one failed
                 error.what += f", after {done} of {self.plan.steps} steps; {self._keep(done)}"
-                error.next_step = f"{error.next_step}; once it is mended: {self.run.resuming}"
+                error.next_step = f"{error.next_step}; once that is fixed: {self.run.resuming}"
             raise
 
     def _keep(self, step: int) -> str:
-        """Log what is not yet logged, and save the state before a step that failed; says what was saved."""
+        """Write the pending log, save the state before a failed step, and return a sentence about what was saved."""
         if self.sums:
             self._log(step)
         if not all(bool(torch.isfinite(whole(p.detach())).all()) for p in self.bare.parameters()):
@@ -290,7 +290,7 @@ class _Loop:
     # -- evaluation and files -----------------------------------------------------------------------------------------
 
     def _apply(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """f through the wrapped objective: in a distributed run nobody else calls the operator."""
+        """f, called through the wrapped objective, as distributed engines require."""
         out: Tensor = self.objective(Batch(x, x, condition), mode="apply")[0]
         return out
 
@@ -320,7 +320,7 @@ class _Loop:
         self.engine.wait()
 
     def _stateful(self) -> tuple[Stateful, Sequence[Stateful]]:
-        """Objective and optimisers as checkpoints keep them."""
+        """The states of objective and optimisers, as checkpoints keep them."""
         return self.engine.stateful(self.bare), [self.engine.stateful(optimizer) for optimizer in self.optimizers]
 
     def _finish(self) -> None:

@@ -1,4 +1,4 @@
-"""When training does what: the learning rate of each step, and what is due after it. One for both loops."""
+"""The learning rate of each step, and what is due after it; for both training loops."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..experiment.settings import OptimizerSettings
 __all__ = ["RANK_POINTS_IN_PASSING", "Schedule", "set_rates"]
 
 RANK_POINTS_IN_PASSING = 1
-"""Jacobians at an evaluation during the run; the last one has `evaluation.rank_points`."""
+"""Number of Jacobians at an evaluation during training; the final one has `evaluation.rank_points`."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is due after which step.
+    """Decides what is due after each step.
 
     Args:
-        experiment: says how often.
-        steps: of the run.
+        experiment: gives the intervals.
+        steps: total number of steps.
     """
 
     experiment: Experiment
@@ -37,7 +37,7 @@ class Schedule:
         return done % self.experiment.training.log_every == 0 or done == self.steps
 
     def evaluates(self, done: int) -> bool:
-        """Whether an evaluation in passing is due; the last one is not."""
+        """Whether an evaluation during training is due; the final one is separate."""
         return done % self.experiment.evaluation.every == 0 and done < self.steps
 
     def saves(self, done: int) -> bool:
@@ -50,7 +50,7 @@ class Schedule:
 
 
 def set_rates(optimizers: Sequence[torch.optim.Optimizer], settings: OptimizerSettings, progress: float) -> None:
-    """Give each parameter group its rate at a share of the run that is done."""
+    """Set the learning rate of each parameter group for this progress in [0, 1]."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * settings.share_of_rate(progress)

@@ -1,4 +1,4 @@
-"""Many small operators of one architecture as one: a batched program in place of a loop."""
+"""Trains many small operators of one architecture as one batched program."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["Stacked", "StackedStep", "cannot_be_stacked"]
 class Stacked(nn.Module):
     """R operators as one ordinary operator on [R*B, *shape]: rows r*B ... (r+1)*B - 1 go through the r-th.
 
-    Enforcers need not know: they see one operator that keeps shapes. No row depends on the parameters of another replica,
-    so the gradient of a sum over replicas of batch means is, for each of them, that of its own mean.
+    An enforcer sees one ordinary operator that keeps shapes. No row depends on another replica's parameters. The gradient
+    of the sum of all replicas' batch means is therefore, for each replica, the gradient of its own mean.
 
     Args:
         models: R >= 1 operators of one architecture; their weights are copied.
@@ -59,8 +59,8 @@ class Stacked(nn.Module):
         return y.flatten(0, 1)
 
     def parameters_of(self, replica: int) -> dict[str, nn.Parameter]:
-        """The parameters of one replica by the names they have in its model: views, whose gradients are views, too. An
-        optimiser that changes them in place changes this module. Call `keep_gradients` before."""
+        """Name in the model -> parameter of one replica. Parameters and gradients are views: an optimiser that changes them
+        in place changes this module. Call `keep_gradients` first."""
         views = {}
         for name, key in self._names.items():
             whole = self.get_parameter(key)
@@ -70,7 +70,7 @@ class Stacked(nn.Module):
         return views
 
     def keep_gradients(self) -> None:
-        """Give each parameter a gradient that stays where it is: backward adds to it, `clear_gradients` empties it."""
+        """Give each parameter a gradient of fixed memory: backward adds to it, `clear_gradients` sets it to zero."""
         for name, key in self._names.items():
             parameter = self.get_parameter(key)
             if parameter.requires_grad:
@@ -78,8 +78,8 @@ class Stacked(nn.Module):
                 parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._reached.add(name))  # type: ignore[no-untyped-call]
 
     def unreached(self) -> set[str]:
-        """Names of the parameters that no backward has reached since gradients were cleared. Alone they would have no
-        gradient and be left as they are; a gradient of zero lets weight decay and momentum move them."""
+        """Names of the parameters that no backward has reached since gradients were cleared. Trained alone, they would have
+        no gradient and stay as they are. A gradient of zero would let weight decay and momentum move them."""
         return set(self._names) - self._reached
 
     def clear_gradients(self) -> None:
@@ -99,8 +99,8 @@ class Stacked(nn.Module):
 
 
 def cannot_be_stacked(model: Operator) -> str | None:
-    """Why a model cannot be stacked, or None: batch statistics would mix, dropout would draw differently, lazy or tied
-    parameters cannot be told apart."""
+    """Why a model cannot be stacked, or None. Batch statistics would mix replicas, dropout would draw other numbers, and
+    shared parameters would be stacked twice."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             return f"'{name}' has batch statistics"
@@ -113,10 +113,10 @@ def cannot_be_stacked(model: Operator) -> str | None:
 
 
 class StackedStep(Step):
-    """The step of R replicas at once: each row block draws what it would have drawn alone, from its own seed.
+    """The step of R replicas at once. Each replica's rows draw the same numbers as in a run of their own.
 
     Args:
-        seeds: of the replicas.
+        seeds: seed of each replica.
         index, progress: as for `Step`.
     """
 

@@ -1,4 +1,4 @@
-"""Training of many small experiments as one batched program: what differs is the seed and the optimiser."""
+"""Trains experiments that differ only in seed and optimiser as one batched program."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from .stacked import Stacked, StackedStep, cannot_be_stacked
 __all__ = ["stackable", "train_stacked"]
 
 LARGEST = 300_000
-"""Parameters of a replica above which a batched program gains nothing on a CPU."""
+"""Largest number of parameters of a replica; above it, a batched program gains nothing on a CPU."""
 
 
 def stackable(experiment: Experiment) -> bool:
-    """Whether an experiment may be trained beside others: nothing in it couples the rows of a batch or follows the steps."""
+    """Whether an experiment can be trained in one program with others: it must not couple the rows of a batch."""
     training = experiment.training
     traits: Traits = experiment.enforcer.traits()
     plain = training.micro_batches == 1 and training.precision == "full" and not training.compile
@@ -67,21 +67,20 @@ def train_stacked(
     stopped: Callable[[], bool] = lambda: False,
     stepped: Callable[[int, int], None] = lambda done, steps: None,
 ) -> list[str]:
-    """Train experiments that differ in nothing but seed and optimiser; each leaves a run folder as if trained alone, but
-    without checkpoints.
+    """Train experiments that differ only in seed and optimiser. Each leaves a run folder, but without checkpoints.
 
     Args:
-        experiments: each of them `stackable`.
-        outs: a folder for each, empty or not there.
-        stopped: asked after every step.
-        stepped: told the number of steps done and of all steps.
+        experiments: experiments that are all `stackable`.
+        outs: a folder for each, new or empty.
+        stopped: called after every step; training ends when it returns True.
+        stepped: called with the number of steps done and the total.
 
     Returns:
-        For each what went wrong, or "".
+        For each experiment its error, or "".
 
     Raises:
-        BadInput, Failure: if something does not fit any of them.
-        Interrupted: if it was asked to stop before the last evaluation; they are to be trained anew.
+        BadInput, Failure: if a fault concerns all experiments.
+        Interrupted: if it was asked to stop before the last evaluation; all experiments must then be trained again.
     """
     return _Stack(experiments, outs, catalog).run_all(stopped, stepped)
 
@@ -116,7 +115,7 @@ class _Stack:
         views = [self.stacked.parameters_of(r) for r in range(self.count)]
         self.own = [list(named.values()) for named in views]
         self.named = [(name, view, view.grad) for named in views for name, view in named.items()]
-        self.without: set[str] = set()  # parameters that have no gradient now
+        self.without: set[str] = set()  # names of parameters without a gradient in this step
         self.optimizers = [
             build_optimizers(experiment.optimizer, own)
             for experiment, own in zip(self.experiments, self.own, strict=True)
@@ -148,7 +147,7 @@ class _Stack:
         return self.errors
 
     def _batches(self) -> Iterator[Batch]:
-        """The batches of all replicas, one block of rows each; replicas of one seed see the same samples."""
+        """Batches with one block of rows per replica; replicas with the same seed see the same samples."""
         seeds = [experiment.training.seed for experiment in self.experiments]
         dataset = self.parts[0].dataset
         dtype: torch.dtype = getattr(torch, self.training.dtype)
@@ -216,7 +215,7 @@ class _Stack:
                 )
             except IdemlabError as error:
                 self.errors[r] = error.what
-        clock = {"seconds": self.clock.seconds(self.count)}  # of all, when all are done: the shares add up
+        clock = {"seconds": self.clock.seconds(self.count)}  # taken after all evaluations, so that the shares add up
         for r, evaluation in evaluations.items():
             append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)
             if done == self.plan.steps:

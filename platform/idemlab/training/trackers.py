@@ -1,4 +1,4 @@
-"""Trackers that hear of a run beside its own files: TensorBoard, Weights & Biases, Trackio, through Accelerate."""
+"""Sends the metrics of a run to experiment trackers: TensorBoard, Weights & Biases, Trackio, through Accelerate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Tracker(Protocol):
 
 
 class _Accelerator(Protocol):
-    """What is asked of Accelerate, which only the trainer knows."""
+    """The part of Accelerate that trackers use."""
 
     trackers: list[Any]
 
@@ -30,10 +30,10 @@ class _Accelerator(Protocol):
 
 
 def check_trackers(experiment: Experiment) -> None:
-    """All that the experiment names are installed.
+    """Check that every tracker of the experiment is installed.
 
     Raises:
-        BadInput: names the first that is not.
+        BadInput: names the first missing tracker.
     """
     for tracker in experiment.training.trackers:
         if find_spec(tracker) is None:
@@ -46,7 +46,7 @@ def check_trackers(experiment: Experiment) -> None:
 
 @contextmanager
 def tracking(accelerator: _Accelerator, experiment: Experiment, watcher: Watcher) -> Iterator[None]:
-    """The trackers that the experiment names hear of the run, and are closed however it ends."""
+    """Open the experiment's trackers, and close them however the run ends."""
     if not experiment.training.trackers:
         yield
         return
@@ -61,10 +61,10 @@ def tracking(accelerator: _Accelerator, experiment: Experiment, watcher: Watcher
 
 
 def _close(tracker: _Tracker, watcher: Watcher, *, failed: bool) -> None:
-    """What a tracker raises at the end hides nothing: the run is what it is."""
+    """Close a tracker. If it raises, only a message tells so: the run itself is complete."""
     try:
         if failed and tracker.name == "wandb":
-            tracker.tracker.finish(exit_code=1)  # Accelerate's own would call the run finished
+            tracker.tracker.finish(exit_code=1)  # Accelerate's `finish` would mark the run as finished
         else:
             tracker.finish()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. The trainer calls a watcher; what becomes of it is the watcher's affair."""
+"""The events of a training run, which the trainer sends to a watcher."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["Watcher"]
 
 
 class Watcher:
-    """Hears of the events of a run and does nothing; override what is of interest. Called in the main process only."""
+    """Receives the events of a run and ignores them; override the methods you need. Called in the main process only."""
 
     def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
-        """The preflight is passed, training begins at `first_step`."""
+        """The preflight has passed, and training begins at `first_step`."""
 
     def stepped(self, step: int) -> None:
-        """Optimiser step `step` (counted from 1) is done. Called at every step: be quick."""
+        """Optimiser step `step` (counted from 1) is done. Called at every step, so be quick."""
 
     def logged(self, step: int, figures: Mapping[str, float]) -> None:
-        """The mean training figures since the last such entry went into metrics.jsonl."""
+        """An entry was written to metrics.jsonl: the means of the training metrics since the entry before."""
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
-        """An evaluation is done; the last one has all spectra."""
+        """An evaluation is done; the final one has all spectra."""
 
     def message(self, text: str) -> None:
-        """Something that the user should know."""
+        """A message for the user."""

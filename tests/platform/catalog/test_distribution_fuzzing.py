@@ -24,7 +24,8 @@ VERSIONS = st.sampled_from(["1.0", "2.0", "", "odd", "1.0-1", "9" * 90])
 ENDINGS = st.sampled_from([".dist-info", ".egg-info", ".dist-info", ".egg", ""])
 LINES = st.sampled_from(
     ["[idemlab]", "[console_scripts]", "[", "odd = json", "odd = json", "odd", "odd =", "= json", "a = b c",
-     "b = json:loads", "c = no.such.module", "d = json : loads [x]", "# odd", "x" * 3000, "ü = ü", "e = ..", "f = json:nothing", "\0 = \0"]
+     "b = json:loads", "c = no.such.module", "d = json : loads [x]", "# odd", "x" * 3000, "ü = ü",
+     "e = ..", "f = json:nothing", "\0 = \0"]
 )  # fmt: skip
 FIELDS = st.sampled_from(
     [

@@ -344,7 +344,7 @@ def test_input_folders(grey: Path, inputs: Path, tmp_path: Path) -> None:
 def test_outputs_among_the_inputs(grey: Path, inputs: Path, tmp_path: Path, out: str) -> None:
     picture(inputs / "a.png")
     (tmp_path / "other").mkdir()
-    with pytest.raises(BadInput, match="lies in the input folder"):
+    with pytest.raises(BadInput, match="is inside the input folder"):
         apply(grey, inputs, tmp_path / out)
     assert [path.name for path in inputs.iterdir()] == ["a.png"]
 
@@ -352,7 +352,7 @@ def test_outputs_among_the_inputs(grey: Path, inputs: Path, tmp_path: Path, out:
 def test_outputs_reached_through_a_link_into_the_inputs(grey: Path, inputs: Path, tmp_path: Path) -> None:
     picture(inputs / "a.png")
     os.symlink(inputs, tmp_path / "other")
-    with pytest.raises(BadInput, match="lies in the input folder"):
+    with pytest.raises(BadInput, match="is inside the input folder"):
         apply(grey, inputs, tmp_path / "other" / "out")
 
 
@@ -393,7 +393,7 @@ def test_two_inputs_of_one_name(grey: Path, inputs: Path, tmp_path: Path) -> Non
     picture(inputs / "a.png")
     picture(inputs / "A.bmp")
     clash = "'A.bmp' and 'a.png' would both be written as 'A.png'; rename them"
-    with pytest.raises(BadInput, match=f"none of the 2 files can be used; the first: {clash}"):
+    with pytest.raises(BadInput, match=f"none of the 2 files can be read; the first: {clash}"):
         apply(grey, inputs, tmp_path / "out")
     untouched(tmp_path)
     picture(inputs / "b.png")

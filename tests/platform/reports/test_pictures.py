@@ -380,7 +380,7 @@ def test_estimated_spectra_have_no_eigenvalues() -> None:
 def test_runs_that_were_evaluated_once_are_seen_and_told() -> None:
     once = [{"step": 4, "split": "evaluation", "data/relative": 0.5}]
     (axes,) = curve_pictures.overlaid_curves({"a": once, "b": once}).axes
-    assert axes.get_ylabel().endswith("each was measured once")
+    assert axes.get_ylabel().endswith("each run measured once")
     assert [line.get_markersize() for line in axes.get_lines()[:2]] == [9, 9]
     several = [{"step": step, "split": "evaluation", "data/relative": 0.5} for step in (2, 4)]
     (axes,) = curve_pictures.overlaid_curves({"a": once, "b": several}).axes

@@ -62,7 +62,7 @@ def test_a_changed_experiment_is_refused_unless_told(cut: idemlab.Run, tiny: Mak
     assert cut.experiment.optimizer.lr == 0.01
     heard = _Heard()
     run = idemlab.train(other, cut.path, resume=True, allow_changes=True, watcher=heard)
-    assert heard.messages == ["changed since the run began: optimizer.lr: 0.01 -> 0.02", "going on from step-5"]
+    assert heard.messages == ["changed since the run began: optimizer.lr: 0.01 -> 0.02", "resuming from step-5"]
     assert idemlab.Run.open(run.path).experiment.optimizer.lr == 0.02
     assert run.environment is not None
     assert run.environment["changes"] == ["optimizer.lr: 0.01 -> 0.02"]

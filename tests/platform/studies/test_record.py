@@ -51,7 +51,7 @@ def catalog(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cata
         material.say(f"sweeps: {', '.join(material.results)}")
         figure = Figure()
         figure.add_subplot().plot([0, 1], [len(result.trials) for result in material.results.values()][:1] * 2)
-        table = pandas.concat([result.spread(["data/relative"]) for result in material.results.values()])
+        table = pandas.concat([result.ranges(["data/relative"]) for result in material.results.values()])
         claim = Claim(claim="a | b", paper="10x", ours="2x (1 to 3)", conclusion="Smaller.", holds=False)
         return Findings(
             claims=[claim],
@@ -142,7 +142,7 @@ def strip(record: Path) -> None:
     """Leave of its sweeps what a record keeps."""
     for folder in (record / "sweeps").iterdir():
         for path in folder.iterdir():
-            if path.name not in ("sweep.toml", "table.csv", "spread.csv"):
+            if path.name not in ("sweep.toml", "table.csv", "ranges.csv"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -152,7 +152,7 @@ def test_a_record_is_read_as_its_runs_were(catalog: Catalog, tmp_path: Path) -> 
     whole = open_sweep(folder)
     strip(tmp_path / "record")
     assert open_sweep(folder) == whole
-    assert {path.name for path in folder.iterdir()} == {"sweep.toml", "table.csv", "spread.csv"}  # and nothing is made
+    assert {path.name for path in folder.iterdir()} == {"sweep.toml", "table.csv", "ranges.csv"}  # and nothing is made
 
 
 def test_all_kinds_of_values_and_failed_trials_are_read_from_a_table(tiny: Make, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_record_is_examined_again_with_the_sweeps_it_lacks(catalog: Catalog, t
     kept = (out / "sweeps/rates/table.csv").read_bytes()
     said: list[str] = []
     run_study("mine", out, resume=True, say=said.append, catalog=catalog)
-    assert said[:2] == ["sweep rates: as it is there", "sweep plain"]
+    assert said[:2] == ["sweep rates: kept from the record", "sweep plain"]
     assert "Not run" not in (out / "README.md").read_text()
     assert (out / "sweeps/rates/table.csv").read_bytes() == kept
     assert len(pandas.read_csv(out / "tables/errors.csv")) == 3
@@ -247,7 +247,7 @@ def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_pat
     out = tmp_path / "record"
     run_study("mine", out, catalog=catalog)
     strip(out)
-    with pytest.raises(BadInput, match="is a record's: its table can be read"):
+    with pytest.raises(BadInput, match="is part of a record: its table can be read"):
         run_study("mine", out, resume=True, only=("rates",), catalog=catalog)
 
 

@@ -85,7 +85,7 @@ DAMAGES: dict[str, tuple[Callable[[Lines], Lines], int, str]] = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, Path, dict[Any, Any]]:
-    """A finished sweep of four trials, its folder, and what each point measured."""
+    """A finished sweep of four trials, its folder, and what each setting measured."""
     table = {
         "dataset": {"name": "gaussian", "shape": [4], "train": 64, "test": 32},
         "model": {"name": "mlp", "width": 8, "depth": 1},
@@ -117,7 +117,7 @@ def test_a_damaged_journal_is_read_and_gone_on_with(
 
     found = open_sweep(folder)
     assert len(found.trials) == left
-    assert measured(found).items() <= expected.items(), "each result is that of its own point"
+    assert measured(found).items() <= expected.items(), "each result is that of its own setting"
     assert sweep_status(folder).results.damage == found.damage
     assert any(said in line for line in found.damage)
     assert all(f"{file}, line " in line for line in found.damage)

@@ -40,13 +40,13 @@ def many(tiny: Make, folder: Path, trials: int, steps: int) -> Sweep:
 def assert_whole(plan: Sweep, folder: Path) -> None:
     """One row for each trial in the table, one run for each row, and in the storage one that counts."""
     results = open_sweep(folder)
-    wanted = Counter((json.dumps(dict(point.values)), point.seed) for point in plan.points())
+    wanted = Counter((json.dumps(dict(setting.values)), setting.seed) for setting in plan.settings())
     assert Counter((json.dumps(trial.values), trial.seed) for trial in results.trials) == wanted
     assert set(wanted.values()) == {1}
     assert [trial.state for trial in results.trials] == ["complete"] * len(wanted)
     table = pandas.read_csv(folder / "table.csv")
     assert Counter(zip(table["optimizer.lr"], table["seed"], strict=True)) == Counter(
-        (point.values["optimizer.lr"], point.seed) for point in plan.points()
+        (setting.values["optimizer.lr"], setting.seed) for setting in plan.settings()
     )
     assert len({trial.path for trial in results.trials}) == len(wanted)
     for trial in results.trials:

@@ -56,10 +56,10 @@ def test_a_sweep_leaves_runs_tables_and_a_figure(plan: Sweep, tmp_path: Path) ->
     table = pandas.read_csv(tmp_path / "sweep/table.csv")
     assert len(table) == len(pandas.read_parquet(tmp_path / "sweep/table.parquet")) == 8
     assert {"enforcer.name", "optimizer.lr", "seed", "state", "verdict", "error", "data/rank"} <= set(table.columns)
-    spread = pandas.read_csv(tmp_path / "sweep/spread.csv")
-    assert len(spread) == 4
+    ranges = pandas.read_csv(tmp_path / "sweep/ranges.csv")
+    assert len(ranges) == 4
     group = table[(table["enforcer.name"] == "relative") & (table["optimizer.lr"] == 1e-2)]["data/relative"]
-    row = spread[(spread["enforcer.name"] == "relative") & (spread["optimizer.lr"] == 1e-2)].iloc[0]
+    row = ranges[(ranges["enforcer.name"] == "relative") & (ranges["optimizer.lr"] == 1e-2)].iloc[0]
     assert (row["data/relative min"], row["data/relative max"]) == (group.min(), group.max())
     assert row["data/relative"] == pytest.approx(group.median())
     assert (tmp_path / "sweep/sweep.png").read_bytes()[:4] == b"\x89PNG"
@@ -129,7 +129,7 @@ def test_a_trial_that_fails_is_kept_with_its_error(plan: Sweep, tmp_path: Path) 
         assert failed.state == "failed"
         assert "the loss is not finite at step" in failed.error
     assert sum("failed: the loss is not finite" in line for line in said) == 2
-    assert results.spread()["failed"].tolist() == [0, 0, 1, 1]
+    assert results.ranges()["failed"].tolist() == [0, 0, 1, 1]
     again: list[str] = []
     run_sweep(wild, tmp_path / "sweep", resume=True, say=again.append)
     assert again == ["trials: 4, 4 of them done before"]
@@ -169,7 +169,7 @@ def test_a_trial_over_which_all_workers_die_is_given_up(
         jobs = [Job([deadly]), Job([Task(2, str(tmp_path / "b"), good)])]
         errors = {o.number: o.error for o in workers.run(lambda place: jobs.pop() if jobs else None)}
     assert errors[2] == ""
-    assert "worker processes ended over it" in errors[1]
+    assert "worker processes died on this trial" in errors[1]
 
 
 class _Deadly(Task):
@@ -188,7 +188,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(plan: Sweep, tmp_path:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/experiment.toml").write_text("")
     for resume in (False, True):
-        with pytest.raises(BadInput, match="holds something else than a sweep"):
+        with pytest.raises(BadInput, match="is not empty and holds no sweep"):
             run_sweep(plan, tmp_path / "run", resume=resume)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["experiment.toml"]
 
@@ -221,10 +221,10 @@ def test_tables_are_values_like_any_other(plan: Sweep, tmp_path: Path) -> None:
     enforcers = [{"name": "gradient"}, {"name": "cubic", "weight": 0.5}]
     over = {"enforcer": enforcers, "optimizer.lr": [1e-3, 1e-2]}
     results = run_sweep(Sweep(experiment=plan.experiment, over=over, seeds=2), tmp_path / "sweep")
-    spread = results.spread(["data/relative"])
-    assert spread["enforcer"].tolist() == [enforcers[0]] * 2 + [enforcers[1]] * 2
-    assert spread["optimizer.lr"].tolist() == [1e-3, 1e-2] * 2
-    assert spread["trials"].tolist() == [2] * 4
+    ranges = results.ranges(["data/relative"])
+    assert ranges["enforcer"].tolist() == [enforcers[0]] * 2 + [enforcers[1]] * 2
+    assert ranges["optimizer.lr"].tolist() == [1e-3, 1e-2] * 2
+    assert ranges["trials"].tolist() == [2] * 4
     figure = sweep_figure(results)
     assert figure is not None
     legend = figure.legends[0].get_texts()

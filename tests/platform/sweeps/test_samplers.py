@@ -17,7 +17,7 @@ from idemlab.reports.style import png
 from idemlab.sweeps.goal import Goal
 from idemlab.sweeps.ledger import Ledger
 from idemlab.sweeps.pictures import sweep_figure
-from idemlab.sweeps.samplers import Tried, known_points, propose
+from idemlab.sweeps.samplers import Tried, known_settings, propose
 
 Make = Callable[..., dict[str, Any]]
 RATES = {"optimizer.lr": "log:1e-5:1"}
@@ -78,7 +78,7 @@ def trial(number: int, rate: float, seed: int, error: float, state: str = "compl
 
 
 def test_the_best_is_that_of_the_median() -> None:
-    """One lucky seed does not decide, nor does a run that was given up; a point that lacks seeds is not compared."""
+    """One lucky seed does not decide, nor does a run that was given up; a setting that lacks seeds is not compared."""
     lucky, steady, begun = [0.01, 0.9, 0.8], [0.3, 0.4, 0.35], [0.001]
     told = [
         (rate, seed, error) for rate, errors in enumerate((lucky, steady, begun)) for seed, error in enumerate(errors)
@@ -91,9 +91,9 @@ def test_the_best_is_that_of_the_median() -> None:
     results = Results(tuple(given_up), ("optimizer.lr",), Path())
     assert results.best is not None
     assert results.best.values == {"optimizer.lr": 1.0}
-    spread = results.spread()
-    assert spread["pruned"].tolist() == [1, 0]
-    assert math.isnan(spread["data/relative"][0])
+    ranges = results.ranges()
+    assert ranges["pruned"].tolist() == [1, 0]
+    assert math.isnan(ranges["data/relative"][0])
     assert Results(tuple(given_up[:1]), ("optimizer.lr",), Path()).best is None
 
 
@@ -103,11 +103,11 @@ def test_the_best_is_that_of_the_median() -> None:
 def test_random_points_are_the_same_everywhere_and_inside() -> None:
     over = RATES | {"model.depth": "int:1:3", "enforcer.step": "uniform:0:1", "enforcer": [{"name": "cubic"}, "ign"]}
     plan = Sweep(experiment="mlp-cubic", over=over, sampler="random", trials=40, seeds=2)
-    points = known_points(plan)
-    assert points == known_points(plan)
-    assert len({point.key for point in points}) == 80
-    values = [point.values for point in points[::2]]
-    assert values == [point.values for point in points[1::2]]
+    settings = known_settings(plan)
+    assert settings == known_settings(plan)
+    assert len({setting.key for setting in settings}) == 80
+    values = [setting.values for setting in settings[::2]]
+    assert values == [setting.values for setting in settings[1::2]]
     rates = sorted(math.log10(value["optimizer.lr"]) for value in values)
     assert -5 <= rates[0] < -4
     assert -1 < rates[-1] <= 0
@@ -116,7 +116,7 @@ def test_random_points_are_the_same_everywhere_and_inside() -> None:
     assert all(0 <= value["enforcer.step"] <= 1 for value in values)
     assert len({str(value["enforcer"]) for value in values}) == 2
     fewer = Sweep(experiment="mlp-cubic", over=over, sampler="random", trials=10, seeds=2)
-    assert known_points(fewer) == points[:20]
+    assert known_settings(fewer) == settings[:20]
 
 
 def test_tpe_goes_where_it_was_good_and_is_a_function_of_what_was_before() -> None:
@@ -179,7 +179,7 @@ def test_a_tpe_sweep_is_the_same_again_however_often_it_is_stopped(plan: Sweep, 
     grown = run_sweep(more, tmp_path / "whole", resume=True)
     assert len(grown.trials) == 39
     assert [row for row in rows(grown) if row in rows(whole)] == rows(whole)
-    assert pandas.read_csv(tmp_path / "whole/spread.csv")["trials"].tolist() == [3] * 13
+    assert pandas.read_csv(tmp_path / "whole/ranges.csv")["trials"].tolist() == [3] * 13
 
 
 def test_what_a_sampler_chose_is_drawn(plan: Sweep, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
     [
         ({"sampler": "tpee"}, "there is no sampler 'tpee'", "tpe"),
         ({"pruner": "medain"}, "there is no pruner 'medain'", "median"),
-        ({"sampler": "tpe"}, "sampler 'tpe' needs a number of points", "`trials = N`"),
+        ({"sampler": "tpe"}, "sampler 'tpe' needs a number of settings", "`trials = N`"),
         ({"sampler": "tpe", "trials": 0}, "0 trials", "`trials = N`"),
         (
             {"sampler": "random", "trials": 9, "over": {}},
@@ -272,15 +272,19 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
             "a key with log",
         ),
         ({"trials": 5}, "a grid has as many trials as it has combinations", "`sampler = random`"),
-        ({"over": {"optimizer.lr": "uniform:0:1"}}, "no end of values, and a grid tries them all", "`sampler = tpe`"),
-        ({"over": {"model.depth": "int:1:3"}}, "no end of values, and a grid tries them all", "`sampler = tpe`"),
+        ({"over": {"optimizer.lr": "uniform:0:1"}}, "infinitely many values, and a grid tries", "`sampler = tpe`"),
+        ({"over": {"model.depth": "int:1:3"}}, "infinitely many values, and a grid tries", "`sampler = tpe`"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "lin:0:1:3"}}, "is a list of values", "uniform:0:1"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:1:9:3"}}, "is a list of values", "log:1:9"),
         ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:1:2.5"}}, "is no range", "whole numbers"),
         ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:3:1"}}, "is no range", "LOW < HIGH"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:0:1"}}, "is no range", "LOW > 0"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:1"}}, "is no range", "log:LOW:HIGH"),
-        ({"sampler": "tpe", "trials": 5, "over": {"training.seed": "int:1:3"}}, "seeds are not an axis", "`seeds = N`"),
+        (
+            {"sampler": "tpe", "trials": 5, "over": {"training.seed": "int:1:3"}},
+            "the seed cannot be varied",
+            "`seeds = N`",
+        ),
         ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "uniform:1:3"}}, "depth", "integer"),
         ({"sampler": "random", "trials": 5, "over": {"optimizer.lr": "uniform:-2:-1"}}, "lr", "greater"),
         ({"metric": "noise/relativ"}, "no evaluation gives 'noise/relativ'", "noise/relative"),

@@ -24,9 +24,9 @@ from idemlab import BadInput, Failure, Sweep, open_sweep, run_sweep, sweep_statu
 from idemlab.sweeps import storage as storage_module
 from idemlab.sweeps.folder import place_of
 from idemlab.sweeps.ledger import Ledger
-from idemlab.sweeps.samplers import known_points
+from idemlab.sweeps.samplers import known_settings
 from idemlab.sweeps.storage import masked
-from idemlab.sweeps.sweep import Point
+from idemlab.sweeps.sweep import Setting
 
 Make = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.long
@@ -60,7 +60,7 @@ def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> Non
     assert [machine.returncode for machine in machines] == [0, 0]
     here, there = (open_sweep(tmp_path / name / "sweep") for name in ("a", "b"))
     assert [trial.figures for trial in here.trials] == [trial.figures for trial in there.trials]
-    wanted = Counter(point.key for point in many.points())
+    wanted = Counter(setting.key for setting in many.settings())
     assert Counter(f'enforcer.name="{t.values["enforcer.name"]}", seed {t.seed}' for t in here.trials) == wanted
     ended = [line.partition("  ")[2].partition(":")[0] for lines in told for line in lines if line[:1].isdigit()]
     assert Counter(line for line in ended if line in wanted) == wanted  # each was run by one of them
@@ -76,10 +76,10 @@ def test_what_a_dead_machine_ran_is_run_again(
     monkeypatch.setattr(storage_module, "GRACE", 1)
     (tmp_path / "dead").mkdir()
     dead = Ledger(tmp_path / "dead", url, "sweep", make=True)
-    dead.add(plan, plan.points(), {})
+    dead.add(plan, plan.settings(), {})
     assert all(dead.claim(trial, 0) for trial in dead.trials()[:3])
     time.sleep(2.5)  # without a sign of life; the clock of SQLite goes in seconds
-    with pytest.raises(BadInput, match="that is no sweep of idemlab"):
+    with pytest.raises(BadInput, match="this study was not made by an idemlab sweep"):
         sweep_status(url)  # nobody has said what is tried
     results = run_sweep(plan, tmp_path / "alive" / "sweep", storage=url)
     assert Counter(trial.seed for trial in results.trials) == {0: 2, 1: 2}
@@ -93,7 +93,7 @@ def test_a_trial_that_gives_signs_of_life_is_left_alone(
     monkeypatch.setattr(storage_module, "HEARTBEAT", 1)
     monkeypatch.setattr(storage_module, "GRACE", 3)
     ledgers = [Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b")]
-    ledgers[0].add(plan, plan.points(), {})
+    ledgers[0].add(plan, plan.settings(), {})
     first = ledgers[0].trials()[0]
     assert ledgers[0].claim(first, 0)
     assert not ledgers[1].claim(first, 0)
@@ -107,7 +107,7 @@ def test_a_trial_that_gives_signs_of_life_is_left_alone(
 def test_machines_that_are_called_alike_leave_each_others_trials_alone(plan: Sweep, url: str, tmp_path: Path) -> None:
     """As containers of one image are, whose folders have the same path: they tell them by what their files say."""
     one, other = (Ledger(tmp_path, url, "sweep", key=key, make=True) for key in ("one", "other"))
-    one.add(plan, plan.points(), {})
+    one.add(plan, plan.settings(), {})
     assert one.claim(one.trials()[0], 0)
     other.bury()
     assert [trial.state.name for trial in other.trials()] == ["RUNNING", "WAITING", "WAITING", "WAITING"]
@@ -158,7 +158,7 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     assert told == {
         (
             "the storage failed: server closed the connection",
-            "once it is there again, the same again with `resume`",
+            "once it is back, the same again with `resume`",
         )
     }
     assert sorted((t.seed, t.verdict, t.figures["data/relative"]) for t in results.trials) == sorted(
@@ -168,10 +168,10 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
 
 
 def test_two_who_begin_at_once_make_no_trial_twice(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """Both saw that there was none: of the two trials of each point only the first is ever run."""
+    """Both saw that there was none: of the two trials of each setting only the first is ever run."""
     ledgers = [Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b")]
     for ledger in ledgers:
-        ledger.add(plan, plan.points(), {})
+        ledger.add(plan, plan.settings(), {})
     trials = ledgers[0].trials()
     assert len(trials) == 8
     claimed = [ledgers[i % 2].claim(trial, 0) for i, trial in enumerate(reversed(trials))]
@@ -181,7 +181,7 @@ def test_two_who_begin_at_once_make_no_trial_twice(plan: Sweep, url: str, tmp_pa
 def test_of_two_who_claim_at_once_one_gets_the_trial(plan: Sweep, url: str, tmp_path: Path) -> None:
     """The second tries between the first one's look at the trial and its mark on it."""
     one, other = (Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b"))
-    one.add(plan, plan.points(), {})
+    one.add(plan, plan.settings(), {})
     trial = one.trials()[0]
     claimed: list[bool] = []
     rival = threading.Thread(target=lambda: claimed.append(other.claim(trial, 0)))
@@ -236,7 +236,7 @@ def test_a_tpe_sweep_in_a_data_base(plan: Sweep, url: str, tmp_path: Path) -> No
     assert len(results.trials) == 10
     alone = run_sweep(chosen, tmp_path / "alone")
     assert [trial.values for trial in results.trials] == [trial.values for trial in alone.trials]
-    assert known_points(chosen) == []
+    assert known_settings(chosen) == []
 
 
 # -- nothing secret is told -----------------------------------------------------------------------------------------------
@@ -326,12 +326,12 @@ def test_the_status_tells_of_what_was_left_running(plan: Sweep, tmp_path: Path) 
     run_sweep(plan, tmp_path / "sweep")
     more = Sweep(**(plan.table() | {"seeds": 3}))
     ledger = Ledger(tmp_path / "sweep", make=True)
-    ledger.add(more, more.points()[2::3], {})
+    ledger.add(more, more.settings()[2::3], {})
     for trial in ledger.trials()[4:]:
         assert ledger.claim(trial, 1)
     found = sweep_status(tmp_path / "sweep").running
     assert [(each.trial, each.state, each.worker) for each in found] == [(4, "interrupted", 1), (5, "interrupted", 1)]
-    assert found[0].point == 'enforcer.name="gradient", seed 2'
+    assert found[0].setting == 'enforcer.name="gradient", seed 2'
     assert 0 <= found[0].seconds < 60
     assert json.dumps([vars(each) for each in found])
 
@@ -406,11 +406,11 @@ def test_the_data_base_knows_of_a_sweep_that_has_grown(plan: Sweep, url: str, tm
 
 
 def test_all_seeds_of_a_point_have_the_values_of_one_machine(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """Two of them chose a point at once, and their trials came in turn."""
+    """Two of them chose a setting at once, and their trials came in turn."""
     chosen = Sweep(**(plan.table() | {"sampler": "tpe", "trials": 1}))
     ledger = Ledger(tmp_path, url, "sweep", make=True)
     for name, seed in (("gradient", 0), ("relative", 0), ("relative", 1), ("gradient", 1)):
-        ledger.add(chosen, [Point({"enforcer.name": name}, seed, 0)], {})
+        ledger.add(chosen, [Setting({"enforcer.name": name}, seed, 0)], {})
     assert [ledger.claim(trial, 0) for trial in ledger.trials()] == [True, False, False, True]
     ledger.release()
     results = run_sweep(chosen, tmp_path / "sweep", storage=url)

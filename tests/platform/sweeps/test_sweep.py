@@ -57,18 +57,18 @@ def test_what_cannot_be_tried_is_refused(text: str) -> None:
 
 def test_points_are_all_combinations_with_all_seeds() -> None:
     plan = Sweep(experiment="mlp-cubic", over={"enforcer.weight": [1.0, 2.0], "model.depth": "lin:1:2:2"}, seeds=2)
-    points = plan.points()
-    assert len(points) == 8
-    assert len({point.key for point in points}) == 8
-    assert [point.seed for point in points[:2]] == [0, 1]
-    assert points[0].values == {"enforcer.weight": 1.0, "model.depth": 1.0}
+    settings = plan.settings()
+    assert len(settings) == 8
+    assert len({setting.key for setting in settings}) == 8
+    assert [setting.seed for setting in settings[:2]] == [0, 1]
+    assert settings[0].values == {"enforcer.weight": 1.0, "model.depth": 1.0}
 
 
 def test_a_point_resolves_to_its_experiment() -> None:
     plan = Sweep(
         experiment="mlp-cubic", set={"training.steps": 7}, over={"enforcer": [{"name": "gradient", "weight": 3.0}]}
     )
-    experiment = plan.resolve(plan.points()[0])
+    experiment = plan.resolve(plan.settings()[0])
     assert experiment.training.steps == 7
     assert experiment.training.seed == 0
     assert (experiment.enforcer.name, experiment.enforcer.arguments["weight"]) == ("gradient", 3.0)
@@ -79,13 +79,13 @@ def test_a_point_resolves_to_its_experiment() -> None:
     [
         ({"over": {"optimizer.lr": []}}, "there is nothing to try"),
         ({"over": {"optimizer.lr": [0.1, 0.2, 0.1]}}, "0.1 is given twice"),
-        ({"over": {"training.seed": [0, 1]}}, "seeds are not an axis"),
+        ({"over": {"training.seed": [0, 1]}}, "the seed cannot be varied this way"),
         ({"seeds": 0}, "0 seeds"),
     ],
 )
 def test_wrong_sweeps_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        Sweep(**({"experiment": "mlp-cubic"} | changes)).points()
+        Sweep(**({"experiment": "mlp-cubic"} | changes)).settings()
 
 
 def test_a_study_from_a_file(tmp_path: Path) -> None:

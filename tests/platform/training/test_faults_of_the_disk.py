@@ -148,7 +148,7 @@ def test_a_run_falls_back_to_the_checkpoint_before_a_damaged_one(
     assert watcher.messages[0].startswith("checkpoint step-7 is damaged (")
     # A manifest whose hashes have changed cannot know that it is itself what has.
     assert name in watcher.messages[0] or (name == "manifest.json" and "has changed" in watcher.messages[0])
-    assert watcher.messages[1] == "going on from step-5"
+    assert watcher.messages[1] == "resuming from step-5"
     # Stopped at step 7 again: the damaged checkpoint has been written anew, to the same bytes.
     undamaged = stopped(tiny(), tmp_path / "undamaged")
     assert latest(run.checkpoints, pytest.fail) == run.checkpoints / "step-7"

@@ -95,7 +95,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, tiny: Make,
     assert (tmp_path / "cut" / "checkpoints" / f"step-{stop}").is_dir()
     again = _StopAt(0)
     cut = idemlab.train(table, tmp_path / "cut", resume=True, watcher=again)
-    assert again.messages == [f"going on from step-{stop}"]
+    assert again.messages == [f"resuming from step-{stop}"]
     assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
     assert _figures(cut) == _figures(whole)
 
@@ -108,7 +108,7 @@ def test_resuming_falls_back_when_the_newest_checkpoint_is_damaged(tmp_path: Pat
     watcher = _StopAt(0)
     cut = idemlab.train(tiny(), tmp_path / "cut", resume=True, watcher=watcher)
     assert "damaged" in watcher.messages[0]
-    assert watcher.messages[1] == "going on from step-5"
+    assert watcher.messages[1] == "resuming from step-5"
     assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
     assert _figures(cut) == _figures(whole)  # nothing twice, nothing missing
 

@@ -69,7 +69,7 @@ def test_nothing_completed_is_said() -> None:
 
 def test_the_sweeps_resolve_to_one_network_and_budget() -> None:
     study = faces.study()
-    experiments = [sweep.resolve(sweep.points()[0]) for sweep in study.sweeps.values()]
+    experiments = [sweep.resolve(sweep.settings()[0]) for sweep in study.sweeps.values()]
     assert len({str(experiment.model.table()) for experiment in experiments}) == 1
     assert len({str(experiment.training) for experiment in experiments}) == 1
     assert set(study.sweeps) == set(study.quick) == set(faces.VARIANTS)

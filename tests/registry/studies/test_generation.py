@@ -63,7 +63,7 @@ def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one
     sweeps = generation.study().sweeps
     assert set(sweeps) == set(generation_variants.VARIANTS)
     assert set(generation_variants.ADVERSARIAL) | set(generation_variants.PUBLISHED) <= set(sweeps)
-    tables = {name: sweep.resolve(sweep.points()[0]).table() for name, sweep in sweeps.items()}
+    tables = {name: sweep.resolve(sweep.settings()[0]).table() for name, sweep in sweeps.items()}
     first = tables["control"]
     budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
     long = {name for name in sweeps if name.endswith("-long")}
@@ -81,7 +81,7 @@ def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one
 @pytest.mark.parametrize("name", ["ign-fourier", "transport-fourier"])
 def test_it_is_evaluated_at_the_noise_that_it_is_trained_on(name: str) -> None:
     sweep = generation.study().sweeps[name]
-    experiment = sweep.resolve(sweep.points()[0])
+    experiment = sweep.resolve(sweep.settings()[0])
     source = experiment.sources[0].table()  # what draws noise stands first
     assert experiment.inputs["noise"].name == "fourier"
     assert "fourier" in (source["name"], source.get("noise", {}).get("name"))
@@ -91,7 +91,7 @@ def test_the_small_version_is_small_and_needs_no_files() -> None:
     quick = generation.study().quick
     assert quick
     for sweep in quick.values():
-        (experiment,) = (sweep.resolve(point) for point in sweep.points())
+        (experiment,) = (sweep.resolve(setting) for setting in sweep.settings())
         assert experiment.dataset.name == "digits"
         assert experiment.training.flops is not None
         assert experiment.training.flops <= 1e12

@@ -163,4 +163,4 @@ def test_nothing_completed_is_said() -> None:
 def test_the_sweeps_resolve() -> None:
     study = latent.study()
     for sweep in (*study.sweeps.values(), *study.quick.values()):
-        assert sweep.resolve(sweep.points()[0]).model.name == "autoencoder"
+        assert sweep.resolve(sweep.settings()[0]).model.name == "autoencoder"
