@@ -187,7 +187,7 @@ AT_FIRST: dict[str, tuple[str, str]] = {
     "nothing": ("pass", "returned a NoneType, not an idemlab.Enforcement,"),
     "figure": (
         "return Enforcement(loss=y.mean(1), reported={'size': y.mean()})",
-        "returned a figure 'size' of shape [] for 16 samples",
+        "returned a value 'size' of shape [] for 16 samples",
     ),
     "gradient": (
         "return Enforcement(loss=(0 * y).sum(1).sqrt())",

@@ -19,7 +19,7 @@ __all__ = ["check"]
 
 _KEYS = ("summary", "base", *TABLES)
 _INPUT = re.compile(r"\w[\w .+-]{0,79}")
-"""Name of evaluation inputs: figures and files of the report are called after it."""
+"""Name of evaluation inputs: pictures and files of the report carry it."""
 
 
 def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> Experiment:

@@ -104,7 +104,7 @@ class TrainingSettings(_Table):
         compile: `torch.compile` the objective.
         log_every, checkpoint_every: steps between entries in metrics.jsonl and between checkpoints.
         keep: number of checkpoints kept.
-        trackers: where figures go beside metrics.jsonl.
+        trackers: where metrics are logged besides metrics.jsonl.
     """
 
     steps: Annotated[int, Gt(0)] | None = None

@@ -16,7 +16,7 @@ from .engines import Engine
 from .modules import copied
 from .objective import Objective
 
-__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_spread"]
+__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_combination"]
 
 ENTRY_BY_ENTRY = {
     "adadelta",
@@ -33,7 +33,7 @@ ENTRY_BY_ENTRY = {
 would, but makes its state before the parameters are cut; Rprop's kernels are refused by torch."""
 
 
-def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
+def check_combination(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
     """What experiment, traits and model tell without a batch.
 
     Raises:

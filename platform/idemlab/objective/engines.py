@@ -85,8 +85,8 @@ class Engine(ABC):
         """The tensors of all processes, [world, ...], by rank. All processes."""
 
     @abstractmethod
-    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The means of figures over the processes. All processes."""
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The means of values over the processes. All processes."""
 
     def any(self, flag: bool) -> bool:
         """Whether a flag is set in any process. All processes."""
@@ -126,8 +126,8 @@ class Single(Engine):
     def rows(self, t: Tensor) -> Tensor:
         return t[None]
 
-    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return dict(figures)
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(values)
 
 
 class _Together(Engine):
@@ -145,9 +145,9 @@ class _Together(Engine):
         torch.distributed.all_gather(found, t)
         return torch.stack(found)
 
-    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         means = {}
-        for name, value in figures.items():
+        for name, value in values.items():
             total = value.clone()
             torch.distributed.all_reduce(total)
             means[name] = total / self.world
@@ -187,7 +187,7 @@ def expected_processes(environment: Mapping[str, str] = os.environ) -> int:
 def launched_alone(environment: Mapping[str, str] = os.environ) -> str | None:
     """What to say where several processes were asked for and none of them knows of the others; None where all is well.
 
-    Each of them trains the whole global batch, so that the figures are right and nothing is gained.
+    Each of them trains the whole global batch, so that the numbers are right and nothing is gained.
     """
     if expected_processes(environment) > 1:
         return None
@@ -219,10 +219,10 @@ class Stateful(Protocol):
 
 def whole(t: Tensor) -> Tensor:
     """A tensor as one process would hold it. Of a tensor that is shared out this gathers: all processes must ask."""
-    return t.full_tensor() if _shared_out(t) else t  # type: ignore[attr-defined]
+    return t.full_tensor() if _sharded(t) else t  # type: ignore[attr-defined]
 
 
-def _shared_out(t: Tensor) -> bool:
+def _sharded(t: Tensor) -> bool:
     return hasattr(t, "full_tensor")
 
 
@@ -289,7 +289,7 @@ def _mapped(tree: Any) -> Any:
 
 def _share(value: Any, like: Tensor) -> Any:
     """This process's share of a whole tensor, cut as `like` is; what is of another shape is nobody's share."""
-    if not (_shared_out(like) and isinstance(value, Tensor) and value.shape == like.shape):
+    if not (_sharded(like) and isinstance(value, Tensor) and value.shape == like.shape):
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
 

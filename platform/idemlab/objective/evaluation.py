@@ -27,15 +27,15 @@ _SEVERITY = [Verdict.CONSTANT, Verdict.IDENTITY, Verdict.NOT_IDEMPOTENT, Verdict
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Certificates and figures by evaluation inputs (`data`, `noise`, ...).
+    """Certificates and metrics by evaluation inputs (`data`, `noise`, ...).
 
     Args:
         certificates: one for each set of inputs.
-        figures: metric figures of each set of inputs.
+        metrics: metric values of each set of inputs.
     """
 
     certificates: dict[str, Certificate]
-    figures: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, float]]
 
     @property
     def verdict(self) -> Verdict:
@@ -55,7 +55,7 @@ class Evaluation:
         return " ".join([verdict.sentence, *told])
 
     def flat(self) -> dict[str, float]:
-        """All figures under keys like ``noise/relative``, for metrics.jsonl."""
+        """All values under keys like ``noise/relative``, for metrics.jsonl."""
         flat: dict[str, float] = {}
         for name, certificate in self.certificates.items():
             flat[f"{name}/absolute"] = certificate.absolute[0]
@@ -65,7 +65,7 @@ class Evaluation:
             if certificate.rank is not None and certificate.trace is not None:
                 flat[f"{name}/rank"] = certificate.rank
                 flat[f"{name}/trace"] = certificate.trace
-            for key, value in self.figures[name].items():
+            for key, value in self.metrics[name].items():
                 flat[f"{name}/{key}"] = value
         return flat
 
@@ -100,7 +100,7 @@ def evaluate(
         apply: f(x) or f(x, condition), through the wrapped objective.
         rank_points: samples at which the Jacobian is computed; 0 for none.
     """
-    certificates, figures = {}, {}
+    certificates, values = {}, {}
     settings = experiment.evaluation
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
@@ -115,13 +115,13 @@ def evaluate(
             eps=torch.finfo(computed).eps,
         )
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
-        figures[name] = _figures(metrics, orbits, batch)
-    return Evaluation(certificates, figures)
+        values[name] = _measured(metrics, orbits, batch)
+    return Evaluation(certificates, values)
 
 
 @torch.no_grad()
-def _figures(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
-    """The figures of all metrics at one set of inputs, from the orbits of its batches."""
+def _measured(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
+    """The values of all metrics at one set of inputs, from the orbits of its batches."""
     totals: dict[str, Tensor] = {}
     start = 0
     for orbit in orbits if metrics else []:
@@ -130,10 +130,10 @@ def _figures(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -
         for metric in metrics:
             for key, values in metric(orbit, part).items():
                 totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
-    figures = {key: float(total) / len(batch) for key, total in totals.items()}
+    measured = {key: float(total) / len(batch) for key, total in totals.items()}
     for metric in metrics:
-        figures |= metric.compute()
-    return figures
+        measured |= metric.compute()
+    return measured
 
 
 @dataclass(frozen=True)

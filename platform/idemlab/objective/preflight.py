@@ -20,7 +20,7 @@ from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
-from .cutting import check_buffers, check_coupling, check_gradients, check_spread
+from .cutting import check_buffers, check_coupling, check_gradients, check_combination
 from .engines import Engine, Single
 from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
 from .objective import Objective
@@ -67,7 +67,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     training = experiment.training
     _check_device(experiment, device)
     _check_traits(experiment, traits, parts)
-    check_spread(experiment, traits, parts.objective.operator, engine)
+    check_combination(experiment, traits, parts.objective.operator, engine)
     size = training.batch_size // training.micro_batches
     if training.batch_size > len(parts.dataset.train):
         raise BadInput(
@@ -274,7 +274,7 @@ def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module,
             raise Failure(
                 f"the enforcer returned {fault} at the very first batch",
                 where=where,
-                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported figures, [B] each",
+                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported values, [B] each",
                 next_step=f"idemlab check {name}, and report it to the authors",
             )
 
@@ -286,7 +286,7 @@ def _fault(orbit: Orbit, enforcement: Any) -> str | None:
     if not isinstance(enforcement, Enforcement):
         return f"{_a(type(enforcement).__name__)}, not an idemlab.Enforcement,"
     size = orbit.input.shape[:1]
-    values = {"loss": enforcement.loss} | {f"figure '{name}'": value for name, value in enforcement.reported.items()}
+    values = {"loss": enforcement.loss} | {f"value '{name}'": value for name, value in enforcement.reported.items()}
     for name, value in values.items():
         if value is None and name == "loss":
             continue

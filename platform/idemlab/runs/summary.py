@@ -23,7 +23,7 @@ class Summary:
         steps: optimiser steps planned, if known.
         flops: counted floating-point operations so far, if known.
         seconds: that the run took so far, evaluations included, over all its resumptions.
-        figures: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
+        values: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
             of the end or of the last evaluation.
     """
 
@@ -33,7 +33,7 @@ class Summary:
     steps: int | None
     flops: float | None
     seconds: float | None
-    figures: dict[str, dict[str, float | None]]
+    values: dict[str, dict[str, float | None]]
 
     @property
     def finished(self) -> bool:
@@ -57,7 +57,7 @@ def summarise(run: Run) -> Summary:
             steps=certificate["steps"],
             flops=certificate["flops"],
             seconds=_seconds(entries),
-            figures={name: _figures(one) for name, one in certificate["inputs"].items()},
+            values={name: _values(one) for name, one in certificate["inputs"].items()},
         )
     step, steps = max((entry["step"] for entry in entries), default=0), plan.get("steps")
     share = f" of {steps} ({100 * step / steps:.0f} %)" if steps else ""
@@ -68,25 +68,25 @@ def summarise(run: Run) -> Summary:
         steps=steps,
         flops=step * plan["flops_per_step"] if "flops_per_step" in plan else None,
         seconds=_seconds(entries),
-        figures=_last_evaluation(entries),
+        values=_last_evaluation(entries),
     )
 
 
-def _figures(certificate: Mapping[str, Any]) -> dict[str, float | None]:
-    """The figures of one set of inputs in certificate.json, named as in metrics.jsonl."""
+def _values(certificate: Mapping[str, Any]) -> dict[str, float | None]:
+    """The values of one set of inputs in certificate.json, named as in metrics.jsonl."""
     own = {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
     own |= {key: certificate[key] for key in ("rank", "trace", "spread", "input_spread")}
     return own | dict(certificate["figures"])
 
 
 def _last_evaluation(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    figures: dict[str, dict[str, float | None]] = {}
+    values: dict[str, dict[str, float | None]] = {}
     for entry in [entry for entry in entries if entry["split"] == "evaluation"][-1:]:
         for key, value in entry.items():
-            inputs, slash, figure = key.partition("/")
+            inputs, slash, name = key.partition("/")
             if slash:
-                figures.setdefault(inputs, {})[figure] = value
-    return figures
+                values.setdefault(inputs, {})[name] = value
+    return values
 
 
 def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:

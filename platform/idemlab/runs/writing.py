@@ -57,13 +57,13 @@ def write_entries(run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
         write_text(run.metrics_file, "".join(strict_json.dumps(entry) + "\n" for entry in entries))
 
 
-def append_entry(run: Run, step: int, split: str, figures: Mapping[str, float], clock: Mapping[str, float]) -> None:
+def append_entry(run: Run, step: int, split: str, values: Mapping[str, float], clock: Mapping[str, float]) -> None:
     """One line of metrics.jsonl.
 
     Args:
         clock: timings; they stand apart, under "time", as they differ from run to run.
     """
-    entry = {"step": step, "split": split} | dict(figures) | {"time": dict(clock)}
+    entry = {"step": step, "split": split} | dict(values) | {"time": dict(clock)}
     with writing(run, run.metrics_file.name), run.metrics_file.open("a", encoding="utf-8") as file:
         file.write(strict_json.dumps(entry) + "\n")
 
@@ -108,7 +108,7 @@ def write_outcome(
         "steps": plan.steps,
         "flops": plan.steps * plan.flops_per_step,
         "inputs": {
-            name: c.as_dict() | {"figures": evaluation.figures[name]} for name, c in evaluation.certificates.items()
+            name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
         },
     }
     with writing(run, run.certificate_file.name):
