@@ -1,4 +1,4 @@
-"""What a run has reached, finished or not, in one record: what the report and the comparison start from."""
+"""Progress and results of a run, finished or not, as one record for reports and comparisons."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Summary", "summarise"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run has reached.
+    """Progress and results of a run.
 
     Args:
-        verdict: None while the run is not finished.
+        verdict: None while the run is unfinished.
         sentence: the verdict in plain words, or how far the run got.
         step: optimiser steps done.
         steps: optimiser steps planned, if known.
         flops: counted floating-point operations so far, if known.
-        seconds: that the run took so far, evaluations included, over all its resumptions.
+        seconds: wall time so far, including evaluations and all resumptions.
         values: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
-            of the end or of the last evaluation.
+            at the end of the run, or at the last evaluation so far.
     """
 
     verdict: str | None
@@ -42,7 +42,7 @@ class Summary:
 
 
 def summarise(run: Run) -> Summary:
-    """Read a run folder.
+    """Summarise a run folder.
 
     Raises:
         Failure: if one of its JSON files is damaged.
@@ -90,7 +90,7 @@ def _last_evaluation(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str
 
 
 def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
-    """The clock starts anew when a run is resumed: add up where each stretch ended."""
+    """Total wall time. The clock restarts when a run is resumed, so the last entry of each stretch is added up."""
     clock = [float(entry["time"]["seconds"]) for entry in entries]
     if not clock:
         return None
