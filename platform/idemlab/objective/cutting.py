@@ -16,7 +16,7 @@ from .engines import Engine
 from .modules import copied
 from .objective import Objective
 
-__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_combination"]
+__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_combination", "check_coupling", "check_gradients"]
 
 ENTRY_BY_ENTRY = {
     "adadelta",

@@ -17,7 +17,7 @@ from ..contracts.orbit import Operator, Orbit
 from ..contracts.source import Source
 from ..contracts.step import Step
 
-__all__ = ["Values", "Objective"]
+__all__ = ["Objective", "Values"]
 
 Values = dict[str, Tensor]
 """Detached values of one step, by name: scalars, or one value for each replica, [R]."""

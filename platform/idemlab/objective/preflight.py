@@ -20,7 +20,7 @@ from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
-from .cutting import check_buffers, check_coupling, check_gradients, check_combination
+from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
 from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
 from .objective import Objective
