@@ -20,7 +20,7 @@ from .parts import Inputs, Parts
 __all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
 
 Apply = Callable[..., Tensor]
-"""f(x), or f(x, condition) where there is a condition, however the operator is wrapped."""
+"""f(x), or f(x, condition) where there is a condition; the operator may be wrapped."""
 
 _SEVERITY = [Verdict.CONSTANT, Verdict.IDENTITY, Verdict.NOT_IDEMPOTENT, Verdict.GENUINE]
 
@@ -44,15 +44,15 @@ class Evaluation:
 
     @property
     def sentence(self) -> str:
-        """The verdict in plain words, with what the numbers add to it, by inputs."""
-        verdict, told = self.verdict, []
+        """The verdict in plain words, with the notes and remarks of each set of inputs."""
+        verdict, sentences = self.verdict, []
         for name, certificate in self.certificates.items():
             if certificate.verdict is verdict:
-                told += [f"At {name} it is {note}." for note in certificate.notes]
+                sentences += [f"At {name} it is {note}." for note in certificate.notes]
         if verdict is Verdict.GENUINE and not any(c.off_manifold for c in self.certificates.values()):
-            told.append("Only data were measured, which do not tell a projection from the identity.")
-        told += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
-        return " ".join([verdict.sentence, *told])
+            sentences.append("Only data were measured, which do not tell a projection from the identity.")
+        sentences += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
+        return " ".join([verdict.sentence, *sentences])
 
     def flat(self) -> dict[str, float]:
         """All values under keys like ``noise/relative``, for metrics.jsonl."""
@@ -76,14 +76,14 @@ def overall(verdicts: object) -> Verdict:
 
 
 def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torch.device) -> Batch:
-    """The test samples that are evaluated: the first ones, on the device, in floating point."""
+    """The first test samples, as many as the experiment evaluates, on the device in floating point."""
     count = min(experiment.evaluation.points, len(parts.dataset.test))
     dtype: torch.dtype = getattr(torch, experiment.training.dtype)
     return parts.dataset.test.__getitems__(list(range(count))).to(device, dtype, parts.dataset.range)
 
 
 def _inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
-    """The evaluation inputs by name, the test data first; drawn alike in every evaluation."""
+    """The evaluation inputs by name, the test data first. Every evaluation draws the same inputs."""
     named = {"data": batch}
     for name, source in parts.inputs.items():
         step = Step(seed=experiment.training.seed, purpose=f"evaluation {name}")
@@ -143,7 +143,7 @@ class Examples:
     Args:
         name: of the inputs.
         orbit: [f^0(x), f^1(x), ...], each [N, *shape] on the CPU.
-        target: what f should make of them, [N, *shape]; None where the inputs are not made of the data (noise, say).
+        target: what f should make of them, [N, *shape]; None for inputs not made from the data, such as noise.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Examples:
 def examples(
     experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 12
 ) -> list[Examples]:
-    """The first few orbits of each set of evaluation inputs: not chosen for their looks."""
+    """The first few orbits of each set of evaluation inputs, without selection."""
     shown = []
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         part = batch.rows(slice(0, count))

@@ -1,7 +1,7 @@
 """The objective: operator, enforcer and sources in one module that turns one batch into one loss.
 
-It is the only module that is prepared and wrapped: one forward a micro-step is what data-parallel engines, autocast and
-compilers understand. In a distributed run nobody else calls the operator.
+The objective is the only module that is prepared and wrapped, because data-parallel engines, autocast and compilers expect
+one forward per micro-step. In a distributed run, only the objective calls the operator.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ..contracts.step import Step
 __all__ = ["Objective", "Values"]
 
 Values = dict[str, Tensor]
-"""Detached values of one step, by name: scalars, or one value for each replica, [R]."""
+"""Detached measured values of one step, by name: scalars, or one value for each replica, [R]."""
 
 
 class Objective(nn.Module):
-    """mean(weight * reconstruction + sum over sources of the enforcement).
+    """The training loss: mean(weight * reconstruction + sum over sources of the enforcement).
 
     Args:
         operator: f; the enforcer may wrap it (kind architecture).
         enforcer: makes it idempotent at the points of the sources.
-        sources: where idempotence is enforced; None in the list stands for the reconstruction's own inputs, which share
-            their orbit with it.
-        corruption: makes the reconstruction's inputs u of the batch; None for the batch's own.
+        sources: where idempotence is enforced. None in the list stands for the inputs of the reconstruction, whose orbit
+            is then shared.
+        corruption: makes the reconstruction's inputs u from the batch; None uses the batch itself.
         weight: of the reconstruction; 0 leaves it out.
         distance: D of the reconstruction.
         replicas: R, where the operator stands for R independent ones (`Stacked`): batches are [R*B, *shape], the loss is
@@ -105,20 +105,20 @@ class Objective(nn.Module):
         return loss.sum(), values
 
     def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
-        """The batch as the reconstruction sees it, corrupted if asked for, and its orbit."""
+        """The batch as the reconstruction sees it, after any corruption, and its orbit."""
         if self.corruption is not None:
             points, targets = self.corruption.sample(batch, step, self.operator)
             batch = batch.replace(input=points, target=batch.target if targets is None else targets)
         return batch, Orbit(self.operator, batch.input, batch.condition)
 
     def _mean(self, values: Tensor) -> Tensor:
-        """The mean over the batch, [], or over that of each replica, [R]."""
+        """The mean over the batch, [], or over each replica's batch, [R]."""
         return values.mean() if self._replicas is None else values.view(self._replicas, -1).mean(1)
 
     @torch.no_grad()
     def _idempotence(self, orbits: list[Orbit], step: Step) -> Values:
-        """Absolute and relative idempotence error over the rows of all processes, where the enforcer has computed f(f(x))
-        anyway."""
+        """Absolute and relative idempotence error over the rows of all processes. Empty if the enforcer did not compute
+        f(f(x))."""
         pairs = [(rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
         if not pairs:
             return {}

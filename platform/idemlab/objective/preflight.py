@@ -1,4 +1,4 @@
-"""The preflight: one batch through everything, before any training. What cannot work is refused here, with what would."""
+"""The preflight: run one batch through everything before training, and refuse what cannot work with a way out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ALONE = Single()
 
 @dataclass(frozen=True)
 class Plan:
-    """What the preflight found out.
+    """What the preflight computed for the run.
 
     Args:
         steps: optimiser steps of the run.
@@ -54,14 +54,14 @@ class Plan:
 
 
 def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, engine: Engine = ALONE) -> Plan:
-    """Check that dataset, model, enforcer and sources fit together, by one batch through a copy of the objective.
+    """Run one batch through a copy of the objective, to check that dataset, model, enforcer and sources fit together.
 
     Args:
-        engine: how the run is spread over processes; each of them asks on its own and hears the same.
+        engine: how the run uses its processes. Each process runs the preflight, with the same result.
 
     Raises:
-        BadInput: says what does not fit and what would.
-        Failure: a plugin raised, or gave something that is not finite, at the very first batch.
+        BadInput: names what does not fit, and a way out.
+        Failure: if a plugin raises, or returns values that are not finite, at the first batch.
     """
     traits: Traits = experiment.enforcer.traits()
     training = experiment.training
@@ -123,7 +123,7 @@ def _check_device(experiment: Experiment, device: torch.device) -> None:
 
 
 def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
-    """Combinations known to be wrong, by what the enforcer says of itself."""
+    """Refuse combinations that the traits of the enforcer rule out."""
     name = experiment.enforcer.name
     if traits.needs_double_backward and experiment.training.compile:
         raise BadInput(
@@ -178,7 +178,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
 
 
 def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, traits: Traits) -> None:
-    """Weight projection makes idempotent what is linear, and only that."""
+    """Refuse a model that is not linear under an enforcer that works on linear maps only."""
     name = experiment.enforcer.name
     for key, parameter in operator.named_parameters():
         if not bool(torch.isfinite(parameter).all()):  # such a map is not linear either, and its spectrum kills LAPACK
@@ -220,9 +220,9 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
 
 
 def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engine: Engine) -> int:
-    """Counted operations of one forward and backward, on average over the period of the sources.
+    """Counted operations of one forward and backward, averaged over the period of the sources.
 
-    Whatever a plugin does wrong in it is reported as its fault.
+    Errors raised by a plugin are reported with the plugin's name.
     """
     for module in objective.modules():
         if isinstance(module, Enforcer):
@@ -259,7 +259,7 @@ def _finite_gradient(objective: nn.Module) -> bool:
 
 
 def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
-    """A hook that makes an enforcer answer for what it returns. The objective would take a wrong shape for a right one."""
+    """A forward hook that checks what an enforcer returns. The objective would broadcast a wrong shape silently."""
 
     plugins = {thing.plugin for thing in experiment.things}
 
@@ -307,7 +307,7 @@ def _a(noun: str) -> str:
 
 
 def _check_projection(experiment: Experiment, objective: Objective) -> None:
-    """One step of the weight projection on every map, before it is written into any."""
+    """Try one step of the weight projection on every map, without writing the results into the weights."""
     for key, weight in square_maps(objective.operator).items():
         matrix = weight.detach()
         new = blame(experiment, lambda: objective.enforcer.project(matrix))  # noqa: B023
