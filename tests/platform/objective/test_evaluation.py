@@ -95,7 +95,7 @@ def test_certificate_and_metrics_share_one_orbit(tiny: Make) -> None:
             return 0.5 * x
 
         experiment = idemlab.resolve(tiny(evaluation={"inputs": {}, "batch_size": 7, "depth": 3}))
-        parts = assemble(experiment, idemlab.installed())
+        parts = assemble(experiment)
         parts.metrics[:] = [((), metric) for metric in metrics]
         evaluate(experiment, parts, counted, CPU, rank_points=0)
         return sum(seen)

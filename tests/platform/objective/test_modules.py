@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 import idemlab
-from idemlab import Catalog
+from idemlab.catalog.named import Named
 from idemlab.objective.modules import copied
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """A function after which every model is what the given factory makes."""
-    build = Catalog.build
+    build = Named.build
 
     def using(make: Callable[[], nn.Module]) -> None:
-        def built(self: Catalog, named: Any, *arguments: Any) -> Any:
-            return make() if named.kind == "model" else build(self, named, *arguments)
+        def built(self: Named, *arguments: Any) -> Any:
+            return make() if self.kind == "model" else build(self, *arguments)
 
-        monkeypatch.setattr(Catalog, "build", built)
+        monkeypatch.setattr(Named, "build", built)
 
     return using
 
