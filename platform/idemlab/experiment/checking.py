@@ -1,4 +1,4 @@
-"""Every key, name, type and range of an experiment's table, checked at once."""
+"""Check every key, name, type and range in the table of an experiment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["check"]
 
 _KEYS = ("summary", "base", *TABLES)
 _INPUT = re.compile(r"\w[\w .+-]{0,79}")
-"""Name of evaluation inputs: pictures and files of the report carry it."""
+"""Pattern for the names of evaluation inputs, which become names of pictures and files in the report."""
 
 
 def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> Experiment:
@@ -52,7 +52,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         )
 
     def within(key: str, name: str, default: Any) -> Any:
-        """Named things as they were written: their paths start from the file that they stand in."""
+        """Named things as written, because their paths are relative to the file that contains them."""
         return table.get(key, {}).get(name, default)
 
     reconstruction: ReconstructionSettings = settings(ReconstructionSettings, "reconstruction")
