@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["AGAIN", "clipped", "command", "listed", "number", "percent", "shown", "time_span", "with_article"]
 
-AGAIN = "the same again with `resume`"
+AGAIN = "repeat the command with `resume`"
 """What to do after an interruption. The command line replaces fields in backquotes by its options."""
 
 

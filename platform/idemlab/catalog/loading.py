@@ -66,7 +66,7 @@ class Loaded:
             if self._manager.is_registered(module):
                 same = self._manager.get_name(module)
                 self._fail(
-                    plugin, f"is the module of the plugin {same} already", "leave one of the two entry points out"
+                    plugin, f"loads the same module as the plugin {same}", "leave one of the two entry points out"
                 )
                 return
             try:

@@ -145,7 +145,7 @@ class Named:
             if not isinstance(traits, Traits):
                 raise TypeError(f"they are {with_article(type(traits).__name__)}, not idemlab.Traits")
         except Exception as error:
-            raise self._at_fault("cannot tell its traits:", error) from error
+            raise self._at_fault("cannot determine its traits:", error) from error
         return traits
 
     def _at_fault(self, what: str, error: Exception) -> Failure:

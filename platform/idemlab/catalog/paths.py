@@ -34,7 +34,7 @@ def located(annotation: Any, written: Any, value: Any) -> Any:
         written: the value as written, with its folder if it came from a file.
 
     Raises:
-        ValueError: if a path is an address, or the working directory is gone.
+        ValueError: if a path is an address, or the working directory no longer exists.
     """
     kinds = _kinds(annotation)
     if not any(issubclass(kind, PurePath) for kind in kinds):
@@ -76,4 +76,4 @@ def _absolute(written: Any, text: str) -> str:
     try:
         return os.path.abspath(folder / text)
     except FileNotFoundError:
-        raise ValueError("the working directory is gone") from None
+        raise ValueError("the working directory no longer exists") from None

@@ -137,7 +137,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
     arguments = list(inspect.signature(factory).parameters.items())
     if len(arguments) < skip:
-        raise TypeError(f"{factory.__name__} takes no argument, but is given the shape of a sample first")
+        raise TypeError(f"{factory.__name__} takes no argument, but must take the shape of a sample first")
     found = []
     for name, parameter in arguments[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -145,7 +145,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(f"argument {name!r} {where} is positional only: arguments are given by name")
         if name == "name" or name.startswith("_"):
-            raise TypeError(f"argument {name!r} {where} cannot stand in an experiment file: rename it")
+            raise TypeError(f"argument {name!r} {where} cannot be used in an experiment file: rename it")
         if name not in hints:
             raise TypeError(f"argument {name!r} {where} has no annotation: the signature is the schema")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default

@@ -158,7 +158,7 @@ def _check(x: Tensor) -> None:
     if not known or torch.finfo(x.dtype).bits < 16:
         name = str(x.dtype).removeprefix("torch.")
         raise ValueError(
-            f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}: x.float()?"
+            f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}. Use x.float()"
         )
 
 

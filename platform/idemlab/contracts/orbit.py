@@ -76,7 +76,7 @@ class Orbit:
             TypeError: if the orbit is that of a plain function, as in an evaluation.
         """
         if not isinstance(self._operator, nn.Module):
-            raise TypeError("this orbit is that of a plain function: there is no module to look at")
+            raise TypeError("the operator of this orbit is a plain function, not a module")
         return self._operator
 
     @property

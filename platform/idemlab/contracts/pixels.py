@@ -108,7 +108,7 @@ def _picture(file: Image.Image, channels: int, size: tuple[int, int] | None) -> 
         changes.append(DEEP)
         image = _from_deep(image, kind, _WHITE.get(stored, 65535), white_is_zero)
     elif image.mode not in _OPAQUE and image.mode not in _WITH_ALPHA:
-        raise ValueError(f"its colour space {image.mode} is none of grey, RGB, CMYK and YCbCr; save it as RGB")
+        raise ValueError(f"its colour space {image.mode} is not grey, RGB, CMYK or YCbCr; save it as RGB")
     elif stored.endswith(_UPPER_BITS):
         changes.append(DEEP)  # Pillow keeps the upper 8 bits of each
     image, transparent = _opaque(image, stored)
@@ -153,7 +153,7 @@ def _from_deep(image: Image.Image, kind: str | None, white: int, white_is_zero: 
             )
         white = 1
     elif image.mode not in _SIXTEEN_BITS and kind not in _SCALED_BY_PILLOW:
-        raise ValueError("whole numbers of 32 bits or with a sign say nothing about white; save it with 8 or 16 bits")
+        raise ValueError("32-bit or signed integers do not say which value is white; save it with 8 or 16 bits")
     elif values.max() > white or values.min() < 0:
         raise ValueError(f"pixels from {values.min():g} to {values.max():g} exceed 16 bits")
     share = values / white

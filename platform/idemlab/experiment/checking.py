@@ -68,7 +68,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
             )
     if (training.steps is None) == (training.flops is None):
         raise BadInput(
-            "how long to train is " + ("not said" if training.steps is None else "said twice"),
+            "the length of the training is " + ("missing" if training.steps is None else "given twice"),
             where=f"{where}, [training]",
             expected="either steps, for instance steps = 1000, or flops, for instance flops = 1e15",
         )

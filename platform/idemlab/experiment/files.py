@@ -105,7 +105,7 @@ def read(path: Path, where: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"is no text in UTF-8: {error}", where=where, next_step="save the file as UTF-8") from None
+        raise BadInput(f"is not UTF-8 text: {error}", where=where, next_step="save the file as UTF-8") from None
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot be read: {error}", where=where) from None
     try:
@@ -210,25 +210,25 @@ def entered(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
             return value if isinstance(value, Placed) else Placed(value, folder)
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
             raise BadInput(
-                "a whole number is too large", where=where, expected="one of at most 64 bits, as TOML has them"
+                "a whole number is too large", where=where, expected="an integer of at most 64 bits, as in TOML"
             )
         if value is None or isinstance(value, (bool, int, float, date, time)):
             return value
         raise BadInput(
-            f"{clipped(repr(value))} cannot stand in an experiment",
+            f"{clipped(repr(value))} cannot be part of an experiment",
             where=where,
-            expected="text, numbers, lists and tables, as TOML has them",
+            expected="text, numbers, lists and tables, as in TOML",
         )
 
     def _check_text(text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise BadInput(f"'{clipped(text)}' is no text that UTF-8 can hold", where=where) from None
+            raise BadInput(f"'{clipped(text)}' cannot be encoded as UTF-8", where=where) from None
 
     entries: dict[str, Any] = enter(table, 0)
     return entries
 
 
 def _too_deep(where: str) -> BadInput:
-    return BadInput(f"tables and lists stand in each other more than {_DEEPEST} deep", where=where)
+    return BadInput(f"tables and lists are nested more than {_DEEPEST} deep", where=where)

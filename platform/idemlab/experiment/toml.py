@@ -22,7 +22,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
+        raise Failure(f"damaged: {error}", where=str(path), next_step="run it again: idemlab run EXPERIMENT") from error
 
 
 def toml_value(value: Any) -> str:

@@ -64,7 +64,7 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
         )
     if engine.sharded and experiment.optimizer.name.lower() not in ENTRY_BY_ENTRY:
         raise BadInput(
-            f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 cuts",
+            f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 shards",
             where="[optimizer], key 'name'",
             choices=sorted(ENTRY_BY_ENTRY),
             next_step="train through DDP instead of FSDP2, or set optimizer.name = adamw",
@@ -81,7 +81,7 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
     if own and engine.world > 1:
         raise BadInput(
             f"model '{experiment.model.name}' has batch statistics ('{own[0]}' and {len(own) - 1} more), "
-            "of which each process would have its own",
+            "which would differ between processes",
             where="[model] and the launcher",
             next_step="set model.norm = group, one process, or on GPUs a model with torch.nn.SyncBatchNorm",
         )
@@ -95,10 +95,10 @@ def check_coupling(experiment: Experiment, traits: Traits, step: Step, engine: E
     """
     if traits.batch_coupled and engine.world > 1 and not step.shared:
         raise BadInput(
-            f"enforcer '{experiment.enforcer.name}' couples the samples of a batch, but not with those of other processes",
+            f"enforcer '{experiment.enforcer.name}' couples the samples of a batch, but only within each process",
             where="[enforcer] and the launcher",
-            expected="an enforcer that takes its means over the batch by Step.mean",
-            next_step="one process, or ask its authors",
+            expected="an enforcer that averages over the batch with Step.mean",
+            next_step="train in one process, or ask the authors of the enforcer",
         )
 
 
@@ -128,9 +128,9 @@ def check_buffers(experiment: Experiment, objective: Objective, batch: Batch, en
     apart = [name for name in apart if name.rpartition(".")[0] not in synchronous]
     if apart and engine.world > 1:
         raise BadInput(
-            f"buffer '{apart[0]}' depends on the samples that it has seen, which are others in each process",
+            f"buffer '{apart[0]}' depends on the samples that it has seen, and these differ between processes",
             where="[model] and the launcher",
-            next_step="one process, or a model without it",
+            next_step="train in one process, or choose a model without this buffer",
         )
 
 
@@ -144,7 +144,7 @@ def check_gradients(objective: Objective, engine: Engine) -> None:
     without = [name for name, p in trained.items() if p.grad is None]
     if engine.world > 1 and not engine.sharded and 0 < len(without) < len(trained):
         raise BadInput(
-            f"parameter '{without[0]}' gets no gradient, and DDP waits for that of every parameter",
+            f"parameter '{without[0]}' gets no gradient, but DDP waits for the gradient of every parameter",
             where=f"[model]; {len(without) - 1} more of {len(trained)}",
             next_step="freeze it in the model (requires_grad_(False)), or train in one process",
         )

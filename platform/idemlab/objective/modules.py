@@ -53,9 +53,9 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
                 "keep real and imaginary parts as two real tensors (torch.view_as_real)",
             )
         if t.layout is not torch.strided:
-            refuse(f"has a sparse tensor in '{key}', which cannot be kept in a file", "make it dense: .to_dense()")
+            refuse(f"has a sparse tensor in '{key}', which cannot be saved", "make it dense: .to_dense()")
         if t.is_floating_point() and torch.finfo(t.dtype).bits < 16:
-            refuse(f"has 8-bit floating point in '{key}', in which nothing is trained", "build it in float32")
+            refuse(f"has 8-bit floating point in '{key}', which cannot be trained", "build it in float32")
     precisions: dict[torch.dtype, str] = {}
     for key, p in operator.named_parameters():
         if p.is_floating_point():
@@ -69,7 +69,7 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
     for key, value in operator.state_dict().items():
         if not isinstance(value, Tensor):
             refuse(
-                f"keeps {type(value).__name__} in its state under '{key}', and a file of weights holds tensors only",
+                f"keeps {type(value).__name__} in its state under '{key}', and a weight file holds only tensors",
                 "return a tensor from get_extra_state, or keep the value as a plain attribute that the factory sets",
             )
 
@@ -139,7 +139,7 @@ def check_spectrum(operator: nn.Module, batch: Batch, rank_points: int) -> None:
         raise BadInput(
             f"the rank of this model cannot be measured: {reason}",
             where="[evaluation], key 'rank_points'",
-            next_step="evaluation.rank_points = 0 does without the rank",
+            next_step="set evaluation.rank_points = 0 to skip the rank",
         )
 
 
@@ -159,7 +159,7 @@ def check_kept_buffers(before: dict[str, Tensor], module: nn.Module, name: str) 
         old = before.get(key, now)
         if old.shape == now.shape and not torch.equal(old, now):
             raise BadInput(
-                f"buffer '{key}' of model '{name}' changes in training and is not kept (persistent=False)",
+                f"buffer '{key}' of model '{name}' changes in training and is not saved (persistent=False)",
                 where="[model]",
                 next_step="register it with persistent=True",
             )

@@ -88,7 +88,7 @@ def _optimizer(
         raise BadInput(
             f"optimizer '{name}': {' '.join(str(error).split())}",
             where=where,
-            next_step=f"change or leave out what you have set: {', '.join(sorted(given))}",
+            next_step=f"change or remove one of these arguments: {', '.join(sorted(given))}",
         ) from error
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -103,7 +103,7 @@ def _typed(cls: type[torch.optim.Optimizer], given: Mapping[str, Any], where: st
     fields: Any = {key: (_plain(hints[key]), ...) for key in given if key in hints}
     model = pydantic.create_model("Arguments", **fields)
     values = {key: given[key] for key in fields}
-    owner, page = f"optimizer '{cls.__name__.lower()}'", f"read what torch.optim.{cls.__name__} says of it"
+    owner, page = f"optimizer '{cls.__name__.lower()}'", f"see the documentation of torch.optim.{cls.__name__}"
     types = checked(model, values, where, owner, page)
     return dict(given) | {key: getattr(types, key) for key in fields}
 

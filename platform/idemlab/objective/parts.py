@@ -51,7 +51,7 @@ def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
     Raises:
         BadInput, Failure: from the factories; names the plugin at fault.
     """
-    return blame(experiment, lambda: _assembled(experiment, dataset), "putting the parts together")
+    return blame(experiment, lambda: _assembled(experiment, dataset), "building the experiment")
 
 
 def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
@@ -110,7 +110,7 @@ def build_inputs(experiment: Experiment) -> Inputs:
             source.fit(dataset)
         return Inputs(dataset, inputs)
 
-    return blame(experiment, built, "putting the evaluation inputs together")
+    return blame(experiment, built, "building the evaluation inputs")
 
 
 def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:

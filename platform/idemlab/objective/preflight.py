@@ -81,8 +81,8 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     batch = rows.to(device, dtype, parts.dataset.range)
     if tuple(batch.input.shape[1:]) != tuple(parts.dataset.shape):
         raise BadInput(
-            f"dataset '{experiment.dataset.name}' says its samples are {list(parts.dataset.shape)}, "
-            f"but they are {list(batch.input.shape[1:])}",
+            f"dataset '{experiment.dataset.name}' declares samples of shape {list(parts.dataset.shape)}, "
+            f"but they have shape {list(batch.input.shape[1:])}",
             where=str(experiment.dataset.plugin),
         )
     trial = copied(parts.objective).to(device).train()
@@ -186,7 +186,7 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
                 f"{key} starts with values that are not finite",
                 where="[model]",
                 expected="finite weights",
-                next_step=f"mend how model '{experiment.model.name}' is initialised, or choose another",
+                next_step=f"correct the initialisation of model '{experiment.model.name}', or choose another model",
             )
     with torch.no_grad():
         x, z = batch.input, batch.input.flip(0)
@@ -318,7 +318,7 @@ def _check_projection(experiment: Experiment, objective: Objective) -> None:
         made = _a(type(new).__name__) if not isinstance(new, torch.Tensor) else f"shape {list(new.shape)}"
         raise Failure(
             f"the enforcer projects {key} of shape {list(matrix.shape)} to "
-            + ("what is not finite" if right else made),
+            + ("a matrix that is not finite" if right else made),
             where=f"enforcer '{name}' of {experiment.enforcer.plugin}",
             expected="a finite matrix of the same shape",
             next_step=f"idemlab check {name}, and report it to the authors",

@@ -141,7 +141,9 @@ class Run:
         try:
             content: dict[str, Any] = strict_json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
+            raise Failure(
+                f"damaged: {error}", where=str(path), next_step="run it again: idemlab run EXPERIMENT"
+            ) from error
         return content
 
     @property

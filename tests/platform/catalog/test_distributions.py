@@ -226,7 +226,7 @@ def test_a_module_under_two_names_is_told(install: Install, good_code: str, site
     catalog = Catalog(found.entry_points, found.failures)
     assert [plugin.name for plugin in catalog.plugins] == ["a"]
     (failure,) = catalog.failures
-    assert failure.cause == "is the module of the plugin good:a already"
+    assert failure.cause == "loads the same module as the plugin good:a"
 
 
 def test_a_version_is_told_or_said_to_be_missing(plant: Callable[[dict[str, bytes]], None]) -> None:

@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "no parameters": (nn.Identity, "nothing can be trained: model 'mlp' has no parameters"),
     "frozen": (_frozen, "nothing can be trained: model 'mlp' has frozen all of its 2 parameters"),
     "a lock": (lambda: _Around(lock=threading.Lock()), "cannot be copied: cannot pickle"),
-    "a counter that is not kept": (_Counter, "buffer 'ones' of model 'mlp' changes in training and is not kept"),
+    "a counter that is not kept": (_Counter, "buffer 'ones' of model 'mlp' changes in training and is not saved"),
     "another precision": (
         lambda: _Returning(lambda y: y.double()),
         "changes the precision of a sample: float32 became float64",
@@ -248,7 +248,7 @@ def test_a_rank_that_cannot_be_measured_is_known_before_training(use: Use, tiny:
     parts = assemble(experiment, idemlab.installed())
     with pytest.raises(idemlab.BadInput, match="the rank of this model cannot be measured") as caught:
         preflight(experiment, parts, idemlab.installed(), device=torch.device("cpu"))
-    assert caught.value.next_step == "evaluation.rank_points = 0 does without the rank"
+    assert caught.value.next_step == "set evaluation.rank_points = 0 to skip the rank"
     table["evaluation"]["rank_points"] = 0
     assert preflight(idemlab.resolve(table), parts, idemlab.installed(), device=torch.device("cpu")).steps == 12
 
