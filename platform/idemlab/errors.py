@@ -9,7 +9,7 @@ __all__ = ["BadInput", "Failure", "IdemlabError", "Interrupted", "nearest_match"
 
 
 def nearest_match(name: str, choices: Iterable[str]) -> str | None:
-    """The choice that `name` was most probably meant to be, or None if nothing is near."""
+    """The choice most similar to `name`, or None if none is similar."""
     folded = {choice.lower().replace("_", "-"): choice for choice in choices}
     close = difflib.get_close_matches(name.lower().replace("_", "-"), folded, n=1, cutoff=0.55)
     return folded[close[0]] if close else None
@@ -24,7 +24,7 @@ class IdemlabError(Exception):
         expected: what would have been right.
         choices: the valid choices, if they can be listed.
         nearest: the choice that was probably meant.
-        next_step: what to do now, best a command.
+        next_step: what to do now, preferably a command.
     """
 
     exit_code = 1
@@ -64,18 +64,18 @@ class IdemlabError(Exception):
 
 
 class BadInput(IdemlabError):
-    """The user asked for something that cannot be; exit code 2. Raised before any work starts."""
+    """The user's input is invalid; exit code 2. Raised before any work starts."""
 
     exit_code = 2
 
 
 class Failure(IdemlabError):
-    """The thing asked for was right but failed (NaN, network, disk); exit code 1."""
+    """A valid request failed (NaN, network, disk); exit code 1."""
 
     exit_code = 1
 
 
 class Interrupted(IdemlabError):
-    """Work was asked to stop by Ctrl-C or SIGTERM; its state is saved."""
+    """Ctrl-C or SIGTERM stopped the work; its state is saved."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Numbers, shares, durations, lists, commands and values from outside in words, the same everywhere."""
+"""Wording shared by all messages: numbers, shares, durations, lists, commands and user input."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 __all__ = ["AGAIN", "clipped", "command", "listed", "number", "percent", "shown", "time_span", "with_article"]
 
-AGAIN = "the same again with `resume`"
-"""What to do after an interruption. Fields stand in backquotes: the command line writes its own options in their place."""
+AGAIN = "repeat the command with `resume`"
+"""What to do after an interruption. The command line replaces fields in backquotes by its options."""
 
 
 def number(value: float | str | None) -> str:
-    """A number with three significant digits; a dash for what is not there. Whole numbers stay whole."""
+    """A number with three significant digits; a dash for None. Whole numbers stay whole."""
     if value is None or isinstance(value, str):
         return value or "—"
     if not math.isfinite(value):
@@ -41,7 +41,7 @@ def percent(share: float) -> str:
 
 
 def time_span(seconds: float | None) -> str:
-    """Seconds as one says them."""
+    """A duration in seconds, minutes or hours."""
     if seconds is None:
         return "—"
     whole = round(seconds)
@@ -62,7 +62,7 @@ def with_article(noun: str) -> str:
 
 
 def command(verb: str, *arguments: str | Path, **options: str | Path | bool) -> str:
-    """A command of `idemlab`, to be copied into a shell: ``command("run", folder, resume=True)``."""
+    """An `idemlab` command to copy into a shell: ``command("run", folder, resume=True)``."""
     words = ["idemlab", verb, *map(str, arguments)]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}"] * (value is not False)
@@ -71,19 +71,19 @@ def command(verb: str, *arguments: str | Path, **options: str | Path | bool) -> 
 
 
 def clipped(text: str, length: int = 60) -> str:
-    """Text from outside on one line of a message: what cannot be printed is escaped, what is too long is cut."""
+    """User text on one line of a message: unprintable characters are escaped, long text is cut."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: length + 1])
     return line if len(line) <= length else line[: length - 3] + "..."
 
 
 def shown(value: Any, length: int = 60) -> str:
-    """A value from outside as JSON, short enough for a message."""
+    """A user's value as JSON, short enough for a message."""
     try:
         text = json.dumps(value, default=str)
     except (
         TypeError,
         ValueError,
         RecursionError,
-    ):  # its keys are no text, a number has too many digits, it holds itself
+    ):  # a key is not text, a number has too many digits, or the value contains itself
         text = with_article(type(value).__name__)
     return clipped(text, length)

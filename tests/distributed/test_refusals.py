@@ -144,11 +144,11 @@ def test_the_page_lists_nothing_that_is_not_refused(tiny: Make, monkeypatch: pyt
 
 def test_synchronous_batch_statistics_are_admitted(tiny: Make) -> None:
     """What torch computes over all processes, which it does on GPUs only: the model is looked at, not run."""
-    from idemlab.objective.cutting import check_spread
+    from idemlab.objective.cutting import check_combination
 
     experiment = idemlab.resolve(tiny(**BATCH_NORM))
     operator = nn.SyncBatchNorm.convert_sync_batchnorm(assemble(experiment).objective.operator)
-    check_spread(experiment, idemlab.Traits(), operator, DDP)
+    check_combination(experiment, idemlab.Traits(), operator, DDP)
 
 
 def _pattern(what: str) -> str:

@@ -52,7 +52,7 @@ OPTIONS = ["--resume", "--allow-changes", "--jobs", "--out", "--set"]
 @pytest.mark.parametrize(
     ("field", "typed"),
     [
-        (AGAIN, "the same again with --resume"),
+        (AGAIN, "repeat the command with --resume"),
         ("go on with `allow_changes`", "go on with --allow-changes"),
         ("`jobs = 1`, or choose another `out`", "--jobs 1, or choose another --out"),
         ("`optimizer.clip = 1.0` helps", "--set optimizer.clip=1.0 helps"),

@@ -187,7 +187,7 @@ AT_FIRST: dict[str, tuple[str, str]] = {
     "nothing": ("pass", "returned a NoneType, not an idemlab.Enforcement,"),
     "figure": (
         "return Enforcement(loss=y.mean(1), reported={'size': y.mean()})",
-        "returned a figure 'size' of shape [] for 16 samples",
+        "returned a value 'size' of shape [] for 16 samples",
     ),
     "gradient": (
         "return Enforcement(loss=(0 * y).sum(1).sqrt())",
@@ -282,7 +282,7 @@ OTHER_METHODS: dict[str, tuple[str, str, str, str]] = {
         PROJECT,
         "PROJECTION",
         "return matrix / 0 * 0",
-        "map.weight of shape [4, 4] to what is not finite",
+        "map.weight of shape [4, 4] to a matrix that is not finite",
     ),
     "projects to nothing": (PROJECT, "PROJECTION", "pass", "of shape [4, 4] to a NoneType"),
     "projection raises": (PROJECT, "PROJECTION", "raise KeyError('oops')", "the training step raised KeyError: 'oops'"),
@@ -290,7 +290,7 @@ OTHER_METHODS: dict[str, tuple[str, str, str, str]] = {
         "wrap(self, operator)",
         "ARCHITECTURE",
         "raise KeyError('oops')",
-        "putting the parts together raised KeyError: 'oops'",
+        "building the experiment raised KeyError: 'oops'",
     ),
 }
 
@@ -391,7 +391,7 @@ def test_traits_that_raise_are_told(words: list[str], install: Install, call: Id
     install("faulty-one", faulty("pass").replace("traits=traits", "traits=lambda: 1 / 0"))
     result = call(*words, *([] if "run" in words else ["faulty"]))
     assert result.exit_code == 1
-    assert lines(result)["error"].endswith("faulty' cannot tell its traits: ZeroDivisionError: division by zero")
+    assert lines(result)["error"].endswith("faulty' cannot determine its traits: ZeroDivisionError: division by zero")
     assert lines(result)["where"].startswith(f"{ORIGIN} (faulty_one.py, line ")
     assert "Traceback" not in result.stderr
 

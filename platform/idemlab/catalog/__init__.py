@@ -1,1 +1,1 @@
-"""What is installed: loading plugins, looking names up, checking arguments, building things, and whose fault an error is."""
+"""The catalog of plugins: load them, look names up, check arguments, build things, and attribute errors to plugins."""

@@ -20,23 +20,23 @@ __all__ = ["Catalog", "installed"]
 
 
 class Catalog:
-    """What the plugins offer, by kind and name.
+    """The named things that plugins offer, by kind and name.
 
     Args:
-        points: entry points to load; in the order given.
-        failures: what is wrong with the records of installed distributions.
-        strict: raise at the first broken plugin instead of keeping its failure.
+        entry_points: entry points to load, in this order.
+        failures: faults in the records of installed distributions.
+        strict: raise at the first broken plugin instead of recording its failure.
     """
 
     def __init__(
-        self, points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
+        self, entry_points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
     ) -> None:
-        loaded = Loaded(points, failures, strict=strict)
+        loaded = Loaded(entry_points, failures, strict=strict)
         self.plugins, self.failures = loaded.plugins, loaded.failures
         self._provided = loaded.provided
 
     def including(self, spec: Spec) -> Catalog:
-        """This catalog with one more spec, which no plugin need offer, in place of any of its kind and name."""
+        """This catalog with one more spec, even if no plugin offers it. It replaces any spec of the same kind and name."""
         larger = copy.copy(self)
         module = getattr(spec.factory, "__module__", "?")
         plugin = Plugin(name=module, distribution="not installed", version="-", module=module)
@@ -45,14 +45,14 @@ class Catalog:
         return larger
 
     def restricted(self, wanted: Callable[[Provided], bool]) -> Catalog:
-        """This catalog with some of what it offers; its plugins and failures stay on record."""
+        """This catalog with only the wanted things; the lists of plugins and failures stay complete."""
         smaller = copy.copy(self)
         smaller._provided = {kind: [e for e in entries if wanted(e)] for kind, entries in self._provided.items()}
         return smaller
 
     @property
     def broken(self) -> list[str]:
-        """The distributions of which something could not be loaded."""
+        """The distributions with at least one plugin that could not be loaded."""
         return sorted({failure.plugin.distribution for failure in self.failures})
 
     # -- looking up -------------------------------------------------------------------------------------------------
@@ -158,11 +158,11 @@ def _listing(kind: str) -> str:
 def installed() -> Catalog:
     """The catalog of the installed plugins, loaded once.
 
-    ``IDEMLAB_PLUGINS=a,b`` loads only the plugins (entry points or distributions) of these names, an empty value none;
-    ``IDEMLAB_STRICT=1`` raises at the first broken plugin.
+    ``IDEMLAB_PLUGINS=a,b`` loads only the plugins (entry points or distributions) with these names; an empty value loads
+    none. ``IDEMLAB_STRICT=1`` raises at the first broken plugin.
 
     Raises:
         BadInput: if ``IDEMLAB_PLUGINS`` names a plugin that is not installed.
     """
     found = chosen_plugins()
-    return Catalog(found.points, found.failures, strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))
+    return Catalog(found.entry_points, found.failures, strict=os.environ.get("IDEMLAB_STRICT", "") not in ("", "0"))

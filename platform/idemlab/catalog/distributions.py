@@ -1,6 +1,7 @@
-"""The installed distributions: which of them have plugins, and which records of them are broken.
+"""The installed distributions: find those with plugins, and report broken records.
 
-`importlib.metadata` gives up on all distributions at the first whose record it cannot read. Here each stands for itself.
+`importlib.metadata` fails on all distributions if it cannot read the record of one. Here one broken record affects only its
+own distribution.
 """
 
 from __future__ import annotations
@@ -22,28 +23,30 @@ from .provided import Plugin, PluginFailure
 __all__ = ["Found", "find_plugins", "identity", "installed_version", "owner_of"]
 
 _REFERENCE = re.compile(r"[\w.]+(\s*:\s*[\w.]+)?\s*(\[.*\])?")
-"""What an entry point may lead to: a module, or something in one."""
+"""What an entry point may refer to: a module, or an object in a module."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the installed distributions record.
+    """The plugins that installed distributions record.
 
     Args:
-        points: entry points that lead to plugins, in a fixed order; the distribution of each has a name and a version.
+        entry_points: entry points of plugins, in a fixed order; the distribution of each has a name and a version.
         failures: records that cannot be used.
     """
 
-    points: tuple[EntryPoint, ...]
+    entry_points: tuple[EntryPoint, ...]
     failures: tuple[PluginFailure, ...]
 
 
 def find_plugins(path: Iterable[str | Path] | None = None) -> Found:
-    """The plugins that distributions record in some folders (default: `sys.path`). Of two distributions of one name, the one
-    in the earlier folder counts, as in an import."""
+    """The plugins of the distributions in some folders (default: `sys.path`).
+
+    Of two distributions with one name, the one in the earlier folder is used, as in an import.
+    """
     found = distributions() if path is None else distributions(path=[str(folder) for folder in path])
-    points: list[EntryPoint] = []
+    entry_points: list[EntryPoint] = []
     failures: list[PluginFailure] = []
     for records in _by_name(found):
         known = []
@@ -54,13 +57,13 @@ def find_plugins(path: Iterable[str | Path] | None = None) -> Found:
         known.sort(key=lambda each: _order(each.version), reverse=True)
         for older in known[1:]:
             failures.append(_second_record(known[0], older))
-        points += [point for each in known[:1] for point in each.entry_points]
-    points.sort(key=lambda point: (*_names(point), point.value))
-    return Found(tuple(points), tuple(failures))
+        entry_points += [entry_point for each in known[:1] for entry_point in each.entry_points]
+    entry_points.sort(key=lambda entry_point: (*_names(entry_point), entry_point.value))
+    return Found(tuple(entry_points), tuple(failures))
 
 
 def identity(of: Distribution | None) -> tuple[str, str]:
-    """(name, version) of a distribution, whatever state its record is in."""
+    """(name, version) of a distribution, even if its record is broken."""
     if of is None:
         return "unknown", "?"
     name, version, _ = _named(of)
@@ -68,7 +71,7 @@ def identity(of: Distribution | None) -> tuple[str, str]:
 
 
 def installed_version(name: str) -> str | None:
-    """The version of a distribution, "?" if its record is broken, None if it is not installed."""
+    """The version of a distribution; "?" if its record is broken, None if it is not installed."""
     try:
         return identity(distribution(name))[1]
     except (PackageNotFoundError, ValueError):
@@ -76,7 +79,7 @@ def installed_version(name: str) -> str | None:
 
 
 def owner_of(package: str) -> str | None:
-    """The distribution that has files in an import package of this name, None if there is none."""
+    """The distribution that installed an import package, or None."""
     for each in distributions():
         try:
             declared = (each.read_text("top_level.txt") or "").split()
@@ -92,7 +95,7 @@ def owner_of(package: str) -> str | None:
 
 
 class _Readable(Distribution):
-    """A distribution with a name, a version and entry points that are well formed."""
+    """A distribution whose name, version and entry points are well formed."""
 
     def __init__(self, of: Distribution, name: str, version: str, lines: Iterable[str]) -> None:
         self._of = of
@@ -109,7 +112,7 @@ class _Readable(Distribution):
 
 
 def _by_name(found: Iterable[Distribution]) -> Iterator[list[Distribution]]:
-    """The records of each distribution that count: those in the first folder that has any."""
+    """The records of each distribution in the first folder that has any; later folders are ignored, as in an import."""
     counting: dict[str, list[Distribution]] = {}
     folders: dict[str, Any] = {}
     for each in found:
@@ -123,12 +126,12 @@ def _by_name(found: Iterable[Distribution]) -> Iterator[list[Distribution]]:
 
 
 def _same_place(of: Distribution, others: list[Distribution]) -> bool:
-    """Whether this record was seen already, as a folder may stand in `sys.path` twice."""
+    """Whether this record was seen before, because a folder is in `sys.path` twice."""
     return any(getattr(of, "_path", None) == getattr(other, "_path", None) for other in others)
 
 
 def _read(of: Distribution) -> tuple[list[_Readable], list[PluginFailure]]:
-    """A record that leads to plugins as one that can be used, if it can, and what is wrong with it."""
+    """The usable part of a record with plugins (an empty list if there is none), and its faults."""
     text, fault = _entry_text(of)
     guess = _folder_name(of)
     if fault is None and not _section(text):
@@ -158,7 +161,7 @@ def _read(of: Distribution) -> tuple[list[_Readable], list[PluginFailure]]:
 
 
 def _entry_text(of: Distribution) -> tuple[str, str | None]:
-    """(text of entry_points.txt, what is wrong with it). A file in another encoding matters only if it names plugins."""
+    """(text of entry_points.txt, its fault or None). Another encoding is a fault only if the file names plugins."""
     try:
         text = of.read_text("entry_points.txt")
     except UnicodeDecodeError as error:
@@ -166,7 +169,7 @@ def _entry_text(of: Distribution) -> tuple[str, str | None]:
         return plain, f"entry_points.txt is not in UTF-8: {error}" if _section(plain) else None
     except Exception as error:
         return "", f"entry_points.txt cannot be read: {error}"
-    if text is None:  # also where it is there but must not be read
+    if text is None:  # missing, or present without permission to read
         file = getattr(of, "_path", None)
         file = file / "entry_points.txt" if isinstance(file, Path) else None
         try:
@@ -178,7 +181,7 @@ def _entry_text(of: Distribution) -> tuple[str, str | None]:
 
 
 def _section(text: str) -> list[tuple[int, str]]:
-    """(number, line) of the entry points of plugins in entry_points.txt."""
+    """(line number, line) of the plugin entry points in entry_points.txt."""
     lines, here = [], False
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
@@ -190,13 +193,13 @@ def _section(text: str) -> list[tuple[int, str]]:
 
 
 def _named(of: Distribution) -> tuple[str | None, str | None, str | None]:
-    """(name, version, what is wrong) as METADATA says, each None if it does not."""
+    """(name, version, fault) of METADATA, each None if absent."""
     try:
         metadata = of.metadata
         fields = {key: str(metadata[key]).strip() for key in ("Name", "Version") if key in metadata}
     except UnicodeDecodeError as error:
         return None, None, f"METADATA is not in UTF-8: {error}"
-    except Exception:  # as newer Pythons do where there is none
+    except Exception:  # newer Pythons raise if the file is missing
         return None, None, "METADATA is missing or cannot be read"
     name, version = fields.get("Name"), fields.get("Version")
     if not fields:
@@ -209,7 +212,7 @@ def _named(of: Distribution) -> tuple[str | None, str | None, str | None]:
 
 
 def _folder_name(of: Distribution) -> str:
-    """The name in the name of a record's folder, `name-1.0.dist-info`."""
+    """The distribution's name according to the folder of its record, `name-1.0.dist-info`."""
     folder = getattr(of, "_path", None)
     if folder is None:
         return _named(of)[0] or "unknown"
@@ -242,5 +245,5 @@ def _order(version: str) -> tuple[bool, Version, str]:
         return False, Version("0"), version
 
 
-def _names(point: EntryPoint) -> tuple[str, str]:
-    return identity(point.dist)[0], point.name
+def _names(entry_point: EntryPoint) -> tuple[str, str]:
+    return identity(entry_point.dist)[0], entry_point.name

@@ -1,4 +1,4 @@
-"""Whose fault an error is: the plugin whose code it came through."""
+"""Attribute an error to the plugins whose code it passed through."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["author", "one_line", "running"]
 
 
 def author(module: str, plugins: Iterable[Plugin]) -> Plugin | None:
-    """The plugin that a module of this dotted name belongs to, by its package."""
+    """The plugin that owns a module, given by its dotted name."""
     package = module.partition(".")[0]
     return next((plugin for plugin in plugins if plugin.package == package), None)
 
 
 def running(error: BaseException, plugins: Iterable[Plugin]) -> list[tuple[Plugin, str]]:
-    """The plugins whose code an error came through, from the one that raised outwards, each with its file and line."""
+    """The plugins whose code an error passed through, innermost first, each with file and line."""
     plugins, found = list(plugins), dict[Plugin, str]()
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
         plugin = author(frame.f_globals.get("__name__", ""), plugins)
@@ -28,6 +28,6 @@ def running(error: BaseException, plugins: Iterable[Plugin]) -> list[tuple[Plugi
 
 
 def one_line(error: BaseException) -> str:
-    """The kind of an error and what it says, without line breaks."""
+    """The type and message of an error, without line breaks."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The index of known plugins: the files `known_plugins.toml` that installed plugins carry in their packages."""
+"""The index of known plugins, read from the files `known_plugins.toml` in installed plugin packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Line = Annotated[str, StringConstraints(pattern=r"^\S.{8,98}\S$")]
 def _kinds(offers: dict[str, list[str]]) -> dict[str, list[str]]:
     for kind in offers:
         if kind not in KINDS:
-            raise ValueError(f"there is no kind '{kind}', but {', '.join(KINDS)}")
+            raise ValueError(f"there is no kind '{kind}', only {', '.join(KINDS)}")
     if not offers or not all(offers.values()):
         raise ValueError("name something under each kind")
     return offers
@@ -72,7 +72,7 @@ class Index:
 
 
 def known_plugins(catalog: Catalog | None = None) -> Index:
-    """The known plugins of all indexes. The first that names a plugin has it; a wrong table stops none of the others."""
+    """The known plugins of all indexes. If several name a plugin, the first wins; an invalid table affects no other."""
     found: dict[str, KnownPlugin] = {}
     failures: list[str] = []
     for plugin in {plugin.package: plugin for plugin in (catalog or installed()).plugins}.values():

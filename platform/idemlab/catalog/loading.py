@@ -1,6 +1,6 @@
-"""Loading plugins by their entry points. The only module that knows entry points.
+"""Load plugins from their entry points.
 
-A broken plugin never stops the host: its failure is kept as data and shown by `idemlab plugins`.
+A broken plugin never stops idemlab: its failure is recorded, and `idemlab plugins` shows it.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ HOOKS = {
 
 
 class Loaded:
-    """What entry points gave: plugins, their specs by kind, and what could not be used.
+    """The result of loading entry points: plugins, their specs by kind, and failures.
 
     Args:
-        points: entry points to load; in the order given.
-        failures: what is wrong with the records of installed distributions.
-        strict: raise at the first broken plugin instead of keeping its failure.
+        entry_points: entry points to load, in this order.
+        failures: faults in the records of installed distributions.
+        strict: raise at the first broken plugin instead of recording its failure.
     """
 
     def __init__(
-        self, points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
+        self, entry_points: Iterable[EntryPoint], failures: Iterable[PluginFailure] = (), *, strict: bool = False
     ) -> None:
         self.plugins: list[Plugin] = []
         self.failures: list[PluginFailure] = []
@@ -54,19 +54,19 @@ class Loaded:
         self._manager.add_hookspecs(HookSpecs)
         for failure in failures:
             self._fail(failure.plugin, failure.cause, failure.fix)
-        for point in points:
-            self._load(point)
+        for entry_point in entry_points:
+            self._load(entry_point)
 
-    def _load(self, point: EntryPoint) -> None:
-        distribution, version = identity(point.dist)
-        plugin = Plugin(name=point.name, distribution=distribution, version=version, module=point.value)
+    def _load(self, entry_point: EntryPoint) -> None:
+        distribution, version = identity(entry_point.dist)
+        plugin = Plugin(name=entry_point.name, distribution=distribution, version=version, module=entry_point.value)
         key = f"{plugin.distribution}:{plugin.name}"
         try:
-            module = point.load()
+            module = entry_point.load()
             if self._manager.is_registered(module):
                 same = self._manager.get_name(module)
                 self._fail(
-                    plugin, f"is the module of the plugin {same} already", "leave one of the two entry points out"
+                    plugin, f"loads the same module as the plugin {same}", "leave one of the two entry points out"
                 )
                 return
             try:
@@ -116,7 +116,7 @@ class Loaded:
             )
             return
         try:
-            if kind not in ("experiment", "study"):  # theirs take no arguments: any callable will do
+            if kind not in ("experiment", "study"):  # these factories take no arguments, so any callable works
                 schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
         except (TypeError, ValueError) as error:
             self._fail(
@@ -144,7 +144,7 @@ class Loaded:
 
 
 def foreign_package(plugin: Plugin, error: BaseException) -> str | None:
-    """The package that is missing, unless it is the plugin's own or idemlab: those are not missing but at fault."""
+    """The missing package, or None if it is the plugin's own or idemlab, which are installed but faulty."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     package = error.name.partition(".")[0]
@@ -152,7 +152,7 @@ def foreign_package(plugin: Plugin, error: BaseException) -> str | None:
 
 
 def _fix(plugin: Plugin, error: BaseException) -> str:
-    """What to do about a plugin that raised while it was loaded."""
+    """The next step for a plugin that raised while loading."""
     package = foreign_package(plugin, error)
     if package:
         step = f"pip install {package}"
@@ -174,7 +174,7 @@ def chosen_plugins() -> Found:
     if chosen is None:
         return found
     names = {name.strip() for name in chosen.split(",")} - {""}
-    offered = [(point, {point.name, identity(point.dist)[0]}) for point in found.points]
+    offered = [(each, {each.name, identity(each.dist)[0]}) for each in found.entry_points]
     broken = [(failure, {failure.plugin.name, failure.plugin.distribution}) for failure in found.failures]
     known = set[str]().union(*(called for _, called in offered))
     for name in sorted(names - known.union(*(called for _, called in broken))):
@@ -186,6 +186,6 @@ def chosen_plugins() -> Found:
             next_step="unset IDEMLAB_PLUGINS to load all of them",
         )
     return Found(
-        tuple(point for point, called in offered if names & called),
+        tuple(entry_point for entry_point, called in offered if names & called),
         tuple(failure for failure, called in broken if names & called),
     )

@@ -1,4 +1,4 @@
-"""A named thing with its checked arguments and its provider: what an experiment is composed of, and how it is built."""
+"""A named thing of an experiment: its checked arguments, its plugin, and how to build it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Named:
-    """A named thing with its complete, checked arguments, and who provides it.
+    """A named thing with its complete, checked arguments, and its plugin.
 
     Args:
-        name: as it stands in an experiment file: `distribution:name` where several plugins offer the bare name.
+        name: as written in an experiment file; `distribution:name` where several plugins offer the bare name.
         provided: the spec and its plugin.
         arguments: plain values, `Named`, or lists of `Named`.
     """
@@ -40,19 +40,19 @@ class Named:
 
     @property
     def spec(self) -> Spec:
-        """What the plugin says of it."""
+        """The spec that the plugin offers."""
         return self.provided.spec
 
     @property
     def plugin(self) -> Plugin:
-        """Who offers it."""
+        """The plugin that offers it."""
         return self.provided.plugin
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
 
     def inside(self) -> Iterator[Named]:
-        """This thing and all that it contains."""
+        """This thing and all named things among its arguments, at any depth."""
         yield self
         for value in self.arguments.values():
             for item in value if isinstance(value, list) else [value]:
@@ -60,7 +60,7 @@ class Named:
                     yield from item.inside()
 
     def table(self) -> dict[str, Any]:
-        """As it stands in an experiment file; arguments that are None are left out."""
+        """The table of an experiment file; arguments that are None are left out."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, Named):
@@ -72,11 +72,11 @@ class Named:
         return {"name": self.name} | {k: plain(v) for k, v in self.arguments.items() if v is not None}
 
     def build(self, *positional: Any) -> Any:
-        """Call the factory; what the thing contains is built first.
+        """Call the factory, after building the named things among its arguments.
 
         Raises:
-            BadInput: if its optional dependency is missing, or it refuses its arguments with a ValueError.
-            Failure: if it raises anything else; says whose it is.
+            BadInput: if an optional dependency is missing, or if the factory raises a ValueError.
+            Failure: if the factory raises anything else; names the plugin at fault.
         """
 
         def built(value: Any) -> Any:
@@ -112,10 +112,10 @@ class Named:
             raise self._at_fault("raised", error) from error
 
     def build_as(self, contract: type[T], *positional: Any) -> T:
-        """Call the factory for an instance of its contract.
+        """Call the factory, and check the type of the result.
 
         Raises:
-            BadInput, Failure: as `build`, or if it returns something else.
+            BadInput, Failure: as for `build`, and if the factory returns another type.
         """
         thing = self.build(*positional)
         if not isinstance(thing, contract):
@@ -127,11 +127,10 @@ class Named:
         return thing
 
     def traits(self) -> Traits:
-        """The traits of an enforcer. Where they are a function of the arguments, it is given the traits of what the enforcer
-        contains.
+        """The traits of an enforcer. If they are a function, it receives the arguments, with enforcers as their traits.
 
         Raises:
-            Failure: if that function raises, or returns something else; says whose it is.
+            Failure: if that function raises, or returns another type; names the plugin at fault.
         """
         assert isinstance(self.spec, EnforcerSpec)
 
@@ -146,7 +145,7 @@ class Named:
             if not isinstance(traits, Traits):
                 raise TypeError(f"they are {with_article(type(traits).__name__)}, not idemlab.Traits")
         except Exception as error:
-            raise self._at_fault("cannot tell its traits:", error) from error
+            raise self._at_fault("cannot determine its traits:", error) from error
         return traits
 
     def _at_fault(self, what: str, error: Exception) -> Failure:

@@ -1,4 +1,4 @@
-"""Paths of experiment files: each is relative to the file that it stands in."""
+"""Paths in experiment files, which are relative to the file that contains them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["Placed", "located"]
 
 
 class Placed(str):
-    """Text of a file that remembers the folder of the file, in case it is a path. Other text starts from the working
-    directory."""
+    """Text from a file, with the folder of the file in case the text is a path. Paths in other text are relative to the
+    working directory."""
 
     __slots__ = ("folder",)
 
@@ -25,16 +25,16 @@ class Placed(str):
 
 
 def located(annotation: Any, written: Any, value: Any) -> Any:
-    """A checked value whose paths are absolute, where the annotation says that it is or holds a path.
+    """A checked value with absolute paths wherever its annotation allows a path.
 
-    An argument annotated `Path` is a path. One annotated `Path | str` may be a name as well: it is a path if it begins like
-    one (`/`, `./`, `../`, `~`) or if something of that name is there.
+    An argument annotated `Path` is a path. One annotated `Path | str` may be a name as well: it is a path if it begins with
+    `/`, `./`, `../` or `~`, or if a file or folder of that name exists.
 
     Args:
-        written: the value as it was written, with its place where it came from a file.
+        written: the value as written, with its folder if it came from a file.
 
     Raises:
-        ValueError: if a path is an address, or the working directory is gone.
+        ValueError: if a path is an address, or the working directory no longer exists.
     """
     kinds = _kinds(annotation)
     if not any(issubclass(kind, PurePath) for kind in kinds):
@@ -76,4 +76,4 @@ def _absolute(written: Any, text: str) -> str:
     try:
         return os.path.abspath(folder / text)
     except FileNotFoundError:
-        raise ValueError("the working directory is gone") from None
+        raise ValueError("the working directory no longer exists") from None

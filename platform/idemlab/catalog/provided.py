@@ -1,4 +1,4 @@
-"""A spec, and the plugin and distribution that it came from."""
+"""A spec together with its plugin and distribution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Plugin", "PluginFailure", "Provided"]
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of the group `idemlab` and who installed it."""
+    """One entry point of the group `idemlab`, and its distribution."""
 
     name: str
     distribution: str
@@ -24,7 +24,7 @@ class Plugin:
 
     @property
     def package(self) -> str:
-        """The package, or module, that its code is in."""
+        """The package or module that contains its code."""
         return re.split("[.:]", self.module)[0]
 
 
@@ -39,7 +39,7 @@ class PluginFailure:
 
 @dataclass(frozen=True)
 class Provided:
-    """A spec and the plugin it came from."""
+    """A spec and the plugin that offers it."""
 
     spec: Spec
     plugin: Plugin

@@ -1,6 +1,6 @@
 """The signature of a factory as the schema of its arguments.
 
-Listing and showing use `parameters`, which needs nothing but `inspect`; checking uses pydantic, imported when needed.
+Listing and showing use `parameters`, which needs only `inspect`. Checking uses pydantic, imported on first use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REQUIRED: Any = _Required()
 
 
 class _NamedThing:
-    """Stands in for a class of the core in the annotation of a factory: a table with a name is expected there."""
+    """Stand-in for a core class in a factory's annotation: the argument is a table with a name."""
 
 
 class _Enforcer(_NamedThing):
@@ -74,7 +74,7 @@ class Parameter:
 
 
 def describe(annotation: Any) -> str:
-    """An annotation in plain words: `Annotated[float, Gt(0)]` is `float, > 0`."""
+    """An annotation in plain words: `Annotated[float, Gt(0)]` becomes `float, > 0`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return ", ".join([describe(arguments[0]), *(_constraint(c) for c in arguments[1:])])
@@ -97,7 +97,7 @@ def describe(annotation: Any) -> str:
 
 
 def _grouped(annotation: Any) -> str:
-    """A part of a longer description, in brackets if it has several words itself."""
+    """A part of a longer description, in brackets if it has several parts itself."""
     text = describe(annotation)
     return f"({text})" if ", " in text or " | " in text else text
 
@@ -119,7 +119,7 @@ def _constraint(constraint: Any) -> str:
 
 
 def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]:
-    """The arguments of a factory, without the first `skip` ones, which the platform gives.
+    """The arguments of a factory, without the first `skip`, which the platform passes.
 
     Raises:
         TypeError: if the factory is no plain function, or an argument has no name of its own, no annotation, or one that
@@ -137,7 +137,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
     arguments = list(inspect.signature(factory).parameters.items())
     if len(arguments) < skip:
-        raise TypeError(f"{factory.__name__} takes no argument, but is given the shape of a sample first")
+        raise TypeError(f"{factory.__name__} takes no argument, but must take the shape of a sample first")
     found = []
     for name, parameter in arguments[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -145,7 +145,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(f"argument {name!r} {where} is positional only: arguments are given by name")
         if name == "name" or name.startswith("_"):
-            raise TypeError(f"argument {name!r} {where} cannot stand in an experiment file: rename it")
+            raise TypeError(f"argument {name!r} {where} cannot be used in an experiment file: rename it")
         if name not in hints:
             raise TypeError(f"argument {name!r} {where} has no annotation: the signature is the schema")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
@@ -173,13 +173,13 @@ def _named_kind(annotation: Any) -> tuple[str | None, bool]:
 
 
 def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: int = 0) -> dict[str, Any]:
-    """The plain arguments of a factory, checked and completed with defaults. Named things are left as they are.
+    """Check the plain arguments of a factory and add the defaults. Named things are left as they are.
 
-    An argument that is None counts as not given: a file cannot say None. A float is finite, unless its annotation allows
-    others by pydantic's `AllowInfNan`, or it is the default. Paths come out absolute; see `located`.
+    An argument that is None counts as not given, because TOML has no None. A float must be finite, unless it is the default
+    or its annotation allows others by pydantic's `AllowInfNan`. Paths become absolute; see `located`.
 
     Args:
-        where: where they stand, for the message, for instance ``my.toml, [enforcer]``.
+        where: the place of the arguments, for messages, for instance ``my.toml, [enforcer]``.
 
     Raises:
         BadInput: for an unknown or missing argument, a wrong type, a value out of range.
@@ -206,7 +206,7 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
             where=where,
             next_step=f"idemlab show {spec.name}",
         )
-    # The fields have names of their own, as pydantic keeps some (`copy`, `json`, ...) to itself.
+    # The fields have generated names, because pydantic reserves some (`copy`, `json`, ...).
     plain = {
         name: f"argument_{i}"
         for i, (name, p) in enumerate(expected.items())
@@ -238,14 +238,14 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
 
 
 def _same_infinity(value: Any, default: Any) -> bool:
-    """Whether a value that is not finite is the default, which stands in every resolved file."""
+    """Whether a value is the default and not finite. Resolved files contain such defaults."""
     if not isinstance(value, float) or not isinstance(default, float) or math.isfinite(value):
         return False
     return value == default or (math.isnan(value) and math.isnan(default))
 
 
 def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_step: str) -> Any:
-    """An instance of a pydantic model made of `values`, or a `BadInput` that names the first key at fault."""
+    """Validate `values` as a pydantic model. Raises a `BadInput` that names the first key at fault."""
     import pydantic
 
     try:
@@ -288,7 +288,7 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
 
 
 def _true_as_one(instance: Any, values: Mapping[str, Any]) -> Any:
-    """pydantic takes `true` for the 1 of a `Literal`, even where it is strict: that as an error of its kind, or None."""
+    """The error for `true` given where a `Literal` has 1, which even strict pydantic accepts; or None."""
     for field, info in type(instance).model_fields.items():
         key = info.alias or field
         if isinstance(values.get(key), bool) and not isinstance(getattr(instance, field), bool):
@@ -297,13 +297,13 @@ def _true_as_one(instance: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _clearest(errors: list[Any]) -> Any:
-    """The first fault; of several ways to read one value, the one in which only its size is wrong."""
+    """The first error. If it comes from a union, the alternative whose only fault is a value that is not finite."""
     same = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
     return next((error for error in same if error["type"] == "finite_number"), errors[0])
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """What pydantic says, in the words of TOML; the choices are told as what was expected."""
+    """pydantic's message in the words of TOML. Empty for a wrong choice: the choices are listed under "expected"."""
     if error["type"] == "literal_error":
         return ""
     words = {" after validation": "", "an object": "a table", "valid array": "list", "valid dictionary": "table"}
@@ -314,8 +314,7 @@ def _problem(error: Mapping[str, Any]) -> str:
 
 
 def _fault(location: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[str, Any]:
-    """(key, value) at fault, the key as in ``'shape'[0]``. pydantic's location also names the types it tried, which are
-    no keys."""
+    """(key, value) at fault, with the key as in ``'shape'[0]``. Drops the type names in pydantic's location."""
     path: list[str] = []
     value: Any = values
     for part in location:
@@ -328,7 +327,7 @@ def _fault(location: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:
-    """The texts that may stand somewhere in an annotation."""
+    """The texts that an annotation allows, at any depth."""
     if get_origin(annotation) is Literal:
         return tuple(str(choice) for choice in get_args(annotation))
     return tuple(choice for argument in get_args(annotation) for choice in _choices(argument))

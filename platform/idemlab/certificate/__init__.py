@@ -1,1 +1,1 @@
-"""How idempotent an operator is: errors, spectrum, verdict. Knows no experiment and no run."""
+"""Measure how idempotent an operator is: errors, spectrum, verdict. Independent of experiments and runs."""

@@ -1,7 +1,7 @@
 """The certificate: the measured idempotence of an operator, and its verdict.
 
-The absolute error cannot tell a projection from a collapse to a constant or to the identity, so a relative error, the
-spread and the rank stand beside it, always.
+The absolute error is also small for a constant and for the identity. The certificate therefore always reports the relative
+error, the spread and the rank with it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Map = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition."""
 
 TRIED = 8
-"""Samples at which it is tried whether a small change of the input changes anything."""
+"""Samples at which a small change of the input tests whether f is discrete."""
 RESAMPLED = 1000
-"""Bootstrap samples of the interval."""
+"""Number of bootstrap samples for the interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +44,21 @@ class Certificate:
         dimension: n, number of real numbers in one sample: two for a complex entry.
         absolute: mean |f^{k+1}(x) - f^k(x)| for k = 1, 2, ... (the paper's error).
         relative: sqrt(sum |f^{k+1} - f^k|^2 / sum |f^k - mean f^k|^2) over the whole set, for k = 1, 2, ...
-        interval: 95 % bootstrap interval of `relative[0]`: the samples are drawn again, each with its own change and its
-            own distance from the mean.
-        percentile_99: error that 99 % of the samples do not exceed.
+        interval: 95 % bootstrap interval of `relative[0]`. Each resampled sample keeps its change and its distance from the
+            mean.
+        percentile_99: 99th percentile of the errors of the samples.
         worst_sample: index of the input with the largest error.
-        worst_error: the error there.
+        worst_error: error of this input.
         spread: standard deviation of f(x) over the inputs, sqrt of the mean over entries of the variance.
-        input_spread: the same of x.
+        input_spread: standard deviation of x, defined in the same way.
         displacement: sqrt(sum |f(x) - x|^2 / sum |x - mean x|^2).
-        off_manifold: whether the inputs are meant to be moved; the test data, say, are not.
-        discrete: whether a small change of the input changes nothing, as under rounding.
-        spectra: of the Jacobian at some f(x); empty if not asked for, or if `remark` says why.
+        off_manifold: whether f should move the inputs. False for test data, say.
+        discrete: whether a small change of the input changes nothing, as for rounding.
+        spectra: of the Jacobian at some f(x); empty if not requested, or for the reason in `remark`.
         verdict: see `Verdict`.
-        sentence: the verdict in plain words, with what the numbers add to it.
-        notes: what they add, each behind "it is".
-        remark: what could not be measured and why, or was measured in another way; empty where all went well.
+        sentence: the verdict in plain words, with the notes.
+        notes: remarkable properties, each a phrase that follows "it is".
+        remark: what could not be measured or was measured in another way, and why; empty if all went well.
     """
 
     points: int
@@ -82,7 +82,7 @@ class Certificate:
 
     @property
     def rank(self) -> float | None:
-        """Median rank over the points at which it was measured, or None."""
+        """Median rank over the measured points, or None."""
         return median(s.rank for s in self.spectra) if self.spectra else None
 
     @property
@@ -91,7 +91,7 @@ class Certificate:
         return median(s.trace for s in self.spectra) if self.spectra else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with the thresholds that the verdict went by."""
+        """Plain values for JSON, with the thresholds of the verdict."""
         return asdict(self) | {
             "verdict": self.verdict.value,
             "rank": self.rank,
@@ -110,21 +110,21 @@ def certify(
     off_manifold: bool = True,
     batch_size: int = 250,
 ) -> Certificate:
-    """Measure how idempotent f is at the inputs x, and say what it is.
+    """Measure how idempotent f is at the inputs x, and give a verdict.
 
     Args:
-        f: any callable [B, *shape] -> [B, *shape], or f(x, condition); a module is put into evaluation mode and back. It may
-            work in place, in NumPy or without a gradient.
-        x: inputs [N, *shape], N >= 2, in floating point of at least 16 bits or complex, best off the manifold that f
+        f: any callable [B, *shape] -> [B, *shape], or f(x, condition); a module is evaluated in evaluation mode and then
+            put back. It may work in place, in NumPy or without a gradient.
+        x: inputs [N, *shape], N >= 2, complex or in floating point of at least 16 bits, preferably off the manifold that f
             projects to; not changed.
         condition: [N, ...], passed on as the second argument.
         depth: errors are measured for k = 1 ... depth.
         rank_points: number of inputs at which the Jacobian's spectrum is measured; 0 for none.
-        off_manifold: set to False where f(x) = x is right; then nothing is called the identity.
-        batch_size: samples a forward.
+        off_manifold: set to False where f(x) = x is correct; then the verdict is never "identity".
+        batch_size: samples per forward.
 
     Raises:
-        ValueError: if f changes the shape, gives complex values for real ones, or x is not as described.
+        ValueError: if f changes the shape or returns complex values for real inputs, or if x is not as described.
     """
     _check(x)
     kept = _Kept(f, x)
@@ -158,12 +158,12 @@ def _check(x: Tensor) -> None:
     if not known or torch.finfo(x.dtype).bits < 16:
         name = str(x.dtype).removeprefix("torch.")
         raise ValueError(
-            f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}: x.float()?"
+            f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}. Use x.float()"
         )
 
 
 class _Kept:
-    """f as a map of the space of x to itself: what it returns has the shape of x, and is taken in its precision."""
+    """f as a map from the space of x to itself: checks the shape of outputs and converts them to the precision of x."""
 
     def __init__(self, f: Map, x: Tensor) -> None:
         self._f = f
@@ -210,13 +210,13 @@ def certify_orbits(
     eps: float,
     remark: str = "",
 ) -> Certificate:
-    """The certificate of f from its orbits, which are computed as far as needed and can be shared with metrics.
+    """The certificate of f from its orbits. Points are computed as needed, and metrics can share the orbits.
 
     Args:
         orbits: of all inputs, in batches, real or complex.
         depth, rank_points, off_manifold, batch_size: as for `certify`.
         eps: machine epsilon of the precision that f computes in.
-        remark: what else is to be said.
+        remark: a remark to include in the certificate.
     """
     points = [[orbit.input for orbit in orbits]]
     points += [[orbit.ahead(k) for orbit in orbits] for k in range(depth + 1)]
@@ -248,7 +248,7 @@ def certify_orbits(
         discrete=flat,
     )
     if spreads[0] == 0:
-        told = "; ".join(filter(None, ["all inputs are the same, so that nothing can be said of spreads", told]))
+        told = "; ".join(filter(None, ["all inputs are the same, so that their spread is zero", told]))
     return Certificate(
         points=N,
         dimension=dimension,
@@ -285,7 +285,7 @@ def _mean(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _squares(parts: Sequence[Tensor], others: Sequence[Tensor] | Tensor) -> Tensor:
-    """Squared distance of each sample from its fellow, or from one point [n]: [N] on the CPU."""
+    """Squared distance of each sample from its counterpart, or from one point [n]: [N] on the CPU."""
     if isinstance(others, Tensor):
         rows = [_wide(part) - others for part in parts]
     else:
@@ -300,7 +300,7 @@ def _mean_modulus(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
 
 
 def _over(changes: Tensor, spread: Tensor) -> Tensor:
-    """changes / spread; 0 where nothing changes, infinite where a constant still moves."""
+    """changes / spread. Without a spread it is 0 if nothing changes, and infinite otherwise."""
     return torch.where(spread > 0, changes / spread, torch.where(changes == 0, 0.0, torch.inf))
 
 
@@ -310,7 +310,7 @@ def _relative(changes: Tensor, distances: Tensor) -> float:
 
 
 def _interval(changes: Tensor, distances: Tensor) -> tuple[float, float]:
-    """95 % bootstrap interval of `_relative`; always the same draws."""
+    """95 % bootstrap interval of `_relative`, with a fixed seed."""
     N, drawn = len(changes), []
     rng = generator(0, "bootstrap")
     for size in [min(RESAMPLED, 4_000_000 // N or 1)] * -(-RESAMPLED // min(RESAMPLED, 4_000_000 // N or 1)):
@@ -325,7 +325,7 @@ def _interval(changes: Tensor, distances: Tensor) -> tuple[float, float]:
 def _samples(
     orbits: Sequence[Orbit], points: Sequence[Sequence[Tensor]], count: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(x, f(x), condition) of at most `count` samples at even distances."""
+    """(x, f(x), condition) of at most `count` evenly spaced samples."""
     N, size = sum(len(part) for part in points[0]), len(points[0][0])
     chosen = range(0, N, max(1, N // count))[:count]
 
@@ -337,7 +337,7 @@ def _samples(
 
 
 def _under(f: Map, conditions: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """f of points whose conditions are these, one after another and again; of any number under a single one."""
+    """f with the conditions fixed. They are repeated cyclically if there are more points than conditions."""
     if conditions is None:
         return f
     return lambda y: f(y, conditions.repeat(len(y) // len(conditions), *[1] * (conditions.ndim - 1)))

@@ -1,4 +1,4 @@
-"""Finite differences: what f does when its input changes a little, whatever its gradient says."""
+"""Finite differences: the response of f to small changes of its input, independent of its gradient."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ Map = Callable[[Tensor], Tensor]
 """A map of real points, [B, *shape] -> [B, *shape]."""
 
 _JUMP = 10.0
-"""Change of an entry, in steps of the input, above which it jumped."""
+"""Change of an entry, in units of the input step, above which it counts as a jump."""
 _COARSE = 1e-3
 """Machine epsilon above which a precision is too coarse to tell one slope from another."""
 _KINK = 0.1
 """Difference of the derivatives to either side, as a share of both, above which a point lies on a kink."""
 _APART = 0.25
-"""Difference of two derivatives, as a share of the larger, above which they are not of the same function."""
+"""Difference of two derivatives, as a share of the larger, above which they belong to different functions."""
 
 
 def discrete(f: Map, points: Tensor, eps: float) -> bool:
-    """Whether f is a step function around all of some points [P, *shape]: a step of the input far below its size changes
-    each entry by nothing, up to rounding (`eps`, of the precision that f computes in), or makes it jump.
+    """Whether f is a step function around all given points [P, *shape].
 
-    Ask at inputs and at outputs: `torch.floor` jumps at its own outputs, and a clamp is flat wherever all entries are cut.
+    That is: a small step of the input leaves each entry of f unchanged up to rounding, or makes it jump. `eps` is the
+    machine epsilon of the precision that f computes in.
+
+    Check both inputs and outputs: `torch.floor` jumps at its own outputs, and a clamp is flat where it clamps all entries.
     """
     h = eps ** (2 / 3) * _size(points)
     signs = torch.randn(points.shape, generator=generator(0, "discrete"), dtype=torch.float64).sign()
@@ -59,8 +61,7 @@ def columns(f: Map, y: Tensor, *, batch_size: int = 250) -> Tensor:
 def contradicts(f: Map, y: Tensor, v: Tensor, product: Tensor, eps: float) -> bool:
     """Whether J v [n], as autograd gives it at one point y [*shape], is not the derivative of f along v [n].
 
-    On a kink, where the differences to either side do not agree, there is no telling.
-    Nor is there where f computes in half precision.
+    False where this cannot be decided: on a kink, where the differences to either side disagree, and in half precision.
     """
     if eps > _COARSE:
         return False

@@ -25,25 +25,25 @@ __all__ = [
 ]
 
 EXACT_UP_TO = 1024
-"""Largest n at which the whole Jacobian is computed; above, a randomised range finder with `PROBES` probes."""
+"""Largest n at which the whole Jacobian is computed. Above, a randomised range finder uses `PROBES` probes."""
 PROBES = 256
 
 _FLAT = 0.05
-"""|J v| / |v| above which a step function's gradient is a surrogate; its derivative is zero."""
+"""|J v| / |v| above which the gradient of a step function is a surrogate; its true derivative is zero."""
 
 Map = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The Jacobian of f at one point f(x). That of a complex f is the one of the real map on real and imaginary parts.
+    """The Jacobian of f at one point f(x). A complex f counts as a real map of real and imaginary parts.
 
     Args:
         rank: number of singular values above 1/2 (non-zero singular values of an idempotent are at least 1).
         trace: of the Jacobian.
         singular_values: descending; all of them up to n = 1024, else the leading ones.
         eigenvalue_moduli: descending |eigenvalues|; empty above n = 1024.
-        exact: False where a randomised estimate was made, or finite differences were taken.
+        exact: False for a randomised estimate, or for finite differences.
     """
 
     rank: int
@@ -54,11 +54,11 @@ class Spectrum:
 
 
 class NoSpectrum(ValueError):
-    """A Jacobian cannot be had; the message says why."""
+    """The Jacobian cannot be computed; the message says why."""
 
 
 class _NotDifferentiated(Exception):
-    """Autograd refused; finite differences may do."""
+    """Autograd failed; finite differences may work."""
 
 
 def spectrum_at(f: Map, y: Tensor, *, batch_size: int = 250) -> Spectrum:
@@ -75,17 +75,17 @@ def spectrum_at(f: Map, y: Tensor, *, batch_size: int = 250) -> Spectrum:
 
 
 SURROGATE = "the gradient of f is not its derivative (a straight-through estimate, say)"
-"""What is said of a spectrum that autograd made up."""
+"""The remark in place of a spectrum that autograd would get wrong."""
 
 
 def spectra_at(
     points: Iterable[tuple[Map, Tensor]], *, discrete: bool, eps: float, batch_size: int = 250
 ) -> tuple[tuple[Spectrum, ...], str]:
-    """The spectra at several points, and what is to be said of them: why there are none, or how they were made.
+    """The spectra at several points, and a remark: why there are none, or how they were computed.
 
     Args:
         points: pairs of f, under the condition of a sample, and y [*shape].
-        discrete: whether f is known to be a step function: any gradient but zero is a surrogate then.
+        discrete: whether f is known to be a step function, so that any non-zero gradient is a surrogate.
         eps: of the precision that f computes in.
     """
     spectra, refusals, against = [], [], 0
@@ -140,9 +140,9 @@ def _measured(f: Map, y: Tensor, batch_size: int) -> tuple[Spectrum, str, Tensor
 
 
 def gradient_refused(f: Map, y: Tensor) -> str | None:
-    """Why no spectrum can be had at one point y [*shape] of more than `EXACT_UP_TO` numbers, tried on one gradient; or None.
+    """Why the spectrum at one point y [*shape] cannot be computed, tried on one gradient; or None.
 
-    Smaller ones can always be had, by finite differences if need be.
+    Up to `EXACT_UP_TO` numbers it always can, by finite differences if necessary.
     """
     f, y = on_reals(f, y)
     if y.numel() <= EXACT_UP_TO:
@@ -155,14 +155,14 @@ def gradient_refused(f: Map, y: Tensor) -> str | None:
 
 
 def on_reals(f: Map, y: Tensor) -> tuple[Map, Tensor]:
-    """f and y themselves; where y is complex, the map of real and imaginary parts [..., 2] that they are."""
+    """f and y unchanged if real; otherwise the equivalent map and point of real and imaginary parts [..., 2]."""
     if not y.is_complex():
         return f, y
     return lambda r: torch.view_as_real(f(torch.view_as_complex(r))), torch.view_as_real(y)
 
 
 def _finite(j: Tensor) -> Tensor:
-    """j, which is fit for LAPACK: with values that are not finite, some builds of it end the process (oneMKL's geev)."""
+    """j, checked to be finite: some LAPACK builds (oneMKL's geev) abort the process on other values."""
     if not bool(torch.isfinite(j).all()):
         raise NoSpectrum("the Jacobian of f is not finite there")
     return j
@@ -171,7 +171,7 @@ def _finite(j: Tensor) -> Tensor:
 def jacobian(f: Map, y: Tensor, *, batch_size: int = 250) -> Tensor:
     """The Jacobian of f at one real point y [*shape], [n, n] with entry (i, j) = df_i / dy_j, on the CPU.
 
-    Rows come from vector-Jacobian products on copies of y, which needs nothing of f but ordinary backpropagation.
+    Rows come from vector-Jacobian products on copies of y, which require only ordinary backpropagation.
 
     Raises:
         NoSpectrum: if f gives no gradient.
@@ -188,14 +188,14 @@ def jacobian(f: Map, y: Tensor, *, batch_size: int = 250) -> Tensor:
 
 
 def _taped(f: Map, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Copies of y [count, *shape], and f of them, recorded by autograd."""
+    """Copies of y [count, *shape], and their images under f, recorded by autograd."""
     copies = y.detach().expand(count, *y.shape).clone().requires_grad_()
     with torch.enable_grad():
         try:
-            out = f(copies.view_as(copies))  # no leaf: an operator may write into what it is handed
+            out = f(copies.view_as(copies))  # no leaf, because an operator may work in place
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # it works without a gradient
+        except RuntimeError as error:  # f runs, but not under autograd
             raise NoSpectrum(f"f gives no gradient: {_one_line(error)}") from error
     if not out.requires_grad:
         raise NoSpectrum("f gives no gradient")
@@ -207,7 +207,7 @@ def _pulled_back(out: Tensor, at: Tensor, v: Tensor, *, create_graph: bool = Fal
 
     Raises:
         NoSpectrum: if `out` does not depend on `at`, as far as autograd knows.
-        _NotDifferentiated: if autograd cannot do it.
+        _NotDifferentiated: if autograd fails.
     """
     try:
         (product,) = torch.autograd.grad(out, at, v.to(out).view_as(out), create_graph=create_graph, allow_unused=True)
@@ -252,6 +252,6 @@ def _jvp(f: Map, y: Tensor, v: Tensor) -> Tensor:
     copies, out = _taped(f, y, len(v))
     u = torch.zeros_like(out, requires_grad=True)
     linear = _pulled_back(out, copies, u, create_graph=True)
-    if not linear.requires_grad:  # zero, as that of `torch.round`
+    if not linear.requires_grad:  # zero, as for `torch.round`
         return torch.zeros(v.shape, dtype=torch.float64)
     return _pulled_back(linear, u, v).flatten(1).double().cpu()

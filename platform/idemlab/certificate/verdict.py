@@ -1,4 +1,4 @@
-"""The verdict on an operator, in one word and in one sentence, and the thresholds it goes by. Needs no torch."""
+"""The verdict on an operator, in a word and in a sentence, and its thresholds. Works without torch."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ THRESHOLDS = {
     "identity: |f(x) - x| off the manifold, as a share of the spread, below": UNMOVED,
     "rank: singular values of the Jacobian at f(x) above": SINGULAR,
 }
-"""What the verdict goes by, in this order; printed with the numbers. The rank decides nothing."""
+"""The rules of the verdict, in this order, printed with the numbers. The rank does not affect the verdict."""
 
 _GRADUAL = 0.5
-"""Second displacement, as a share of the first, above which a genuine operator is told to get there gradually."""
+"""Second displacement, as a share of the first, above which a genuine operator is called gradual."""
 
 
 class Verdict(StrEnum):
-    """What an operator turned out to be; `sentence` says it in plain words."""
+    """The verdict on an operator; `sentence` gives it in plain words."""
 
     CONSTANT = "constant"
     IDENTITY = "identity"
@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
     @property
     def sentence(self) -> str:
-        """One plain-language sentence. What the numbers add to it stands in `Evidence.notes`."""
+        """One plain-language sentence. `Evidence.notes` adds details."""
         return _SENTENCES[self]
 
 
@@ -58,15 +58,15 @@ _SENTENCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What was measured at one set of inputs, as far as the verdict goes by it.
+    """The measurements at one set of inputs that decide the verdict.
 
     Args:
         relative: error of the first application, |f(f(x)) - f(x)| as a share of the spread of f(x).
         spread: of f(x).
         input_spread: of x.
         displacement: |f(x) - x| as a share of the spread of x.
-        rounding: what rounding alone may change in f(x): the machine epsilon times its root mean square.
-        off_manifold: whether the inputs are meant to be moved.
+        rounding: size of the rounding errors of f(x): machine epsilon times the root mean square of f(x).
+        off_manifold: whether f should move the inputs.
         discrete: whether a small change of the input changes nothing.
     """
 
@@ -80,7 +80,7 @@ class Evidence:
 
     @property
     def verdict(self) -> Verdict:
-        """The first that holds, in the order of `THRESHOLDS`."""
+        """The first verdict that applies, in the order of `THRESHOLDS`."""
         idempotent = self.relative <= NOT_IDEMPOTENT  # not a number is not idempotent either
         if self.spread <= ROUNDING * self.rounding or (self._narrow and not idempotent):
             return Verdict.CONSTANT
@@ -92,7 +92,7 @@ class Evidence:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the numbers add to the verdict; each goes behind "it is"."""
+        """Remarkable properties, each a phrase that follows "it is"."""
         verdict, notes = self.verdict, []
         if verdict is Verdict.IDENTITY and self.discrete:
             notes.append(f"fine rounding: it moves its inputs by {_percent(self.displacement)} of their spread")

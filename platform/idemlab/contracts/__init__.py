@@ -1,1 +1,1 @@
-"""What plugin authors meet: specs, hooks, and the base classes of datasets, sources, enforcers and metrics."""
+"""What plugins build on: specs, hooks, and the base classes of datasets, sources, enforcers and metrics."""

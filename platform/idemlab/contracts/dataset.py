@@ -1,4 +1,4 @@
-"""The contract of a dataset, and the batches that are made of it."""
+"""The contract of a dataset and of its batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Batch", "Dataset", "MapStyle", "TensorRows"]
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: f(input, condition) is to become target.
+    """One batch. Training makes f(input, condition) approach target.
 
     Args:
         input: [B, *shape].
@@ -33,7 +33,7 @@ class Batch:
         return self.input.shape[0]
 
     def to(self, device: torch.device | str, dtype: torch.dtype, range: tuple[float, float] | None = None) -> Batch:
-        """On the device in floating point; uint8 images are scaled from 0..255 to `range`."""
+        """The batch on the device, in floating point; uint8 images are scaled from 0..255 to `range`."""
 
         def values(t: Tensor) -> Tensor:
             same = t.to(device, non_blocking=True)
@@ -51,7 +51,7 @@ class Batch:
         )
 
     def rows(self, rows: slice) -> Batch:
-        """Some of its rows."""
+        """A slice of the batch."""
 
         def pick(t: Tensor | None) -> Tensor | None:
             return None if t is None else t[rows]
@@ -66,7 +66,7 @@ class Batch:
 
 
 class MapStyle(Protocol):
-    """A map-style set whose `__getitems__` gives a whole batch at once, as torch's loaders use it."""
+    """A map-style data set whose `__getitems__` returns a whole batch, as torch's data loaders call it."""
 
     def __len__(self) -> int: ...
 
@@ -74,7 +74,7 @@ class MapStyle(Protocol):
 
 
 class TensorRows:
-    """A map-style set held in memory as tensors, uint8 or floating point: the fastest there is for small sets.
+    """A map-style data set in memory, as uint8 or floating-point tensors. The fastest choice for small data sets.
 
     Args:
         input: [N, *shape].
@@ -120,8 +120,8 @@ class Dataset:
         range: smallest and largest value of a sample after scaling, for instance (-1, 1); None if unbounded.
         distance: points [B, *shape] -> distance of each to the true manifold, [B], where it is known.
         classes: number of classes, if the batches have labels.
-        description: what was understood of the files, in plain sentences: splits, classes, what was left out and why. A run
-            says it when it starts.
+        description: plain sentences on how the files were read: splits, classes, what was left out and why. A run prints
+            them when it starts.
     """
 
     train: MapStyle

@@ -1,4 +1,4 @@
-"""The contract of an enforcer, what it returns, and the distances that losses are made of.
+"""The contract of an enforcer, its return value, and the distances for its losses.
 
 Shapes: B samples of shape `*shape`; n = number of entries of one sample; per-sample quantities are [B].
 """
@@ -55,12 +55,12 @@ DISTANCES: dict[str, Distance] = {"l1": l1, "l2": l2}
 
 @dataclass(frozen=True)
 class Enforcement:
-    """What an enforcer asks of one batch.
+    """The loss of one batch, and values to log with it.
 
     Args:
         loss: per sample, [B], or None where there is nothing to differentiate. The objective takes the mean over the
             batch; a batch-coupled enforcer expands its scalar to [B].
-        reported: further true quantities to log, each [B]. The idempotence error itself is reported by the objective.
+        reported: further measured values to log, each [B]. The objective itself reports the idempotence error.
     """
 
     loss: Tensor | None = None
@@ -71,16 +71,16 @@ class Enforcer(nn.Module):
     """Base of all enforcers: override what the kinds in its traits need.
 
     loss and gradient substitution: `forward`; weight projection: `project`; architecture: `wrap`.
-    It is a module so that its state moves between devices and is checkpointed. State that is made of the operator, or
-    follows it, is made in `on_start` and moved on in `after_step`.
+    An enforcer is a module, so that its state moves between devices and is checkpointed. Create state that depends on the
+    operator in `on_start`, and update it in `after_step`.
     """
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        """The loss at one batch of points. The orbit is lazy: ask for as few points as possible."""
+        """The loss at one batch of points. The orbit is lazy: use as few of its points as possible."""
         return Enforcement()
 
     def project(self, matrix: Tensor) -> Tensor:
-        """One projection step on square matrices [..., n, n], pure: returns the new matrices."""
+        """One projection step on square matrices [..., n, n]. Returns new matrices and leaves the given ones unchanged."""
         return matrix
 
     def wrap(self, operator: Operator) -> Operator:
@@ -88,35 +88,35 @@ class Enforcer(nn.Module):
         return operator
 
     def on_start(self, operator: Operator) -> None:
-        """Told once when training starts, before the first step, and when it resumes, before the state is loaded.
+        """Called once when training starts, before the first step; on resuming, before the state is loaded.
 
-        The operator is on its device, in its precision, and nothing is shared out among processes yet. Here an enforcer
-        makes what is to be trained, saved and resumed with it: a copy of the operator, say, as a submodule whose parameters
-        have `requires_grad_(False)`. Parameters that keep their gradient are trained beside the operator's.
+        The operator is on its device, in its precision, and not sharded yet. Create here what is trained, saved and resumed
+        with the enforcer: a copy of the operator, say, as a submodule whose parameters have `requires_grad_(False)`.
+        Parameters that keep their gradient are trained together with the operator's.
 
-        The default tells the enforcers inside this one; an enforcer that contains others and overrides this calls
-        `super().on_start(operator)`.
+        The default calls `on_start` of the enforcers inside this one. An enforcer that contains others and overrides this
+        method calls `super().on_start(operator)`.
         """
         for member in _members(self):
             member.on_start(operator)
 
     def after_step(self, operator: Operator, step: Step) -> None:
-        """Told after each optimiser step, and after the weight projection where there is one, without gradient.
+        """Called without gradient after each optimiser step, and after the weight projection if there is one.
 
-        It may change its own state, and read the operator's parameters and buffers. Do this entry by entry, pairing the
-        copy's parameters with the operator's in order: where parameters are shared out (FSDP2) both are, alike, and each
-        process sees and changes its own share. Do not call the operator or the copy here: under FSDP2 they work in
-        `forward` only. Every process must do the same to what each of them has whole.
+        An enforcer may change its own state here, and read the operator's parameters and buffers. Update entry by entry,
+        pairing the copy's parameters with the operator's in order: FSDP2 shards both alike, and each process sees and
+        changes its own shard. Do not call the operator or the copy here: under FSDP2 they work only in `forward`. Every
+        process must make the same change to state that is not sharded.
 
-        `step` is fresh: it has the index and the progress of the step that is done, and its draws are the same in every
-        process. The default tells the enforcers inside this one, as `on_start` does.
+        `step` carries the index and the progress of the finished step, and its draws are the same in every process. The
+        default calls `after_step` of the enforcers inside this one.
         """
         for member in _members(self):
             member.after_step(operator, step)
 
 
 def follows_training(enforcer: Enforcer) -> bool:
-    """Whether an enforcer, or one inside it, has a hook of its own: then its state depends on the steps before."""
+    """Whether an enforcer, or one inside it, overrides `on_start` or `after_step`: its state depends on earlier steps."""
     return any(
         type(module).on_start is not Enforcer.on_start or type(module).after_step is not Enforcer.after_step
         for module in enforcer.modules()
@@ -125,7 +125,7 @@ def follows_training(enforcer: Enforcer) -> bool:
 
 
 def _members(module: nn.Module) -> Iterator[Enforcer]:
-    """The enforcers right inside a module, through lists and other plain modules."""
+    """The outermost enforcers inside a module, also in lists and other plain modules."""
     for child in module.children():
         if isinstance(child, Enforcer):
             yield child

@@ -1,4 +1,4 @@
-"""The contract of a metric: what is measured beyond the certificate."""
+"""The contract of a metric: a measurement beyond the certificate."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Metric:
     """Base of all metrics.
 
     A per-sample metric overrides `__call__`. A set-level metric (a Fréchet distance, say) collects what it needs in
-    `__call__`, returns nothing there, and gives its figures in `compute`.
+    `__call__`, returns an empty dict there, and returns its values from `compute`.
     """
 
     def fit(self, dataset: Dataset) -> None:
-        """Learn what is needed of the data, once, before the first evaluation."""
+        """Learn what the metric needs from the data. Called once, before the first evaluation."""
 
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
-        """Per-sample figures, each [B]; reported as their mean over the evaluation set.
+        """Per-sample values, each [B]; reported as their mean over the evaluation set.
 
         Args:
             orbit: of the evaluation inputs; its points are computed lazily and shared with the certificate.
@@ -30,5 +30,5 @@ class Metric:
         return {}
 
     def compute(self) -> dict[str, float]:
-        """Set-level figures over all batches since the last call; forgets them."""
+        """Set-level values over all batches since the last call. Forgets these batches."""
         return {}

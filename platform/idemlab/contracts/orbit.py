@@ -1,4 +1,4 @@
-"""The orbit of a batch under the operator: x, f(x), f(f(x)), ..., lazily and each point once."""
+"""The orbit of a batch under the operator: x, f(x), f(f(x)), ..., computed lazily and each point once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Operator = nn.Module
 def applied(f: Callable[..., Tensor], x: Tensor, condition: Tensor | None = None) -> Tensor:
     """f(x), or f(x, condition) where there is a condition.
 
-    The operator gets copies: it may write into what it is handed (`nn.ReLU(inplace=True)`), and every point of an orbit is
-    used again. A copy is exact under autograd too, and costs little beside a forward.
+    The operator gets copies, because it may overwrite its input (`nn.ReLU(inplace=True)`) and the points of an orbit are
+    reused. A copy keeps gradients exact and costs little compared with a forward.
     """
     return f(x.clone()) if condition is None else f(x.clone(), condition.clone())
 
@@ -27,8 +27,8 @@ def applied(f: Callable[..., Tensor], x: Tensor, condition: Tensor | None = None
 class _Frozen(torch.autograd.Function):
     """f(y) with gradient to y and none to the parameters.
 
-    A `functional_call` with detached parameters is silently wrong under per-block FSDP2; this asks for the gradient of
-    the input alone, which is exact everywhere.
+    A `functional_call` with detached parameters is silently wrong under per-block FSDP2. This function asks autograd for
+    the gradient of the input alone, which is exact everywhere.
     """
 
     @staticmethod
@@ -48,9 +48,9 @@ class _Frozen(torch.autograd.Function):
 
 
 class Orbit:
-    """The orbit of `input` under `operator`, shared by reconstruction, enforcer and metrics: no forward is made twice.
+    """The orbit of `input` under `operator`. Reconstruction, enforcer and metrics share it, so that no forward runs twice.
 
-    No point is changed by the operator, even by one that works in place.
+    The points stay unchanged even if the operator works in place.
 
     Args:
         operator: keeps the shape of its input.
@@ -66,17 +66,17 @@ class Orbit:
 
     @property
     def operator(self) -> Operator:
-        """f itself, to read: its parameters, its mode, what it is made of.
+        """The operator f, for reading its parameters, mode and modules.
 
-        To apply it use `apply`, `live`, `ahead` and `frozen`, which share points with everybody else and pass the
-        condition on. Never keep it as an attribute of an enforcer, which would own its parameters; for a copy that lasts
-        see `Enforcer.on_start`. Where parameters are cut among processes (FSDP2), each process sees its share.
+        To apply it, use `apply`, `live`, `ahead` or `frozen`: they share points and pass the condition on. Never store the
+        operator as an attribute of an enforcer, which would then own its parameters; for a lasting copy see
+        `Enforcer.on_start`. Under FSDP2 each process sees its shard of the parameters.
 
         Raises:
             TypeError: if the orbit is that of a plain function, as in an evaluation.
         """
         if not isinstance(self._operator, nn.Module):
-            raise TypeError("this orbit is that of a plain function: there is no module to look at")
+            raise TypeError("the operator of this orbit is a plain function, not a module")
         return self._operator
 
     @property
@@ -98,7 +98,7 @@ class Orbit:
         return self._live[k]
 
     def ahead(self, k: int) -> Tensor:
-        """f^k(y) at y = f(x), without gradient: the detached live point where there is one; ahead(0) is y."""
+        """f^k(y) at y = f(x), without gradient; ahead(0) is y. Reuses a live point, detached, if there is one."""
         while len(self._still) <= k + 1:
             depth = len(self._still)
             if depth < len(self._live):
@@ -110,7 +110,7 @@ class Orbit:
         return self._still[k + 1]
 
     def note(self, k: int, point: Tensor) -> None:
-        """Make known f^k(x), k >= 2, that was computed with a routing of its own: its value is not computed again."""
+        """Record f^k(x), k >= 2, that was computed with another gradient routing, so that it is not computed again."""
         self.ahead(k - 2)
         if len(self._still) == k:
             self._still.append(point.detach())

@@ -1,6 +1,6 @@
-"""One picture, one meaning: how the pixels of an image file become numbers, for every data set and for `apply`.
+"""Reading image files: the same conversion from pixels to numbers for every data set and for `apply`.
 
-The rules stand in docs/data.md, in a table that the tests read. What they do not cover is refused.
+A table in docs/data.md states the rules, and the tests read it. Images outside these rules are refused.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png"}
     | {".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
-"""Endings, in small letters, by which a file in a folder is taken for an image."""
+"""Lower-case file extensions of images."""
 
 BACKGROUND = "white"
-"""What shows through transparent parts."""
+"""Colour behind transparent parts."""
 
 DEEP = "more than 8 bits a channel were scaled to 8"
 FRAMES = "only the first of several frames or pages was used"
@@ -39,18 +39,18 @@ CROPPED = "cropped to the centre"
 _COLOURS = {1: "L", 3: "RGB"}
 _OPAQUE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"})
 _WITH_ALPHA = {"LA": "RGBA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA"}
-"""Modes with an alpha channel, and what takes each a step nearer to RGBA."""
+"""Modes with an alpha channel, each with the next mode on the way to RGBA."""
 _SIXTEEN_BITS = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _SCALED_BY_PILLOW = frozenset({"PNG", "PPM"})
 """Formats whose mode "I" is 16 bits for certain: PNM, and PNG in Pillow before 11."""
 _UPPER_BITS = ("16B", "16L", "16N")
-"""Ends of Pillow's names of colours of 16 bits a channel; "BGR;16" is one of 16 bits in all."""
+"""Endings of Pillow's mode names with 16 bits a channel. "BGR;16" has 16 bits in all."""
 _WHITE = {"I;12": 4095}
-"""The value of white where it is not 65535, by Pillow's name of what is stored."""
+"""The value of white where it is not 65535, by Pillow's name of the stored mode."""
 _KEY_SCALE = {"L;2": 85, "L;4": 17}
 """Pillow scales grey of 2 and 4 bits to 8, but not the grey that such a file declares transparent."""
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
-"""A TIFF tag. Pillow heeds it in images of up to 8 bits only."""
+"""A TIFF tag and its value. Pillow applies it only to images of up to 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Picture:
 def read_image(
     file: Path | IO[bytes] | Image.Image, *, name: str, channels: int, size: tuple[int, int] | None = None
 ) -> Picture:
-    """Read an image as everything in idemlab does: upright, on white, with 8 bits a channel, in grey or in colour.
+    """Read an image: upright, on white, with 8 bits a channel, in grey or in colour.
 
     Args:
         file: a path, an open file, or an image that Pillow has opened.
@@ -80,17 +80,17 @@ def read_image(
         size: (height, width). The largest centred part of that shape is cut out and scaled; None keeps the image whole.
 
     Raises:
-        BadInput: if it is damaged, or its pixels have no certain meaning; names the image.
+        BadInput: if the image is damaged or its pixels are ambiguous; names the image.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about EXIF data and the like; whether the pixels are whole is what counts
+            warnings.simplefilter("ignore")  # about EXIF data and the like; only damaged pixels matter
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with file if isinstance(file, Image.Image) else Image.open(file) as image:
                 return _picture(image, channels, size)
-    except Exception as error:  # Pillow's decoders raise whatever they stumble on
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
         unknown = isinstance(error, UnidentifiedImageError)
         cause = "no image, or damaged" if unknown else " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
@@ -108,7 +108,7 @@ def _picture(file: Image.Image, channels: int, size: tuple[int, int] | None) -> 
         changes.append(DEEP)
         image = _from_deep(image, kind, _WHITE.get(stored, 65535), white_is_zero)
     elif image.mode not in _OPAQUE and image.mode not in _WITH_ALPHA:
-        raise ValueError(f"its colour space {image.mode} is none of grey, RGB, CMYK and YCbCr; save it as RGB")
+        raise ValueError(f"its colour space {image.mode} is not grey, RGB, CMYK or YCbCr; save it as RGB")
     elif stored.endswith(_UPPER_BITS):
         changes.append(DEEP)  # Pillow keeps the upper 8 bits of each
     image, transparent = _opaque(image, stored)
@@ -153,7 +153,7 @@ def _from_deep(image: Image.Image, kind: str | None, white: int, white_is_zero: 
             )
         white = 1
     elif image.mode not in _SIXTEEN_BITS and kind not in _SCALED_BY_PILLOW:
-        raise ValueError("whole numbers of 32 bits or with a sign say nothing about white; save it with 8 or 16 bits")
+        raise ValueError("32-bit or signed integers do not say which value is white; save it with 8 or 16 bits")
     elif values.max() > white or values.min() < 0:
         raise ValueError(f"pixels from {values.min():g} to {values.max():g} exceed 16 bits")
     share = values / white
@@ -164,7 +164,7 @@ def _from_deep(image: Image.Image, kind: str | None, white: int, white_is_zero: 
 
 
 def _opaque(image: Image.Image, stored: str) -> tuple[Image.Image, bool]:
-    """The image on white, and whether any of that shows through."""
+    """The image on white, and whether any of the white shows through."""
     from PIL import Image
 
     key = image.info.get("transparency")

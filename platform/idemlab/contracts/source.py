@@ -1,4 +1,4 @@
-"""The contract of a source: where the points come from at which idempotence is enforced."""
+"""The contract of a source: it supplies the points at which idempotence is enforced."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Points(NamedTuple):
 
 
 class Source(nn.Module):
-    """Base of all sources. It is a module so that what `fit` learns is kept in buffers and checkpointed."""
+    """Base of all sources. A source is a module, so that buffers set by `fit` are checkpointed."""
 
     made_of_data: bool = False
-    """Whether its fresh points are made of the batch's own samples, so that the batch's targets are theirs."""
+    """Whether fresh points are made from the batch's samples, so that the batch's targets apply to them."""
 
     row_by_row: bool = True
-    """Whether each point depends on its own row of the batch and on draws for that row alone; not where points are chosen
-    by comparison, or draws have other shapes than the batch."""
+    """Whether each point depends only on its own row of the batch and on draws for that row. False where points are chosen
+    by comparison, or where draws differ in shape from the batch."""
 
     draws_from_data: bool = False
-    """Whether `sample` draws from the data set that it was fitted to, so that its state alone does not restore it."""
+    """Whether `sample` draws from the fitted data set, so that the state alone does not restore the source."""
 
     def fit(self, dataset: Dataset) -> None:
-        """Learn what is needed of the data, once, before training."""
+        """Learn what the source needs from the data. Called once, before training."""
 
     def period(self, rows: int) -> int:
-        """Over how many steps, with `rows` in the global batch, what the first of them computes is spread."""
+        """Number of steps that reuse what the first of them computes, with `rows` in the global batch."""
         return 1
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
@@ -51,5 +51,5 @@ class Source(nn.Module):
         raise NotImplementedError
 
     def fresh(self, batch: Batch, step: Step) -> Tensor:
-        """Points for evaluation, [B, *shape]: like `sample`, but never chosen with the operator's help."""
+        """Points for evaluation, [B, *shape]: like `sample`, but chosen without the operator."""
         return self.sample(batch, step, nn.Identity()).points

@@ -25,9 +25,9 @@ __all__ = [
 ]
 
 API_VERSION = 1
-"""The version of the hook specs and contracts. It grows by one when a plugin would have to change."""
+"""The version of the hook specs and contracts. It increases by one when plugins must change."""
 OLDEST_API_VERSION = 1
-"""The oldest version that still works: each is supported for one more after it is replaced."""
+"""The oldest version that still works. A version is supported until one version after its replacement."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -85,10 +85,10 @@ class EnforcerKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What an enforcer is and cannot do; read by the preflight and by the conformance kit.
+    """Properties and limits of an enforcer, read by the preflight and by the conformance kit.
 
     Args:
-        kinds: which of the four kinds it is (a hybrid may be several; none for a control that enforces nothing).
+        kinds: which of the four kinds it is. A hybrid may be several; a control that enforces nothing is none.
         linear_only: works on linear maps only.
         smooth: its loss is differentiable at idempotents (L1 losses are not).
         orthogonally_equivariant: f -> Q f Q^T changes its update in the same way.
@@ -100,8 +100,8 @@ class Traits:
         targets_rank: drives the rank to a value the user gives.
         preserves_rank: keeps the trace (and so the rank) that the operator has.
         domain: interval of real eigenvalues of the Jacobian on which it is defined, or None for all.
-        live_depth: number of applications of f, beyond f(x), that it differentiates through, one behind the other.
-        attracts: alone, with no reconstruction beside it, it leads a map near an idempotent to one.
+        live_depth: number of successive applications of f, after f(x), that it differentiates through.
+        attracts: without a reconstruction term, it leads a map near an idempotent to an idempotent.
         expands: drives f(y) away from y where y is held fixed, as tightness does against a collapse.
     """
 
@@ -142,8 +142,8 @@ class EnforcerSpec(Spec):
     """An enforcer. The factory returns an `idemlab.Enforcer`.
 
     Args:
-        traits: a `Traits`, or a torch-free function of the factory's arguments that returns one. Enforcers among these
-            arguments are given to it as their own `Traits`.
+        traits: a `Traits`, or a torch-free function of the factory's arguments that returns one. The function receives the
+            `Traits` of any enforcer among these arguments.
     """
 
     kind = "enforcer"
@@ -156,14 +156,14 @@ class EnforcerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Spec):
-    """Where points come from. The factory returns an `idemlab.Source`."""
+    """A source of points. The factory returns an `idemlab.Source`."""
 
     kind = "source"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec(Spec):
-    """Something to measure. The factory returns an `idemlab.Metric`.
+    """A metric. The factory returns an `idemlab.Metric`.
 
     Args:
         inputs: names of the evaluation inputs it is measured at (`data`, `noise`, `corrupted`, ...); empty means all.
@@ -182,8 +182,7 @@ class ExperimentSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec(Spec):
-    """A named study: experiments to run and what to draw from them. The factory takes no argument and returns an
-    `idemlab.Study`."""
+    """A named study: sweeps, figures and claims. The factory takes no argument and returns an `idemlab.Study`."""
 
     kind = "study"
 

@@ -1,4 +1,4 @@
-"""What a source and an enforcer may know of the present step, and the only randomness they may use."""
+"""The current step as sources and enforcers see it, with the only randomness that they may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Shard", "Step", "generator", "seed_everything"]
 
 
 def _seed(*key: int | str) -> int:
-    """A seed that depends on the key alone: on every machine and in every process the same."""
+    """A seed that depends on the key alone: the same on every machine and in every process."""
     return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "little") >> 1
 
 
@@ -32,7 +32,7 @@ def seed_everything(*key: int | str) -> None:
 class Shard:
     """Which rows of the global batch this process sees in this micro-step.
 
-    The global batch is cut into `micros` micro-batches (gradient accumulation), each of them into `world` shares.
+    The global batch is split into `micros` micro-batches (gradient accumulation), and each of them into `world` shares.
     """
 
     rank: int = 0
@@ -52,20 +52,20 @@ class Shard:
 
 
 class Step:
-    """One training (or evaluation) step as sources and enforcers see it.
+    """One training or evaluation step, as sources and enforcers see it.
 
-    Every per-sample draw is made for the global batch from a generator keyed by (seed, step, purpose, number of the draw)
-    and then cut to this process's rows, so that a run does not depend on the number of processes.
+    Every per-sample draw is made for the global batch, from a generator keyed by (seed, step, purpose, number of the draw).
+    Each process takes its own rows of the draw, so that a run does not depend on the number of processes.
 
     Args:
         seed: of the experiment.
         index: number of the optimiser step.
         progress: share of the run that is done, in [0, 1].
-        purpose: keeps streams apart, for instance training and evaluation.
+        purpose: separates random streams, for instance those of training and evaluation.
         shard: the rows of the global batch that this process sees.
 
     Attributes:
-        shared: whether anybody has asked for a `mean` over all processes.
+        shared: whether `mean` has been called, which averages over all processes.
     """
 
     def __init__(
@@ -117,11 +117,13 @@ class Step:
         return self.uniform(like).ge(0.5).to(like.dtype).mul(2).sub(1)
 
     def mean(self, t: Tensor) -> Tensor:
-        """Mean of t [B, ...] over the rows of all processes, [...], with the gradient that averaging over them makes exact.
+        """Mean of t [B, ...] over the rows of all processes, [...], with a gradient that is exact under data parallelism.
 
-        Each process differentiates its own rows' mean; the average of these gradients over processes, which the
-        data-parallel engine takes, is the gradient of the global mean, and so of every function of global means. A mean
-        that goes back into the rows (a spread around it, say) must be detached there: what then is lost has to be zero.
+        Each process differentiates the mean of its own rows. The data-parallel engine averages these gradients over the
+        processes. The average is the gradient of the global mean, and so of every function of global means.
+
+        A mean that goes back into the rows (to measure the variance around it, say) must be detached there, and the
+        gradient lost by that must be zero.
         """
         self.shared = True
         local = t.mean(0)

@@ -1,1 +1,1 @@
-"""The experiment file: settings, overrides and resolution. Needs no torch."""
+"""Experiment files: settings, overrides and resolution. Works without torch."""

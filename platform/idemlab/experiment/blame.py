@@ -1,4 +1,4 @@
-"""Whose fault it is when plugins at work raise: told by distribution and version."""
+"""Report errors raised inside plugins, with the distribution and version of the plugin at fault."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ T = TypeVar("T")
 
 
 def blame(experiment: Experiment, call: Callable[[], T], doing: str = "the training step") -> T:
-    """Run what plugins have a part in; what one of them raises is told with the one that did it, by distribution and
-    version. An operating-system error outside their code is passed on: it is the machine's."""
+    """Run code that calls plugins. If one raises, report the plugin with its distribution and version.
+
+    An operating-system error outside plugin code is passed on unchanged, because its cause is the machine.
+    """
     try:
         return call()
     except IdemlabError:
@@ -34,5 +36,5 @@ def blame(experiment: Experiment, call: Callable[[], T], doing: str = "the train
 
 
 def suspects(experiment: Experiment) -> str:
-    """Enforcer and model with their plugins: where to look when nothing tells them apart."""
+    """Enforcer and model with their plugins: the places to look when the culprit is unknown."""
     return ", ".join(f"{thing} ({thing.plugin})" for thing in (experiment.enforcer, experiment.model))

@@ -1,4 +1,4 @@
-"""Every key, name, type and range of an experiment's table, checked at once."""
+"""Check every key, name, type and range in the table of an experiment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["check"]
 
 _KEYS = ("summary", "base", *TABLES)
 _INPUT = re.compile(r"\w[\w .+-]{0,79}")
-"""Name of evaluation inputs: figures and files of the report are called after it."""
+"""Pattern for the names of evaluation inputs, which become names of pictures and files in the report."""
 
 
 def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> Experiment:
@@ -52,7 +52,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         )
 
     def within(key: str, name: str, default: Any) -> Any:
-        """Named things as they were written: their paths start from the file that they stand in."""
+        """Named things as written, because their paths are relative to the file that contains them."""
         return table.get(key, {}).get(name, default)
 
     reconstruction: ReconstructionSettings = settings(ReconstructionSettings, "reconstruction")
@@ -68,7 +68,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
             )
     if (training.steps is None) == (training.flops is None):
         raise BadInput(
-            "how long to train is " + ("not said" if training.steps is None else "said twice"),
+            "the length of the training is " + ("missing" if training.steps is None else "given twice"),
             where=f"{where}, [training]",
             expected="either steps, for instance steps = 1000, or flops, for instance flops = 1e15",
         )

@@ -1,4 +1,4 @@
-"""The record of a resolved experiment: every name known, every argument checked and complete."""
+"""A resolved experiment: every name is known, every argument checked and complete."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Experiment"]
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A resolved experiment: every name known, every argument checked and complete.
+    """A resolved experiment: every name is known, every argument checked and complete.
 
     Args:
-        name: of the file, without its ending.
-        summary: what it shows, in one sentence.
-        sources: where idempotence is enforced.
-        corruption: makes the reconstruction's inputs; None for the data itself.
-        inputs: evaluation inputs beside the test data, by name.
-        metrics: what is measured at them.
+        name: of the file, without its extension.
+        summary: what the experiment shows, in one sentence.
+        sources: supply the points at which idempotence is enforced.
+        corruption: makes the reconstruction's inputs from the data; the source `data` leaves them unchanged.
+        inputs: evaluation inputs besides the test data, by name.
+        metrics: measured at all evaluation inputs that their specs name.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Experiment:
 
     @property
     def things(self) -> Iterator[Named]:
-        """All things that it names, the enforcer first, with those that are arguments of others."""
+        """All named things of the experiment, the enforcer first, including arguments of other named things."""
         tops = (self.enforcer, self.model, self.dataset, *self.sources, self.corruption)
         for named in (*tops, *self.inputs.values(), *self.metrics):
             yield from named.inside()
 
     def table(self) -> dict[str, Any]:
-        """The whole experiment as nested plain tables, as in its resolved file."""
+        """The experiment as nested plain tables, as in its resolved file."""
         sources = [source.table() for source in self.sources]
         return {
             "summary": self.summary,

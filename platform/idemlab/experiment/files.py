@@ -1,4 +1,4 @@
-"""Experiment files: found by name or path, read, and told apart from files in other formats."""
+"""Find experiment files by name or path, and read them. Files in other formats are refused with an explanation."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = ["entered", "locate", "read"]
 _ENDINGS = (".toml", ".yaml", ".yml", ".json")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|git@")
 _DEEPEST = 32
-"""Levels of tables and lists in one experiment: far more than any needs."""
+"""Largest nesting depth of tables and lists, far above what any experiment needs."""
 _LARGEST = 2**63
-"""Whole numbers of TOML have 64 bits."""
+"""Integers in TOML have 64 bits."""
 
 
 # -- finding --------------------------------------------------------------------------------------------------------------
 
 
 def locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where: str | None = None) -> Path:
-    """The file of an experiment. A registered name comes first: no run's folder of that name may hide it.
+    """The file of an experiment. Registered names take precedence, so that a run folder of the same name hides none.
 
     Args:
-        folder: where a relative path starts.
-        where: the key that asks for it, if one does.
+        folder: base of relative paths.
+        where: the key that refers to the experiment, if any.
 
     Raises:
-        BadInput: if there is none; says where it was looked for.
+        BadInput: if there is no such file; says where it was expected.
     """
     known = [name for entry in catalog.entries("experiment") for name in (entry.spec.name, *entry.spec.aliases)]
     if isinstance(reference, Path) or reference not in known:
@@ -60,8 +60,8 @@ def locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where
 
 
 def _missing(path: Path, known: list[str], where: str | None) -> BadInput:
-    """The error for a path at which there is no experiment. What is proposed instead is a path as well, unless the file is
-    called exactly as a registered experiment."""
+    """The error for a path without an experiment. It suggests another path, or a registered experiment of exactly the same
+    name."""
     if os.path.isdir(path):
         return BadInput(
             f"the folder '{clipped(str(path), 200)}' holds no experiment.toml",
@@ -79,7 +79,7 @@ def _missing(path: Path, known: list[str], where: str | None) -> BadInput:
 
 
 def _beside(path: Path) -> str | None:
-    """The file or run in the same folder whose name is nearest, as a path like the one that was given."""
+    """The file or run with the most similar name in the same folder, as a path like the given one."""
     try:
         entries = sorted(os.listdir(path.parent))
     except (OSError, ValueError):
@@ -97,28 +97,28 @@ def _beside(path: Path) -> str | None:
 
 
 def read(path: Path, where: str) -> dict[str, Any]:
-    """The table of an experiment's file; each text in it knows the folder of the file, from which paths start.
+    """The table of an experiment file. Each text remembers the folder of the file, to which paths are relative.
 
     Raises:
-        BadInput: if it cannot be read, or is no TOML.
+        BadInput: if the file cannot be read, or is not TOML.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"is no text in UTF-8: {error}", where=where, next_step="save the file as UTF-8") from None
+        raise BadInput(f"is not UTF-8 text: {error}", where=where, next_step="save the file as UTF-8") from None
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot be read: {error}", where=where) from None
     try:
         table = tomllib.loads(text)
     except RecursionError:
         raise _too_deep(where) from None
-    except ValueError as error:  # TOMLDecodeError is one; a number of too many digits another
+    except ValueError as error:  # a TOMLDecodeError, or a number with too many digits
         raise _no_toml(path, text, error, where) from None
     return entered(table, path.parent.resolve(), where)
 
 
 def _no_toml(path: Path, text: str, error: ValueError, where: str) -> BadInput:
-    """The error for a file that is no TOML, with the way out if it is YAML or JSON."""
+    """The error for a file that is not TOML. For YAML and JSON it shows the first key as TOML."""
     start = text.lstrip()[:1]
     if path.suffix.lower() == ".json" or start == "{":
         return BadInput(
@@ -147,7 +147,7 @@ _YAML_KEY = re.compile(r"^([A-Za-z_]\w*):(?:[ \t]+(\S.*))?$", re.M)
 
 
 def _first_of_yaml(text: str) -> tuple[str, str, str] | None:
-    """(table, key, value) of the first nested key, each as written; None if this does not look like YAML."""
+    """(table, key, value) of the first nested key, each as written; None if the text does not look like YAML."""
     text = text[:10_000].replace("\r\n", "\n")
     nested = _YAML_TABLE.search(text)
     if nested:
@@ -172,7 +172,7 @@ def _first_of_json(text: str) -> tuple[str, str, str] | None:
 
 
 def _as_value(text: str) -> str:
-    """A value of YAML as TOML has it."""
+    """A YAML value written as TOML."""
     text = text.split(" #")[0].strip().strip("\"'")
     if text in ("true", "false") or re.fullmatch(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?|\[.*\]", text):
         return text
@@ -186,10 +186,10 @@ def _as_toml(first: tuple[str, str, str] | None) -> str:
 
 
 def entered(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """A table as experiments are made of: names, texts that know the folder they come from, numbers, lists, tables.
+    """A table restricted to what TOML can hold, with texts that remember the folder they come from.
 
     Raises:
-        BadInput: for anything else, which no file could say.
+        BadInput: for any value that no file could contain.
     """
 
     def enter(value: Any, level: int) -> Any:
@@ -210,25 +210,25 @@ def entered(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
             return value if isinstance(value, Placed) else Placed(value, folder)
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
             raise BadInput(
-                "a whole number is too large", where=where, expected="one of at most 64 bits, as TOML has them"
+                "a whole number is too large", where=where, expected="an integer of at most 64 bits, as in TOML"
             )
         if value is None or isinstance(value, (bool, int, float, date, time)):
             return value
         raise BadInput(
-            f"{clipped(repr(value))} cannot stand in an experiment",
+            f"{clipped(repr(value))} cannot be part of an experiment",
             where=where,
-            expected="text, numbers, lists and tables, as TOML has them",
+            expected="text, numbers, lists and tables, as in TOML",
         )
 
     def _check_text(text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise BadInput(f"'{clipped(text)}' is no text that UTF-8 can hold", where=where) from None
+            raise BadInput(f"'{clipped(text)}' cannot be encoded as UTF-8", where=where) from None
 
     entries: dict[str, Any] = enter(table, 0)
     return entries
 
 
 def _too_deep(where: str) -> BadInput:
-    return BadInput(f"tables and lists stand in each other more than {_DEEPEST} deep", where=where)
+    return BadInput(f"tables and lists are nested more than {_DEEPEST} deep", where=where)

@@ -1,4 +1,4 @@
-"""Single keys of an experiment set from outside, and one table laid over another."""
+"""Overrides of single keys of an experiment, and merging of one table into another."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["TABLES", "in_order", "merged", "written_out"]
 TABLES = ("dataset", "model", "source", "enforcer", "reconstruction", "optimizer", "training", "evaluation")
 """The tables of an experiment."""
 _LENGTHS = frozenset({"steps", "flops"})
-"""Two ways to say how long to train: one replaces the other."""
+"""Two keys for the length of the training, of which one replaces the other."""
 _LONGEST = 16
-"""Parts of a key, far more than any has."""
+"""Largest number of parts in a dotted key, far above what any key has."""
 _INDEX = re.compile(r"[0-9]{1,9}")
 _EXPONENT = re.compile(r"[+-]?[0-9](_?[0-9])*[eE]\+?[0-9]{1,3}")
-"""A whole number in powers of ten, 1e3."""
+"""A whole number with an exponent, such as 1e3."""
 
 
 def merged(base: Mapping[str, Any], top: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """`top` laid over `base`, key by key; `at` is the dotted key of both."""
+    """Merge `top` into `base`, key by key; `at` is the dotted key of both."""
     return dict(base) | {
         key: _laid_over(base.get(key), value, f"{at}.{key}" if at else key) for key, value in top.items()
     }
 
 
 def _laid_over(below: Any, value: Any, at: str) -> Any:
-    """One value over the one below it. Tables are merged, but a table that names another thing replaces the one below:
-    arguments belong to the thing that takes them."""
+    """Merge one value into the one below. Tables are merged, except that a table with another name replaces the one below,
+    because arguments belong to the thing that takes them."""
     if isinstance(value, _Element):
         return value.laid_over(below, at)
     # A bare name is short for a table.
@@ -49,11 +49,11 @@ def _laid_over(below: Any, value: Any, at: str) -> Any:
     if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
         return value
     if at == "evaluation.inputs" and not value:
-        return {}  # none, rather than no more
+        return {}  # an empty table removes all inputs
     if at == "training" and not _LENGTHS.isdisjoint(value):
         below = {key: kept for key, kept in below.items() if key not in _LENGTHS}
     if "name" in value and value["name"] != below.get("name"):
-        # Rate and schedule are the experiment's, whatever the optimiser; all else belongs to what is named.
+        # Rate and schedule belong to the experiment and survive another optimiser. Other arguments do not.
         kept = OptimizerSettings.model_fields if at == "optimizer" else ()
         below = {key: below[key] for key in kept if key in below}
     return merged(below, value, at)
@@ -81,7 +81,7 @@ class _Element:
 
 
 def written_out(table: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with the one default that has keys of its own, so that these can be overridden."""
+    """The table with the default of `evaluation.inputs` filled in, so that its keys can be overridden."""
     evaluation = table.get("evaluation", {})
     if not isinstance(evaluation, Mapping):
         return dict(table)
@@ -89,11 +89,12 @@ def written_out(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
-    """Each override as a table of its own: whole things before their parts, names before arguments, so that the order in
-    which they were written does not matter.
+    """Each override as a table, sorted so that the order in which they were written does not matter.
+
+    Whole tables come before their parts, and names before arguments.
 
     Raises:
-        BadInput: if one is no override, or sets what no experiment has.
+        BadInput: if one is not an override, or sets a key that no experiment has.
     """
     parsed = [_parsed(override) for override in overrides]
     parsed.sort(key=lambda pair: (len(pair[0]), pair[0][-1] != "name"))
@@ -106,7 +107,7 @@ def in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _parsed(override: str) -> tuple[list[str], Any]:
-    """(key's parts, value) of ``key=value``."""
+    """(parts of the key, value) of ``key=value``."""
     where = f"the override '{clipped(override)}'"
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
@@ -128,8 +129,10 @@ def _parsed(override: str) -> tuple[list[str], Any]:
 
 
 def _value(text: str) -> Any:
-    """What stands behind the equals sign: TOML, or else text. A whole number may be written 1e3, which a file has to spell
-    out: TOML calls it a float."""
+    """The value after the equals sign, as TOML or else as text.
+
+    A whole number may be written 1e3. A file cannot do this, because 1e3 is a float in TOML.
+    """
     text = text.strip()
     if _EXPONENT.fullmatch(text) and math.isfinite(float(text)):
         return int(Decimal(text.replace("_", ""))) if float(text) < 2**63 else float(text)

@@ -1,4 +1,4 @@
-"""From a name, a file or a table to a checked experiment. Needs no torch."""
+"""Resolve a name, a file or a table into a checked experiment. Works without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .overrides import in_order, merged, written_out
 __all__ = ["resolve"]
 
 _LONGEST = 16
-"""Experiments that are based on each other, one on the next."""
+"""Largest length of a chain of experiments, each based on the next."""
 
 
 def resolve(
@@ -28,13 +28,13 @@ def resolve(
 ) -> Experiment:
     """Load an experiment, apply its base and the overrides, and check every name, key, type and range.
 
-    A path in a file is relative to that file; in an override or a given table, to the working directory. The resolved
-    experiment has absolute paths, so that its file means the same wherever it lies.
+    A path in a file is relative to that file. A path in an override or in a given table is relative to the working
+    directory. The resolved experiment has absolute paths, so that its file can be moved.
 
     Args:
         reference: name of a registered experiment, path of a TOML file or of a run, or the table itself.
         overrides: ``key=value`` with dotted keys, for instance ``enforcer.step=0.5``; the value is TOML, or else text.
-        catalog: defaults to the installed plugins.
+        catalog: resolves names; default: the installed plugins.
 
     Raises:
         BadInput: names the file, the key, the choices and the nearest match.
@@ -49,13 +49,13 @@ def resolve(
         table = written_out(table)
         for override in in_order(overrides):
             table = merged(table, override)
-        said = clipped(", ".join(f"'{override}'" for override in overrides), 200)
-        where = f"{where} with the override{'s' if len(overrides) > 1 else ''} {said}"
+        written = clipped(", ".join(f"'{override}'" for override in overrides), 200)
+        where = f"{where} with the override{'s' if len(overrides) > 1 else ''} {written}"
     return check(name, table, where, catalog)
 
 
 def _loaded(path: Path, catalog: Catalog, above: tuple[Path, ...]) -> tuple[str, str, dict[str, Any]]:
-    """(name, where, table with its base merged in) of an experiment's file that those `above` are based on."""
+    """(name, where, table) of an experiment file, merged with its base. The experiments `above` are based on it."""
     where = path.name if path.parent.name == "experiments" else clipped(str(path), 200)
     chain = (*above, path.resolve())
     if path.resolve() in above:
@@ -69,7 +69,7 @@ def _loaded(path: Path, catalog: Catalog, above: tuple[Path, ...]) -> tuple[str,
 def _with_base(
     table: dict[str, Any], where: str, folder: Path, catalog: Catalog, chain: tuple[Path, ...]
 ) -> tuple[str, dict[str, Any]]:
-    """(where, table) with the base, if there is one, merged in."""
+    """(where, table), merged with the base if there is one."""
     if "base" not in table:
         return where, table
     base = table.pop("base")

@@ -1,4 +1,4 @@
-"""The tables of an experiment that are not named things: what may stand in them, with defaults and ranges."""
+"""The settings of an experiment: tables without named things, with defaults and ranges."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = [
 ]
 
 UNSUITABLE_OPTIMIZERS = {
-    "lbfgs": "it evaluates the loss several times a step, and a step here has one batch and one backward",
-    "sparseadam": "it takes sparse gradients only, and those of an operator are dense",
+    "lbfgs": "it evaluates the loss several times a step, but a training step has one batch and one backward",
+    "sparseadam": "it takes sparse gradients only, but those of an operator are dense",
 }
-"""Classes of torch.optim, in lower case, that cannot train here, and why."""
+"""Classes of torch.optim, in lower case, that cannot train an operator, and why."""
 
 Share = Annotated[float, Ge(0), Le(1)]
 
@@ -35,9 +35,9 @@ class ReconstructionSettings(_Table):
     """The data term D(f(u, c), t).
 
     Args:
-        weight: in front of the term; 0 leaves it out.
+        weight: factor of the term; 0 leaves it out.
         distance: D, the mean absolute (`l1`) or mean squared (`l2`) difference.
-        input: source that makes u of the batch, for instance `corrupted`; `data` is the batch itself.
+        input: source that makes u from the batch, for instance `corrupted`; `data` is the batch itself.
     """
 
     weight: Annotated[float, Ge(0)] = 1.0
@@ -50,12 +50,12 @@ class OptimizerSettings(BaseModel):
 
     Args:
         name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...; LBFGS and SparseAdam cannot be used), or
-            `muon`: Muon on matrices and AdamW elsewhere, whose own arguments stand in the table `adamw`.
-        lr: learning rate at its highest.
+            `muon`: Muon on matrices and AdamW on the rest, with the arguments in the table `adamw`.
+        lr: highest learning rate.
         schedule: `constant`, or `cosine` from lr down to final * lr.
         warmup: share of the run over which the rate rises linearly from 0.
         final: last rate of the cosine schedule, as a share of lr.
-        clip: largest norm of the gradient; 0 does not clip.
+        clip: largest norm of the gradient; 0 switches clipping off.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -81,7 +81,7 @@ class OptimizerSettings(BaseModel):
         return name
 
     def share_of_rate(self, progress: float) -> float:
-        """Learning rate as a share of the highest one, at a share of the run that is done, in [0, 1)."""
+        """Learning rate as a share of the highest rate; `progress` is the share of the run that is done, in [0, 1)."""
         if progress < self.warmup:
             return progress / self.warmup
         if self.schedule == "constant":
@@ -94,17 +94,17 @@ class TrainingSettings(_Table):
     """How long and how to train.
 
     Args:
-        steps: optimiser steps; left out if `flops` is given.
+        steps: optimiser steps; omit if `flops` is given.
         flops: budget of counted floating-point operations instead of steps; the preflight turns it into steps.
         batch_size: of the global batch, over all processes and micro-steps.
-        micro_batches: parts the global batch is cut into, one after the other (gradient accumulation).
-        seed: of everything that is drawn.
+        micro_batches: number of parts of the global batch, processed one after the other (gradient accumulation).
+        seed: of all random draws.
         dtype: of the parameters.
         precision: `bf16` computes the forward in mixed precision.
         compile: `torch.compile` the objective.
         log_every, checkpoint_every: steps between entries in metrics.jsonl and between checkpoints.
         keep: number of checkpoints kept.
-        trackers: where figures go beside metrics.jsonl.
+        trackers: services that receive the metrics besides metrics.jsonl.
     """
 
     steps: Annotated[int, Gt(0)] | None = None
@@ -126,11 +126,11 @@ class EvaluationSettings(_Table):
 
     Args:
         every: steps between evaluations; there is always one at the end.
-        points: samples of the test set that are used, at most.
-        batch_size: samples a forward.
-        depth: errors are measured at f^k for k up to depth.
+        points: largest number of test samples to use.
+        batch_size: samples per forward.
+        depth: largest k at which the error of f^k is measured.
         rank_points: samples at which the Jacobian is computed at the end.
-        inputs: name -> source of evaluation inputs, beside the test data itself (`data`).
+        inputs: name -> source of evaluation inputs, besides the test data (`data`).
         metrics: named metrics.
     """
 

@@ -1,4 +1,4 @@
-"""Nested tables of experiment files as flat ones, and where several of them differ."""
+"""Read, write, flatten and compare the tables of experiment files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["differing", "flat", "read", "toml_value"]
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The table of a TOML file that idemlab has written.
+    """The table of a TOML file that idemlab wrote.
 
     Raises:
-        Failure: if it is damaged.
+        Failure: if the file is damaged.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Failure(f"damaged: {error}", where=str(path), next_step="idemlab run EXPERIMENT, again") from error
+        raise Failure(f"damaged: {error}", where=str(path), next_step="run it again: idemlab run EXPERIMENT") from error
 
 
 def toml_value(value: Any) -> str:
-    """A value as it stands behind the equals sign in a TOML file, on one line."""
+    """A value as TOML, on one line."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
@@ -37,8 +37,10 @@ def toml_value(value: Any) -> str:
 
 
 def flat(table: Mapping[str, Any]) -> dict[str, Any]:
-    """{"enforcer": {"step": 1}} as {"enforcer.step": 1}; the elements of lists of tables are counted, ``source.0.name``.
-    The summary, which is text for people, is left out."""
+    """Flatten nested tables: {"enforcer": {"step": 1}} becomes {"enforcer.step": 1}.
+
+    Elements of lists of tables are numbered, ``source.0.name``. The summary, which is text for people, is left out.
+    """
     result: dict[str, Any] = {}
 
     def walk(node: Any, key: str) -> None:
@@ -57,7 +59,7 @@ def flat(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys that not all of several flat tables have with the same value, in the order in which they appear."""
+    """The keys in which flat tables differ, in order of appearance."""
     keys = dict.fromkeys(key for table in tables for key in table)
     first = tables[0]
     return [

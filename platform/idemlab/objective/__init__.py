@@ -1,1 +1,1 @@
-"""What is trained and measured: operator, enforcer and sources in one module, its engines, preflight and evaluation."""
+"""The objective (operator, enforcer and sources in one module), its engines, preflight, optimisers and evaluation."""

@@ -1,6 +1,6 @@
-"""What cutting the global batch, into processes or micro-batches, leaves exact; what is known to be wrong is refused.
+"""Refuse experiments whose results would change when the global batch is split over processes or micro-batches.
 
-docs/distribution.md lists the refusals; a test compares.
+docs/distribution.md lists the refusals; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .engines import Engine
 from .modules import copied
 from .objective import Objective
 
-__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_coupling", "check_gradients", "check_spread"]
+__all__ = ["ENTRY_BY_ENTRY", "check_buffers", "check_combination", "check_coupling", "check_gradients"]
 
 ENTRY_BY_ENTRY = {
     "adadelta",
@@ -29,15 +29,15 @@ ENTRY_BY_ENTRY = {
     "rmsprop",
     "sgd",
 }
-"""Optimisers that treat each entry of a tensor by itself, so that it does not matter which process holds it. Adagrad
-would, but makes its state before the parameters are cut; Rprop's kernels are refused by torch."""
+"""Optimisers that update each entry of a tensor by itself, so that they work on sharded parameters. Adagrad is one of them
+but creates its state before the parameters are sharded; torch refuses Rprop's kernels."""
 
 
-def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
-    """What experiment, traits and model tell without a batch.
+def check_combination(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
+    """Refuse combinations of experiment, model, enforcer and engine that are known to fail, without running a batch.
 
     Raises:
-        BadInput: says what does not go together and what would.
+        BadInput: names the combination and a way out.
     """
     training, name = experiment.training, experiment.enforcer.name
     parts = engine.world * training.micro_batches
@@ -64,7 +64,7 @@ def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, en
         )
     if engine.sharded and experiment.optimizer.name.lower() not in ENTRY_BY_ENTRY:
         raise BadInput(
-            f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 cuts",
+            f"optimizer '{experiment.optimizer.name}' does not work on parameters that FSDP2 shards",
             where="[optimizer], key 'name'",
             choices=sorted(ENTRY_BY_ENTRY),
             next_step="train through DDP instead of FSDP2, or set optimizer.name = adamw",
@@ -81,29 +81,29 @@ def check_spread(experiment: Experiment, traits: Traits, operator: nn.Module, en
     if own and engine.world > 1:
         raise BadInput(
             f"model '{experiment.model.name}' has batch statistics ('{own[0]}' and {len(own) - 1} more), "
-            "of which each process would have its own",
+            "which would differ between processes",
             where="[model] and the launcher",
             next_step="set model.norm = group, one process, or on GPUs a model with torch.nn.SyncBatchNorm",
         )
 
 
 def check_coupling(experiment: Experiment, traits: Traits, step: Step, engine: Engine) -> None:
-    """Whether an enforcer that couples the samples has asked for those of the other processes, in the step it was tried in.
+    """Refuse an enforcer that couples samples but did not average over all processes in the trial step.
 
     Raises:
-        BadInput: if it has not.
+        BadInput: if it did not call `Step.mean`.
     """
     if traits.batch_coupled and engine.world > 1 and not step.shared:
         raise BadInput(
-            f"enforcer '{experiment.enforcer.name}' couples the samples of a batch, but not with those of other processes",
+            f"enforcer '{experiment.enforcer.name}' couples the samples of a batch, but only within each process",
             where="[enforcer] and the launcher",
-            expected="an enforcer that takes its means over the batch by Step.mean",
-            next_step="one process, or ask its authors",
+            expected="an enforcer that averages over the batch with Step.mean",
+            next_step="train in one process, or ask the authors of the enforcer",
         )
 
 
 def check_buffers(experiment: Experiment, objective: Objective, batch: Batch, engine: Engine) -> None:
-    """Whether a training forward changes buffers of model or enforcer in a way that a cut batch would change.
+    """Refuse a model or enforcer whose buffers, after a training forward, depend on how the batch is split.
 
     Raises:
         BadInput: names the buffer.
@@ -122,36 +122,36 @@ def check_buffers(experiment: Experiment, objective: Objective, batch: Batch, en
             where="[training], key 'micro_batches', and [model]",
             next_step="set training.micro_batches = 1, with a smaller batch_size or more processes",
         )
-    # An enforcer's are its own affair: it has Step.mean, and an operator knows nothing of processes.
+    # Only the operator's buffers: an enforcer can average over processes by Step.mean, an operator cannot.
     apart = [name for name in changed if name.startswith("operator.") and not one[name].equal(other[name])]
     synchronous = [f"operator.{n}" for n, m in objective.operator.named_modules() if isinstance(m, nn.SyncBatchNorm)]
     apart = [name for name in apart if name.rpartition(".")[0] not in synchronous]
     if apart and engine.world > 1:
         raise BadInput(
-            f"buffer '{apart[0]}' depends on the samples that it has seen, which are others in each process",
+            f"buffer '{apart[0]}' depends on the samples that it has seen, and these differ between processes",
             where="[model] and the launcher",
-            next_step="one process, or a model without it",
+            next_step="train in one process, or choose a model without this buffer",
         )
 
 
 def check_gradients(objective: Objective, engine: Engine) -> None:
-    """Whether each parameter has a gradient after the first backward, as DDP expects it.
+    """Refuse, under DDP, a model of which some parameters have no gradient after the first backward.
 
     Raises:
-        BadInput: names one that has not.
+        BadInput: names one of these parameters.
     """
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     without = [name for name, p in trained.items() if p.grad is None]
     if engine.world > 1 and not engine.sharded and 0 < len(without) < len(trained):
         raise BadInput(
-            f"parameter '{without[0]}' gets no gradient, and DDP waits for that of every parameter",
+            f"parameter '{without[0]}' gets no gradient, but DDP waits for the gradient of every parameter",
             where=f"[model]; {len(without) - 1} more of {len(trained)}",
             next_step="freeze it in the model (requires_grad_(False)), or train in one process",
         )
 
 
 def _buffers(objective: Objective) -> dict[str, Tensor]:
-    """Those of operator and enforcer. A source's plans are made for the whole batch, wherever they are made."""
+    """The buffers of operator and enforcer. Those of sources are computed for the global batch in every process."""
     named = objective.named_buffers()
     return {name: t.detach().clone() for name, t in named if name.startswith(("operator.", "enforcer."))}
 

@@ -1,4 +1,4 @@
-"""The engines: what the processes of a run do together, and weights that are shared out among them. One class each."""
+"""The engines, one class each: what the processes of a run do together, and sharded parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where torchrun, Accelerate and MPI say how many processes there are."""
+"""Environment variables in which torchrun, Accelerate and MPI give the number of processes."""
 
 _CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ _CPU = torch.device("cpu")
 
 
 class Engine(ABC):
-    """How a run is spread over processes, and what these do together.
+    """How a run uses its processes, and what they do together.
 
     Where a method says "all processes", each of them must call it, and in the same order as its other such calls.
 
@@ -45,7 +45,7 @@ class Engine(ABC):
         rank: of this process, from 0.
 
     Attributes:
-        sharded: whether parameters, gradients and optimiser state are cut among the processes instead of copied.
+        sharded: whether parameters, gradients and optimiser state are sharded over the processes instead of copied.
     """
 
     sharded: ClassVar[bool] = False
@@ -55,12 +55,12 @@ class Engine(ABC):
 
     @property
     def main(self) -> bool:
-        """Whether this process writes the files and tells of the run."""
+        """Whether this process writes the files and reports the progress of the run."""
         return self.rank == 0
 
     @property
     def alone(self) -> bool:
-        """Whether there is no other process whose part would be missing."""
+        """Whether this is the only process."""
         return self.world == 1
 
     def __str__(self) -> str:
@@ -68,25 +68,27 @@ class Engine(ABC):
 
     @property
     def remark(self) -> str | None:
-        """What a user should know before training begins."""
+        """A remark for the user before training begins, or None."""
         return launched_alone() if self.alone else f"training in {self}"
 
     @abstractmethod
     def anywhere(self, flags: Tensor) -> Tensor:
-        """Flags, 0 or 1, that are above 0 where any process has set them, on the device. All processes."""
+        """Flags (0 or 1, on the device) combined over the processes: above 0 where any process set one. All processes."""
 
     @abstractmethod
     def stops(self, asked: bool, *, now: bool) -> bool:
-        """Whether to stop, as any process was asked to. All processes; several agree only where `now` is true, as that
-        takes a round trip."""
+        """Whether to stop because any process was asked to. All processes.
+
+        Several processes agree only where `now` is true, because agreeing takes a round trip.
+        """
 
     @abstractmethod
     def rows(self, t: Tensor) -> Tensor:
         """The tensors of all processes, [world, ...], by rank. All processes."""
 
     @abstractmethod
-    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The means of figures over the processes. All processes."""
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean of each value over the processes. All processes."""
 
     def any(self, flag: bool) -> bool:
         """Whether a flag is set in any process. All processes."""
@@ -97,25 +99,25 @@ class Engine(ABC):
         self.any(False)
 
     def own(self, rows: Tensor) -> Tensor:
-        """This process's row of what `rows` gave; the mean of the rows if another number of processes left them."""
+        """This process's row of a result of `rows`. If the number of processes has changed since, the mean of the rows."""
         own = rows[self.rank] if len(rows) == self.world else rows.mean(0)
         return own.to(self.device)
 
-    # What follows concerns engines that share parameters out; the others keep them whole.
+    # The methods below concern engines that shard parameters; the other engines keep them whole.
 
     def settle(self, module: nn.Module) -> None:  # noqa: B027 -- there is nothing to do
-        """Leave no parameter gathered, so that what is written into it is kept."""
+        """Reshard all parameters, so that values written into them are kept."""
 
     def stateful(self, thing: nn.Module | torch.optim.Optimizer) -> Stateful:
-        """A module or an optimiser as checkpoints keep it: whole, whatever the number of processes. All processes."""
+        """A module or an optimiser with its whole state, as checkpoints store it under any engine. All processes."""
         return thing
 
     def adapt(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:  # noqa: B027 -- there is nothing to do
-        """Have the optimisers do without what the engine cannot do."""
+        """Switch off optimiser options that the engine does not support."""
 
 
 class Single(Engine):
-    """One process, which agrees with itself."""
+    """One process."""
 
     def anywhere(self, flags: Tensor) -> Tensor:
         return flags
@@ -126,12 +128,12 @@ class Single(Engine):
     def rows(self, t: Tensor) -> Tensor:
         return t[None]
 
-    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return dict(figures)
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(values)
 
 
 class _Together(Engine):
-    """Several processes, which agree through torch.distributed."""
+    """Several processes, which communicate through torch.distributed."""
 
     def anywhere(self, flags: Tensor) -> Tensor:
         torch.distributed.all_reduce(flags)
@@ -145,9 +147,9 @@ class _Together(Engine):
         torch.distributed.all_gather(found, t)
         return torch.stack(found)
 
-    def mean(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         means = {}
-        for name, value in figures.items():
+        for name, value in values.items():
             total = value.clone()
             torch.distributed.all_reduce(total)
             means[name] = total / self.world
@@ -155,11 +157,11 @@ class _Together(Engine):
 
 
 class DDP(_Together):
-    """Several processes, each of which has all parameters."""
+    """Several processes, each with a copy of all parameters."""
 
 
 class FSDP2(_Together):
-    """Several processes, each of which has its share of the parameters."""
+    """Several processes, each with a shard of the parameters."""
 
     sharded = True
 
@@ -180,37 +182,37 @@ class FSDP2(_Together):
 
 
 def expected_processes(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes the launcher says there are; 1 without a launcher."""
+    """The number of processes according to the launcher; 1 without a launcher."""
     return max([1, *(int(environment[name]) for name in _WORLD if environment.get(name, "").isdecimal())])
 
 
 def launched_alone(environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to say where several processes were asked for and none of them knows of the others; None where all is well.
+    """A warning if several processes were requested but run unconnected; None otherwise.
 
-    Each of them trains the whole global batch, so that the figures are right and nothing is gained.
+    Each of them then trains on the whole global batch: the results are right, but nothing is faster.
     """
     if expected_processes(environment) > 1:
         return None
     if environment.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in environment:
         return (
-            "accelerate launch was asked for several processes and started one: with --cpu it knows no more without MPI; "
+            "accelerate launch was asked for several processes and started one: with --cpu it starts more only through MPI; "
             "torchrun --nproc_per_node N -m idemlab run ... starts N, on a CPU too"
         )
     copies = environment.get("SLURM_STEP_NUM_TASKS", "1")
     if copies.isdecimal() and int(copies) > 1:
         return (
-            f"srun started this command {copies} times, and none of them knows of the others: "
+            f"srun started this command {copies} times, as unconnected processes: "
             "let srun start one torchrun a node, see docs/distribution.md"
         )
     return None
 
 
-# -- parameters that are shared out -----------------------------------------------------------------------------------
-# Told by what they can do: the import of torch's classes takes a second, which every command would wait for.
+# -- sharded parameters -----------------------------------------------------------------------------------------------
+# They are recognised by their attributes: importing torch's classes would cost every command a second.
 
 
 class Stateful(Protocol):
-    """What has a state that a checkpoint keeps: a module, an optimiser, or `Whole` of one."""
+    """An object whose state a checkpoint stores: a module, an optimiser, or a `Whole` of one."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -218,28 +220,28 @@ class Stateful(Protocol):
 
 
 def whole(t: Tensor) -> Tensor:
-    """A tensor as one process would hold it. Of a tensor that is shared out this gathers: all processes must ask."""
-    return t.full_tensor() if _shared_out(t) else t  # type: ignore[attr-defined]
+    """A tensor as one process would hold it. A sharded tensor is gathered: all processes must call this."""
+    return t.full_tensor() if _sharded(t) else t  # type: ignore[attr-defined]
 
 
-def _shared_out(t: Tensor) -> bool:
+def _sharded(t: Tensor) -> bool:
     return hasattr(t, "full_tensor")
 
 
 def put(target: Tensor, value: Tensor) -> None:
-    """Write a whole value into a tensor; where that is shared out, each process keeps its share."""
+    """Write a whole value into a tensor; if that is sharded, each process keeps its shard."""
     target.copy_(_share(value, target))
 
 
 def shard_all(module: nn.Module) -> None:
-    """Leave no parameter of an FSDP2 module gathered, so that what is written into its parameters is kept."""
+    """Reshard all parameters of an FSDP2 module, so that values written into them are kept."""
     for part in module.modules():
         if hasattr(part, "reshard"):
             part.reshard()  # type: ignore[operator]
 
 
 def unfuse(optimizer: torch.optim.Optimizer) -> None:
-    """Have it do without the fused kernels that torch does not have for parameters that are shared out: all but Adam's."""
+    """Switch off fused kernels. For sharded parameters torch has only those of Adam and AdamW, which stay on."""
     if not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
         for group in optimizer.param_groups:
             if group.get("fused"):
@@ -247,9 +249,9 @@ def unfuse(optimizer: torch.optim.Optimizer) -> None:
 
 
 class Whole:
-    """A module or an optimiser whose parameters are shared out, seen as one process would have it.
+    """A module or an optimiser with sharded parameters, seen as one process would hold it.
 
-    Making one gathers its state: all processes must, however few of them use it.
+    The constructor gathers the state: all processes must call it, even those that do not use the result.
     """
 
     def __init__(self, thing: nn.Module | torch.optim.Optimizer) -> None:
@@ -261,7 +263,7 @@ class Whole:
         return self._state
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Take over a whole state; each process keeps its share."""
+        """Load a whole state; each process keeps its shard."""
         if isinstance(self._thing, nn.Module):
             own = self._thing.state_dict()
             shared = {name: _share(t, own[name]) if name in own else t for name, t in state_dict.items()}
@@ -277,7 +279,7 @@ class Whole:
 
 
 def _mapped(tree: Any) -> Any:
-    """A nested state with all tensors whole, gathered in one order everywhere."""
+    """A nested state with all tensors whole, gathered in the same order in every process."""
     if isinstance(tree, Tensor):
         return whole(tree)
     if isinstance(tree, dict):
@@ -288,8 +290,8 @@ def _mapped(tree: Any) -> Any:
 
 
 def _share(value: Any, like: Tensor) -> Any:
-    """This process's share of a whole tensor, cut as `like` is; what is of another shape is nobody's share."""
-    if not (_shared_out(like) and isinstance(value, Tensor) and value.shape == like.shape):
+    """This process's shard of a whole tensor, sharded like `like`. A value of another shape is returned as it is."""
+    if not (_sharded(like) and isinstance(value, Tensor) and value.shape == like.shape):
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
 

@@ -20,22 +20,22 @@ from .parts import Inputs, Parts
 __all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
 
 Apply = Callable[..., Tensor]
-"""f(x), or f(x, condition) where there is a condition, however the operator is wrapped."""
+"""f(x), or f(x, condition) where there is a condition; the operator may be wrapped."""
 
 _SEVERITY = [Verdict.CONSTANT, Verdict.IDENTITY, Verdict.NOT_IDEMPOTENT, Verdict.GENUINE]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Certificates and figures by evaluation inputs (`data`, `noise`, ...).
+    """Certificates and metrics by evaluation inputs (`data`, `noise`, ...).
 
     Args:
         certificates: one for each set of inputs.
-        figures: metric figures of each set of inputs.
+        metrics: metric values of each set of inputs.
     """
 
     certificates: dict[str, Certificate]
-    figures: dict[str, dict[str, float]]
+    metrics: dict[str, dict[str, float]]
 
     @property
     def verdict(self) -> Verdict:
@@ -44,18 +44,18 @@ class Evaluation:
 
     @property
     def sentence(self) -> str:
-        """The verdict in plain words, with what the numbers add to it, by inputs."""
-        verdict, told = self.verdict, []
+        """The verdict in plain words, with the notes and remarks of each set of inputs."""
+        verdict, sentences = self.verdict, []
         for name, certificate in self.certificates.items():
             if certificate.verdict is verdict:
-                told += [f"At {name} it is {note}." for note in certificate.notes]
+                sentences += [f"At {name} it is {note}." for note in certificate.notes]
         if verdict is Verdict.GENUINE and not any(c.off_manifold for c in self.certificates.values()):
-            told.append("Only data were measured, which do not tell a projection from the identity.")
-        told += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
-        return " ".join([verdict.sentence, *told])
+            sentences.append("Only data were measured, which do not tell a projection from the identity.")
+        sentences += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
+        return " ".join([verdict.sentence, *sentences])
 
     def flat(self) -> dict[str, float]:
-        """All figures under keys like ``noise/relative``, for metrics.jsonl."""
+        """All values under keys like ``noise/relative``, for metrics.jsonl."""
         flat: dict[str, float] = {}
         for name, certificate in self.certificates.items():
             flat[f"{name}/absolute"] = certificate.absolute[0]
@@ -65,7 +65,7 @@ class Evaluation:
             if certificate.rank is not None and certificate.trace is not None:
                 flat[f"{name}/rank"] = certificate.rank
                 flat[f"{name}/trace"] = certificate.trace
-            for key, value in self.figures[name].items():
+            for key, value in self.metrics[name].items():
                 flat[f"{name}/{key}"] = value
         return flat
 
@@ -76,14 +76,14 @@ def overall(verdicts: object) -> Verdict:
 
 
 def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torch.device) -> Batch:
-    """The test samples that are evaluated: the first ones, on the device, in floating point."""
+    """The first test samples, as many as the experiment evaluates, on the device in floating point."""
     count = min(experiment.evaluation.points, len(parts.dataset.test))
     dtype: torch.dtype = getattr(torch, experiment.training.dtype)
     return parts.dataset.test.__getitems__(list(range(count))).to(device, dtype, parts.dataset.range)
 
 
 def _inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
-    """The evaluation inputs by name, the test data first; drawn alike in every evaluation."""
+    """The evaluation inputs by name, the test data first. Every evaluation draws the same inputs."""
     named = {"data": batch}
     for name, source in parts.inputs.items():
         step = Step(seed=experiment.training.seed, purpose=f"evaluation {name}")
@@ -100,7 +100,7 @@ def evaluate(
         apply: f(x) or f(x, condition), through the wrapped objective.
         rank_points: samples at which the Jacobian is computed; 0 for none.
     """
-    certificates, figures = {}, {}
+    certificates, values = {}, {}
     settings = experiment.evaluation
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
@@ -115,13 +115,13 @@ def evaluate(
             eps=torch.finfo(computed).eps,
         )
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
-        figures[name] = _figures(metrics, orbits, batch)
-    return Evaluation(certificates, figures)
+        values[name] = _measured(metrics, orbits, batch)
+    return Evaluation(certificates, values)
 
 
 @torch.no_grad()
-def _figures(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
-    """The figures of all metrics at one set of inputs, from the orbits of its batches."""
+def _measured(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
+    """The values of all metrics at one set of inputs, from the orbits of its batches."""
     totals: dict[str, Tensor] = {}
     start = 0
     for orbit in orbits if metrics else []:
@@ -130,10 +130,10 @@ def _figures(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -
         for metric in metrics:
             for key, values in metric(orbit, part).items():
                 totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
-    figures = {key: float(total) / len(batch) for key, total in totals.items()}
+    measured = {key: float(total) / len(batch) for key, total in totals.items()}
     for metric in metrics:
-        figures |= metric.compute()
-    return figures
+        measured |= metric.compute()
+    return measured
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Examples:
     Args:
         name: of the inputs.
         orbit: [f^0(x), f^1(x), ...], each [N, *shape] on the CPU.
-        target: what f should make of them, [N, *shape]; None where the inputs are not made of the data (noise, say).
+        target: what f should make of them, [N, *shape]; None for inputs not made from the data, such as noise.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Examples:
 def examples(
     experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 12
 ) -> list[Examples]:
-    """The first few orbits of each set of evaluation inputs: not chosen for their looks."""
+    """The first few orbits of each set of evaluation inputs, without selection."""
     shown = []
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         part = batch.rows(slice(0, count))

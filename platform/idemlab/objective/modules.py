@@ -1,4 +1,4 @@
-"""Models as PyTorch has them: what can be trained, kept and copied, and what is refused before training."""
+"""Checks that a PyTorch model can be trained, saved and copied, made before training begins."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def check_model(operator: nn.Module, name: str, where: str) -> None:
-    """Whether the state of a newly built model can be trained in one real precision and kept in a file.
+    """Refuse a new model whose state cannot be trained in one real precision and saved in a file.
 
     Raises:
-        BadInput: names the parameter or buffer that is in the way, and the way out.
+        BadInput: names the parameter or buffer at fault, and the way out.
     """
 
     def refuse(what: str, way_out: str) -> None:
@@ -53,9 +53,9 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
                 "keep real and imaginary parts as two real tensors (torch.view_as_real)",
             )
         if t.layout is not torch.strided:
-            refuse(f"has a sparse tensor in '{key}', which cannot be kept in a file", "make it dense: .to_dense()")
+            refuse(f"has a sparse tensor in '{key}', which cannot be saved", "make it dense: .to_dense()")
         if t.is_floating_point() and torch.finfo(t.dtype).bits < 16:
-            refuse(f"has 8-bit floating point in '{key}', in which nothing is trained", "build it in float32")
+            refuse(f"has 8-bit floating point in '{key}', which cannot be trained", "build it in float32")
     precisions: dict[torch.dtype, str] = {}
     for key, p in operator.named_parameters():
         if p.is_floating_point():
@@ -69,13 +69,13 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
     for key, value in operator.state_dict().items():
         if not isinstance(value, Tensor):
             refuse(
-                f"keeps {type(value).__name__} in its state under '{key}', and a file of weights holds tensors only",
+                f"keeps {type(value).__name__} in its state under '{key}', and a weight file holds only tensors",
                 "return a tensor from get_extra_state, or keep the value as a plain attribute that the factory sets",
             )
 
 
 def check_trained(objective: nn.Module, name: str) -> None:
-    """Whether there is anything to train.
+    """Refuse an objective with nothing to train.
 
     Raises:
         BadInput: if neither model nor enforcer has a parameter that takes a gradient.
@@ -92,10 +92,10 @@ def check_trained(objective: nn.Module, name: str) -> None:
 
 
 def check_real(batch: Batch, name: str) -> None:
-    """Whether the points are real, as a run trains them.
+    """Refuse complex samples, of which a run would lose the imaginary part.
 
     Raises:
-        BadInput: if they are complex; their imaginary part would be lost.
+        BadInput: if they are complex.
     """
     if batch.input.is_complex() or batch.target.is_complex():
         raise BadInput(
@@ -106,10 +106,10 @@ def check_real(batch: Batch, name: str) -> None:
 
 
 def check_projected(operator: nn.Module, enforcer: str) -> None:
-    """Whether a projection of the weights reaches what the model computes with.
+    """Refuse a weight projection that the next forward would undo.
 
     Raises:
-        BadInput: if a square linear map is made anew of other parameters in every forward.
+        BadInput: if a square linear map is recomputed from other parameters in every forward.
     """
     for name, module in operator.named_modules():
         made = isinstance(module, nn.Linear) and not isinstance(module.weight, nn.Parameter)
@@ -123,10 +123,10 @@ def check_projected(operator: nn.Module, enforcer: str) -> None:
 
 
 def check_spectrum(operator: nn.Module, batch: Batch, rank_points: int) -> None:
-    """Whether the rank can be measured at the evaluations.
+    """Refuse a model whose rank cannot be measured at the evaluations.
 
     Raises:
-        BadInput: if autograd refuses, with the setting that does without.
+        BadInput: if autograd fails; names the setting that skips the rank.
     """
     if not rank_points:
         return
@@ -139,37 +139,37 @@ def check_spectrum(operator: nn.Module, batch: Batch, rank_points: int) -> None:
         raise BadInput(
             f"the rank of this model cannot be measured: {reason}",
             where="[evaluation], key 'rank_points'",
-            next_step="evaluation.rank_points = 0 does without the rank",
+            next_step="set evaluation.rank_points = 0 to skip the rank",
         )
 
 
 def unkept(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of the buffers that are not part of the state (`persistent=False`)."""
+    """Copies of the buffers that are not saved with the state (`persistent=False`)."""
     kept = module.state_dict().keys()
     return {name: t.detach().clone() for name, t in module.named_buffers() if name not in kept}
 
 
 def check_kept_buffers(before: dict[str, Tensor], module: nn.Module, name: str) -> None:
-    """Whether the buffers that are not kept stay as they are in training; a cache that a first forward fills does.
+    """Refuse a model that changes unsaved buffers in training. A cache that the first forward fills is allowed.
 
     Raises:
-        BadInput: names one that changes, and would be lost when the run is resumed or loaded.
+        BadInput: names a buffer that changes, and that resuming or loading would lose.
     """
     for key, now in unkept(module).items():
         old = before.get(key, now)
         if old.shape == now.shape and not torch.equal(old, now):
             raise BadInput(
-                f"buffer '{key}' of model '{name}' changes in training and is not kept (persistent=False)",
+                f"buffer '{key}' of model '{name}' changes in training and is not saved (persistent=False)",
                 where="[model]",
                 next_step="register it with persistent=True",
             )
 
 
 def copied(module: M) -> M:
-    """A deep copy, also of a module that keeps tensors it has computed (`weight_norm`, `spectral_norm`, pruning).
+    """A deep copy. Works also for modules that store computed tensors (`weight_norm`, `spectral_norm`, pruning).
 
     Raises:
-        BadInput: if something else in it cannot be copied.
+        BadInput: if anything else in the module cannot be copied.
     """
     memo: dict[int, object] = {}
     for part in module.modules():

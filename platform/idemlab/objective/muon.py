@@ -1,4 +1,4 @@
-"""Muon for CPUs without bfloat16 units, where torch's own takes longer than everything else in the step."""
+"""Muon for CPUs without bfloat16 units, on which torch's Muon takes longer than the rest of the step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Muon"]
 
 
 class Muon(torch.optim.Muon):
-    """`torch.optim.Muon`, which on a CPU orthogonalises in the precision of the weights, and matrices of one shape together.
+    """`torch.optim.Muon` that, on a CPU, orthogonalises in the precision of the weights, with equal shapes stacked.
 
-    Few CPUs have units for bfloat16. On the others torch's own took three quarters of the time of a step (0.33 s of 0.45 s,
-    `generation-transport`, one AVX2 core). Without bfloat16 the numbers do not depend on whether there are such units.
-    On accelerators it is torch's own. Arguments and state are those of `torch.optim.Muon`.
+    Few CPUs have bfloat16 units. On the others, torch's Muon took three quarters of the time of a step (0.33 s of 0.45 s,
+    `generation-transport`, one AVX2 core). Without bfloat16, results are the same on CPUs with and without such units.
+    On accelerators torch's own step runs. Arguments and state are those of `torch.optim.Muon`.
 
     Source: K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024.
     """
@@ -39,7 +39,7 @@ class Muon(torch.optim.Muon):
     def _update(self, parameters: Sequence[Tensor], group: dict[str, Any]) -> None:
         """One step of matrices of one shape."""
         settings = group["ns_coefficients"], group["ns_steps"], group["eps"]
-        if len(parameters) == 1:  # perhaps a share of a matrix: those are not stacked
+        if len(parameters) == 1:  # perhaps a sharded matrix, which is not stacked
             directions: Iterable[Tensor] = [orthogonalised(self._momentum(parameters[0], group), *settings)]
         else:
             updates = parameters[0].new_empty(len(parameters), *parameters[0].shape)
@@ -53,7 +53,7 @@ class Muon(torch.optim.Muon):
             p.add_(direction, alpha=-lr * _scale(group["adjust_lr_fn"], *p.shape))
 
     def _momentum(self, p: Tensor, group: dict[str, Any], out: Tensor | None = None) -> Tensor:
-        """The direction before it is orthogonalised; its running mean is kept."""
+        """The direction before orthogonalisation. Updates the running mean of the gradient."""
         assert p.grad is not None
         state, momentum = self.state[p], float(group["momentum"])
         if not state:
@@ -65,7 +65,7 @@ class Muon(torch.optim.Muon):
 
 
 def _alike(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """The matrices in groups of one shape and precision, in the order of their first; a shared-out matrix stays alone."""
+    """Group the matrices by shape and precision, in order of first appearance. A sharded matrix stays alone."""
     groups: dict[object, list[Tensor]] = {}
     for p in parameters:
         groups.setdefault(id(p) if hasattr(p, "full_tensor") else (p.shape, p.dtype), []).append(p)
@@ -81,17 +81,17 @@ def orthogonalised(G: Tensor, coefficients: tuple[float, float, float], steps: i
     Args:
         G: [m, n], or [k, m, n] for k matrices at once.
         coefficients: a, b, c.
-        steps: how many.
-        eps: least norm that G is divided by.
+        steps: number of iterations.
+        eps: lower bound of the norm by which G is divided.
 
     Returns:
-        As G, in its precision.
+        The shape and precision of G.
     """
     if G.shape[-2] > G.shape[-1]:
         return orthogonalised(G.mT, coefficients, steps, eps).mT
     rows, columns = G.shape[-2:]
     a = coefficients[0]
-    # An identity cannot be added to a matrix that is cut among processes.
+    # An identity cannot be added to a sharded matrix.
     if _GRAM_FROM * rows > columns or steps < 2 or hasattr(G, "full_tensor"):
         X: Tensor = G / G.norm(dim=(-2, -1), keepdim=True).clamp(min=eps)
         for _ in range(steps):
@@ -111,7 +111,7 @@ def orthogonalised(G: Tensor, coefficients: tuple[float, float, float], steps: i
 
 
 _GRAM_FROM = 1.5
-"""Columns over rows from which the iteration on the Gram matrix takes fewer multiply-adds, at five steps."""
+"""Ratio of columns to rows above which the iteration on the Gram matrix takes fewer multiply-adds, at five steps."""
 
 
 def _quadratic(A: Tensor, coefficients: tuple[float, float, float]) -> Tensor:
@@ -137,7 +137,7 @@ def _fused(M: Tensor, A: Tensor, B: Tensor, *, beta: float, alpha: float) -> Ten
 
 
 def _scale(rule: str | None, rows: int, columns: int) -> float:
-    """What a learning rate is multiplied by for a matrix of this size, as `torch.optim.Muon` explains `adjust_lr_fn`."""
+    """Factor on the learning rate for a matrix of this size; see `adjust_lr_fn` of `torch.optim.Muon`."""
     if rule == "match_rms_adamw":
         return 0.2 * math.sqrt(max(rows, columns))
     return math.sqrt(max(1.0, rows / columns))

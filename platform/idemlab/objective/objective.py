@@ -1,7 +1,7 @@
 """The objective: operator, enforcer and sources in one module that turns one batch into one loss.
 
-It is the only module that is prepared and wrapped: one forward a micro-step is what data-parallel engines, autocast and
-compilers understand. In a distributed run nobody else calls the operator.
+The objective is the only module that is prepared and wrapped, because data-parallel engines, autocast and compilers expect
+one forward per micro-step. In a distributed run, only the objective calls the operator.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from ..contracts.orbit import Operator, Orbit
 from ..contracts.source import Source
 from ..contracts.step import Step
 
-__all__ = ["Figures", "Objective"]
+__all__ = ["Objective", "Values"]
 
-Figures = dict[str, Tensor]
-"""Detached figures of one step, by name: scalars, or one value for each replica, [R]."""
+Values = dict[str, Tensor]
+"""Detached measured values of one step, by name: scalars, or one value for each replica, [R]."""
 
 
 class Objective(nn.Module):
-    """mean(weight * reconstruction + sum over sources of the enforcement).
+    """The training loss: mean(weight * reconstruction + sum over sources of the enforcement).
 
     Args:
         operator: f; the enforcer may wrap it (kind architecture).
         enforcer: makes it idempotent at the points of the sources.
-        sources: where idempotence is enforced; None in the list stands for the reconstruction's own inputs, which share
-            their orbit with it.
-        corruption: makes the reconstruction's inputs u of the batch; None for the batch's own.
+        sources: where idempotence is enforced. None in the list stands for the inputs of the reconstruction, whose orbit
+            is then shared.
+        corruption: makes the reconstruction's inputs u from the batch; None uses the batch itself.
         weight: of the reconstruction; 0 leaves it out.
         distance: D of the reconstruction.
         replicas: R, where the operator stands for R independent ones (`Stacked`): batches are [R*B, *shape], the loss is
-            the sum over replicas of their batch means, and figures are [R].
+            the sum over replicas of their batch means, and values are [R].
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Objective(nn.Module):
 
     def forward(
         self, batch: Batch, step: Step | None = None, mode: Literal["train", "apply"] = "train"
-    ) -> tuple[Tensor, Figures]:
-        """One loss and its figures (mode "train"), or f(input) and no figures (mode "apply").
+    ) -> tuple[Tensor, Values]:
+        """One loss and its values (mode "train"), or f(input) and no values (mode "apply").
 
         `batch` is a `Batch` in floating point on the module's device.
         """
@@ -71,7 +71,7 @@ class Objective(nn.Module):
         assert step is not None, "training needs a step"
         return self._train(batch, step)
 
-    def _train(self, batch: Batch, step: Step) -> tuple[Tensor, Figures]:
+    def _train(self, batch: Batch, step: Step) -> tuple[Tensor, Values]:
         orbits: list[Orbit] = []
         terms: list[Tensor] = []
         if self._weight > 0 or self._at_data:
@@ -86,39 +86,39 @@ class Objective(nn.Module):
             if targets is not None and self._weight > 0:
                 terms.append(self._distance(orbit.output, targets))
             orbits.append(orbit)
-        figures: Figures = {}
+        values: Values = {}
         losses: list[Tensor] = []
         if terms:
             reconstruction = torch.stack(terms).sum(0)
             step.reconstruction = reconstruction
             losses.append(self._weight * reconstruction)
-            figures["reconstruction"] = self._mean(reconstruction.detach())
+            values["reconstruction"] = self._mean(reconstruction.detach())
         for orbit in orbits:
             enforcement = self.enforcer(orbit, step)
             if enforcement.loss is not None:
                 losses.append(enforcement.loss)
             for name, value in enforcement.reported.items():
-                figures[name] = figures.get(name, 0) + self._mean(value.detach()) / len(orbits)
+                values[name] = values.get(name, 0) + self._mean(value.detach()) / len(orbits)
         loss = self._mean(torch.stack(losses).sum(0) if losses else batch.input.new_zeros(len(batch)))
-        figures["loss"] = loss.detach()
-        figures |= self._idempotence(orbits, step)
-        return loss.sum(), figures
+        values["loss"] = loss.detach()
+        values |= self._idempotence(orbits, step)
+        return loss.sum(), values
 
     def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
-        """The batch as the reconstruction sees it, corrupted if asked for, and its orbit."""
+        """The batch as the reconstruction sees it, after any corruption, and its orbit."""
         if self.corruption is not None:
             points, targets = self.corruption.sample(batch, step, self.operator)
             batch = batch.replace(input=points, target=batch.target if targets is None else targets)
         return batch, Orbit(self.operator, batch.input, batch.condition)
 
     def _mean(self, values: Tensor) -> Tensor:
-        """The mean over the batch, [], or over that of each replica, [R]."""
+        """The mean over the batch, [], or over each replica's batch, [R]."""
         return values.mean() if self._replicas is None else values.view(self._replicas, -1).mean(1)
 
     @torch.no_grad()
-    def _idempotence(self, orbits: list[Orbit], step: Step) -> Figures:
-        """Absolute and relative idempotence error over the rows of all processes, where the enforcer has computed f(f(x))
-        anyway."""
+    def _idempotence(self, orbits: list[Orbit], step: Step) -> Values:
+        """Absolute and relative idempotence error over the rows of all processes. Empty if the enforcer did not compute
+        f(f(x))."""
         pairs = [(rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
         if not pairs:
             return {}

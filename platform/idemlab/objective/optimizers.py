@@ -1,4 +1,4 @@
-"""The optimisers of an experiment: any class of torch.optim by name, with matrices apart for Muon."""
+"""The optimisers of an experiment: any class of torch.optim by name; Muon updates only the matrices."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def _optimizer_class(name: str, where: str) -> type[torch.optim.Optimizer]:
 
 
 def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
-    """The optimiser, or two where matrices and the rest are treated apart (`muon`). Empty where there is nothing to train.
+    """The optimiser; two for `muon`, one for matrices and one for the rest. Empty if there is nothing to train.
 
-    Each parameter group keeps its highest learning rate as `initial_lr`, which the schedule scales.
+    Each parameter group stores its highest learning rate as `initial_lr`, which the schedule scales.
 
     Raises:
         BadInput: for an unknown name, or an argument that the class does not take or refuses.
@@ -88,7 +88,7 @@ def _optimizer(
         raise BadInput(
             f"optimizer '{name}': {' '.join(str(error).split())}",
             where=where,
-            next_step=f"change or leave out what you have set: {', '.join(sorted(given))}",
+            next_step=f"change or remove one of these arguments: {', '.join(sorted(given))}",
         ) from error
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -96,20 +96,20 @@ def _optimizer(
 
 
 def _typed(cls: type[torch.optim.Optimizer], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The arguments in the types that the class says: it does not look itself, and fails on texts in a later comparison."""
+    """The arguments, checked against the annotations of the class. torch does not check them and would fail later."""
     import pydantic
 
     hints = typing.get_type_hints(cls.__init__)
     fields: Any = {key: (_plain(hints[key]), ...) for key in given if key in hints}
     model = pydantic.create_model("Arguments", **fields)
     values = {key: given[key] for key in fields}
-    owner, page = f"optimizer '{cls.__name__.lower()}'", f"read what torch.optim.{cls.__name__} says of it"
+    owner, page = f"optimizer '{cls.__name__.lower()}'", f"see the documentation of torch.optim.{cls.__name__}"
     types = checked(model, values, where, owner, page)
     return dict(given) | {key: getattr(types, key) for key in fields}
 
 
 def _plain(hint: Any) -> Any:
-    """A type as a file can write it: torch also takes tensors where it takes numbers."""
+    """A type hint without tensors, which torch accepts in place of numbers and a file cannot contain."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         return tuple[tuple(_plain(argument) for argument in arguments)]  # type: ignore[misc]
@@ -119,7 +119,7 @@ def _plain(hint: Any) -> Any:
 
 
 def _try(cls: type[torch.optim.Optimizer], like: nn.Parameter, arguments: Mapping[str, Any]) -> None:
-    """One step on a small matrix: some arguments are refused only there, and nothing is written yet."""
+    """Take one step on a small matrix: torch refuses some arguments only there. No files have been written yet."""
     matrix = nn.Parameter(torch.zeros(2, 2, dtype=like.dtype, device=like.device))
     matrix.grad = torch.ones_like(matrix)
     cls([matrix], **arguments).step()

@@ -30,8 +30,8 @@ class Parts:
     """All objects of one experiment.
 
     Args:
-        dataset: what to train and evaluate on.
-        objective: what is trained.
+        dataset: data to train and evaluate on.
+        objective: the module to train.
         inputs: evaluation inputs beside the test data, by name.
         metrics: (spec's inputs, metric) pairs; empty inputs mean all.
     """
@@ -46,12 +46,12 @@ def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
     """Build everything an experiment names, under its seed, and fit sources and metrics to the data.
 
     Args:
-        dataset: that of an experiment with the same one, so that it is held in memory once.
+        dataset: an equal dataset that is already in memory, to be used instead of a second one.
 
     Raises:
-        BadInput, Failure: from the factories; says whose it is.
+        BadInput, Failure: from the factories; names the plugin at fault.
     """
-    return blame(experiment, lambda: _assembled(experiment, dataset), "putting the parts together")
+    return blame(experiment, lambda: _assembled(experiment, dataset), "building the experiment")
 
 
 def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
@@ -87,7 +87,7 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the evaluation inputs of an experiment are made of: the same fields as in `Parts`."""
+    """The dataset and the sources of the evaluation inputs, as in `Parts`."""
 
     dataset: Dataset
     inputs: dict[str, Source]
@@ -97,7 +97,7 @@ def build_inputs(experiment: Experiment) -> Inputs:
     """The data and the sources of the evaluation inputs alone, under the experiment's seed: no model, no enforcer.
 
     Raises:
-        BadInput, Failure: from the factories; says whose it is.
+        BadInput, Failure: from the factories; names the plugin at fault.
     """
 
     def built() -> Inputs:
@@ -110,7 +110,7 @@ def build_inputs(experiment: Experiment) -> Inputs:
             source.fit(dataset)
         return Inputs(dataset, inputs)
 
-    return blame(experiment, built, "putting the evaluation inputs together")
+    return blame(experiment, built, "building the evaluation inputs")
 
 
 def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:

@@ -1,4 +1,4 @@
-"""The preflight: one batch through everything, before any training. What cannot work is refused here, with what would."""
+"""The preflight: run one batch through everything before training, and refuse what cannot work with a way out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
-from .cutting import check_buffers, check_coupling, check_gradients, check_spread
+from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
 from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
 from .objective import Objective
@@ -36,7 +36,7 @@ ALONE = Single()
 
 @dataclass(frozen=True)
 class Plan:
-    """What the preflight found out.
+    """What the preflight computed for the run.
 
     Args:
         steps: optimiser steps of the run.
@@ -54,20 +54,20 @@ class Plan:
 
 
 def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, engine: Engine = ALONE) -> Plan:
-    """Check that dataset, model, enforcer and sources fit together, by one batch through a copy of the objective.
+    """Run one batch through a copy of the objective, to check that dataset, model, enforcer and sources fit together.
 
     Args:
-        engine: how the run is spread over processes; each of them asks on its own and hears the same.
+        engine: how the run uses its processes. Each process runs the preflight, with the same result.
 
     Raises:
-        BadInput: says what does not fit and what would.
-        Failure: a plugin raised, or gave something that is not finite, at the very first batch.
+        BadInput: names what does not fit, and a way out.
+        Failure: if a plugin raises, or returns values that are not finite, at the first batch.
     """
     traits: Traits = experiment.enforcer.traits()
     training = experiment.training
     _check_device(experiment, device)
     _check_traits(experiment, traits, parts)
-    check_spread(experiment, traits, parts.objective.operator, engine)
+    check_combination(experiment, traits, parts.objective.operator, engine)
     size = training.batch_size // training.micro_batches
     if training.batch_size > len(parts.dataset.train):
         raise BadInput(
@@ -81,8 +81,8 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     batch = rows.to(device, dtype, parts.dataset.range)
     if tuple(batch.input.shape[1:]) != tuple(parts.dataset.shape):
         raise BadInput(
-            f"dataset '{experiment.dataset.name}' says its samples are {list(parts.dataset.shape)}, "
-            f"but they are {list(batch.input.shape[1:])}",
+            f"dataset '{experiment.dataset.name}' declares samples of shape {list(parts.dataset.shape)}, "
+            f"but they have shape {list(batch.input.shape[1:])}",
             where=str(experiment.dataset.plugin),
         )
     trial = copied(parts.objective).to(device).train()
@@ -123,7 +123,7 @@ def _check_device(experiment: Experiment, device: torch.device) -> None:
 
 
 def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
-    """Combinations known to be wrong, by what the enforcer says of itself."""
+    """Refuse combinations that the traits of the enforcer rule out."""
     name = experiment.enforcer.name
     if traits.needs_double_backward and experiment.training.compile:
         raise BadInput(
@@ -178,7 +178,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
 
 
 def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, traits: Traits) -> None:
-    """Weight projection makes idempotent what is linear, and only that."""
+    """Refuse a model that is not linear under an enforcer that works on linear maps only."""
     name = experiment.enforcer.name
     for key, parameter in operator.named_parameters():
         if not bool(torch.isfinite(parameter).all()):  # such a map is not linear either, and its spectrum kills LAPACK
@@ -186,7 +186,7 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
                 f"{key} starts with values that are not finite",
                 where="[model]",
                 expected="finite weights",
-                next_step=f"mend how model '{experiment.model.name}' is initialised, or choose another",
+                next_step=f"correct the initialisation of model '{experiment.model.name}', or choose another model",
             )
     with torch.no_grad():
         x, z = batch.input, batch.input.flip(0)
@@ -220,9 +220,9 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
 
 
 def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engine: Engine) -> int:
-    """Counted operations of one forward and backward, on average over the period of the sources.
+    """Counted operations of one forward and backward, averaged over the period of the sources.
 
-    Whatever a plugin does wrong in it is reported as its fault.
+    Errors raised by a plugin are reported with the plugin's name.
     """
     for module in objective.modules():
         if isinstance(module, Enforcer):
@@ -259,7 +259,7 @@ def _finite_gradient(objective: nn.Module) -> bool:
 
 
 def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
-    """A hook that makes an enforcer answer for what it returns. The objective would take a wrong shape for a right one."""
+    """A forward hook that checks what an enforcer returns. The objective would broadcast a wrong shape silently."""
 
     plugins = {thing.plugin for thing in experiment.things}
 
@@ -274,7 +274,7 @@ def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module,
             raise Failure(
                 f"the enforcer returned {fault} at the very first batch",
                 where=where,
-                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported figures, [B] each",
+                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported values, [B] each",
                 next_step=f"idemlab check {name}, and report it to the authors",
             )
 
@@ -286,7 +286,7 @@ def _fault(orbit: Orbit, enforcement: Any) -> str | None:
     if not isinstance(enforcement, Enforcement):
         return f"{_a(type(enforcement).__name__)}, not an idemlab.Enforcement,"
     size = orbit.input.shape[:1]
-    values = {"loss": enforcement.loss} | {f"figure '{name}'": value for name, value in enforcement.reported.items()}
+    values = {"loss": enforcement.loss} | {f"value '{name}'": value for name, value in enforcement.reported.items()}
     for name, value in values.items():
         if value is None and name == "loss":
             continue
@@ -307,7 +307,7 @@ def _a(noun: str) -> str:
 
 
 def _check_projection(experiment: Experiment, objective: Objective) -> None:
-    """One step of the weight projection on every map, before it is written into any."""
+    """Try one step of the weight projection on every map, without writing the results into the weights."""
     for key, weight in square_maps(objective.operator).items():
         matrix = weight.detach()
         new = blame(experiment, lambda: objective.enforcer.project(matrix))  # noqa: B023
@@ -318,7 +318,7 @@ def _check_projection(experiment: Experiment, objective: Objective) -> None:
         made = _a(type(new).__name__) if not isinstance(new, torch.Tensor) else f"shape {list(new.shape)}"
         raise Failure(
             f"the enforcer projects {key} of shape {list(matrix.shape)} to "
-            + ("what is not finite" if right else made),
+            + ("a matrix that is not finite" if right else made),
             where=f"enforcer '{name}' of {experiment.enforcer.plugin}",
             expected="a finite matrix of the same shape",
             next_step=f"idemlab check {name}, and report it to the authors",

@@ -1,4 +1,4 @@
-"""Weight projection: the square linear maps of an operator, one step on them, and the iteration on a single matrix."""
+"""Weight projection: one step on the square linear maps of an operator, and the full iteration on one matrix."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .engines import put, whole
 __all__ = ["Ending", "Projected", "Purification", "project_weights", "purify", "residual", "square_maps"]
 
 _CONTRACTION = 0.25
-"""||K^2 - K|| below which every member of the family contracts quadratically: what grows there is rounding."""
+"""||K^2 - K|| below which every member of the family contracts quadratically. Any growth below it is rounding."""
 _PATIENCE = 8
-"""Steps without a new lowest residual after which rounding has the last word. Of a map that is far from normal the residual
-is mostly rounding long before the eigenvalues have converged; eight steps take an error of 0.9 to its 256th power."""
+"""Steps without a new lowest residual after which the iteration stops. For a map that is far from normal, rounding dominates
+the residual long before the eigenvalues have converged; eight steps take an error of 0.9 to its 256th power."""
 
 
 def residual(matrix: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def square_maps(operator: nn.Module) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Projected:
-    """What a projection step on the weights reached.
+    """The result of one projection step on the weights.
 
     Args:
         residual: the largest ||K^2 - K||_F afterwards, a scalar.
@@ -82,7 +82,7 @@ class Ending(StrEnum):
     FLOOR = (
         "stopped at the rounding floor: further steps did not decrease ||K^2 - K||, which is as good as this map allows"
     )
-    TOLERANCE = "reached the tolerance that was asked for"
+    TOLERANCE = "reached the requested tolerance"
     DIVERGED = "diverged: outside the basin of attraction, or too badly conditioned for its precision"
     STEPS = "stopped after the largest number of steps"
 
@@ -92,9 +92,9 @@ class Purification:
     """What `purify` returns.
 
     Args:
-        matrix: the best iterate, [n, n]; the last one where none came near.
+        matrix: the best iterate, [n, n]; the last one if none reached the contraction region.
         residuals: ||K^2 - K||_F of the start and after each step up to that iterate.
-        ending: why it ended.
+        ending: why the iteration ended.
     """
 
     matrix: Tensor
@@ -115,10 +115,11 @@ def purify(
     tolerance: float = 0.0,
     max_steps: int = 200,
 ) -> Purification:
-    """Iterate a weight projection on one square matrix until it is idempotent, and say what was reached.
+    """Iterate a weight projection on one square matrix until it is idempotent, and report what was reached.
 
-    The iterate with the lowest ||K^2 - K||_F is kept once that is below 1/4. The iteration stops when eight steps in a row
-    have found no lower one: the residual of a map that is far from normal may rise on the way.
+    Once ||K^2 - K||_F is below 1/4, the iterate with the lowest residual is kept, and the iteration stops when eight steps
+    in a row find no lower one. It does not stop at the first rise, because the residual of a map that is far from normal
+    may rise on the way.
 
     Args:
         matrix: K [n, n], real or complex; not changed.

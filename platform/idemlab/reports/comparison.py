@@ -51,7 +51,7 @@ class Comparison:
         named = dict.fromkeys(
             f"{inputs}/{figure}"
             for row in self.rows
-            for inputs, values in row.summary.figures.items()
+            for inputs, values in row.summary.values.items()
             for figure in values
         )
         order = ("relative", "absolute", "rank")
@@ -60,7 +60,7 @@ class Comparison:
     def value(self, row: Row, figure: str) -> float | None:
         """A measured value of one run, or None if the run lacks it."""
         inputs, _, name = figure.partition("/")
-        return row.summary.figures.get(inputs, {}).get(name)
+        return row.summary.values.get(inputs, {}).get(name)
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as plain values for JSON."""

@@ -212,13 +212,13 @@ def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:
 def _metrics(summary: Summary, certificate: Mapping[str, Any] | None) -> dict[str, Any]:
     """The table of metrics: label -> one value for each set of inputs, without those in the table of certificates."""
     if certificate is None:
-        sets: list[Mapping[str, Any]] = list(summary.figures.values())
+        sets: list[Mapping[str, Any]] = list(summary.values.values())
         labels = {"relative": "relative error", "absolute": "absolute error"}
     else:
         sets, labels = [one["figures"] for one in certificate["inputs"].values()], {}
     keys = dict.fromkeys(key for one in sets for key in one)
     return {
-        "inputs": list(summary.figures),
+        "inputs": list(summary.values),
         "metrics": {labels.get(key, key.replace("_", " ")): [one.get(key) for one in sets] for key in keys},
     }
 

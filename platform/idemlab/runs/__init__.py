@@ -1,1 +1,1 @@
-"""The folder that one experiment left: what is written there, and what can be read from it."""
+"""Run folders: writing them, reading them, and loading their operators."""

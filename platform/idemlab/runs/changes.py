@@ -1,4 +1,4 @@
-"""What has changed since a run began: a run that goes on with other code or another experiment is not the same run."""
+"""What has changed since a run began. A run resumed with other code or settings is not the same run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from .run import Run
 __all__ = ["changes"]
 
 _PACKAGES = ("idemlab", "torch")
-"""Those whose version can change the numbers of any run."""
+"""Packages whose version can change the numbers of any run."""
 
 
 def changes(run: Run, experiment: Experiment, catalog: Catalog) -> list[str]:
-    """Where the experiment, or the version of idemlab, torch or of a plugin that the experiment uses, differs from what the
-    run began with, as ``key: old -> new``; none if there is no run.
+    """List what differs from the start of the run, as ``key: old -> new``. Empty if there is no run.
+
+    Compares the experiment, and the versions of idemlab, torch and the plugins that the experiment uses.
 
     Raises:
         BadInput: if the run's experiment.toml cannot be read at all.
@@ -32,7 +33,7 @@ def changes(run: Run, experiment: Experiment, catalog: Catalog) -> list[str]:
 
 
 def _begun_with(run: Run, catalog: Catalog) -> dict[str, Any]:
-    """The table of the run's experiment, complete where the present plugins still understand it."""
+    """The experiment that the run began with, as a table; with defaults if the installed plugins can still resolve it."""
     try:
         return resolve(run.experiment_file, catalog=catalog).table()
     except BadInput:
@@ -61,7 +62,7 @@ def _version_differences(run: Run, experiment: Experiment, catalog: Catalog) -> 
     before = environment.get("packages", {}) | environment.get("plugins", {})
     now = package_versions(_PACKAGES) | plugin_versions(catalog)
     used = {named.plugin for named in experiment.things}
-    # Plugins of idemlab's own distribution have its version.
+    # Plugins inside idemlab's own distribution share its version.
     keys = [*_PACKAGES, *sorted(f"{p.distribution}:{p.name}" for p in used if p.distribution != "idemlab")]
     return [
         f"{key}: {before.get(key, 'not recorded')} -> {now.get(key)}" for key in keys if before.get(key) != now.get(key)

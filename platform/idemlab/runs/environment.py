@@ -1,4 +1,4 @@
-"""What a run was made with: versions and hardware. Nothing of the process's environment variables."""
+"""Versions and hardware of a run. Environment variables of the process are not recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a run folder back to its operator."""
+"""Load the trained operator of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str |
     """The trained operator of a run, in evaluation mode.
 
     Args:
-        catalog: where names are looked up; default: the run's own, or that of the installed plugins.
+        catalog: resolves names; default: the run's own catalog, or the installed plugins.
 
     Raises:
         BadInput: if the folder holds no run, or no trained operator yet.
@@ -35,7 +35,7 @@ def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str |
     enforcer: Enforcer = experiment.enforcer.build()
     operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))
     weights, sample = read_weights(run.weights_file), run._sample()
-    # Weights that were put there by other means have none.
+    # Weights that idemlab did not write have no hash.
     if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
         raise Failure(
             "the weights have changed since they were written", where=str(run.weights_file), next_step=run.resuming

@@ -1,4 +1,4 @@
-"""A run: the folder that one experiment left, and what can be read from it."""
+"""A run: the folder of one experiment, and what can be read from it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. What is not there (yet) is None or empty.
+    """A run folder. Missing files read as None or as empty.
 
     Args:
         path: of the folder.
-        catalog: by which its experiment is read; None for that of the installed plugins.
+        catalog: resolves the names in the experiment; None for the installed plugins.
     """
 
     path: Path
@@ -57,12 +57,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the folder."""
+        """Name of the folder."""
         return self.path.resolve().name
 
     @property
     def resuming(self) -> str:
-        """The command that goes on with it."""
+        """The command that resumes the run."""
         return command("run", self.path, resume=True)
 
     @property
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON object a line."""
+        """The log, one JSON object a line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -82,7 +82,7 @@ class Run:
 
     @property
     def certificate_file(self) -> Path:
-        """Certificates and metrics of the end of the run."""
+        """Certificates and metrics at the end of the run."""
         return self.path / "certificate.json"
 
     @property
@@ -112,8 +112,10 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Everything logged: objects with `step`, `split` ("train" or "evaluation") and numbers. A damaged line, as a crash
-        leaves the last one, is passed over."""
+        """All log entries: objects with `step`, `split` ("train" or "evaluation") and numbers.
+
+        Damaged lines are skipped: a crash can leave one at the end.
+        """
         entries = []
         if self.metrics_file.is_file():
             for line in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -127,7 +129,7 @@ class Run:
 
     @property
     def certificate(self) -> dict[str, Any] | None:
-        """The contents of certificate.json, or None while the run is not finished."""
+        """The contents of certificate.json, or None while the run is unfinished."""
         return self._json(self.certificate_file, CertificateFile)
 
     @property
@@ -145,18 +147,20 @@ class Run:
                 raise ValueError(wrong)
         except (OSError, ValueError, RecursionError) as error:
             raise Failure(
-                f"damaged: {clipped(str(error), 200)}", where=str(path), next_step="idemlab run EXPERIMENT, again"
+                f"damaged: {clipped(str(error), 200)}",
+                where=str(path),
+                next_step="run it again: idemlab run EXPERIMENT",
             ) from error
         return content
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample, as kept with the weights."""
+        """Shape of one sample, as stored with the weights."""
         return tuple(self._sample()["shape"])
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Smallest and largest value of a sample, as kept with the weights."""
+        """Smallest and largest value of a sample, as stored with the weights."""
         values = self._sample()["range"]
         return tuple(values) if values else None
 

@@ -1,4 +1,4 @@
-"""What a run has reached, finished or not, in one record: what the report and the comparison start from."""
+"""Progress and results of a run, finished or not, as one record for reports and comparisons."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Summary", "summarise"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run has reached.
+    """Progress and results of a run.
 
     Args:
-        verdict: None while the run is not finished.
+        verdict: None while the run is unfinished.
         sentence: the verdict in plain words, or how far the run got.
         step: optimiser steps done.
         steps: optimiser steps planned, if known.
         flops: counted floating-point operations so far, if known.
-        seconds: that the run took so far, evaluations included, over all its resumptions.
-        figures: inputs -> metric -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
-            of the end or of the last evaluation.
+        seconds: wall time so far, including evaluations and all resumptions.
+        values: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
+            at the end of the run, or at the last evaluation so far.
     """
 
     verdict: str | None
@@ -33,7 +33,7 @@ class Summary:
     steps: int | None
     flops: float | None
     seconds: float | None
-    figures: dict[str, dict[str, float | None]]
+    values: dict[str, dict[str, float | None]]
 
     @property
     def finished(self) -> bool:
@@ -42,7 +42,7 @@ class Summary:
 
 
 def summarise(run: Run) -> Summary:
-    """Read a run folder.
+    """Summarise a run folder.
 
     Raises:
         Failure: if one of its JSON files is damaged.
@@ -57,7 +57,7 @@ def summarise(run: Run) -> Summary:
             steps=certificate["steps"],
             flops=certificate["flops"],
             seconds=_seconds(entries),
-            figures={name: _figures(one) for name, one in certificate["inputs"].items()},
+            values={name: _values(one) for name, one in certificate["inputs"].items()},
         )
     step, steps = max((entry["step"] for entry in entries), default=0), plan.get("steps")
     share = f" of {steps} ({100 * step / steps:.0f} %)" if steps else ""
@@ -68,29 +68,29 @@ def summarise(run: Run) -> Summary:
         steps=steps,
         flops=step * plan["flops_per_step"] if "flops_per_step" in plan else None,
         seconds=_seconds(entries),
-        figures=_last_evaluation(entries),
+        values=_last_evaluation(entries),
     )
 
 
-def _figures(certificate: Mapping[str, Any]) -> dict[str, float | None]:
-    """What was measured at one set of inputs in certificate.json, named as in metrics.jsonl."""
+def _values(certificate: Mapping[str, Any]) -> dict[str, float | None]:
+    """The values of one set of inputs in certificate.json, named as in metrics.jsonl."""
     own = {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
     own |= {key: certificate[key] for key in ("rank", "trace", "spread", "input_spread")}
     return own | dict(certificate["figures"])
 
 
 def _last_evaluation(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    figures: dict[str, dict[str, float | None]] = {}
+    values: dict[str, dict[str, float | None]] = {}
     for entry in [entry for entry in entries if entry["split"] == "evaluation"][-1:]:
         for key, value in entry.items():
-            inputs, slash, figure = key.partition("/")
+            inputs, slash, name = key.partition("/")
             if slash:
-                figures.setdefault(inputs, {})[figure] = value
-    return figures
+                values.setdefault(inputs, {})[name] = value
+    return values
 
 
 def _seconds(entries: Sequence[Mapping[str, Any]]) -> float | None:
-    """The clock starts anew when a run is resumed: add up where each stretch ended."""
+    """Total wall time. The clock restarts when a run is resumed, so the last entry of each stretch is added up."""
     clock = [float(entry["time"]["seconds"]) for entry in entries]
     if not clock:
         return None

@@ -1,4 +1,4 @@
-"""Files of weights: safetensors, whole or as they were before, and the hash of what they hold."""
+"""Weight files: atomic writes as safetensors, and a hash of their contents."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def sha256(path: Path) -> str:
 
 
 def write_weights(path: Path, module: Stateful, metadata: dict[str, str] | None = None) -> None:
-    """The parameters and buffers of a module as safetensors, whole or as it was before."""
+    """Write a module's parameters and buffers as safetensors, atomically."""
     write_tensors(path, module.state_dict(), metadata)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Tensors as safetensors, each with its own copy of what it shares with another; no other is copied."""
+    """Write tensors as safetensors. Tensors that share storage are copied; the others are not."""
     apart: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():
@@ -58,7 +58,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fingerprint(tensors: Mapping[str, Tensor], remark: Any = None) -> str:
-    """Hash of the names, types, shapes and values of tensors and of a remark that JSON can hold, in hex."""
+    """Hash of tensors (names, types, shapes, values) and of a JSON remark, in hex."""
     digest = hashlib.sha256(json.dumps(remark).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())

@@ -1,4 +1,4 @@
-"""What training writes into a run folder: when it begins, at every entry, and when it ends."""
+"""Write the files of a run: when training begins, at every log entry, and when it ends."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = ["append_entry", "write_circumstances", "write_entries", "write_experi
 
 @contextmanager
 def writing(run: Run, what: str) -> Iterator[None]:
-    """Something of the run is written; a full disk is told as what it is.
+    """Report a failed write, such as on a full disk, as a `Failure` that names the file.
 
     Raises:
-        Failure: if the system refuses; what was written before stays.
+        Failure: if the write fails; files written before stay.
     """
     try:
         yield
@@ -41,29 +41,29 @@ def writing(run: Run, what: str) -> Iterator[None]:
         raise Failure(
             f"{what} cannot be written: {error}",
             where=str(run.path),
-            next_step=f"make room, then resume it with: {run.resuming}",
+            next_step=f"make room, then resume the run with: {run.resuming}",
         ) from error
 
 
 def write_experiment(run: Run, experiment: Experiment) -> None:
-    """experiment.toml: the resolved experiment."""
+    """Write experiment.toml, the resolved experiment."""
     with writing(run, run.experiment_file.name):
         write_text(run.experiment_file, experiment.to_toml())
 
 
 def write_entries(run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
-    """metrics.jsonl anew, with these entries and no others."""
+    """Rewrite metrics.jsonl with exactly these entries."""
     with writing(run, run.metrics_file.name):
         write_text(run.metrics_file, "".join(strict_json.dumps(entry) + "\n" for entry in entries))
 
 
-def append_entry(run: Run, step: int, split: str, figures: Mapping[str, float], clock: Mapping[str, float]) -> None:
-    """One line of metrics.jsonl.
+def append_entry(run: Run, step: int, split: str, values: Mapping[str, float], clock: Mapping[str, float]) -> None:
+    """Append one line to metrics.jsonl.
 
     Args:
-        clock: timings; they stand apart, under "time", as they differ from run to run.
+        clock: timings, written under "time" because they differ from run to run.
     """
-    entry = {"step": step, "split": split} | dict(figures) | {"time": dict(clock)}
+    entry = {"step": step, "split": split} | dict(values) | {"time": dict(clock)}
     with writing(run, run.metrics_file.name), run.metrics_file.open("a", encoding="utf-8") as file:
         file.write(strict_json.dumps(entry) + "\n")
 
@@ -71,20 +71,20 @@ def append_entry(run: Run, step: int, split: str, figures: Mapping[str, float], 
 def write_circumstances(
     run: Run, catalog: Catalog, plan: Plan, device: torch.device, processes: int, changes: Sequence[str] = ()
 ) -> None:
-    """environment.json: what the run is made with, and what the preflight found out.
+    """Write environment.json: versions, hardware and the preflight's plan.
 
     Args:
-        changes: what has changed since the run began; kept behind those told before.
+        changes: what has changed since the run began; appended to the changes recorded before.
     """
     facts = asdict(plan)
     facts.pop("traits")
     content = describe_environment(catalog, device, processes) | {"plan": facts}
     try:
         before = (run.environment or {}).get("changes", [])
-    except Failure:  # damaged, and one of the changes
+    except Failure:  # damaged, which `changes` reports
         before = []
-    if told := [*before, *changes]:
-        content["changes"] = told
+    if recorded := [*before, *changes]:
+        content["changes"] = recorded
     with writing(run, run.environment_file.name):
         _write_json(run.environment_file, content)
 
@@ -92,12 +92,12 @@ def write_circumstances(
 def write_outcome(
     run: Run, operator: Stateful, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
 ) -> None:
-    """operator.safetensors and, last, certificate.json: with it the run is finished.
+    """Write operator.safetensors and then certificate.json, which marks the run as finished.
 
     Args:
         remark: a further sentence for the verdict.
     """
-    # One key: safetensors keeps several in no fixed order, and equal runs shall leave equal bytes.
+    # One key: safetensors writes several in no fixed order, and equal runs must leave equal bytes.
     sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
     sample["sha256"] = fingerprint(operator.state_dict(), sample)
     with writing(run, run.weights_file.name):
@@ -108,7 +108,7 @@ def write_outcome(
         "steps": plan.steps,
         "flops": plan.steps * plan.flops_per_step,
         "inputs": {
-            name: c.as_dict() | {"figures": evaluation.figures[name]} for name, c in evaluation.certificates.items()
+            name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
         },
     }
     with writing(run, run.certificate_file.name):

@@ -256,7 +256,7 @@ def _row(outcome: Outcome, values: Mapping[str, Any], seed: int, folder: Path) -
     row |= {"steps": None, "flops": None, "seconds": None}
     if (folder / "experiment.toml").is_file():
         summary = summarise(Run(folder))
-        flat = {f"{inputs}/{name}": v for inputs, own in summary.figures.items() for name, v in own.items()}
+        flat = {f"{inputs}/{name}": v for inputs, own in summary.values.items() for name, v in own.items()}
         row |= {"verdict": summary.verdict or "", "figures": flat}
         row |= {"steps": summary.step, "flops": summary.flops, "seconds": summary.seconds}
     plain: dict[str, Any] = json.loads(json.dumps(row))

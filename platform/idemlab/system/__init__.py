@@ -1,1 +1,1 @@
-"""The operating system as the core needs it: whole files, one writer to a folder, being asked to stop."""
+"""Operating-system services: atomic file writes, folder locks, stop signals, thread settings."""

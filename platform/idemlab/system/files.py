@@ -1,4 +1,4 @@
-"""Files that are whole or as they were before."""
+"""Atomic file writes: a file is either complete or unchanged."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["replacing", "write_text"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what a file is to hold next: put in its place when it is whole, and removed if it cannot be.
+    """Yield a temporary path. The file written there replaces `path` once it is complete; after an error it is removed.
 
-    It is written in a folder of its own, ``NAME.tmp``, as there are writers that use a further file beside it: what a killed
-    process leaves is all in there, and goes with the next time the file is written.
+    The temporary file lies in a folder of its own, ``NAME.tmp``, because some writers create further files beside it. A
+    killed process leaves this folder behind; the next write removes it.
     """
     folder = path.with_name(path.name + ".tmp")
     partial = folder / path.name
@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         folder.mkdir()
         yield partial
         mode = folder.stat().st_mode & 0o666
-        if stat.S_IMODE(partial.stat().st_mode) != mode:  # there are writers that let nobody else read what they write
+        if stat.S_IMODE(partial.stat().st_mode) != mode:  # some writers make their files private
             partial.chmod(mode)
         os.replace(partial, path)
     finally:
@@ -38,6 +38,6 @@ def _remove(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A file with this text, whole or as it was before."""
+    """Write a text file atomically."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One writer to a folder: a lock of the operating system, which ends with the process that holds it."""
+"""Folder locks: one writer at a time. The operating system releases a lock when its process ends."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ __all__ = ["exclusive", "held_by"]
 
 _LOCK = ".lock"
 _HOLDER = ".lock.json"
-"""Who holds the lock. A file of its own, as some systems let nobody read a locked one; alone it locks nothing."""
+"""Names the process that holds the lock. It locks nothing; it is a separate file because some systems forbid reading a
+locked one."""
 
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if it is not there. What a killed process leaves behind never blocks.
+    """Lock a folder, and create it if needed. Files left by a killed process never block.
 
     Raises:
-        BadInput: if another process, or another thread of this one, holds it.
-        Failure: if it cannot be written.
+        BadInput: if another process, or another thread of this one, holds the lock.
+        Failure: if the folder cannot be written.
     """
     place = folder.absolute()  # the process may change its working directory meanwhile
     lock = FileLock(place / _LOCK)
@@ -53,7 +54,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def held_by(folder: Path) -> str | None:
-    """Who holds a folder; None if nobody does."""
+    """The process that holds a folder's lock, or None."""
     if not (folder / _LOCK).is_file():
         return None
     lock = FileLock(folder / _LOCK)
@@ -72,7 +73,7 @@ def _sign(folder: Path) -> None:
             json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
         )
     except OSError:
-        (folder / _HOLDER).unlink(missing_ok=True)  # the disk is full: the folder is held all the same
+        (folder / _HOLDER).unlink(missing_ok=True)  # the disk is full; the lock holds anyway
 
 
 def _holder(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""Stop signals: Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ __all__ = ["stop_signals"]
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM has come: asked between steps, so that work stops where it can go on. A second Ctrl-C stops
-    at once."""
+    """Yield a function that says whether Ctrl-C or SIGTERM has arrived. A second Ctrl-C stops at once.
+
+    The caller asks between steps and stops where the work can be resumed.
+    """
     asked = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,7 @@
-"""JSON that every reader takes. It has no numbers that are not finite: here they are the texts "Infinity", "-Infinity" and
-"NaN", in every file and in everything that the command line prints."""
+"""Strict JSON, for every file and for all that the command line prints.
+
+JSON has no infinity and no NaN. They are written as the texts "Infinity", "-Infinity" and "NaN".
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,21 @@ _TEXTS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 
 
 def dumps(content: Any, *, indent: int | None = None) -> str:
-    """The JSON of plain values. What is no plain value, a path for instance, is written as its text."""
+    """Plain values as JSON. Anything else, such as a path, is written as text."""
     return json.dumps(encoded(content), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def loads(text: str) -> Any:
-    """What `dumps` was given. Reads the bare ``Infinity`` and ``NaN`` of Python's own writer as well.
+    """Parse JSON that `dumps` wrote. Also reads the bare ``Infinity`` and ``NaN`` of Python's `json`.
 
     Raises:
-        ValueError: if it is no JSON.
+        ValueError: if the text is not JSON.
     """
     return decoded(json.loads(text))
 
 
 def encoded(content: Any) -> Any:
-    """The same with texts for numbers that are not finite."""
+    """Plain values with infinities and NaN replaced by their texts."""
     if isinstance(content, float) and not math.isfinite(content):
         return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
     if isinstance(content, Mapping):
@@ -37,7 +39,7 @@ def encoded(content: Any) -> Any:
 
 
 def decoded(content: Any) -> Any:
-    """The same with numbers for those texts."""
+    """Plain values with the texts of infinities and NaN replaced by numbers."""
     if isinstance(content, str):
         return _TEXTS.get(content, content)
     if isinstance(content, dict):

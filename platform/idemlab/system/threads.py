@@ -1,4 +1,4 @@
-"""Threads that wait for each other: asleep soon, so that a busy machine does not stand still."""
+"""OpenMP wait settings: waiting threads soon sleep, so that other processes can use their cores."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import MutableMapping
 __all__ = ["SPINNING", "rest_while_waiting", "spinning"]
 
 _CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Variables by which somebody may have decided already."""
+"""Environment variables by which the user may have chosen how threads wait."""
 _RESTFUL = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
-"""A thousand turns, or a millisecond, and then sleep: for GNU's OpenMP and for LLVM's.
+"""Spin for a thousand turns (GNU OpenMP) or a millisecond (LLVM OpenMP), then sleep.
 
-By default a waiting thread keeps its core busy. Two trainings of two threads on two cores then ran at 0.15 to 1.5 steps a
-second each. With a thousand turns they ran at 2.7 to 4.6, and one alone was as fast as before (4.6 to 7.8); a policy of
-sleeping at once cost one alone a tenth.
+By default a waiting thread keeps its core busy. Two trainings with two threads each, on two cores, then ran at 0.15 to 1.5
+steps a second. With a thousand turns they ran at 2.7 to 4.6 steps a second, and a single training kept its 4.6 to 7.8.
+Sleeping at once slowed a single training by a tenth.
 """
 
 SPINNING = (
@@ -25,14 +25,14 @@ SPINNING = (
 
 
 def spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
-    """Whether nobody has said how threads shall wait, so that they keep their cores busy."""
+    """Whether the user has not chosen how threads wait, so that waiting threads keep their cores busy."""
     return not any(name in environment for name in _CHOSEN)
 
 
 def rest_while_waiting(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let OpenMP's threads sleep where they wait, unless somebody has chosen.
+    """Let waiting OpenMP threads sleep, unless the user has chosen otherwise.
 
-    OpenMP reads this when torch is loaded: call it before that, or for the processes that are started from here.
+    OpenMP reads these variables when torch is loaded. Call this before, or for the processes that this one starts.
     """
     if spinning(environment):
         environment.update(_RESTFUL)

@@ -113,18 +113,18 @@ def test_a_broken_record_is_told_for_that_distribution_alone(
     install("good", good_code)
     plant(files)
     found = find_plugins([site])
-    assert [identity(point.dist) for point in found.points] == [("good", "1.0")]
+    assert [identity(point.dist) for point in found.entry_points] == [("good", "1.0")]
     (failure,) = found.failures
     assert failure.cause.startswith(told)
     assert str(site) in failure.cause, "the place is told"
     assert failure.plugin.distribution in ("odd", "~dd")
     assert failure.fix
     assert "\n" not in failure.cause + failure.fix
-    catalog = Catalog(found.points, found.failures)
+    catalog = Catalog(found.entry_points, found.failures)
     assert catalog.broken == [failure.plugin.distribution]
     assert len(list(catalog)) == 4
     with pytest.raises(Failure):
-        Catalog(found.points, found.failures, strict=True)
+        Catalog(found.entry_points, found.failures, strict=True)
 
 
 HARMLESS: dict[str, dict[str, bytes]] = {
@@ -151,7 +151,7 @@ def test_what_has_no_plugins_is_passed_over(
     install("good", good_code)
     plant(HARMLESS[case])
     found = find_plugins([site])
-    assert [point.name for point in found.points] == ["good"]
+    assert [point.name for point in found.entry_points] == ["good"]
     assert found.failures == ()
 
 
@@ -160,7 +160,7 @@ def test_records_of_both_kinds_are_read(suffix: str, plant: Callable[[dict[str, 
     plant(
         {suffix: NAMED.encode(), f"{Path(suffix).parent}/entry_points.txt": b"[idemlab]\nodd = odd.sub : hooks [x]\n"}
     )
-    (point,) = find_plugins([site]).points
+    (point,) = find_plugins([site]).entry_points
     assert (point.name, point.module, point.attr, identity(point.dist)) == ("odd", "odd.sub", "hooks", ("odd", "1.0"))
 
 
@@ -168,7 +168,7 @@ def test_the_good_lines_of_a_record_are_kept(plant: Callable[[dict[str, bytes]],
     lines = b"[console_scripts]\nbroken\n[idemlab]\na = odd\nb\na = other\nc = odd.c\n[other]\nd\n"
     plant({"odd-1.0.dist-info/METADATA": NAMED.encode(), "odd-1.0.dist-info/entry_points.txt": lines})
     found = find_plugins([site])
-    assert [(point.name, point.value) for point in found.points] == [("a", "odd"), ("c", "odd.c")]
+    assert [(point.name, point.value) for point in found.entry_points] == [("a", "odd"), ("c", "odd.c")]
     assert [failure.cause.split(" (")[0] for failure in found.failures] == [
         "line 5 of its entry_points.txt, 'b', names no module",
         "line 6 of its entry_points.txt names 'a' a second time",
@@ -184,7 +184,7 @@ def test_of_two_records_in_one_folder_the_newer_counts(plant: Callable[[dict[str
             }
         )
     found = find_plugins([site])
-    assert [identity(point.dist) for point in found.points] == [("odd", "10.0")]
+    assert [identity(point.dist) for point in found.entry_points] == [("odd", "10.0")]
     assert [failure.plugin.version for failure in found.failures] == ["9.0", "odd"]
     for failure in found.failures:
         assert failure.cause.startswith("is recorded a second time beside version 10.0, which is used")
@@ -198,7 +198,7 @@ def test_of_two_folders_the_first_counts(tmp_path: Path) -> None:
         (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(POINT)
     found = find_plugins([tmp_path / "first", tmp_path / "second", tmp_path / "first"])
-    assert [identity(point.dist)[0] for point in found.points] == ["Odd_Name"]
+    assert [identity(point.dist)[0] for point in found.entry_points] == ["Odd_Name"]
     assert found.failures == ()
 
 
@@ -223,10 +223,10 @@ def test_a_module_under_two_names_is_told(install: Install, good_code: str, site
     install("good", good_code)
     (site / "good-1.0.dist-info" / "entry_points.txt").write_text("[idemlab]\na = good\nb = good\n")
     found = find_plugins([site])
-    catalog = Catalog(found.points, found.failures)
+    catalog = Catalog(found.entry_points, found.failures)
     assert [plugin.name for plugin in catalog.plugins] == ["a"]
     (failure,) = catalog.failures
-    assert failure.cause == "is the module of the plugin good:a already"
+    assert failure.cause == "loads the same module as the plugin good:a"
 
 
 def test_a_version_is_told_or_said_to_be_missing(plant: Callable[[dict[str, bytes]], None]) -> None:

@@ -137,7 +137,7 @@ BROKEN: dict[str, tuple[str | None, str, str]] = {
     ),
     "model without shape": (
         PREAMBLE + "@hookimpl\ndef provide_models(): yield ModelSpec(name='m', factory=lambda: 0, summary='')",
-        "model 'm': <lambda> takes no argument, but is given the shape of a sample first",
+        "model 'm': <lambda> takes no argument, but must take the shape of a sample first",
         "make it a plain function",
     ),
     "twice": (

@@ -54,7 +54,7 @@ def test_traits_that_cannot_be_told_are_told_with_their_plugin(
     found = catalog(strict=True)
     with pytest.raises(Failure) as caught:
         found.check("enforcer", "odd", "here").traits()
-    assert caught.value.what.startswith(f"enforcer 'odd' cannot tell its traits: {cause}")
+    assert caught.value.what.startswith(f"enforcer 'odd' cannot determine its traits: {cause}")
     assert caught.value.where == f"odd 1.0, plugin 'odd'{place}"
     assert caught.value.next_step == "report it to the authors of odd"
 

@@ -157,8 +157,8 @@ class _Class:
         (_star, r"argument \*sizes: 'int' of _star: name each argument"),
         (_double_star, r"argument \*\*options: 'int' of _double_star: name each argument"),
         (_positional, "argument 'x' of _positional is positional only"),
-        (_called_name, "argument 'name' of _called_name cannot stand in an experiment file: rename it"),
-        (_hidden, "argument '_x' of _hidden cannot stand in an experiment file"),
+        (_called_name, "argument 'name' of _called_name cannot be used in an experiment file: rename it"),
+        (_hidden, "argument '_x' of _hidden cannot be used in an experiment file"),
         (_unimported, "'Decimal' is not defined, in an annotation of _unimported: import it at run time"),
         (
             _misspelt,
@@ -178,7 +178,7 @@ def test_a_model_must_take_the_shape() -> None:
     def factory() -> Any: ...
 
     assert parameters(factory) == []
-    with pytest.raises(TypeError, match="factory takes no argument, but is given the shape of a sample first"):
+    with pytest.raises(TypeError, match="factory takes no argument, but must take the shape of a sample first"):
         parameters(factory, skip=1)
 
 

@@ -157,7 +157,7 @@ def test_a_jacobian_that_is_not_finite_is_told(n: int) -> None:
 def test_errors_of_a_moving_constant_are_infinite() -> None:
     certificate = certify(lambda x: 0 * x + x.mean() + 1, torch.zeros(3, 2), depth=1, rank_points=0)
     assert certificate.relative == (float("inf"),)
-    assert certificate.remark == "all inputs are the same, so that nothing can be said of spreads"
+    assert certificate.remark == "all inputs are the same, so that their spread is zero"
 
 
 def test_the_errors_of_single_samples_are_told() -> None:

@@ -87,12 +87,12 @@ def test_what_no_file_can_be_called_is_a_missing_file(reference: Any, refused: R
         ("a.toml", b"[model\nname = 3", "not valid TOML: Expected ']'", None),
         ("a.toml", b"steps = 1\nsteps = 2", "not valid TOML: Cannot overwrite a value (at", None),
         ("a.toml", b"steps = " + b"9" * 5000, "not valid TOML: Exceeds the limit", None),
-        ("a.toml", b"x = " + b"[" * 5000, "tables and lists stand in each other more than 32 deep", None),
-        ("a.toml", b"x = " + b"[" * 50 + b"]" * 50, "tables and lists stand in each other more than 32 deep", None),
+        ("a.toml", b"x = " + b"[" * 5000, "tables and lists are nested more than 32 deep", None),
+        ("a.toml", b"x = " + b"[" * 50 + b"]" * 50, "tables and lists are nested more than 32 deep", None),
         ("a.toml", b"model: 3\nwidth = 5", "not valid TOML: Expected '='", None),
-        ("a.toml", b"summary = '\xff'", "is no text in UTF-8: 'utf-8' codec can't decode byte 0xff", None),
-        ("a.toml", 'summary = "x"'.encode("utf-16"), "is no text in UTF-8", None),
-        ("a.toml", b"\x89PNG\r\n\x1a\n\0\0", "is no text in UTF-8", None),
+        ("a.toml", b"summary = '\xff'", "is not UTF-8 text: 'utf-8' codec can't decode byte 0xff", None),
+        ("a.toml", 'summary = "x"'.encode("utf-16"), "is not UTF-8 text", None),
+        ("a.toml", b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8 text", None),
     ],
     ids=str,
 )  # fmt: skip
@@ -116,7 +116,7 @@ def test_a_mark_of_byte_order_is_no_fault(shop: Catalog, tmp_path: Path) -> None
 def test_a_table_that_holds_itself_is_told(refused: Refused) -> None:
     table: dict[str, Any] = {"model": "net"}
     table["dataset"] = table
-    assert refused(table).what == "tables and lists stand in each other more than 32 deep"
+    assert refused(table).what == "tables and lists are nested more than 32 deep"
 
 
 # -- paths ------------------------------------------------------------------------------------------------------------------

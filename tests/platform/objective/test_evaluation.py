@@ -1,4 +1,4 @@
-"""Evaluation inputs, the figures at each, and the verdict of the whole."""
+"""Evaluation inputs, the metrics at each, and the verdict of the whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _evaluate(table: dict[str, Any], f: Callable[[torch.Tensor], torch.Tensor], 
     return evaluate(experiment, parts, f, CPU, **({"rank_points": 1} | settings))
 
 
-def test_every_input_has_its_certificate_and_figures(tiny: Make) -> None:
+def test_every_input_has_its_certificate_and_metrics(tiny: Make) -> None:
     inputs = {"noise": "gaussian", "corrupted": {"name": "corrupted", "noise": 0.5}}
     metrics = ["reconstruction-error", "restoration-error"]
     evaluation = _evaluate(tiny(evaluation={"inputs": inputs, "metrics": metrics, "points": 20}), lambda x: 0.5 * x)
@@ -75,8 +75,8 @@ def test_metrics_share_the_orbit_and_set_level_ones_are_forgotten(tiny: Make) ->
     parts = assemble(experiment)
     parts.metrics.append(((), Counting()))
     evaluation = evaluate(experiment, parts, lambda x: 0.5 * x, CPU, rank_points=0)
-    assert evaluation.figures["data"]["seen"] == 32.0
-    assert evaluation.figures["noise"]["seen"] == 32.0
+    assert evaluation.metrics["data"]["seen"] == 32.0
+    assert evaluation.metrics["noise"]["seen"] == 32.0
 
 
 def test_certificate_and_metrics_share_one_orbit(tiny: Make) -> None:
@@ -95,7 +95,7 @@ def test_certificate_and_metrics_share_one_orbit(tiny: Make) -> None:
             return 0.5 * x
 
         experiment = idemlab.resolve(tiny(evaluation={"inputs": {}, "batch_size": 7, "depth": 3}))
-        parts = assemble(experiment, idemlab.installed())
+        parts = assemble(experiment)
         parts.metrics[:] = [((), metric) for metric in metrics]
         evaluate(experiment, parts, counted, CPU, rank_points=0)
         return sum(seen)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 import idemlab
-from idemlab import Catalog
+from idemlab.catalog.named import Named
 from idemlab.objective.modules import copied
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """A function after which every model is what the given factory makes."""
-    build = Catalog.build
+    build = Named.build
 
     def using(make: Callable[[], nn.Module]) -> None:
-        def built(self: Catalog, named: Any, *arguments: Any) -> Any:
-            return make() if named.kind == "model" else build(self, named, *arguments)
+        def built(self: Named, *arguments: Any) -> Any:
+            return make() if self.kind == "model" else build(self, *arguments)
 
-        monkeypatch.setattr(Catalog, "build", built)
+        monkeypatch.setattr(Named, "build", built)
 
     return using
 
@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "no parameters": (nn.Identity, "nothing can be trained: model 'mlp' has no parameters"),
     "frozen": (_frozen, "nothing can be trained: model 'mlp' has frozen all of its 2 parameters"),
     "a lock": (lambda: _Around(lock=threading.Lock()), "cannot be copied: cannot pickle"),
-    "a counter that is not kept": (_Counter, "buffer 'ones' of model 'mlp' changes in training and is not kept"),
+    "a counter that is not kept": (_Counter, "buffer 'ones' of model 'mlp' changes in training and is not saved"),
     "another precision": (
         lambda: _Returning(lambda y: y.double()),
         "changes the precision of a sample: float32 became float64",
@@ -248,7 +248,7 @@ def test_a_rank_that_cannot_be_measured_is_known_before_training(use: Use, tiny:
     parts = assemble(experiment, idemlab.installed())
     with pytest.raises(idemlab.BadInput, match="the rank of this model cannot be measured") as caught:
         preflight(experiment, parts, idemlab.installed(), device=torch.device("cpu"))
-    assert caught.value.next_step == "evaluation.rank_points = 0 does without the rank"
+    assert caught.value.next_step == "set evaluation.rank_points = 0 to skip the rank"
     table["evaluation"]["rank_points"] = 0
     assert preflight(idemlab.resolve(table), parts, idemlab.installed(), device=torch.device("cpu")).steps == 12
 

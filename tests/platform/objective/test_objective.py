@@ -46,16 +46,16 @@ BATCH = Batch(X, X)
 
 def test_reconstruction_and_enforcer_share_the_orbit_at_the_data() -> None:
     f = _Counting()
-    loss, figures = Objective(f, _Squared(), [None], weight=3.0, distance=l1)(BATCH, Step())
+    loss, values = Objective(f, _Squared(), [None], weight=3.0, distance=l1)(BATCH, Step())
     assert f.calls == 2
     y = f.map(X)
     expected = 3 * l1(y, X).mean() + l2(f.map(y), y).mean()
     assert torch.allclose(loss, expected, rtol=1e-14)
-    assert torch.allclose(figures["reconstruction"], l1(y, X).mean())
-    assert torch.allclose(figures["squared"], l2(f.map(y), y).mean())
-    assert torch.allclose(figures["idempotence"], (f.map(y) - y).abs().mean(), rtol=1e-6)
-    assert torch.allclose(figures["relative"], (f.map(y) - y).norm() / (y - y.mean(0)).norm(), rtol=1e-6)
-    assert not any(value.requires_grad for value in figures.values())
+    assert torch.allclose(values["reconstruction"], l1(y, X).mean())
+    assert torch.allclose(values["squared"], l2(f.map(y), y).mean())
+    assert torch.allclose(values["idempotence"], (f.map(y) - y).abs().mean(), rtol=1e-6)
+    assert torch.allclose(values["relative"], (f.map(y) - y).norm() / (y - y.mean(0)).norm(), rtol=1e-6)
+    assert not any(value.requires_grad for value in values.values())
 
 
 def test_a_source_with_targets_joins_the_reconstruction() -> None:
@@ -66,11 +66,11 @@ def test_a_source_with_targets_joins_the_reconstruction() -> None:
 
 def test_several_sources_add_up() -> None:
     f = _Counting()
-    loss, figures = Objective(f, _Squared(), [None, _Shifted(False)], weight=0.0, distance=l2)(BATCH, Step())
+    loss, values = Objective(f, _Squared(), [None, _Shifted(False)], weight=0.0, distance=l2)(BATCH, Step())
     y, z = f.map(X), f.map(X + 1)
     assert torch.allclose(loss, (l2(f.map(y), y) + l2(f.map(z), z)).mean(), rtol=1e-14)
-    assert torch.allclose(figures["squared"], loss / 2)  # reported figures are means over the sources
-    assert "reconstruction" not in figures
+    assert torch.allclose(values["squared"], loss / 2)  # reported values are means over the sources
+    assert "reconstruction" not in values
 
 
 def test_without_reconstruction_the_data_is_not_forwarded() -> None:
@@ -86,18 +86,18 @@ def test_corrupted_inputs_keep_their_clean_targets() -> None:
 
 
 def test_nothing_to_learn_is_a_zero_without_gradient() -> None:
-    loss, figures = Objective(_Counting(), Enforcer(), [None], weight=0.0, distance=l2)(BATCH, Step())
+    loss, values = Objective(_Counting(), Enforcer(), [None], weight=0.0, distance=l2)(BATCH, Step())
     assert loss.item() == 0
     assert not loss.requires_grad
-    assert "idempotence" not in figures
+    assert "idempotence" not in values
 
 
 def test_apply_gives_the_output_under_the_condition() -> None:
     f = _Counting()
     condition = torch.ones(6, 4, dtype=torch.float64)
-    out, figures = Objective(f, Enforcer(), [None], distance=l2)(Batch(X, X, condition), mode="apply")
+    out, values = Objective(f, Enforcer(), [None], distance=l2)(Batch(X, X, condition), mode="apply")
     assert torch.equal(out, f(X, condition))
-    assert figures == {}
+    assert values == {}
 
 
 def test_the_enforcer_sees_the_reconstruction_of_its_rows() -> None:

@@ -83,7 +83,7 @@ def test_a_model_that_returns_no_tensor(tiny: Make) -> None:
 def test_a_dataset_that_misstates_its_shape(tiny: Make) -> None:
     dataset = idemlab.Dataset.of_tensors(train=torch.zeros(64, 5), test=torch.zeros(8, 5))
     wrong = dataclasses.replace(dataset, shape=(4,))
-    assert "says its samples are [4], but they are [5]" in _refusal(tiny(), dataset=wrong)
+    assert "declares samples of shape [4], but they have shape [5]" in _refusal(tiny(), dataset=wrong)
 
 
 def test_a_batch_larger_than_the_data(tiny: Make) -> None:

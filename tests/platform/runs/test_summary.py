@@ -1,4 +1,4 @@
-"""What a run has reached, read from its folder; and how figures and times are written for people."""
+"""What a run has reached, read from its folder; and how numbers and times are written for people."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def folder(path: Path, entries: list[dict[str, Any]], **files: Any) -> Run:
     return Run(path)
 
 
-def entry(step: int, seconds: float, split: str = "train", **figures: float) -> dict[str, Any]:
-    return {"step": step, "split": split} | figures | {"time": {"seconds": seconds}}
+def entry(step: int, seconds: float, split: str = "train", **values: float) -> dict[str, Any]:
+    return {"step": step, "split": split} | values | {"time": {"seconds": seconds}}
 
 
 def test_a_finished_run_shows_its_certificate(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_finished_run_shows_its_certificate(tmp_path: Path) -> None:
     assert summary.finished
     assert (summary.verdict, summary.sentence, summary.step, summary.steps) == ("genuine", "It projects.", 10, 10)
     assert (summary.flops, summary.seconds) == (1e6, 4.5)
-    assert summary.figures == {
+    assert summary.values == {
         "data": {
             "relative": 0.05,
             "absolute": 0.01,
@@ -70,14 +70,14 @@ def test_an_unfinished_run_shows_its_last_evaluation(tmp_path: Path) -> None:
     assert summary.verdict is None
     assert summary.sentence == "Not finished: it got to step 5 of 20 (25 %)."
     assert (summary.step, summary.steps, summary.flops, summary.seconds) == (5, 20, 500, 3)
-    assert summary.figures == {"data": {"relative": 0.5}, "noise": {"rank": 7}}
+    assert summary.values == {"data": {"relative": 0.5}, "noise": {"rank": 7}}
 
 
 def test_a_run_that_has_logged_nothing(tmp_path: Path) -> None:
     summary = summarise(folder(tmp_path / "run", []))
     assert summary.sentence == "Not finished: it got to step 0."
     assert (summary.step, summary.steps, summary.flops, summary.seconds) == (0, None, None, None)
-    assert summary.figures == {}
+    assert summary.values == {}
 
 
 def test_time_adds_up_over_resumptions(tmp_path: Path) -> None:

@@ -204,19 +204,19 @@ REFUSED: list[tuple[str, str, Callable[[], bytes], str]] = [
         "32-bit or signed integers",
         "32 bits",
         lambda: saved(grey(0, 255, kind=np.int32), "TIFF"),
-        "say nothing about white",
+        "do not say which value is white",
     ),
     (
         "32-bit or signed integers",
         "large",
         lambda: saved(grey(0, 70000, kind=np.int32), "TIFF"),
-        "say nothing about white",
+        "do not say which value is white",
     ),
     (
         "32-bit or signed integers",
         "signed",
         lambda: tiff(16, 1, b"\0\0\xff\xff", 2, sample=2),
-        "say nothing about white",
+        "do not say which value is white",
     ),
     ("LAB", "TIFF", lambda: saved(colours("LAB", (50, 0, 0)), "TIFF"), "colour space LAB"),
     (
