@@ -18,7 +18,7 @@ __all__ = ["ClassCoverage", "covered"]
 class ClassCoverage(Metric):
     """How many outputs are readable, which is to say that a classifier is more than 90 % sure of a class, and of which.
 
-    What it makes of test samples stands beside its figures.
+    What it makes of test samples stands beside its values.
     Figures, over the set: `readable` (share), `unreadable` (number), `classes` (with at least half of an equal share of the
     set, so 5 % where there are ten, counting the readable only), `smallest_class` (share of the set, readable),
     `class_entropy` (of the readable, over log K: 1 is all classes alike), `confidence` (mean probability of the likeliest
@@ -46,14 +46,14 @@ class ClassCoverage(Metric):
     def compute(self) -> dict[str, float]:
         if not self._first:
             return {}
-        figures, later = (covered(torch.cat(seen)[:, :-1]) for seen in (self._first, self._last))
+        measured, later = (covered(torch.cat(seen)[:, :-1]) for seen in (self._first, self._last))
         self._forget()
-        figures |= {f"{name}_{DEPTH}": later[name] for name in ("readable", "classes", "smallest_class")}
-        return figures | {"readable_of_test": self.extractor.readable_of_test} | self.extractor.facts
+        measured |= {f"{name}_{DEPTH}": later[name] for name in ("readable", "classes", "smallest_class")}
+        return measured | {"readable_of_test": self.extractor.readable_of_test} | self.extractor.facts
 
 
 def covered(probabilities: Tensor) -> dict[str, float]:
-    """The figures of `ClassCoverage` at probabilities of the classes, [N, K]; rows need not add up to 1."""
+    """The values of `ClassCoverage` at probabilities of the classes, [N, K]; rows need not add up to 1."""
     N, K = probabilities.shape
     confidence, classes = probabilities.max(1)
     readable = confidence > CONFIDENT

@@ -28,8 +28,8 @@ class FrechetDistance(FeatureMetric):
         training = self.of_data("train", _REFERENCE)
         sets = {str(k): points for k, points in enumerate(outputs, 1)}
         sets["of_test"] = self.of_data("test", len(outputs[0]))
-        figure = "fid" if self._features == "inception" else f"frechet_{self._features}"
-        distances = {f"{figure}_{name}": frechet_distance(points, training) for name, points in sets.items()}
+        kind = "fid" if self._features == "inception" else f"frechet_{self._features}"
+        distances = {f"{kind}_{name}": frechet_distance(points, training) for name, points in sets.items()}
         return distances | self.extractor.facts
 
 

@@ -28,7 +28,7 @@ def inception_weights() -> Path:
 class Inception:
     """Images [B, 1 or 3, H, W] -> what the last layer of torchvision's Inception v3 sees of them, [B, 2048].
 
-    Images are scaled to 299 x 299. The weights are torchvision's (ImageNet, supervised): figures compare with each other,
+    Images are scaled to 299 x 299. The weights are torchvision's (ImageNet, supervised): values compare with each other,
     and with published ones in the weights of Heusel et al. 2017 only roughly.
 
     Raises:

@@ -29,9 +29,9 @@ class PrecisionRecall(FeatureMetric):
         sets["of_test"] = self.of_data("test", len(outputs[0]))
         training = self.of_data("train", len(outputs[0]))
         return {
-            f"{figure}_{self._features}_{name}": value
+            f"{measure}_{self._features}_{name}": value
             for name, points in sets.items()
-            for figure, value in precision_recall(training, points).items()
+            for measure, value in precision_recall(training, points).items()
         } | self.extractor.facts
 
 

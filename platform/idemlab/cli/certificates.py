@@ -55,10 +55,10 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
     show("", verdict)
 
 
-def _show_metrics(figures: Mapping[str, Mapping[str, float]]) -> None:
+def _show_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
     """Print the metrics: one row per metric, one column per set of inputs."""
-    names = list(dict.fromkeys(name for of_inputs in figures.values() for name in of_inputs))
-    measured = [inputs for inputs, of_inputs in figures.items() if of_inputs]
+    names = list(dict.fromkeys(name for of_inputs in metrics.values() for name in of_inputs))
+    measured = [inputs for inputs, of_inputs in metrics.items() if of_inputs]
     if names:
-        rows = [[name.replace("_", " "), *(number(figures[i].get(name)) for i in measured)] for name in names]
+        rows = [[name.replace("_", " "), *(number(metrics[i].get(name)) for i in measured)] for name in names]
         show("", table(["metric", *measured], rows, right=measured))

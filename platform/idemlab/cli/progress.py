@@ -69,13 +69,13 @@ class _Lines(Watcher):
             f"{plan.parameters:,} parameters, {plan.steps:,} steps on {plan.device}"
         )
 
-    def logged(self, step: int, figures: Mapping[str, float]) -> None:
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
         now = time.monotonic()
         rate = (step - self._counted) / max(now - self._since, 1e-9)
         self._counted, self._since = step, now
         self.say(
-            f"step {step}/{self._total}  loss {number(figures['loss'])}  "
-            f"error {number(figures.get('relative', self._relative))}  rank {self._rank}  "
+            f"step {step}/{self._total}  loss {number(values['loss'])}  "
+            f"error {number(values.get('relative', self._relative))}  rank {self._rank}  "
             f"{number(rate)} steps/s  {self._left(step)} left"
         )
 
@@ -101,7 +101,7 @@ class _Bar(Watcher):
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._figures: dict[str, Any] = dict.fromkeys(("loss", "error", "rank"), number(None))
+        self._values: dict[str, Any] = dict.fromkeys(("loss", "error", "rank"), number(None))
         self._from_training = False
         self._next = 0.0
         self._bar: Progress | None = None
@@ -135,7 +135,7 @@ class _Bar(Watcher):
         self._total, self._first = plan.steps, first_step
         self._began = time.monotonic()
         self._task = self._bar.add_task(
-            experiment.name, total=plan.steps, completed=first_step, rate=number(None), **self._figures
+            experiment.name, total=plan.steps, completed=first_step, rate=number(None), **self._values
         )
         self._bar.start()
 
@@ -143,16 +143,16 @@ class _Bar(Watcher):
         if time.monotonic() >= self._next or step == self._total:
             self._draw(step)
 
-    def logged(self, step: int, figures: Mapping[str, float]) -> None:
-        self._figures["loss"] = number(figures["loss"])
-        if "relative" in figures:
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        self._values["loss"] = number(values["loss"])
+        if "relative" in values:
             self._from_training = True
-            self._figures["error"] = number(figures["relative"])
+            self._values["error"] = number(values["relative"])
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
-        error, self._figures["rank"] = _worst(evaluation)
+        error, self._values["rank"] = _worst(evaluation)
         if not self._from_training:
-            self._figures["error"] = number(error)
+            self._values["error"] = number(error)
         self._draw(step)
 
     def message(self, text: str) -> None:
@@ -170,7 +170,7 @@ class _Bar(Watcher):
         assert self._bar is not None
         rate = self._bar.tasks[0].speed or (step - self._first) / max(now - self._began, 1e-9)
         words: dict[str, Any] = {"description": "certifying"} if step == self._total else {}
-        self._bar.update(self._task, completed=step, rate=number(rate), **words, **self._figures)
+        self._bar.update(self._task, completed=step, rate=number(rate), **words, **self._values)
         self._bar.refresh()
 
 

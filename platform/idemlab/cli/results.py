@@ -51,7 +51,7 @@ def _show_comparison(comparison: Comparison) -> None:
         ["steps", *(str(row.summary.step) for row in rows)],
         ["counted FLOPs", *(number(row.summary.flops) for row in rows)],
         ["time", *(time_span(row.summary.seconds) for row in rows)],
-        *([figure, *(number(comparison.value(row, figure)) for row in rows)] for figure in comparison.figures),
+        *([metric, *(number(comparison.value(row, metric)) for row in rows)] for metric in comparison.metrics),
     ]
     show(table(["run", *names], reached, right=names))
     keys = list(dict.fromkeys(key for row in rows for key in row.differs))

@@ -146,7 +146,7 @@ def _show_results(results: Results) -> None:
     from ..experiment.toml import toml_value
     from ..wording import number
 
-    names = [name for name in results.figures if name.partition("/")[2] in ("relative", "absolute", "rank")]
+    names = [name for name in results.metrics if name.partition("/")[2] in ("relative", "absolute", "rank")]
     ranges = results.ranges(names)
     rows = []
     for _, row in ranges.iterrows():

@@ -46,20 +46,20 @@ class Comparison:
     picture: Path | None
 
     @property
-    def figures(self) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of everything measured in any run, as ``inputs/metric``; relative errors and ranks come first."""
         named = dict.fromkeys(
-            f"{inputs}/{figure}"
+            f"{inputs}/{metric}"
             for row in self.rows
             for inputs, values in row.summary.values.items()
-            for figure in values
+            for metric in values
         )
         order = ("relative", "absolute", "rank")
-        return tuple(sorted(named, key=lambda key: [key.endswith(f"/{figure}") for figure in order], reverse=True))
+        return tuple(sorted(named, key=lambda key: [key.endswith(f"/{metric}") for metric in order], reverse=True))
 
-    def value(self, row: Row, figure: str) -> float | None:
+    def value(self, row: Row, metric: str) -> float | None:
         """A measured value of one run, or None if the run lacks it."""
-        inputs, _, name = figure.partition("/")
+        inputs, _, name = metric.partition("/")
         return row.summary.values.get(inputs, {}).get(name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Comparison:
                     "steps": row.summary.steps,
                     "flops": row.summary.flops,
                     "seconds": row.summary.seconds,
-                    "figures": {figure: self.value(row, figure) for figure in self.figures},
+                    "metrics": {metric: self.value(row, metric) for metric in self.metrics},
                     "differs": row.differs,
                 }
                 for row in self.rows

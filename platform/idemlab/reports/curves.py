@@ -136,9 +136,9 @@ def _series(entries: Sequence[Mapping[str, Any]], key: str) -> Curve:
     return [step for step, _ in points], [value for _, value in points]
 
 
-def _at_inputs(evaluation: Sequence[Mapping[str, Any]], figure: str) -> dict[str, Curve]:
+def _at_inputs(evaluation: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Curve]:
     """Name of a set of inputs -> curve of one measured value there."""
-    keys = [key for key in _keys(evaluation) if key.endswith(f"/{figure}")]
+    keys = [key for key in _keys(evaluation) if key.endswith(f"/{metric}")]
     return {key.partition("/")[0]: _series(evaluation, key) for key in keys}
 
 

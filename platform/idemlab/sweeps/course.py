@@ -229,8 +229,8 @@ class Course:
         self._look()
         return len(self.ended) < self.total
 
-    def _passing(self, trial: int, step: int, figures: Mapping[str, float], verdict: str) -> bool:
-        return self.ledger.passing(trial, step, self.sweep.goal.of_run(figures, verdict))
+    def _passing(self, trial: int, step: int, metrics: Mapping[str, float], verdict: str) -> bool:
+        return self.ledger.passing(trial, step, self.sweep.goal.of_run(metrics, verdict))
 
     def _end(self, outcome: Outcome) -> None:
         """Store the result of a trial as a row; its folder keeps the run."""

@@ -31,7 +31,7 @@ class Goal:
         """A value worse than any that can be measured."""
         return -math.inf if self.maximize else math.inf
 
-    def of_run(self, figures: Mapping[str, float | None], verdict: str) -> float:
+    def of_run(self, metrics: Mapping[str, float | None], verdict: str) -> float:
         """The value of a run.
 
         It is the worst for a run that collapsed to a constant or to the identity (both have no idempotence error), for one
@@ -39,18 +39,18 @@ class Goal:
         """
         from ..certificate.verdict import Verdict
 
-        own = {name: value for name, value in figures.items() if self.metric in (name, name.partition("/")[2])}
+        own = {name: value for name, value in metrics.items() if self.metric in (name, name.partition("/")[2])}
         if not own or verdict in (Verdict.CONSTANT, Verdict.IDENTITY):
             return self.worst
         values = [
-            self.worst if value is None or math.isnan(value) or self._shrunk(figures, name.partition("/")[0]) else value
+            self.worst if value is None or math.isnan(value) or self._shrunk(metrics, name.partition("/")[0]) else value
             for name, value in own.items()
         ]
         return min(values) if self.maximize else max(values)
 
-    def _shrunk(self, figures: Mapping[str, float | None], inputs: str) -> bool:
+    def _shrunk(self, metrics: Mapping[str, float | None], inputs: str) -> bool:
         """Whether f(x) is too narrow at these inputs; False where the spread was not measured."""
-        spread, whole = figures.get(f"{inputs}/spread"), figures.get(f"{inputs}/input_spread")
+        spread, whole = metrics.get(f"{inputs}/spread"), metrics.get(f"{inputs}/input_spread")
         return spread is not None and whole is not None and spread < self.minimum_spread * whole
 
     def of_setting(self, values: Sequence[float]) -> float:

@@ -47,15 +47,15 @@ def sweep_figure(results: Results) -> Figure | None:
     median over seeds, with strokes from the smallest to the largest value. Crosses at the upper edge mark failed trials,
     triangles at the lower edge errors of 0. For any other sampler, each key has a panel with the value of every setting.
     """
-    if not results.figures:
+    if not results.metrics:
         return None
     if results.sampler != "grid":
         return _sampled(results)
-    figures = [n for n in results.figures if n.endswith("/relative")]
-    figures += [n for n in results.figures if n.endswith("/rank")]
-    ranges = results.ranges(figures)
-    figures = [name for name in figures if ranges[name].notna().any()]
-    if not figures:
+    metrics = [n for n in results.metrics if n.endswith("/relative")]
+    metrics += [n for n in results.metrics if n.endswith("/rank")]
+    ranges = results.ranges(metrics)
+    metrics = [name for name in metrics if ranges[name].notna().any()]
+    if not metrics:
         return None
     axis, others = _axes(results, ranges)
     numeric = axis is not None and all(_is_number(value) for value in ranges[axis])
@@ -65,9 +65,9 @@ def sweep_figure(results: Results) -> Figure | None:
     for i in range(len(ranges)):
         lines.setdefault(_label(others, [texts[i] for texts in told]), []).append(i)
     groups = list(lines.items())[:_MOST]
-    figure, grid = grid_of(len(figures))
+    figure, grid = grid_of(len(metrics))
     zeros = False
-    for axes, name in zip(grid, figures, strict=True):
+    for axes, name in zip(grid, metrics, strict=True):
         for i, (_, rows) in enumerate(groups):
             own = np.asarray(rows)
             style = line_style(i, markers=True)
@@ -86,7 +86,7 @@ def sweep_figure(results: Results) -> Figure | None:
     ]
     if len(lines) > _MOST:
         handles.append(Line2D([], [], ls="", label=f"{len(lines) - _MOST} more are in the table, not drawn"))
-    if any(name.endswith("/relative") for name in figures):
+    if any(name.endswith("/relative") for name in metrics):
         handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
     if zeros:
         handles.append(Line2D([], [], color=BLACK, marker="v", ls="", ms=7, label="0, below the log scale"))
@@ -166,8 +166,8 @@ def _positions(ranges: DataFrame, axis: str | None, *, numeric: bool) -> Any:
 
 
 def _finish(axes: Axes, name: str, axis: str, ranges: DataFrame, *, numeric: bool) -> None:
-    inputs, _, figure = name.partition("/")
-    if figure == "relative":
+    inputs, _, metric = name.partition("/")
+    if metric == "relative":
         axes.set_yscale("log", nonpositive="mask")
         positive = ranges[[name, f"{name} min"]].to_numpy(dtype=float)
         positive = positive[positive > _LEAST]

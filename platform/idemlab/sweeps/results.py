@@ -32,7 +32,7 @@ class Trial:
         state: "complete", "failed", or "pruned": stopped at an evaluation, because others were better.
         error: why the trial failed; empty otherwise.
         verdict: the certificate's, for a complete trial; empty otherwise.
-        figures: ``inputs/metric`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
+        metrics: ``inputs/metric`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
         steps, flops, seconds: the cost of the trial; None where it is not known.
         path: the run folder, on the machine that ran the trial.
         machine: the machine that ran the trial, where several share the storage; otherwise empty.
@@ -45,7 +45,7 @@ class Trial:
     state: str
     error: str
     verdict: str
-    figures: dict[str, float | None]
+    metrics: dict[str, float | None]
     steps: int | None
     flops: float | None
     seconds: float | None
@@ -65,7 +65,7 @@ class Trial:
         own = {"seed": self.seed, "state": self.state, "verdict": self.verdict, "error": self.error}
         took = {"steps": self.steps, "flops": self.flops, "seconds": self.seconds}
         where = {"machine": self.machine} if self.machine else {}
-        return {"trial": self.number} | self.values | own | self.figures | took | where
+        return {"trial": self.number} | self.values | own | self.metrics | took | where
 
 
 _OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
@@ -79,7 +79,7 @@ def write_table(results: Results) -> None:
     import pandas
 
     rows = [
-        trial.row() | {name: _NULL for name, value in trial.figures.items() if value is None}
+        trial.row() | {name: _NULL for name, value in trial.metrics.items() if value is None}
         for trial in results.trials
     ]
     pandas.DataFrame(rows).to_csv(results.path / "table.csv", index=False)
@@ -120,7 +120,7 @@ def _trial(row: Mapping[str, str], folder: Path, known: Mapping[str, Mapping[str
         state=row["state"],
         error=row["error"],
         verdict=row["verdict"],
-        figures={name: None if text == _NULL else float(text) for name, text in measured.items()},
+        metrics={name: None if text == _NULL else float(text) for name, text in measured.items()},
         steps=None if steps is None else int(steps),
         flops=took("flops"),
         seconds=took("seconds"),
@@ -181,13 +181,13 @@ class Results:
         return pandas.DataFrame([trial.row() for trial in self.trials])
 
     @property
-    def figures(self) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of everything measured, as ``inputs/metric``."""
-        return tuple(dict.fromkeys(name for trial in self.trials for name in trial.figures))
+        return tuple(dict.fromkeys(name for trial in self.trials for name in trial.metrics))
 
     def worth(self, trial: Trial) -> float:
         """The value of a trial for the goal; the worst for a trial that failed or was pruned."""
-        return self.goal.of_run(trial.figures, trial.verdict) if trial.state == "complete" else self.goal.worst
+        return self.goal.of_run(trial.metrics, trial.verdict) if trial.state == "complete" else self.goal.worst
 
     @property
     def best(self) -> Best | None:
@@ -210,13 +210,13 @@ class Results:
             settings.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
         return settings
 
-    def ranges(self, figures: Sequence[str] | None = None) -> DataFrame:
+    def ranges(self, metrics: Sequence[str] | None = None) -> DataFrame:
         """One row per setting: its values, the numbers of trials, of failed and of pruned ones, the verdicts, and each
         metric's median, smallest and largest value over the seeds (columns ``NAME``, ``NAME min``, ``NAME max``). Pruned
         trials do not enter the medians, since their runs are unfinished."""
         import pandas
 
-        names = list(self.figures if figures is None else figures)
+        names = list(self.metrics if metrics is None else metrics)
         table = self.table
         rows = []
         place = {trial.number: i for i, trial in enumerate(self.trials)}

@@ -107,9 +107,9 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
 
 def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:
     """Check that evaluations give the metric. One evaluation of the untrained operator shows what plugins measure."""
-    inputs, slash, figure = sweep.metric.rpartition("/")
+    inputs, slash, name = sweep.metric.rpartition("/")
     every = [{"data", *experiment.inputs} for experiment in experiments]
-    if figure in _CERTIFIED and (not slash or all(inputs in names for names in every)):
+    if name in _CERTIFIED and (not slash or all(inputs in names for names in every)):
         return
     names = _measured(experiments[0])
     choices = sorted(names | {name.partition("/")[2] for name in names})

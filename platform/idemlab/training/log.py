@@ -24,9 +24,9 @@ class Sums:
     def __bool__(self) -> bool:
         return bool(self._sums)
 
-    def add(self, figures: Mapping[str, Tensor]) -> None:
+    def add(self, values: Mapping[str, Tensor]) -> None:
         """Add the numbers of one step, or of one micro-batch."""
-        for name, value in figures.items():
+        for name, value in values.items():
             total, count = self._sums.get(name, (0, 0))
             self._sums[name] = (total + value, count + 1)
 

@@ -204,14 +204,14 @@ class _Loop:
             step = Step(seed=training.seed, index=index, progress=progress, shard=shard)
             last = micro == training.micro_batches - 1
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss, figures = self._answerable(index, lambda: self.objective(batch, step))  # noqa: B023
+                loss, values = self._answerable(index, lambda: self.objective(batch, step))  # noqa: B023
                 self.latch.see(loss, index)
                 if not self.latch.deferred:
                     self._check_finite()
                 if loss.requires_grad:
                     share = loss / training.micro_batches
                     self._answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
-            self.sums.add(figures)
+            self.sums.add(values)
         if settings.clip > 0:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
         set_rates(self.optimizers, settings, progress)
@@ -242,18 +242,18 @@ class _Loop:
     def _log(self, done: int) -> None:
         """Write the means since the last entry."""
         means = self.engine.mean(self.sums.means())
-        figures = {name: float(value) for name, value in means.items()}
-        figures["lr"] = self.schedule.rate(self.experiment.optimizer, done)
-        self._write(done, "train", figures, {"steps_per_second": self.clock.steps_per_second(done)})
-        self.watcher.logged(done, figures)
+        values = {name: float(value) for name, value in means.items()}
+        values["lr"] = self.schedule.rate(self.experiment.optimizer, done)
+        self._write(done, "train", values, {"steps_per_second": self.clock.steps_per_second(done)})
+        self.watcher.logged(done, values)
         self.sums.clear()
 
-    def _write(self, step: int, split: str, figures: dict[str, float], timings: dict[str, float]) -> None:
+    def _write(self, step: int, split: str, values: dict[str, float], timings: dict[str, float]) -> None:
         """Write one line of metrics.jsonl, and send it to the trackers."""
         if self.experiment.training.trackers:
-            self.accelerator.log({f"{split}/{name}": value for name, value in figures.items()}, step=step)
+            self.accelerator.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
         if self.engine.main:
-            append_entry(self.run, step, split, figures, {"seconds": self.clock.seconds()} | timings)
+            append_entry(self.run, step, split, values, {"seconds": self.clock.seconds()} | timings)
 
     # -- what goes wrong ----------------------------------------------------------------------------------------------
 

@@ -163,8 +163,8 @@ class _Stack:
     def _step(self, index: int, batch: Batch) -> None:
         progress = self.schedule.progress(index)
         step = StackedStep([e.training.seed for e in self.experiments], index=index, progress=progress)
-        loss, figures = blame(self.experiments[0], lambda: self.objective(batch, step))
-        self.latch.see(figures["loss"], index)
+        loss, values = blame(self.experiments[0], lambda: self.objective(batch, step))
+        self.latch.see(values["loss"], index)
         if loss.requires_grad:
             blame(self.experiments[0], loss.backward)
         unreached = self.stacked.unreached()
@@ -180,7 +180,7 @@ class _Stack:
             for optimizer in optimizers:
                 optimizer.step()
         self.stacked.clear_gradients()
-        self.sums.add(figures)
+        self.sums.add(values)
 
     def _log(self, done: int) -> None:
         means = {name: values.tolist() for name, values in self.sums.means().items()}
@@ -193,9 +193,9 @@ class _Stack:
             if bad is not None:
                 self.errors[r] = not_finite(bad, self.plan.steps)
                 continue
-            figures = {name: values[r] for name, values in means.items()}
-            figures["lr"] = self.schedule.rate(experiment.optimizer, done)
-            append_entry(run, done, "train", figures, clock)
+            own = {name: each[r] for name, each in means.items()}
+            own["lr"] = self.schedule.rate(experiment.optimizer, done)
+            append_entry(run, done, "train", own, clock)
         self.sums.clear()
 
     def _evaluate(self, done: int, rank_points: int) -> None:

@@ -22,7 +22,7 @@ class Watcher:
     def stepped(self, step: int) -> None:
         """Optimiser step `step` (counted from 1) is done. Called at every step, so be quick."""
 
-    def logged(self, step: int, figures: Mapping[str, float]) -> None:
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
         """An entry was written to metrics.jsonl: the means of the training metrics since the entry before."""
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:

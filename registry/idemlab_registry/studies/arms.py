@@ -48,7 +48,7 @@ class Outcome:
         """That of a trial, whatever its state."""
 
         def figure(name: str) -> float:
-            value = trial.figures.get(f"{INPUTS}/{name}") if trial.state == "complete" else None
+            value = trial.metrics.get(f"{INPUTS}/{name}") if trial.state == "complete" else None
             return math.nan if value is None else float(value)
 
         absolute = figure("absolute")

@@ -75,7 +75,7 @@ def examine(material: Material) -> Findings:
     findings.tables["faces"] = DataFrame(
         [
             {"variant": VARIANTS[name], "seed": trial.seed, "verdict": trial.verdict, "steps": trial.steps}
-            | {column: trial.figures.get(figure) for column, figure in _COLUMNS.items()}
+            | {column: trial.metrics.get(figure) for column, figure in _COLUMNS.items()}
             for name, trials in variants.items()
             for trial in trials
         ]
@@ -143,7 +143,7 @@ def _claims(label: str, trials: list[Trial], smoothed: float) -> list[Claim]:
 
 
 def _values(trials: list[Trial], figure: str) -> list[float]:
-    values = [trial.figures.get(figure) for trial in trials]
+    values = [trial.metrics.get(figure) for trial in trials]
     return [value for value in values if value is not None]
 
 

@@ -73,7 +73,7 @@ class Variant:
 
     def values(self, figure: str) -> list[float]:
         """A figure of each trial that has it."""
-        values = [trial.figures.get(figure) for trial in self.trials]
+        values = [trial.metrics.get(figure) for trial in self.trials]
         return [value for value in values if value is not None and math.isfinite(value)]
 
     def middle(self, figure: str) -> float | None:
@@ -106,7 +106,7 @@ class Variant:
                 "steps": trial.steps,
                 "FLOPs": trial.flops,
             }
-            | {column: trial.figures.get(figure) for column, figure in columns.items()}
+            | {column: trial.metrics.get(figure) for column, figure in columns.items()}
             for trial in self.trials
         ]
 

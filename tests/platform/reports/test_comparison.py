@@ -63,7 +63,7 @@ def test_rows_show_what_each_run_reached(runs: tuple[Path, Path]) -> None:
         )
         assert comparison.value(row, "noise/reconstruction_error") is None
         assert row.summary.seconds is not None
-    assert comparison.figures[:4] == ("data/relative", "noise/relative", "data/absolute", "noise/absolute")
+    assert comparison.metrics[:4] == ("data/relative", "noise/relative", "data/absolute", "noise/absolute")
     assert comparison.picture is None
 
 

@@ -188,7 +188,7 @@ def test_what_was_measured_and_is_no_number_is_told_from_what_was_not_measured(t
     trials = tuple(
         Trial(
             number=i, values={"k": i + 1, "optimizer.lr": 10.0**-i}, seed=0, state="complete", error="", verdict="genuine",
-            figures=dict(own), steps=5 if i else None, flops=7, seconds=0.5, path=tmp_path / "trials" / f"{i:04}",
+            metrics=dict(own), steps=5 if i else None, flops=7, seconds=0.5, path=tmp_path / "trials" / f"{i:04}",
         )
         for i, own in enumerate(figures)
     )  # fmt: skip

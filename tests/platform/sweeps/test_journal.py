@@ -100,7 +100,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, Path, dict[A
 
 
 def measured(results: Results) -> dict[Any, Any]:
-    return {(t.values["optimizer.lr"], t.seed): t.figures["data/relative"] for t in results.trials}
+    return {(t.values["optimizer.lr"], t.seed): t.metrics["data/relative"] for t in results.trials}
 
 
 @pytest.mark.parametrize("name", DAMAGES)

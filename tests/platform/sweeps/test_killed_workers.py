@@ -52,7 +52,7 @@ def assert_whole(plan: Sweep, folder: Path) -> None:
     for trial in results.trials:
         certificate = Run(trial.path).certificate
         assert certificate is not None
-        assert certificate["inputs"]["data"]["relative"][0] == trial.figures["data/relative"]
+        assert certificate["inputs"]["data"]["relative"][0] == trial.metrics["data/relative"]
         experiment = Run(trial.path).experiment
         assert (experiment.optimizer.lr, experiment.training.seed) == (trial.values["optimizer.lr"], trial.seed)
 

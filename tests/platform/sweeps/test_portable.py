@@ -83,7 +83,7 @@ def test_the_workers_of_a_sweep_have_its_catalog(
         assert environment["plugins"]["stranger:stranger"] == "7.0"
     opened = open_sweep(tmp_path / "sweep", catalog=given)
     assert opened.trials[0].run.experiment.enforcer.name == "gentle"
-    assert run_sweep(sweep, tmp_path / "alone", catalog=given).trials[0].figures == opened.trials[0].figures
+    assert run_sweep(sweep, tmp_path / "alone", catalog=given).trials[0].metrics == opened.trials[0].metrics
 
 
 def test_a_run_keeps_the_catalog_it_was_given(sweep: Sweep, given: Catalog, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_sweep_leaves_runs_tables_and_a_figure(plan: Sweep, tmp_path: Path) ->
         alone = train(trial.run.experiment, tmp_path / f"alone{trial.number}")
         assert alone.certificate is not None
         expected = alone.certificate["inputs"]["noise"]["relative"][0]
-        assert trial.figures["noise/relative"] == pytest.approx(expected, rel=1e-4)
+        assert trial.metrics["noise/relative"] == pytest.approx(expected, rel=1e-4)
         assert trial.verdict == alone.certificate["verdict"]
     assert any("4 trials as one program" in line for line in said)
     table = pandas.read_csv(tmp_path / "sweep/table.csv")

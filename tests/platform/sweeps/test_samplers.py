@@ -74,7 +74,7 @@ def trial(number: int, rate: float, seed: int, error: float, state: str = "compl
     figures: dict[str, float | None] = {"data/relative": error}
     took: dict[str, Any] = {"steps": 1, "flops": 1.0, "seconds": 1.0}
     own: dict[str, Any] = {"values": {"optimizer.lr": rate}, "seed": seed, "state": state, "error": ""}
-    return Trial(number=number, verdict="genuine", figures=figures, path=Path(str(number)), **own, **took)
+    return Trial(number=number, verdict="genuine", metrics=figures, path=Path(str(number)), **own, **took)
 
 
 def test_the_best_is_that_of_the_median() -> None:
@@ -154,7 +154,7 @@ def plan(file: str) -> Sweep:
 
 
 def rows(results: Results) -> list[Any]:
-    return [(trial.values, trial.seed, trial.figures) for trial in results.trials]
+    return [(trial.values, trial.seed, trial.metrics) for trial in results.trials]
 
 
 @pytest.mark.long
@@ -245,7 +245,7 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
     for given_up in pruned:
         assert given_up.steps is not None
         assert 4 <= given_up.steps < 32
-        assert given_up.figures["data/relative"] is not None
+        assert given_up.metrics["data/relative"] is not None
         assert not given_up.run.certificate
         assert not given_up.run.checkpoints.exists()
     table = pandas.read_csv(tmp_path / "sweep/table.csv")
@@ -308,7 +308,7 @@ def test_whatever_is_measured_can_be_judged(file: str, tmp_path: Path, metric: s
     over = {"optimizer.lr": [1e-2]}
     results = run_sweep(Sweep(experiment=file, over=over, metric=metric, set={"training.steps": 2}), tmp_path / "sweep")
     assert results.goal.metric == metric
-    assert any(metric in (name, name.partition("/")[2]) for name in results.figures)
+    assert any(metric in (name, name.partition("/")[2]) for name in results.metrics)
 
 
 def test_the_journal_has_what_the_tools_of_optuna_show(plan: Sweep, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> Non
     told = [machine.communicate(timeout=200)[0].splitlines() for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0]
     here, there = (open_sweep(tmp_path / name / "sweep") for name in ("a", "b"))
-    assert [trial.figures for trial in here.trials] == [trial.figures for trial in there.trials]
+    assert [trial.metrics for trial in here.trials] == [trial.metrics for trial in there.trials]
     wanted = Counter(setting.key for setting in many.settings())
     assert Counter(f'enforcer.name="{t.values["enforcer.name"]}", seed {t.seed}' for t in here.trials) == wanted
     ended = [line.partition("  ")[2].partition(":")[0] for lines in told for line in lines if line[:1].isdigit()]
@@ -84,7 +84,7 @@ def test_what_a_dead_machine_ran_is_run_again(
     results = run_sweep(plan, tmp_path / "alive" / "sweep", storage=url)
     assert Counter(trial.seed for trial in results.trials) == {0: 2, 1: 2}
     assert not dead.end(0, {"state": "complete", "figures": {"data/relative": 0.0}, "verdict": "genuine"})
-    assert [t.figures for t in open_sweep(tmp_path / "alive/sweep").trials] == [t.figures for t in results.trials]
+    assert [t.metrics for t in open_sweep(tmp_path / "alive/sweep").trials] == [t.metrics for t in results.trials]
 
 
 def test_a_trial_that_gives_signs_of_life_is_left_alone(
@@ -161,8 +161,8 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
             "once it is back, repeat the command with `resume`",
         )
     }
-    assert sorted((t.seed, t.verdict, t.figures["data/relative"]) for t in results.trials) == sorted(
-        (t.seed, t.verdict, t.figures["data/relative"]) for t in whole.trials
+    assert sorted((t.seed, t.verdict, t.metrics["data/relative"]) for t in results.trials) == sorted(
+        (t.seed, t.verdict, t.metrics["data/relative"]) for t in whole.trials
     )
     assert sweep_status(url).counts["complete"] == 4
 
@@ -376,7 +376,7 @@ def test_a_sweep_is_resumed_with_the_storage_it_was_begun_with(plan: Sweep, url:
     said: list[str] = []
     again = run_sweep(plan, tmp_path / "moved", storage=url, resume=True, say=said.append)
     assert said == ["trials: 4, 4 of them done before"]
-    assert [trial.figures for trial in again.trials] == [trial.figures for trial in begun.trials]
+    assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in begun.trials]
 
 
 def test_a_file_of_sqlite_is_found_from_everywhere(

@@ -30,7 +30,7 @@ def examined(run: Path, verdict: str = "genuine", seeds: int = 1, quick: bool = 
     figures = FIGURES | {f"noise/{name}": value for name, value in changes.items()}
     trials = tuple(
         Trial(
-            number=seed, values={}, seed=seed, state="complete", error="", verdict=verdict, figures=dict(figures), steps=2,
+            number=seed, values={}, seed=seed, state="complete", error="", verdict=verdict, metrics=dict(figures), steps=2,
             flops=1.0, seconds=1.0, path=run,
         )
         for seed in range(seeds)

@@ -45,7 +45,7 @@ def trial(path: Path, seed: int = 0, state: str = "complete", **changes: float) 
     figures = GOOD | {f"noise/{name}": value for name, value in changes.items()}
     return Trial(
         number=seed, values={}, seed=seed, state=state, error="" if state == "complete" else "NaN at step 7",
-        verdict="genuine" if state == "complete" else "", figures=dict(figures), steps=10, flops=1e9, seconds=1.0, path=path,
+        verdict="genuine" if state == "complete" else "", metrics=dict(figures), steps=10, flops=1e9, seconds=1.0, path=path,
     )  # fmt: skip
 
 
@@ -127,14 +127,14 @@ def test_what_does_not_project_at_noise_and_digits_is_not_the_best(
 ) -> None:
     better = trial(run, frechet_cnn_1=0.5)
     named = {name if "/" in name else f"noise/{name}": value for name, value in figures.items()}
-    moving = replace(better, verdict=verdict, figures=better.figures | named)
+    moving = replace(better, verdict=verdict, metrics=better.metrics | named)
     findings = examined(ign=[trial(run, frechet_cnn_1=4.01)], imle=[trial(run)], control=[moving])
     assert "(e) IMLE + relative" in claim(findings, "ten classes").ours
 
 
 def test_the_best_need_not_repair_and_the_claim_says_so(run: Path) -> None:
     better = trial(run, frechet_cnn_1=0.5)
-    generates = replace(better, verdict="not idempotent", figures=better.figures | {"corrupted/relative": 0.22})
+    generates = replace(better, verdict="not idempotent", metrics=better.metrics | {"corrupted/relative": 0.22})
     findings = examined(ign=[trial(run, frechet_cnn_1=4.01)], imle=[trial(run)], transport=[generates])
     still = claim(findings, "twice more").ours
     assert "(e) one to one" in still

@@ -144,7 +144,7 @@ def test_all_of_it_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ]  # fmt: skip
     run = idemlab.train("generation-projector", tmp_path / "run", overrides=overrides)
     trial = Trial(
-        number=0, values={}, seed=0, state="complete", error="", verdict="constant", figures={}, steps=2, flops=1.0,
+        number=0, values={}, seed=0, state="complete", error="", verdict="constant", metrics={}, steps=2, flops=1.0,
         seconds=1.0, path=run.path,
     )  # fmt: skip
     results = {"operator": Results((trial,), (), tmp_path)}

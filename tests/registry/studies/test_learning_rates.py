@@ -45,7 +45,7 @@ def trial(folder: Path, number: int, values: dict[str, Any], seed: int, error: f
         state="failed" if error is None else "complete",
         error="the loss is not finite at step 51 of 100" if error is None else "",
         verdict="" if error is None else "genuine" if measured["relative"] < 0.1 else "constant",
-        figures={} if error is None else {f"noise/{name}": value for name, value in measured.items()},
+        metrics={} if error is None else {f"noise/{name}": value for name, value in measured.items()},
         steps=last,
         flops=None,
         seconds=None,
