@@ -1,4 +1,4 @@
-"""Checks of datasets: whole batches by index, of the shape and range that are said, and no test sample in train."""
+"""Checks of datasets: batches by index, the declared shape and range, and no test sample in train."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 _CHUNK = 512
 _MOST = 20_000
-"""Samples of a set that are looked at, evenly spaced; all of them where there are fewer."""
+"""Number of samples of a set that are checked, evenly spaced; all samples of a smaller set."""
 
 
 def _parts(dataset: Dataset) -> dict[str, MapStyle]:

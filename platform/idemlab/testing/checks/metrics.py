@@ -1,4 +1,4 @@
-"""Checks of metrics: figures for each sample, or for the set, that are finite, repeatable and forgotten once given."""
+"""Checks of metrics: finite, repeatable values for samples or sets, and no memory of earlier sets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Metric]]:
 
 
 def _figures(metric: Metric, dataset: Dataset, start: int = 0, rows: int = ROWS) -> dict[str, Tensor]:
-    """What it says of some samples, as an evaluation asks."""
+    """The metric's values of some samples, as an evaluation gets them."""
     batch = batch_of(dataset, start, rows)
     with torch.no_grad():
         return metric(Orbit(operator_for(dataset), batch.input), batch)

@@ -1,4 +1,4 @@
-"""Checks of models: on every shape of sample that they take they are operators f: X -> X, sample by sample."""
+"""Checks of models: for every shape of sample that it takes, a model is an operator f: X -> X, sample by sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__: list[str] = []
 
 _SHAPES = ((12,), (4, 6), (1, 8, 8), (3, 16, 16))
 _LARGER = ((1, 28, 28), (3, 32, 32), (3, 64, 64))
-"""Tried where a model takes none of the small ones."""
+"""Larger shapes, for a model that takes none of the small ones."""
 
 
 def _taken(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:

@@ -1,4 +1,4 @@
-"""Checks of sources: points of the batch's shape, drawn through `step` only, however the batch is cut."""
+"""Checks of sources: points have the batch's shape, are drawn through `step` only, and do not depend on micro-batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Source]]:
         taken += 1
         yield dataset, source
     if not taken:
-        raise CheckFailed(f"it refuses all data that the kit has, the last ones with: {refusal}")
+        raise CheckFailed(f"it refuses all data of the kit, the last with: {refusal}")
 
 
 def _sampled(source: Source, dataset: Dataset, index: int = 0) -> Points:
