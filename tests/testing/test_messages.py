@@ -349,8 +349,8 @@ def test_the_command_finds_the_kind_and_prints_json() -> None:
         (["mlp-cubic"], "error: 'mlp-cubic' is of the kind experiment, which has no checks"),
         (["cubic", "--expect-failure", "deterministic"], "error: 'deterministic' is not of the form key=value"),
         (["cubic", "--set", "weight=much"], "error: enforcer 'cubic': 'weight' cannot be \"much\""),
-        (["gaussian", "--set", "scale=2.0"], "error: 'gaussian' is the name of 2 things, and arguments and expected"),
-        (["gaussian", "--expect-failure", "deterministic=why"], "error: 'gaussian' is the name of 2 things"),
+        (["gaussian", "--set", "scale=2.0"], "error: 'gaussian' names 2 things, but arguments and expected"),
+        (["gaussian", "--expect-failure", "deterministic=why"], "error: 'gaussian' names 2 things"),
         (["hybrid"], "error: enforcer 'hybrid' needs the argument 'enforcers'"),
     ],
 )
