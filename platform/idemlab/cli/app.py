@@ -54,7 +54,7 @@ class Group(TyperGroup):
     def get_command(self, ctx: Any, name: str) -> Any:
         command: Any = super().get_command(ctx, name)
         for parameter in command.params if command else ():
-            if parameter.param_type_name == "argument" and parameter.metavar:  # it says what it is
+            if parameter.param_type_name == "argument" and parameter.metavar:  # the metavar already says the type
                 parameter.display_type_rich = lambda ctx: None
         return command
 
@@ -63,7 +63,7 @@ class Group(TyperGroup):
 
 
 class _Root(Group):
-    """The command `idemlab`: turns whatever happens into a message on stderr and an exit code."""
+    """The command `idemlab`: turns every error into a message on stderr and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> NoReturn:
         if "_IDEMLAB_COMPLETE" in os.environ:  # a shell asks for completions

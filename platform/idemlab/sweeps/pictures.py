@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["sweep_figure"]
 
 _MOST = 14
-"""Largest number of lines in a panel; more cannot be told apart."""
+"""Largest number of lines in a panel; a reader cannot distinguish more."""
 _LONGEST = 60
 """Largest number of characters in a label."""
 _LEAST = 1e-12
@@ -218,7 +218,7 @@ def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def _short(label: str) -> str:
-    """A long label without its middle: its end tells it from its neighbours."""
+    """A long label without its middle. The end stays, because labels often differ there."""
     half = (_LONGEST - 3) // 2
     return label if len(label) <= _LONGEST else f"{label[:half].rstrip()} … {label[-half:].lstrip()}"
 

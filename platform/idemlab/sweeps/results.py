@@ -32,7 +32,7 @@ class Trial:
         state: "complete", "failed", or "pruned": stopped at an evaluation, because others were better.
         error: why the trial failed; empty otherwise.
         verdict: the certificate's, for a complete trial; empty otherwise.
-        metrics: ``inputs/metric`` -> value, as in `idemlab compare`; of a pruned trial those of its last evaluation.
+        metrics: ``inputs/metric`` -> value, as in `idemlab compare`; a pruned trial has those of its last evaluation.
         steps, flops, seconds: the cost of the trial; None where it is not known.
         path: the run folder, on the machine that ran the trial.
         machine: the machine that ran the trial, where several share the storage; otherwise empty.
@@ -69,7 +69,7 @@ class Trial:
 
 
 _OWN = ("trial", "seed", "state", "verdict", "error", "steps", "flops", "seconds", "machine")
-"""Columns of a table that are neither a setting nor a metric."""
+"""Columns of a table that hold neither a setting nor a metric."""
 _NULL = "null"
 """Stands in a table for a measured value that is no number. A cell is empty where nothing was measured."""
 

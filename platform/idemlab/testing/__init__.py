@@ -1,4 +1,4 @@
-"""For those who write plugins: the conformance checks, and strategies for linear maps by spectrum and basis.
+"""Tools for plugin authors: the conformance checks, and strategies for linear maps by spectrum and basis.
 
     from idemlab.testing import check_enforcer
     print(check_enforcer("my-enforcer"))

@@ -1,4 +1,4 @@
-"""The doors to the checks: a report from Python, a test for each from pytest, one failure again."""
+"""Entry points to the checks: a report in Python, a pytest test for each check, and the reproduction of one failure."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def check_enforcer(
     expected_failures: Failures | None = None,
     quick: bool = False,
 ) -> Report:
-    """Try an enforcer against every check that its traits promise, on small operators and linear maps.
+    """Run every check that applies to an enforcer's traits, on small operators and linear maps.
 
     Args:
-        enforcer: a spec, or the name of an installed one.
-        arguments: of its factory, as in an experiment.
-        expected_failures: check -> why it fails; a failure is then no failure, and a pass is one.
-        quick: with fewer linear maps.
+        enforcer: a spec, or the name of an installed enforcer.
+        arguments: arguments of its factory, as in an experiment.
+        expected_failures: check -> why it fails. The report passes only if these checks fail and all others pass.
+        quick: try fewer linear maps.
 
     Raises:
         BadInput: for an unknown name, check or argument, and whatever the factory raises.
@@ -64,7 +64,7 @@ def check_model(
     *,
     expected_failures: Failures | None = None,
 ) -> Report:
-    """Try a model: shapes, batches, precision, state, on the shapes of sample that it takes. See `check_enforcer`."""
+    """Check a model's shapes, batches, precision and state, for each shape of sample that it takes. See `check_enforcer`."""
     return check_thing("model", model, arguments, expected_failures=expected_failures)
 
 
@@ -74,7 +74,7 @@ def check_dataset(
     *,
     expected_failures: Failures | None = None,
 ) -> Report:
-    """Try a dataset: batches, shapes, range, and that no test sample occurs in train. See `check_enforcer`."""
+    """Check a dataset's batches, shapes and range, and that no test sample occurs in train. See `check_enforcer`."""
     return check_thing("dataset", dataset, arguments, expected_failures=expected_failures)
 
 
@@ -84,7 +84,7 @@ def check_source(
     *,
     expected_failures: Failures | None = None,
 ) -> Report:
-    """Try a source: shapes, randomness, cutting of the batch, state. See `check_enforcer`."""
+    """Check a source's shapes, randomness, micro-batches and state. See `check_enforcer`."""
     return check_thing("source", source, arguments, expected_failures=expected_failures)
 
 
@@ -94,7 +94,7 @@ def check_metric(
     *,
     expected_failures: Failures | None = None,
 ) -> Report:
-    """Try a metric: figures for each sample or for the set, finite, and forgotten once given. See `check_enforcer`."""
+    """Check that a metric gives finite values for samples or sets, and resets itself. See `check_enforcer`."""
     return check_thing("metric", metric, arguments, expected_failures=expected_failures)
 
 
@@ -107,10 +107,10 @@ def check_thing(
     quick: bool = False,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """`check_enforcer`, `check_model`, ... for a kind that is a value.
+    """`check_enforcer`, `check_model`, ... with the kind as an argument.
 
     Args:
-        watch: is told the name of each check before it is run.
+        watch: called with the name of each check before it runs.
     """
     if kind not in CHECKED_KINDS:
         plural = "studies" if kind == "study" else f"{kind}s"
@@ -118,9 +118,9 @@ def check_thing(
     subject = Subject.of(kind, thing, arguments)
     expected = dict(expected_failures or {})
     applicable = _applicable(subject, expected)
-    if kind != "model":  # which is built for a shape
+    if kind != "model":  # a model is built for a shape
         with isolated():
-            subject.built  # noqa: B018  (what cannot be built, or fetched, says so itself)
+            subject.built  # noqa: B018  (if it cannot be built or fetched, it raises its own error)
     rows = []
     for check in applicable:
         watch(check.name)
@@ -141,7 +141,7 @@ def _applicable(subject: Subject, expected: Failures) -> list[Check]:
     """The checks for this subject, in order.
 
     Raises:
-        BadInput: if a check is expected to fail that there is not, or without a reason.
+        BadInput: if an expected failure names no check that applies, or gives no reason.
     """
     kind = subject.named.kind
     found = [check for check in CHECKS if check.kind == kind and check.applies(subject.traits)]
@@ -158,7 +158,7 @@ def _applicable(subject: Subject, expected: Failures) -> list[Check]:
             )
         if not reason.strip():
             raise BadInput(
-                f"the check '{name}' is expected to fail, but it is not said why",
+                f"the check '{name}' is expected to fail, but the reason is missing",
                 where="expected failures",
                 expected="a reason, such as 'it needs a reconstruction beside it'",
             )
@@ -168,16 +168,16 @@ def _applicable(subject: Subject, expected: Failures) -> list[Check]:
 def enforcer_checks(
     enforcers: Sequence[Given], *, expected_failures: Failures | None = None, quick: bool = False
 ) -> Callable[[F], F]:
-    """For pytest: a test that takes `check`, once for each check of each enforcer.
+    """Decorator for a pytest test that takes `check`: the test runs once for each check of each enforcer.
 
         @enforcer_checks(["my-enforcer", ("my-enforcer", {"routing": "inner"})])
         def test_conformance(check):
             check()
 
     Args:
-        enforcers: specs or names, each alone or with its arguments.
-        expected_failures: check -> why it fails, where it applies; a strict xfail.
-        quick: with fewer linear maps.
+        enforcers: specs or names, each alone or as (name, arguments).
+        expected_failures: check -> why it fails; these checks become a strict xfail.
+        quick: try fewer linear maps.
     """
     return conformance_checks("enforcer", enforcers, expected_failures=expected_failures, quick=quick)
 
@@ -207,13 +207,13 @@ def conformance_checks(
 
 
 def _label(subject: Subject) -> str:
-    """Name and arguments, short enough for the name of a test."""
+    """Name and plain arguments, for the name of a test."""
     shown = [f"{key}={value}" for key, value in subject.given.items() if isinstance(value, (str, int, float))]
     return ",".join([subject.entry.spec.name, *shown])
 
 
 class _Bound:
-    """One check of one thing, to be called in a test."""
+    """One check of one thing, which a test calls."""
 
     def __init__(self, check: Check, subject: Subject, quick: bool) -> None:
         self.check, self.subject, self.quick = check, subject, quick
@@ -232,11 +232,11 @@ def reproduce(
     arguments: Mapping[str, Any] | None = None,
     matrix: Tensor | None = None,
 ) -> None:
-    """Run one check again, on one linear map where it is over linear maps, and raise what it raises.
+    """Run one check again, on the given linear map if the check uses maps, and raise the original error.
 
     Raises:
-        CheckFailed: where the statement of the check does not hold.
-        Exception: whatever the thing that is checked raises.
+        CheckFailed: if the statement of the check does not hold.
+        Exception: whatever the checked thing raises.
     """
     subject = Subject.of(kind, thing, arguments)
     (found,) = [c for c in _applicable(subject, {check: "to be seen"}) if c.name == check]

@@ -1,8 +1,8 @@
-"""The growing list of checks: how one is written, registered, run, and its failure shrunk.
+"""The list of checks, and the code that registers a check, runs it and shrinks its failure.
 
-A check is a small function with a name. Those of enforcers are gated by traits. Many are properties of linear maps: for
-these, hypothesis searches a map that breaks the property and shrinks it. Searches and seeds are fixed, so that verdicts
-are the same every time.
+A check is a small function with a name. Checks of enforcers apply according to traits. Many are properties of linear maps:
+hypothesis searches for a map that breaks the property and shrinks it. Searches and seeds are fixed, so that the outcome is
+the same every time.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = ["CHECKS", "Check", "CheckFailed", "Finding", "at_most", "check", "exa
 
 
 class CheckFailed(AssertionError):
-    """What a check raises when its statement does not hold.
+    """Raised by a check whose statement does not hold.
 
     Args:
         what: what was measured, or what is wrong.
-        measured: the figure, where there is one.
-        bound: what it may be at most.
+        measured: the measured value, if there is one.
+        bound: the largest allowed value.
     """
 
     def __init__(self, what: str, measured: float | None = None, bound: float | None = None) -> None:
@@ -45,14 +45,14 @@ class CheckFailed(AssertionError):
 
 
 def at_most(measured: Tensor | float, bound: float, what: str) -> None:
-    """Demand measured <= bound; NaN fails. `what` names the figure."""
+    """Demand measured <= bound; NaN fails. `what` names the measured value."""
     figure = float(measured.detach() if isinstance(measured, Tensor) else measured)
     if not figure <= bound:
         raise CheckFailed(what, figure, bound)
 
 
 def must(condition: bool, what: str) -> None:
-    """Demand a condition; `what` says what is wrong without it."""
+    """Demand a condition; `what` says what is wrong if it does not hold."""
     if not condition:
         raise CheckFailed(what)
 
@@ -69,13 +69,14 @@ class Check:
     """One named check.
 
     Args:
-        name: as in reports and in expected failures.
-        kind: of the named things that it is for, for instance "enforcer".
-        statement: what must hold, one sentence.
-        cause: the likely cause where it does not hold.
-        applies: whether it is for enforcers with these traits.
-        run: (subject) or, over linear maps, (subject, K [n, n]); raises where the statement does not hold.
-        maps: subject -> strategy of the linear maps it is run on; None for a check that makes its own example.
+        name: its name in reports and in expected failures.
+        kind: the kind of thing that it checks, for instance "enforcer".
+        statement: what must hold, in one sentence.
+        cause: the likely cause of a failure.
+        applies: whether the check applies to enforcers with these traits.
+        run: called with (subject), or for a check on linear maps with (subject, K [n, n]); raises if the statement does not
+            hold.
+        maps: subject -> strategy for the linear maps; None for a check that makes its own example.
         examples: number of maps drawn by default and under `quick`.
     """
 
@@ -101,7 +102,7 @@ def check(
     maps: Callable[[Subject], SearchStrategy[Any]] | None = None,
     examples: tuple[int, int] = (40, 10),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Put a function on the list. Its name, with hyphens, is the check's; the first line of its docstring the statement."""
+    """Register a function as a check. Its name gives the check's name, and its docstring's first line the statement."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         statement = (function.__doc__ or "").partition("\n")[0]
@@ -118,8 +119,8 @@ class Finding:
 
     Args:
         what: what was measured, or what was raised and where.
-        measured, bound: figures, where there are any.
-        matrix: the linear map that shows it, shrunk.
+        measured, bound: the measured value and its bound, if there are any.
+        matrix: the shrunk linear map that breaks the statement.
         shown: that map and its spectrum as text.
         error: what was raised.
     """
@@ -133,10 +134,10 @@ class Finding:
 
 
 def examine(check: Check, subject: Subject, *, quick: bool = False, matrix: Tensor | None = None) -> Finding | None:
-    """Run one check; None if the statement holds.
+    """Run one check; returns None if the statement holds.
 
     Args:
-        matrix: run it on this linear map only, where it is a check over linear maps.
+        matrix: run a check on linear maps with this map only.
     """
     if check.maps is None or matrix is not None:
         error = _attempt(check, subject, *([] if check.maps is None else [matrix]))
@@ -146,7 +147,7 @@ def examine(check: Check, subject: Subject, *, quick: bool = False, matrix: Tens
 
 
 def _attempt(check: Check, *arguments: object) -> Exception | None:
-    """What the check raises; None if nothing."""
+    """The error that the check raises, or None."""
     with isolated():
         try:
             check.run(*arguments)
@@ -156,12 +157,12 @@ def _attempt(check: Check, *arguments: object) -> Exception | None:
 
 
 def _search(check: Check, subject: Subject, examples: int) -> tuple[_HasMatrix, Exception] | None:
-    """A linear map at which the check fails, shrunk, and what it raises there."""
+    """(shrunk linear map that breaks the check, the error raised there), or None if the check holds."""
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.errors import Flaky, NoSuchExample
 
     assert check.maps is not None
-    left = 4 * examples  # shrinking must end, too, where a check is expensive
+    left = 4 * examples  # limits shrinking, since a check may be expensive
     known: dict[bytes, bool] = {}
     worst: tuple[_HasMatrix, Exception] | None = None
 
@@ -189,7 +190,7 @@ def _search(check: Check, subject: Subject, examples: int) -> tuple[_HasMatrix, 
         shrunk = find(check.maps(subject), fails, settings=fixed, random=random.Random(0))
     except NoSuchExample:
         return None
-    except Flaky:  # the number of trials was used up while it shrank
+    except Flaky:  # the limit was reached while shrinking
         return worst
     error = _attempt(check, subject, shrunk.matrix)
     return worst if error is None else (shrunk, error)
@@ -206,7 +207,7 @@ def _finding(error: Exception, subject: Subject, at: _HasMatrix | None = None) -
 
 
 def _place(error: Exception, package: str) -> str:
-    """File and line in this package that an error came through last; where it was raised if it came through none."""
+    """The last file and line of this package in the traceback; where the error was raised, if it has none."""
     frames = list(walk_tb(error.__traceback__))
     own = [frame for frame in frames if frame[0].f_globals.get("__name__", "").partition(".")[0] == package]
     frame, line = (own or frames)[-1]
@@ -223,7 +224,7 @@ def _spectrum(matrix: Tensor) -> str:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """A world of its own for one attempt: every generator at a fixed seed, ordinary defaults; afterwards as before."""
+    """Run the block with every global generator at a fixed seed and default settings, and restore both afterwards."""
     states = random.getstate(), numpy.random.get_state()
     dtype = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

@@ -1,4 +1,4 @@
-"""A linear map whose spectrum and basis are known: K = S Λ S^-1 in float64, so that oracles need no eigensolver.
+"""Linear maps with a known spectrum and basis, K = S Λ S^-1 in float64, so that tests need no eigensolver.
 
 n = number of rows; Λ is block diagonal with one real Jordan block for each eigenvalue, or pair of eigenvalues, drawn.
 """
@@ -67,7 +67,7 @@ class Basis:
 
     Args:
         matrix: S, [n, n].
-        inverse: S^-1, made by other means than inverting S.
+        inverse: S^-1, made without inverting S numerically.
         condition: cond(S) in the 2-norm; 1 for columns that are orthogonal to each other, whatever their lengths.
     """
 
@@ -78,7 +78,7 @@ class Basis:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LinearMap:
-    """K = S Λ S^-1 with what it was made of.
+    """K = S Λ S^-1, with its blocks and its basis.
 
     Args:
         matrix: K, [n, n], float64.

@@ -1,4 +1,4 @@
-"""What came of the checks: a row for each, and for each failure what its author needs to mend it."""
+"""The report of the checks: a row for each check, and for each failure what its author needs to fix it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Row:
     """One check and how it ended.
 
     Args:
-        check: its name.
+        check: name of the check.
         statement: what must hold.
-        outcome: how it ended.
-        seconds: it took.
+        outcome: how the check ended.
+        seconds: how long it took.
         reason: why it was expected to fail, or "".
-        failure: all there is to say of a failure, or "".
+        failure: the full description of a failure, or "".
     """
 
     check: str
@@ -46,14 +46,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What the checks found.
+    """The results of the checks.
 
     Args:
-        kind, name: what was checked.
-        arguments: that it was checked with, as given.
+        kind, name: kind and name of the checked thing.
+        arguments: its arguments, as given.
         origin: distribution, version and plugin.
         quick: whether fewer examples were tried.
-        rows: one for each check that applies.
+        rows: one row for each check that applies.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed, but what was expected to, and all of that did."""
+        """Whether exactly the expected checks failed."""
         return all(row.outcome in (Outcome.PASSED, Outcome.EXPECTED) for row in self.rows)
 
     @property
@@ -74,7 +74,7 @@ class Report:
         return tuple(row.check for row in self.rows if row.outcome in (Outcome.FAILED, Outcome.EXPECTED))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The report as plain values for JSON."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -96,7 +96,7 @@ class Report:
         }
 
     def summary(self) -> str:
-        """One line: how many of how many, in how long."""
+        """One line: the number of checks for each outcome, and the time."""
         counts = [
             f"{number} {outcome}" for outcome in Outcome if (number := sum(r.outcome == outcome for r in self.rows))
         ]
@@ -104,10 +104,10 @@ class Report:
         return f"{self.kind} '{self.name}': {', '.join(counts) or 'no check applies'}; {seconds:.1f} s"
 
     def failures(self) -> str:
-        """What there is to say of each row that is not as it should be."""
+        """The description of every unexpected failure and every unexpected pass."""
         texts = [row.failure for row in self.rows if row.outcome is Outcome.FAILED]
         texts += [
-            f"{row.check} was expected to fail ({row.reason}), but passes: take it off the list of expected failures"
+            f"{row.check} was expected to fail ({row.reason}), but passes: remove it from the expected failures"
             for row in self.rows
             if row.outcome is Outcome.UNEXPECTED
         ]
@@ -122,7 +122,7 @@ class Report:
 
 
 def failure_text(check: Check, subject: Subject, finding: Finding) -> str:
-    """Check, plugin, distribution and version, the map with its spectrum, measured against bound, cause, snippet."""
+    """The description of a failure: plugin, map and spectrum, measured value and bound, likely cause, snippet."""
     parts = [
         ("who", subject.title),
         ("from", subject.origin),
@@ -145,7 +145,7 @@ def failure_text(check: Check, subject: Subject, finding: Finding) -> str:
 
 
 def snippet(check: Check, subject: Subject, finding: Finding) -> str:
-    """Python that runs the check again on what it failed at, and raises with a traceback."""
+    """Python code that runs the failed check again, and raises with a traceback."""
     imports, expression = subject.code()
     lines = ["from idemlab.testing import reproduce", *imports.splitlines()]
     arguments = [expression, repr(check.name)]

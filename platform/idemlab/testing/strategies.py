@@ -1,8 +1,8 @@
 """Hypothesis strategies for linear maps K = S Λ S^-1 in float64, drawn by spectrum and basis.
 
-Entries drawn at random say little of an iteration on matrices: all but a few would be far from every idempotent. Here the
-spectrum and the basis are drawn, so that a test knows what it may expect, and examples shrink towards eigenvalues 0 and 1
-on the diagonal.
+Random entries test an iteration on matrices badly: nearly all such matrices are far from every idempotent. These strategies
+draw the spectrum and the basis instead. A test then knows what to expect, and examples shrink towards eigenvalues 0 and 1 on
+the diagonal.
 
     from hypothesis import given
     from idemlab.testing import maps_in_basin
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 LARGEST = 8
-"""Largest n that is drawn where none is given."""
+"""Largest n that is drawn if no size is given."""
 
 BASIN = ((1 - 3**0.5) / 2, (1 + 3**0.5) / 2)
 """The real eigenvalues between these ends go to 0 below 1/2 and to 1 above, under h(K) = 3 K^2 - 2 K^3."""
@@ -66,7 +66,7 @@ def _floats(low: float, high: float) -> st.SearchStrategy[float]:
 
 
 def eigenvalues(low: float = -2.0, high: float = 2.0, *, pairs: bool = True) -> st.SearchStrategy[complex]:
-    """Eigenvalues with a real part in [low, high]; with `pairs`, also a + bi, 0 < b <= 1, which stand for two.
+    """Eigenvalues with a real part in [low, high]; with `pairs`, also a + bi, 0 < b <= 1, each with its conjugate.
 
     >>> from hypothesis import find
     >>> find(eigenvalues(), lambda value: value.real > 1)
@@ -114,10 +114,10 @@ _ANY = eigenvalues()
 
 
 def _fill(draw: st.DrawFn, values: st.SearchStrategy[complex], places: int, largest_block: int) -> list[Block]:
-    """Blocks that take exactly this number of places; a pair where one place is left becomes its real part.
+    """Blocks that fill exactly this number of places. If one place is left, a pair becomes its real part.
 
-    A value and a size are drawn for every place, although pairs and Jordan blocks take several: shrinking prefers short
-    draws, and would otherwise prefer them to simple real eigenvalues.
+    A value and a size are drawn for every place, although pairs and Jordan blocks fill several places. Shrinking prefers
+    short draws, and would otherwise prefer pairs and Jordan blocks to simple real eigenvalues.
     """
     sizes = st.integers(1, largest_block)
     drawn = [(complex(draw(values)), draw(sizes) if largest_block > 1 else 1) for _ in range(places)]
@@ -328,7 +328,7 @@ def _split_spectra(
     rank: int | None,
     largest_block: int = 1,
 ) -> Spectrum:
-    """`rank` eigenvalues of one kind and the others of another."""
+    """Spectra with `rank` eigenvalues from `ones`, and the others from `zeros`."""
     n = _size(draw, size, rank)
     r = draw(st.integers(0, n)) if rank is None else rank
     return (*_fill(draw, ones, r, largest_block), *_fill(draw, zeros, n - r, largest_block))

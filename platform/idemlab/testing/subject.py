@@ -1,4 +1,4 @@
-"""What is checked: a spec with its arguments, who offers it, and how to build it afresh."""
+"""The subject of the checks: a spec with its arguments, the plugin that offers it, and how to build it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _CONTRACTS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A named thing with complete arguments.
+    """A thing to check, with complete arguments.
 
     Args:
         named: kind, name and checked arguments.
         entry: its spec and plugin.
-        catalog: what it is built from.
-        offered: whether an installed plugin offers it; a spec at hand need not be.
-        given: the arguments as they were given.
+        catalog: the catalog from which it is built.
+        offered: whether an installed plugin offers it; False for a spec that was passed directly.
+        given: the arguments as given.
     """
 
     named: Named
@@ -52,10 +52,10 @@ class Subject:
 
     @classmethod
     def of(cls, kind: str, thing: Spec | str, arguments: Mapping[str, Any] | None = None) -> Subject:
-        """The thing of this kind: a spec, or the name of one that an installed plugin offers.
+        """The subject for a spec, or for a name that an installed plugin offers.
 
         Raises:
-            BadInput: if there is no such thing, or the arguments do not suit it.
+            BadInput: if the name is unknown, or the arguments do not fit.
         """
         catalog, given = installed(), dict(arguments or {})
         if isinstance(thing, Spec):
@@ -73,10 +73,10 @@ class Subject:
         return cls(named, entry, catalog, offered, given)
 
     def build(self, *positional: Any) -> Any:
-        """A fresh one.
+        """Build a new instance.
 
         Raises:
-            BadInput: if the factory refuses, or returns something else than the contract asks for.
+            BadInput: if the factory refuses, or returns an object of the wrong type.
         """
         built = self.named.build(*positional)
         contract = _CONTRACTS[self.named.kind]
@@ -90,17 +90,17 @@ class Subject:
 
     @cached_property
     def built(self) -> Any:
-        """One that the checks share, for what is expensive to build and never changed by them."""
+        """One instance that the checks share and do not change, for things that are expensive to build."""
         return self.build()
 
     def enforcer(self, dtype: torch.dtype = torch.float64) -> Enforcer:
-        """A fresh enforcer in training mode, its state in this precision."""
+        """A new enforcer in training mode, with its state in this precision."""
         enforcer: Enforcer = self.build()
         return enforcer.to(dtype).train()
 
     @cached_property
     def traits(self) -> Traits:
-        """Of an enforcer; the default ones for the other kinds."""
+        """The traits of an enforcer; the default traits for the other kinds."""
         if self.named.kind != "enforcer":
             return Traits()
         traits: Traits = self.named.traits()
@@ -108,7 +108,7 @@ class Subject:
 
     @property
     def rank(self) -> int | None:
-        """The rank that it is to reach: an argument named `rank`, its own or of what it contains; None without one."""
+        """The value of an argument named `rank`, its own or of an enforcer it contains; None without one."""
         return next(_ranks(self.named), None)
 
     @property
@@ -124,11 +124,11 @@ class Subject:
 
     @property
     def package(self) -> str:
-        """The package, or module, that its factory is in."""
+        """The top-level package or module of its factory."""
         return self.entry.spec.factory.__module__.partition(".")[0]
 
     def code(self) -> tuple[str, str]:
-        """(lines that make it available, an expression for it), for a snippet that runs."""
+        """(import lines, expression) with which code refers to the subject."""
         if self.offered:
             return "", repr(self.named.name)
         spec, module = self.entry.spec, self.entry.spec.factory.__module__

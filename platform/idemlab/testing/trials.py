@@ -1,4 +1,4 @@
-"""What enforcers are tried on: small operators of several shapes, points, and a step that keeps its eyes open.
+"""Test material for enforcers: small operators of several shapes, points, and a step that records how it is used.
 
 Shapes: B samples of shape `*shape`, n entries each; K, P, Q are matrices [n, n].
 """
@@ -43,16 +43,16 @@ SHAPES: dict[str, tuple[int, ...]] = {"vector": (6,), "image": (2, 4, 4), "seque
 """The shapes of sample that an enforcer must work on."""
 
 DRAWS = 32
-"""Random draws that are averaged where an enforcer is stochastic."""
+"""Number of random draws that are averaged for a stochastic enforcer."""
 
 
 def has_loss(traits: Traits) -> bool:
-    """Whether it works through `forward`."""
+    """Whether an enforcer with these traits has a loss."""
     return bool(traits.kinds & {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION})
 
 
 def shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
-    """Shapes of sample, with more entries than the rank that is asked for."""
+    """Shapes of sample with more entries than the subject's rank."""
     rank = subject.rank or 0
     return {"vector": (max(6, rank + 2),)} | {
         name: shape for name, shape in SHAPES.items() if name != "vector" and torch.Size(shape).numel() > rank
@@ -68,7 +68,7 @@ class Linear(nn.Module):
     def __init__(self, matrix: Tensor) -> None:
         super().__init__()
         n = len(matrix)
-        # The global generator stays as it is. (`skip_init` draws nothing, but makes torch load its tracer and sympy.)
+        # Keep the global generator unchanged. (`skip_init` draws nothing, but makes torch load its tracer and sympy.)
         with torch.random.fork_rng(devices=[]):
             self.linear = nn.Linear(n, n, bias=False, dtype=matrix.dtype)
         with torch.no_grad():
@@ -80,7 +80,7 @@ class Linear(nn.Module):
 
 
 class _Near(nn.Module):
-    """f(x) = P x + g(x) / 10 with a projector P that keeps every other entry: not linear, and not far from idempotent."""
+    """f(x) = P x + g(x) / 10 with a projector P that keeps every other entry: nonlinear and nearly idempotent."""
 
     keep: Tensor
 
@@ -96,7 +96,7 @@ class _Near(nn.Module):
 
 
 class _Mixer(nn.Module):
-    """[B, tokens, entries]: mixes tokens, then entries."""
+    """A network on [B, tokens, entries] that mixes tokens, then entries."""
 
     def __init__(self, tokens: int, entries: int) -> None:
         super().__init__()
@@ -109,8 +109,7 @@ class _Mixer(nn.Module):
 
 
 def generic(subject: Subject, shape: tuple[int, ...]) -> Operator:
-    """An operator on samples of this shape in float64, always the same: linear where nothing else will do, else a small
-    network."""
+    """A fixed operator on samples of this shape in float64: a small network, or a linear map for `linear_only` enforcers."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return _drawn(subject, shape)
@@ -143,10 +142,10 @@ def inside(traits: Traits, n: int) -> Tensor:
 
 
 def suitable(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
-    """(shape, operator), not yet wrapped; operators that the enforcer refuses to wrap are passed over.
+    """Pairs (shape, unwrapped operator), without operators that the enforcer refuses to wrap.
 
     Raises:
-        CheckFailed: if it refuses all of them.
+        CheckFailed: if the enforcer refuses every operator.
     """
     refusals = []
     for shape in shapes(subject).values():
@@ -168,13 +167,12 @@ def first_suitable(subject: Subject) -> tuple[tuple[int, ...], Operator]:
 def begun(
     subject: Subject, operator: Operator, dtype: torch.dtype = torch.float64, *, bare: bool = False
 ) -> tuple[Enforcer, Operator]:
-    """(enforcer, operator) as training has them when it starts: a fresh enforcer that has wrapped the operator and was
-    told of it.
+    """(enforcer, operator) as at the start of training: a new enforcer that has wrapped the operator and run `on_start`.
 
-    An architecture gets a copy to wrap; all others hand the operator back.
+    An architecture wraps a copy; every other enforcer returns the operator itself.
 
     Args:
-        bare: leave out the architecture: what is checked is the rest, on this very operator.
+        bare: leave out the architecture, to check the rest on this very operator.
     """
     enforcer = subject.enforcer(dtype)
     with torch.random.fork_rng(devices=[]):
@@ -188,7 +186,7 @@ def begun(
 
 
 def ended(enforcer: Enforcer, operator: Operator, step: Step) -> None:
-    """The end of a step, as training tells it."""
+    """Call `after_step` as training does at the end of a step."""
     with torch.no_grad():
         enforcer.after_step(operator, Step(index=step.index, progress=step.progress, purpose="after step"))
 
@@ -208,15 +206,15 @@ def white(n: int, rows: int) -> Tensor:
 
 
 class Trial(Step):
-    """A step that has what an enforcer may ask for, and notes what it asks.
+    """A step that offers everything an enforcer may use, and records what the enforcer uses.
 
     Args:
-        operator: f, whose reconstruction of other points than the enforcer's is `reconstruction`.
+        operator: f; `reconstruction` is that of f at points other than the enforcer's.
         x: the enforcer's points.
         index: number of the step.
         progress: share of the run that is done.
-        half: 0 or 1 for a half of the batch, None for all of it.
-        turn: Q, by which the random draws are turned.
+        half: 0 or 1 for one half of the batch, None for the whole batch.
+        turn: orthogonal matrix Q that rotates the random draws.
     """
 
     def __init__(
@@ -236,12 +234,12 @@ class Trial(Step):
 
     @property
     def drawn(self) -> int:
-        """How many draws were made."""
+        """Number of draws so far."""
         return self._draws
 
     @property
     def reconstruction(self) -> Tensor:
-        """|f(u) - u|^2 / n of each row, [B], at points u beside the enforcer's."""
+        """|f(u) - u|^2 / n of each row, [B], at points u other than the enforcer's."""
         self.asked_reconstruction = True
         if self._reconstruction is None:
             u = self._x + 1
@@ -262,14 +260,14 @@ class Trial(Step):
 
 @dataclass(frozen=True)
 class Pass:
-    """What one forward and backward of an enforcer's loss left.
+    """The results of one forward and backward of an enforcer's loss.
 
     Args:
         loss: per sample, [B], detached.
-        gradients: of its mean, one for each parameter, in the order of `operator.parameters()`; None where none came.
-        reported: as the enforcer reported it, detached.
-        orbit: that it was given.
-        step: that it was given.
+        gradients: gradients of the mean loss, in the order of `operator.parameters()`; None for a parameter without one.
+        reported: the values that the enforcer reported, detached.
+        orbit: the orbit that the enforcer received.
+        step: the step that the enforcer received.
     """
 
     loss: Tensor
@@ -280,12 +278,12 @@ class Pass:
 
     @property
     def flat(self) -> Tensor:
-        """All gradients in one row; zeros stand where none came."""
+        """All gradients in one row; a single zero if there are none."""
         return torch.cat([g.flatten() for g in self.gradients if g is not None] or [self.loss.new_zeros(1)])
 
 
 def enforce(enforcer: Enforcer, orbit: Orbit, step: Step) -> Enforcement:
-    """Its enforcement, which must be one, with a loss [B]."""
+    """Call the enforcer, and demand an `Enforcement` with a loss [B]."""
     enforcement: Enforcement = enforcer(orbit, step)
     must(isinstance(enforcement, Enforcement), f"forward returned {type(enforcement).__name__}, not an Enforcement")
     loss, rows = enforcement.loss, len(orbit.input)
@@ -296,7 +294,7 @@ def enforce(enforcer: Enforcer, orbit: Orbit, step: Step) -> Enforcement:
 
 
 def one_pass(enforcer: Enforcer, operator: Operator, x: Tensor, step: Trial | None = None) -> Pass:
-    """One forward and one backward, as in training. A loss without gradient leaves none."""
+    """Run one forward and one backward, as in training; a loss without gradient is allowed."""
     step = step or Trial(operator, x)
     operator.zero_grad(set_to_none=True)
     orbit = Orbit(operator, x)
@@ -311,8 +309,8 @@ def one_pass(enforcer: Enforcer, operator: Operator, x: Tensor, step: Trial | No
 
 
 def pull(subject: Subject, K: Tensor, *, x: Tensor | None = None, turn: Tensor | None = None) -> Tensor:
-    """The gradient at a linear map K, [1, n, n] at white points (or x); one for each of several draws if stochastic,
-    [D, n, n]."""
+    """The gradient of the loss at a linear map K and white points (or x), [1, n, n]; for a stochastic enforcer one gradient
+    per draw, [D, n, n]."""
     x = white(len(K), 2 * len(K)) if x is None else x
     x = x if turn is None else x @ turn.T
     pulls = []

@@ -36,7 +36,7 @@ def save_checkpoint(
     *,
     keep: int,
 ) -> Path:
-    """Write ``folder/step-N``, then remove all but the newest `keep`, and those of later steps, which are damaged.
+    """Write ``folder/step-N``, then remove old checkpoints beyond the newest `keep`, and damaged ones of later steps.
 
     Args:
         state: further values: nested plain values and tensors.

@@ -61,7 +61,7 @@ def tracking(accelerator: _Accelerator, experiment: Experiment, watcher: Watcher
 
 
 def _close(tracker: _Tracker, watcher: Watcher, *, failed: bool) -> None:
-    """Close a tracker. If it raises, only a message tells so: the run itself is complete."""
+    """Close a tracker. An error in it becomes a message, because it does not affect the run."""
     try:
         if failed and tracker.name == "wandb":
             tracker.tracker.finish(exit_code=1)  # Accelerate's `finish` would mark the run as finished

@@ -1,4 +1,4 @@
-"""All checks; importing this puts them on the list, in the order in which they are run."""
+"""All checks. Importing this package registers them in the order in which they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of datasets: whole batches by index, of the shape and range that are said, and no test sample in train."""
+"""Checks of datasets: batches by index, the declared shape and range, and no test sample in train."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 _CHUNK = 512
 _MOST = 20_000
-"""Samples of a set that are looked at, evenly spaced; all of them where there are fewer."""
+"""Number of samples of a set that are checked, evenly spaced; all samples of a smaller set."""
 
 
 def _parts(dataset: Dataset) -> dict[str, MapStyle]:
@@ -43,9 +43,11 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-@check("dataset", cause="`shape` is that of one sample, without the batch: images are (channels, height, width)")
+@check(
+    "dataset", cause="`shape` must be the shape of one sample without the batch: images are (channels, height, width)"
+)
 def samples_have_the_shape(subject: Subject) -> None:
-    """Train and test are not empty; inputs and targets of any batch have the shape of the dataset, as uint8 or floats."""
+    """Train and test are not empty; inputs and targets of every batch have the dataset's shape, as uint8 or floats."""
     dataset: Dataset = subject.built
     for part, rows in _parts(dataset).items():
         must(len(rows) > 0, f"{part} is empty")
@@ -67,7 +69,7 @@ def samples_have_the_shape(subject: Subject) -> None:
 
 @check("dataset", cause="__getitems__ sorts, shuffles or ignores its indices, or augments at random")
 def batches_follow_their_indices(subject: Subject) -> None:
-    """The rows of a batch are those of its indices, in their order, the same every time."""
+    """A batch has the samples of its indices, in their order, and the same ones every time."""
     dataset: Dataset = subject.built
     for part, rows in _parts(dataset).items():
         forward = _some(rows)
@@ -80,9 +82,9 @@ def batches_follow_their_indices(subject: Subject) -> None:
             must(torch.equal(one, two) and torch.equal(one, value[0]), f"one index of {part} has several {name}s")
 
 
-@check("dataset", cause="`range` is that of the samples after scaling; uint8 images are scaled from 0..255 to it")
+@check("dataset", cause="`range` must be the range after scaling; uint8 images are scaled from 0..255 to it")
 def samples_are_in_range(subject: Subject) -> None:
-    """All samples are finite and within the range, where there is one."""
+    """All samples are finite, and within the range if there is one."""
     dataset: Dataset = subject.built
     low, high = dataset.range or (-torch.inf, torch.inf)
     for part, rows in _parts(dataset).items():
@@ -94,7 +96,7 @@ def samples_are_in_range(subject: Subject) -> None:
             )
 
 
-@check("dataset", cause="the split is made after samples were repeated or augmented, or test is a part of train")
+@check("dataset", cause="samples were repeated or augmented before the split, or test is a part of train")
 def no_test_sample_is_in_train(subject: Subject) -> None:
     """No sample occurs both in train and in test."""
     dataset: Dataset = subject.built
@@ -105,7 +107,7 @@ def no_test_sample_is_in_train(subject: Subject) -> None:
 
 @check("dataset", cause="its own randomness is not seeded: draw from idemlab.step.generator(name, seed)")
 def deterministic(subject: Subject) -> None:
-    """Built again it has the same samples, and it leaves the global generator alone."""
+    """Built again, it has the same samples, and it does not use the global generator."""
     before = torch.get_rng_state()
     again: Dataset = subject.build()
     must(torch.equal(torch.get_rng_state(), before), "it drew from the global generator")
@@ -119,7 +121,7 @@ def deterministic(subject: Subject) -> None:
     "dataset", cause="an open file, a lambda or a lock among its attributes: samples are decoded in worker processes"
 )
 def workers_can_have_it(subject: Subject) -> None:
-    """What is not kept in memory can be sent to other processes."""
+    """A set that is not kept in memory can be sent to other processes."""
     for part, rows in _parts(subject.built).items():
         if not isinstance(rows, TensorRows):
             sent: MapStyle = pickle.loads(pickle.dumps(rows))
@@ -130,10 +132,10 @@ def workers_can_have_it(subject: Subject) -> None:
 
 @check(
     "dataset",
-    cause="`classes` is the number of classes, labels count from 0, and `distance` is that to the data's manifold",
+    cause="`classes` must be the number of classes, labels count from 0, and `distance` measures from the data's manifold",
 )
 def labels_and_distance_are_true(subject: Subject) -> None:
-    """Labels are class numbers, and the data lie on their manifold, where these are known."""
+    """Labels, if any, are class numbers, and the data lie on their manifold if it is known."""
     dataset: Dataset = subject.built
     for part, rows in _parts(dataset).items():
         some = rows.__getitems__(_some(rows, 256))

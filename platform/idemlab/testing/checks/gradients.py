@@ -1,4 +1,4 @@
-"""Checks of where gradients go: to every parameter, once, through as many applications as declared, sample by sample."""
+"""Checks of gradients: every parameter gets one, once, sample by sample, through as many applications as declared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__: list[str] = []
 @check(
     "enforcer",
     applies=has_loss,
-    cause="the loss is detached, computed under no_grad, or reads something else than the orbit it was given",
+    cause="the loss is detached, is computed under no_grad, or does not read the orbit that forward receives",
 )
 def gradient_reaches_every_parameter(subject: Subject) -> None:
     """Every parameter of the operator gets a gradient, finite and not zero."""
@@ -39,7 +39,7 @@ def gradient_reaches_every_parameter(subject: Subject) -> None:
     cause="forward calls backward() itself, or switches requires_grad or train/eval of the operator and leaves it so",
 )
 def gradient_reaches_nothing_else(subject: Subject) -> None:
-    """Before the backward no parameter has a gradient; fixed ones get none, and stay as they were set."""
+    """Before the backward pass no parameter has a gradient; frozen parameters get none and stay frozen."""
     for shape, operator in suitable(subject):
         enforcer, operator = begun(subject, operator)
         parameters = dict(operator.named_parameters())
@@ -85,7 +85,7 @@ def accumulates_once(subject: Subject) -> None:
     "keep the loss per sample, or declare batch_coupled=True",
 )
 def batch_is_the_mean_of_its_halves(subject: Subject) -> None:
-    """The gradient on a batch is the mean of those on its halves."""
+    """The gradient on a batch is the mean of the gradients on its halves."""
     for shape, operator in suitable(subject):
         whole, halves = _whole_and_halves(subject, operator, draws(shape, 8))
         mean = (halves[0].flat + halves[1].flat) / 2
@@ -122,9 +122,9 @@ def _relative(a: Tensor, b: Tensor) -> float:
 
 
 class _Watched(nn.Module):
-    """An operator that notes which applications a gradient went through, and whether with a graph of its own.
+    """An operator that records through which applications a gradient passes, and whether the gradient has its own graph.
 
-    Two applications lie behind each other where the input of one was made of the output of the other, with gradient.
+    Two applications are consecutive if the input of one was computed from the output of the other, with gradient.
     """
 
     def __init__(self, operator: Operator, x: Tensor) -> None:
@@ -147,7 +147,7 @@ class _Watched(nn.Module):
         return y
 
     def _behind(self, node: Any) -> int:
-        """Depth of the deepest application that a tensor was made of; 0 if of none, or of f(x)."""
+        """Depth of the deepest application from which a tensor was computed; 0 for f(x), and without any."""
         seen, waiting, deepest = set(), [node], 0
         while waiting:
             here = waiting.pop()

@@ -1,6 +1,7 @@
-"""Checks of what an enforcer does at linear maps: idempotents stay, their neighbours are drawn to them, ranks are kept.
+"""Checks of an enforcer at linear maps: idempotents stay, nearby maps approach them, ranks are kept.
 
-N = K^2 - K is the residual. The pull of a loss at K is its gradient at white points, that of a weight projection K - K'.
+N = K^2 - K is the residual. The pull of a loss at K is its gradient at white points; the pull of a weight projection
+K -> K' is K - K'.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ __all__: list[str] = []
 Maps = st.SearchStrategy[Any]
 
 _NEAR = 0.1
-"""How far a map is from an idempotent where attraction is claimed."""
+"""Largest distance from an idempotent at which attraction is checked."""
 _SIGMA = 6.0
-"""Standard errors by which the mean of random draws may be off."""
+"""Allowed error of the mean of random draws, in standard errors."""
 
 
 def _moves(traits: Traits) -> bool:
@@ -50,7 +51,7 @@ def _projects(traits: Traits) -> bool:
 
 
 def _pulls(subject: Subject, K: Tensor, x: Tensor | None = None) -> list[Tensor]:
-    """What its loss, its projection, or both subtract from K, each [draws, n, n]."""
+    """The updates that its loss, its projection or both subtract from K, each [draws, n, n]."""
     pulls = []
     if has_loss(subject.traits):
         pulls.append(pull(subject, K, x=x))
@@ -73,7 +74,7 @@ def _mild(n: int) -> Maps:
 
 
 def _sized(subject: Subject, maps: Callable[[int, int | None], Maps]) -> Maps:
-    """Maps of 1 to 4 rows, which say what larger ones would; of the rank that is asked for, if one is.
+    """Maps of 1 to 4 rows, of the subject's rank if it targets one; larger maps would show nothing new.
 
     `maps` is given n and the rank.
     """
@@ -88,8 +89,8 @@ def _idempotent(subject: Subject) -> Maps:
 
 
 def _near_idempotent(subject: Subject) -> Maps:
-    """Near idempotents and not there, within the domain; not near the constant map, from which a penalty relative to the
-    size of the outputs rightly leads away. Of the trace of the idempotent, if the trace is kept."""
+    """Maps near an idempotent, but not idempotent, within the domain; with the idempotent's trace, if the trace is kept.
+    Maps near the constant map are left out: a penalty relative to the size of the outputs rightly leads away from it."""
 
     def maps(n: int, rank: int | None) -> Maps:
         ranks = st.integers(1, n) if rank is None else st.just(rank)
@@ -110,7 +111,7 @@ def _inward(n: int, r: int) -> st.SearchStrategy[tuple[Block, ...]]:
 
 
 def _balanced(n: int, r: int) -> st.SearchStrategy[tuple[Block, ...]]:
-    """Spectra of trace r within [0, 1]: what r eigenvalues lack to 1, another one has."""
+    """Spectra of trace r within [0, 1]: r eigenvalues are a little below 1, and one more makes up the difference."""
     lacks = st.lists(st.floats(0.0, _NEAR / r), min_size=r, max_size=r)
     return lacks.map(lambda a: (*[Block(1 - lack) for lack in a], Block(sum(a)), *[Block(0.0)] * (n - r - 1)))
 
@@ -185,7 +186,7 @@ def attracted_to_the_end(subject: Subject, K: Tensor) -> None:
 
 
 def _endings(subject: Subject, K: Tensor, steps: int = 100) -> list[tuple[Tensor, float]]:
-    """Where its loss, its projection, or both lead, and the bound of the residual there."""
+    """(end point of its loss or its projection, bound of the residual there), for each that it has."""
     endings = []
     if has_loss(subject.traits):
         stochastic = subject.traits.stochastic  # noise is averaged away, not pulled at
@@ -196,8 +197,8 @@ def _endings(subject: Subject, K: Tensor, steps: int = 100) -> list[tuple[Tensor
 
 
 def _iterated(subject: Subject, K: Tensor, steps: int = 3000) -> Tensor:
-    """Where the projection takes K. A single step may lead away (SP2's does, to get at the rank), so that unlike `purify`
-    this goes on until the end is reached."""
+    """The limit of the projection from K. A single step may increase the residual (SP2's does, to reach the rank), so this
+    iterates to the end, unlike `purify`."""
     enforcer = subject.enforcer()
     for _ in range(steps):
         if not float(residual_of(K).norm()) > 1e-9:
@@ -207,9 +208,9 @@ def _iterated(subject: Subject, K: Tensor, steps: int = 3000) -> Tensor:
 
 
 def _trained(subject: Subject, K: Tensor, steps: int) -> Tensor:
-    """Where gradient descent takes K with nothing but the enforcer's loss. The length of the steps falls to 0, whatever the
-    scale of the loss; unlike Adam's, their direction is the gradient's: entries that hardly pull hardly move. A gradient
-    that has all but vanished is not blown up."""
+    """The end of gradient descent from K with the enforcer's loss alone. The length of the steps falls to 0, whatever the
+    scale of the loss. Their direction is the gradient's, unlike Adam's: entries with a small gradient hardly move, and a
+    vanishing gradient is not scaled up."""
     operator = Linear(K)
     enforcer, _ = begun(subject, operator, bare=True)
     weight = operator.linear.weight
@@ -253,7 +254,7 @@ def trace_is_kept(subject: Subject, K: Tensor) -> None:
     "named `rank` says which rank",
 )
 def rank_is_reached(subject: Subject) -> None:
-    """From eigenvalues between 0 and 1 it leads to the trace that the argument `rank` asks for."""
+    """From eigenvalues between 0 and 1, it leads to the trace given by the argument `rank`."""
     rank = subject.rank
     if rank is None:
         raise CheckFailed("it declares targets_rank, and has no argument named 'rank'")
@@ -275,11 +276,11 @@ def rank_is_reached(subject: Subject) -> None:
     "enforcer",
     applies=lambda traits: _moves(traits) and traits.orthogonally_equivariant,
     maps=_anywhere,
-    cause="it treats some coordinates in another way than others, as L1 distances, masks and clamps of entries do: "
+    cause="it does not treat all coordinates alike, as with L1 distances, masks and clamps of entries: "
     "declare orthogonally_equivariant=False",
 )
 def orthogonally_equivariant(subject: Subject, K: Tensor) -> None:
-    """Turned by an orthogonal Q, the update of Q K Q^T is Q times that of K times Q^T."""
+    """For an orthogonal Q, the update of Q K Q^T is Q U Q^T, where U is the update of K."""
     n = len(K)
     if float(residual_of(K).norm()) < 1e-9 * max(1.0, float(K.norm()) ** 2):
         return  # what moves an idempotent is rounding, which turns as it likes; an exact penalty makes a whole step of it
@@ -304,7 +305,7 @@ def orthogonally_equivariant(subject: Subject, K: Tensor) -> None:
     cause="it divides by what may be 0, overflows, or is not defined for all these eigenvalues: declare its domain",
 )
 def defined_on_its_domain(subject: Subject, K: Tensor) -> None:
-    """The update is finite wherever the domain says; a projection stays in a declared domain."""
+    """The update is finite in the declared domain, and a projection does not leave it."""
     for update in _pulls(subject, K):
         must(bool(torch.isfinite(update).all()), "its update is not finite")
     domain = subject.traits.domain
@@ -320,11 +321,11 @@ def defined_on_its_domain(subject: Subject, K: Tensor) -> None:
     "enforcer",
     applies=lambda traits: has_loss(traits) and traits.smooth and not (traits.stochastic or traits.targets_rank),
     maps=lambda subject: _sized(subject, lambda n, _: idempotents(size=n, basis=_mild)),
-    cause="its value is not that of the quantity whose gradient it has, as where a surrogate such as (y * g).sum() is "
-    "returned as the loss; or it has a kink at idempotents (L1, a root): declare smooth=False",
+    cause="the value of the loss does not belong to its gradient, as for a surrogate such as (y * g).sum(); or the loss "
+    "has a kink at idempotents (L1, a root): declare smooth=False",
 )
 def loss_is_flat_at_idempotents(subject: Subject, K: Tensor) -> None:
-    """Beside an idempotent the loss is quadratic: at a tenth of the distance it is a hundredth."""
+    """Near an idempotent the loss is quadratic: at a tenth of the distance it is a hundredth."""
     n = len(K)
     x = white(n, 2 * n)
     away = residual_of(K + 0.1 * draws((n,), n, "away") / n)  # a direction in which the residual grows
@@ -339,7 +340,7 @@ def loss_is_flat_at_idempotents(subject: Subject, K: Tensor) -> None:
 
 
 class _TwoPlaces(torch.nn.Module):
-    """An operator with weights of their own for f(x) and for what is applied after it, the same in value."""
+    """An operator with separate weights for f(x) and for later applications, equal in value."""
 
     def __init__(self, make: Callable[[], Operator], x: Tensor) -> None:
         super().__init__()

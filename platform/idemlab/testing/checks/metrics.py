@@ -1,4 +1,4 @@
-"""Checks of metrics: figures for each sample, or for the set, that are finite, repeatable and forgotten once given."""
+"""Checks of metrics: finite, repeatable values for samples or sets, and no memory of earlier sets."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Metric]]:
 
 
 def _figures(metric: Metric, dataset: Dataset, start: int = 0, rows: int = ROWS) -> dict[str, Tensor]:
-    """What it says of some samples, as an evaluation asks."""
+    """The metric's values of some samples, as an evaluation gets them."""
     batch = batch_of(dataset, start, rows)
     with torch.no_grad():
         return metric(Orbit(operator_for(dataset), batch.input), batch)
 
 
-@check("metric", cause="per-sample figures are [B], one for each row; means over the set are taken by the evaluation")
+@check("metric", cause="per-sample values must be [B], one for each row; the evaluation takes the mean over the set")
 def figures_are_per_sample(subject: Subject) -> None:
-    """Of each sample it gives finite figures [B], of the set finite floats, at least one of either."""
+    """It gives finite values [B] per sample, or finite floats for the set, or both."""
     for dataset, metric in _fitted(subject):
         names = []
         for rows in (1, 5):
@@ -66,9 +66,9 @@ def figures_are_per_sample(subject: Subject) -> None:
         must(bool(names), "it gives no figure")
 
 
-@check("metric", cause="a figure of one sample that depends on the others of its batch")
+@check("metric", cause="the value of one sample depends on the others of its batch")
 def figures_do_not_depend_on_the_batch(subject: Subject) -> None:
-    """The figures of the halves of a batch are those of the whole; so are those of the set."""
+    """The halves of a batch give the values of the whole batch, also for the set."""
     for dataset, metric in _fitted(subject):
         whole, whole_set = _figures(metric, dataset), metric.compute()
         halves = [_figures(metric, dataset, start, ROWS // 2) for start in (0, ROWS // 2)]
@@ -80,9 +80,9 @@ def figures_do_not_depend_on_the_batch(subject: Subject) -> None:
             at_most(abs(halves_set[name] - figure), 1e-4 * abs(figure) + 1e-6, f"|'{name}' in halves - in the whole|")
 
 
-@check("metric", cause="what was collected for one set of inputs is still there at the next: empty it in compute")
+@check("metric", cause="values of one set of inputs are still stored at the next set: clear them in compute")
 def compute_forgets(subject: Subject) -> None:
-    """Figures of a set do not depend on the set before."""
+    """The values of a set do not depend on the set before."""
     for dataset, metric in _fitted(subject):
         _figures(metric, dataset)
         first = metric.compute()
@@ -97,7 +97,7 @@ def compute_forgets(subject: Subject) -> None:
 
 @check("metric", cause="torch.randn and the like: a metric draws from idemlab.step.generator, with a fixed key")
 def deterministic(subject: Subject) -> None:
-    """Fitted twice it gives the same, and it leaves the global generator alone."""
+    """Fitted twice, it gives the same values, and it does not use the global generator."""
     for dataset, _ in _fitted(subject):
         results = []
         for seed in (1, 2):
@@ -113,7 +113,7 @@ def deterministic(subject: Subject) -> None:
 
 @check("metric", cause="an in-place operation on the batch or on a point of the orbit")
 def nothing_is_touched(subject: Subject) -> None:
-    """The batch and the orbit are the same afterwards."""
+    """It does not change the batch or the orbit."""
     for dataset, metric in _fitted(subject):
         batch, operator = batch_of(dataset), operator_for(dataset)
         kept, target = batch.input.clone(), batch.target.clone()

@@ -1,4 +1,4 @@
-"""Checks of models: on every shape of sample that they take they are operators f: X -> X, sample by sample."""
+"""Checks of models: for every shape of sample that it takes, a model is an operator f: X -> X, sample by sample."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__: list[str] = []
 
 _SHAPES = ((12,), (4, 6), (1, 8, 8), (3, 16, 16))
 _LARGER = ((1, 28, 28), (3, 32, 32), (3, 64, 64))
-"""Tried where a model takes none of the small ones."""
+"""Larger shapes, for a model that takes none of the small ones."""
 
 
 def _taken(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
-    """(shape, model in float64) for each shape that it takes; others it refuses when built, or cannot be called on.
+    """(shape, model in float64) for each shape that it takes; a model refuses other shapes when built or called.
 
     Raises:
         CheckFailed: if it takes none.
@@ -45,9 +45,7 @@ def _taken(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
         raise CheckFailed(f"it takes no shape of sample that the kit has; {'; '.join(refusals)}")
 
 
-@check(
-    "model", cause="an operator is f: X -> X: the last layer must give back as many entries, in the shape of the input"
-)
+@check("model", cause="an operator is f: X -> X: its output must have the shape of the input")
 def shape_is_kept(subject: Subject) -> None:
     """Batches of 1, 2 and 5 samples keep their shape and precision."""
     for shape, f in _taken(subject):
@@ -59,9 +57,9 @@ def shape_is_kept(subject: Subject) -> None:
             must(y.dtype == x.dtype, f"samples in {x.dtype} became {y.dtype}")
 
 
-@check("model", cause="statistics of the batch, or a mixing of dimension 0, that stay on in evaluation")
+@check("model", cause="in evaluation, it still uses statistics of the batch, or mixes samples along dimension 0")
 def samples_are_independent_in_evaluation(subject: Subject) -> None:
-    """In evaluation the output at a sample does not depend on the others of its batch."""
+    """In evaluation, the output of a sample does not depend on the others of its batch."""
     for shape, f in _taken(subject):
         x = draws(shape, 5)
         with torch.no_grad():
@@ -72,7 +70,7 @@ def samples_are_independent_in_evaluation(subject: Subject) -> None:
 
 @check("model", cause="randomness in evaluation, or weights that do not come from torch's own generator")
 def evaluation_is_deterministic(subject: Subject) -> None:
-    """Built twice from one seed it has the same weights, and in evaluation it draws nothing."""
+    """Built twice from one seed, it has the same weights, and in evaluation it draws no random numbers."""
     for shape, f in _taken(subject):
         twins = []
         for _ in range(2):
@@ -88,7 +86,7 @@ def evaluation_is_deterministic(subject: Subject) -> None:
 
 @check("model", cause="an in-place operation on the input: take a copy first")
 def input_is_untouched(subject: Subject) -> None:
-    """The input is the same afterwards."""
+    """It does not change its input."""
     for shape, f in _taken(subject):
         x = draws(shape)
         kept = x.clone()
@@ -98,7 +96,7 @@ def input_is_untouched(subject: Subject) -> None:
 
 @check("model", cause="a parameter that nothing uses, or an output that is detached")
 def gradient_reaches_every_parameter(subject: Subject) -> None:
-    """Through f(f(x)) a gradient, finite, reaches every parameter and the input."""
+    """Through f(f(x)), a finite gradient reaches every parameter and the input."""
     for shape, f in _taken(subject):
         x = draws(shape, 8).requires_grad_()
         f(f(x)).square().mean().backward()
@@ -111,7 +109,7 @@ def gradient_reaches_every_parameter(subject: Subject) -> None:
 
 @check("model", cause="a constant made without dtype= and device= of the input; register it as a buffer")
 def every_precision(subject: Subject) -> None:
-    """Moved to float32 or bfloat16 it works in that precision."""
+    """Moved to float32 or bfloat16, it works in that precision."""
     for shape, f in _taken(subject):
         exact = f.eval()(draws(shape)).detach()
         for dtype, bound in ((torch.float32, 1e-3), (torch.bfloat16, 0.3)):
@@ -138,10 +136,10 @@ def finite_at_extremes(subject: Subject) -> None:
 
 
 @check(
-    "model", cause="state in plain attributes, or tensors that share memory: safetensors keeps each tensor by itself"
+    "model", cause="state in plain attributes, or tensors that share memory: safetensors stores each tensor separately"
 )
 def state_round_trips(subject: Subject) -> None:
-    """Its state goes into safetensors and back into a fresh one, which then is the same; so is a deep copy."""
+    """A new model restored from its state through safetensors, or a deep copy, gives the same outputs."""
     for shape, f in _taken(subject):
         f(draws(shape))  # what is learned of a batch, such as running statistics, is part of it
         torch.default_generator.manual_seed(4)

@@ -1,4 +1,4 @@
-"""Checks of an enforcer as a citizen: any batch and shape and precision, true reports, nothing touched, nothing random."""
+"""Checks that an enforcer works with any batch, shape and precision, reports true values and has no side effects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ..trials import (
 __all__: list[str] = []
 
 _RESERVED = {"loss", "reconstruction", "idempotence", "relative"}
-"""What the objective itself reports."""
+"""Names that the objective itself reports."""
 
 
 def _projects(traits: Traits) -> bool:
@@ -46,7 +46,7 @@ def _projects(traits: Traits) -> bool:
 
 @check("enforcer", cause="the kinds in its traits are not those of the methods that it overrides")
 def kinds_as_declared(subject: Subject) -> None:
-    """It has a loss, a projection and an architecture where its kinds say so, and only there."""
+    """It has a loss, a projection or an architecture if, and only if, its kinds say so."""
     traits = subject.traits
     shape, given = first_suitable(subject)
     enforcer, operator = begun(subject, given)
@@ -74,7 +74,7 @@ def _kinds(traits: Traits) -> str:
 
 @check("enforcer", applies=has_loss, cause="it assumes vectors, or a batch of more than one; sum over flatten(1)")
 def any_shape_and_batch(subject: Subject) -> None:
-    """The loss is [B] and finite for vectors, images and sequences, for batches of 1, 2 and 5; so is all it reports."""
+    """Loss and reported values are [B] and finite, for vectors, images and sequences and for batches of 1, 2 and 5."""
     for shape, operator in suitable(subject):
         for rows in (1, 2, 5):
             enforcer, wrapped = begun(subject, operator)
@@ -90,11 +90,11 @@ def any_shape_and_batch(subject: Subject) -> None:
 @check(
     "enforcer",
     applies=has_loss,
-    cause="orbit.note is told something else than f^k(x), so that what is logged is not the idempotence error; or the value "
-    "of the loss is that of a surrogate and changes with the gradient; or a name is used that the objective has",
+    cause="orbit.note is called with something other than f^k(x), so that the log does not show the idempotence error; or "
+    "the loss is a surrogate whose value differs under no_grad; or a reported name belongs to the objective",
 )
 def reported_values_are_true(subject: Subject) -> None:
-    """What the orbit knows afterwards is the orbit, and values are the same where no gradient is wanted."""
+    """The orbit holds the true points afterwards, and all values are the same under no_grad."""
     for shape, operator in suitable(subject):
         x = draws(shape)
         enforcer, operator = begun(subject, operator)
@@ -119,10 +119,10 @@ def reported_values_are_true(subject: Subject) -> None:
 @check(
     "enforcer",
     applies=lambda traits: has_loss(traits) or _projects(traits),
-    cause="a division by, or a root or norm of, what is zero there; or squares that overflow: put an epsilon into the root",
+    cause="a division by zero, a root or norm of zero, or squares that overflow: put an epsilon into the root",
 )
 def finite_at_extremes(subject: Subject) -> None:
-    """Loss, gradient and projection are finite in float32 on zeros, on tiny and on large points, at maps that are zero."""
+    """Loss, gradient and projection are finite in float32 on zero, tiny and large points, and at the zero map."""
     if has_loss(subject.traits):
         _loss_at_extremes(subject)
     if _projects(subject.traits):
@@ -192,7 +192,7 @@ def every_precision(subject: Subject) -> None:
     "kept as an attribute, which makes it a part of the enforcer: keep a copy.deepcopy of it",
 )
 def nothing_is_touched(subject: Subject) -> None:
-    """The points, the orbit and the operator are the same afterwards, and the enforcer has not taken the operator over."""
+    """Points, orbit and operator stay unchanged, and the operator does not become a part of the enforcer."""
     for shape, given in suitable(subject):
         x = draws(shape)
         before = copy.deepcopy(given.state_dict())
@@ -211,7 +211,7 @@ def nothing_is_touched(subject: Subject) -> None:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Equal bit for bit; NaN is taken for equal to NaN, as other checks are there to find it."""
+    """Whether two tensors are equal bit for bit. NaN equals NaN here, since other checks look for NaN."""
     return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
 
 
@@ -294,7 +294,7 @@ def deterministic(subject: Subject) -> None:
     "is made in forward: make it in on_start, so that there is something to load the state into",
 )
 def state_round_trips(subject: Subject) -> None:
-    """Restored from its state, or copied, it goes on as the original does."""
+    """Restored from its state, or copied, it continues exactly like the original."""
     shape, given = first_suitable(subject)
     used, operator = begun(subject, given)
 
@@ -306,7 +306,7 @@ def state_round_trips(subject: Subject) -> None:
         return enforcer.project(inside(subject.traits, 4 + index)).flatten()
 
     def end(enforcers: list[Enforcer], index: int) -> None:
-        """The operator moves, as an optimiser would move it, and all are told."""
+        """Move the operator as an optimiser would, and call `after_step` of every enforcer."""
         with torch.no_grad():
             for p in operator.parameters():
                 p.mul_(0.9)
@@ -332,7 +332,7 @@ def state_round_trips(subject: Subject) -> None:
     cause="project is a pure function of matrices [..., n, n]: nothing in place, and products over the last two dimensions",
 )
 def projection_is_pure(subject: Subject) -> None:
-    """A projection leaves its argument alone, and takes stacks of matrices, of any precision, one by one."""
+    """A projection does not change its argument, and treats each matrix of a stack separately, in any precision."""
     traits = subject.traits
     for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.1)):
         K = inside(traits, max(4, (subject.rank or 0) + 2)).to(dtype)

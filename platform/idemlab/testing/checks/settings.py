@@ -1,4 +1,4 @@
-"""Small data, operators and steps on which sources and metrics are tried."""
+"""Test material for sources and metrics: small data, operators and steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..trials import Linear
 __all__ = ["ROWS", "batch_of", "data", "operator_for", "step"]
 
 ROWS = 8
-"""Samples in a batch."""
+"""Number of samples in a batch."""
 _SHAPES = ((12,), (4, 6), (1, 8, 8))
 _TRAIN, _TEST, _CLASSES = 64, 32, 2
 

@@ -1,4 +1,4 @@
-"""Checks of sources: points of the batch's shape, drawn through `step` only, however the batch is cut."""
+"""Checks of sources: points have the batch's shape, are drawn through `step` only, and do not depend on micro-batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Source]]:
         taken += 1
         yield dataset, source
     if not taken:
-        raise CheckFailed(f"it refuses all data that the kit has, the last ones with: {refusal}")
+        raise CheckFailed(f"it refuses all data of the kit, the last with: {refusal}")
 
 
 def _sampled(source: Source, dataset: Dataset, index: int = 0) -> Points:
@@ -49,9 +49,9 @@ def _same(a: Points, b: Points) -> bool:
     return torch.equal(a.points, b.points) and torch.equal(a.targets, b.targets)
 
 
-@check("source", cause="points are [B, *shape] of the batch, in its precision, and no gradient leads through them")
+@check("source", cause="points must be [B, *shape] like the batch, in its precision, without gradient")
 def points_have_the_shape(subject: Subject) -> None:
-    """Points, and targets where it gives any, have the shape and precision of the batch, are finite and fixed."""
+    """Points, and targets if any, have the batch's shape and precision, are finite and carry no gradient."""
     for dataset, source in _fitted(subject):
         for rows in (1, 5):
             for dtype in (torch.float32, torch.float64):
@@ -71,7 +71,7 @@ def points_have_the_shape(subject: Subject) -> None:
 
 @check("source", cause="torch.randn and the like instead of step.normal, step.uniform and step.signs")
 def randomness_through_step_only(subject: Subject) -> None:
-    """It leaves the global generator alone, and does not depend on it."""
+    """It does not use the global generator, nor depend on it."""
     for dataset, source in _fitted(subject):
         samples = []
         for seed in (1, 2):
@@ -82,9 +82,9 @@ def randomness_through_step_only(subject: Subject) -> None:
         must(_same(*samples), "it depends on the seed of the global generator")
 
 
-@check("source", cause="what `fit` learns, or what is drawn, depends on something else than data and step")
+@check("source", cause="`fit` or `sample` depends on something other than data and step")
 def deterministic(subject: Subject) -> None:
-    """Fitted twice it gives the same at the same step, and at other steps what it draws differs."""
+    """Fitted twice, it gives the same points at the same step, and draws other points at other steps."""
     for dataset, source in _fitted(subject):
         twin: Source = subject.build()
         twin.fit(dataset)
@@ -96,9 +96,9 @@ def deterministic(subject: Subject) -> None:
             must(not _same(first, _sampled(source, dataset, index=1)), "it draws, and gives the same at every step")
 
 
-@check("source", cause="draws of another shape than the batch's, or what depends on the other rows of the batch")
+@check("source", cause="draws that do not have the batch's shape, or points that depend on other rows of the batch")
 def cutting_the_batch_changes_nothing(subject: Subject) -> None:
-    """The points of the two halves of a batch are those of the whole, so that the number of processes does not matter."""
+    """The two halves of a batch give the points of the whole, so that the number of processes does not matter."""
     for dataset, source in _fitted(subject):
         operator = operator_for(dataset)
         whole = source.sample(batch_of(dataset), step(), operator)
@@ -116,7 +116,7 @@ def _alike(name: str, whole: Tensor, halves: list[Tensor]) -> None:
     at_most(off, 1e-6, f"|{name} of the halves - {name} of the whole| / |{name}|")
 
 
-@check("source", cause="`fresh` is for evaluation: it must not need the operator's help; override it")
+@check("source", cause="`fresh` is for evaluation and must not depend on the operator: override it")
 def fresh_points_need_no_operator(subject: Subject) -> None:
     """Fresh points are the same at the same step, whatever the operator has seen before."""
     for dataset, source in _fitted(subject):
@@ -130,7 +130,7 @@ def fresh_points_need_no_operator(subject: Subject) -> None:
     "source", cause="an in-place operation on the batch, or a call of the operator without no_grad or in another mode"
 )
 def nothing_is_touched(subject: Subject) -> None:
-    """The batch and the operator are the same afterwards."""
+    """Sampling does not change the batch or the operator."""
     for dataset, source in _fitted(subject):
         batch, operator = batch_of(dataset), operator_for(dataset)
         kept = Batch(batch.input.clone(), batch.target.clone())
@@ -144,10 +144,10 @@ def nothing_is_touched(subject: Subject) -> None:
 
 @check(
     "source",
-    cause="what `fit` learns is kept in a plain attribute: register it as a buffer, so that checkpoints have it",
+    cause="`fit` keeps its state in a plain attribute: register a buffer, which checkpoints save",
 )
 def state_round_trips(subject: Subject) -> None:
-    """Fitted to other data (unless it draws from them) and restored from its state, it gives what the original gives."""
+    """Restored from its state, it gives the original's points, even if fitted to other data (unless it draws from them)."""
     datasets = [dataset for dataset, _ in _fitted(subject)]
     for dataset in datasets:
         source, other = subject.build(), subject.build()
