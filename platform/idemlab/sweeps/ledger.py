@@ -129,7 +129,7 @@ class Ledger:
         except (StorageInternalError, SQLAlchemyError) as error:
             raise Failure(
                 f"the storage failed: {storage.cause(error)}",
-                next_step=f"once it is there again, {AGAIN}",
+                next_step=f"once it is back, {AGAIN}",
             ) from None
 
     def trials(self) -> list[FrozenTrial]:

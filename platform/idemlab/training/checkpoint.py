@@ -65,7 +65,7 @@ def save_checkpoint(
         raise Failure(
             f"the checkpoint of step {step} cannot be written: {error}",
             where=str(folder),
-            next_step="make room, then resume the run: the checkpoints before this one are whole",
+            next_step="free some disk space, then resume the run: the earlier checkpoints are whole",
         ) from error
     for later in [number for number in _steps(folder) if number > step]:
         shutil.rmtree(folder / f"step-{later}", ignore_errors=True)

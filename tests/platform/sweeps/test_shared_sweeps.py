@@ -158,7 +158,7 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     assert told == {
         (
             "the storage failed: server closed the connection",
-            "once it is there again, repeat the command with `resume`",
+            "once it is back, repeat the command with `resume`",
         )
     }
     assert sorted((t.seed, t.verdict, t.figures["data/relative"]) for t in results.trials) == sorted(
