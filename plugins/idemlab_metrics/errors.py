@@ -13,14 +13,14 @@ class TargetError(Metric):
     """mean |f(x) - target| of each sample, [B].
 
     Args:
-        figure: what it is called.
+        name: of the metric.
     """
 
-    def __init__(self, figure: str) -> None:
-        self._figure = figure
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
-        return {self._figure: (orbit.ahead(0) - batch.target).flatten(1).abs().mean(1)}
+        return {self._name: (orbit.ahead(0) - batch.target).flatten(1).abs().mean(1)}
 
 
 class ManifoldDistance(Metric):

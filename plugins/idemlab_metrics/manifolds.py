@@ -18,7 +18,7 @@ class PrecisionRecall(FeatureMetric):
 
     The outputs are held against as many training samples; as many test samples, held against the same,
     give the ceiling.
-    Figures, over the set: `precision_cnn_1`, `_2`, `_3`, `precision_cnn_of_test`, and `recall`, `density`, `coverage` alike.
+    Values, over the set: `precision_cnn_1`, `_2`, `_3`, `precision_cnn_of_test`, and `recall`, `density`, `coverage` alike.
     """
 
     def compute(self) -> dict[str, float]:
@@ -29,9 +29,9 @@ class PrecisionRecall(FeatureMetric):
         sets["of_test"] = self.of_data("test", len(outputs[0]))
         training = self.of_data("train", len(outputs[0]))
         return {
-            f"{figure}_{self._features}_{name}": value
+            f"{measure}_{self._features}_{name}": value
             for name, points in sets.items()
-            for figure, value in precision_recall(training, points).items()
+            for measure, value in precision_recall(training, points).items()
         } | self.extractor.facts
 
 
