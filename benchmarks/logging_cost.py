@@ -2,7 +2,7 @@
 
     python benchmarks/logging_cost.py [--experiment digits-projector] [--steps 150] [--rounds 3] [--tracker tensorboard]
 
-Two things are logging: to *write* figures (to add them up at every step, to read their means from the device, the line of
+Two things are logging: to *write* metrics (to add them up at every step, to read their means from the device, the line of
 metrics.jsonl, the trackers), and to *measure* what only the log wants, the idempotence error of the batch. Both are timed
 where they are called, as a difference of whole runs would drown in the noise of the machine. Time is that of the
 processor, on the CPU, without evaluations and checkpoints. Medians over the rounds are printed, and the share of each round.

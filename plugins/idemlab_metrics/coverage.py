@@ -16,10 +16,10 @@ __all__ = ["ClassCoverage", "covered"]
 
 
 class ClassCoverage(Metric):
-    """How many outputs are readable, which is to say that a classifier is more than 90 % sure of a class, and of which.
+    """How many outputs are readable, and of which classes. Readable: a classifier is more than 90 % sure of a class.
 
-    What it makes of test samples stands beside its values.
-    Figures, over the set: `readable` (share), `unreadable` (number), `classes` (with at least half of an equal share of the
+    `readable_of_test` is the readable share of test samples, for comparison.
+    Values, over the set: `readable` (share), `unreadable` (number), `classes` (with at least half of an equal share of the
     set, so 5 % where there are ten, counting the readable only), `smallest_class` (share of the set, readable),
     `class_entropy` (of the readable, over log K: 1 is all classes alike), `confidence` (mean probability of the likeliest
     class); `readable_3`, `classes_3`, `smallest_class_3`: at f(f(f(x))); `readable_of_test`, `classifier_accuracy`.
@@ -46,10 +46,10 @@ class ClassCoverage(Metric):
     def compute(self) -> dict[str, float]:
         if not self._first:
             return {}
-        measured, later = (covered(torch.cat(seen)[:, :-1]) for seen in (self._first, self._last))
+        values, later = (covered(torch.cat(seen)[:, :-1]) for seen in (self._first, self._last))
         self._forget()
-        measured |= {f"{name}_{DEPTH}": later[name] for name in ("readable", "classes", "smallest_class")}
-        return measured | {"readable_of_test": self.extractor.readable_of_test} | self.extractor.facts
+        values |= {f"{name}_{DEPTH}": later[name] for name in ("readable", "classes", "smallest_class")}
+        return values | {"readable_of_test": self.extractor.readable_of_test} | self.extractor.facts
 
 
 def covered(probabilities: Tensor) -> dict[str, float]:

@@ -19,7 +19,7 @@ class Diversity(FeatureMetric):
     """Mean distance of two outputs over that of two test samples, in pixels and in features of an extractor.
 
     1 is as diverse as data, 0 a single output whatever the input. The spread of outputs stands in the certificate.
-    Figures, over the set: `diversity_pixels` and `diversity_cnn` (or whatever the features are).
+    Values, over the set: `diversity_pixels` and `diversity_cnn` (or whatever the features are).
     """
 
     def __init__(self, features: Features) -> None:

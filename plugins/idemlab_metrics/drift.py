@@ -16,7 +16,7 @@ class Drift(Metric):
     """sqrt( Σ |f^k(x) - f(x)|² / Σ |f(x) - mean f(x)|² ) over the set: the relative error from f straight to f^k.
 
     The certificate has the error of each single application, from f^k to f^(k+1), in the same measure.
-    Figure, over the set: `drift_3` for k = 3.
+    Value, over the set: `drift_3` for k = 3.
 
     Args:
         depth: k, 2 or more.

@@ -13,7 +13,7 @@ class TargetError(Metric):
     """mean |f(x) - target| of each sample, [B].
 
     Args:
-        name: what it is called.
+        name: of the metric.
     """
 
     def __init__(self, name: str) -> None:

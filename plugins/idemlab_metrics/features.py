@@ -29,11 +29,11 @@ class Extractor(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, down to what it was trained on, for instance ``cnn-3fa9c1d2``."""
+        """Its kind and training data, for instance ``cnn-3fa9c1d2``."""
 
     @property
     def facts(self) -> dict[str, float]:
-        """Figures that say how far to trust it; they stand beside every figure in its features."""
+        """Values that say how far to trust the features. Every metric in these features reports them."""
 
     def __call__(self, points: Tensor, /) -> Tensor: ...
 

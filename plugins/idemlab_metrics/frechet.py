@@ -18,7 +18,7 @@ class FrechetDistance(FeatureMetric):
     As is the field's practice, the training split is what they are compared with (10 000 samples of it where there
     are more). As many test samples as there are outputs give the floor: new samples of the data, as a perfect
     generator would give them. Distances of sets of different size do not compare: small sets look farther.
-    Figures, over the set: `frechet_cnn_1`, `_2`, `_3` and `frechet_cnn_of_test`; `frechet_pca_...`; `fid_...`.
+    Values, over the set: `frechet_cnn_1`, `_2`, `_3` and `frechet_cnn_of_test`; `frechet_pca_...`; `fid_...`.
     """
 
     def compute(self) -> dict[str, float]:
@@ -28,8 +28,8 @@ class FrechetDistance(FeatureMetric):
         training = self.of_data("train", _REFERENCE)
         sets = {str(k): points for k, points in enumerate(outputs, 1)}
         sets["of_test"] = self.of_data("test", len(outputs[0]))
-        kind = "fid" if self._features == "inception" else f"frechet_{self._features}"
-        distances = {f"{kind}_{name}": frechet_distance(points, training) for name, points in sets.items()}
+        prefix = "fid" if self._features == "inception" else f"frechet_{self._features}"
+        distances = {f"{prefix}_{name}": frechet_distance(points, training) for name, points in sets.items()}
         return distances | self.extractor.facts
 
 

@@ -28,8 +28,8 @@ def inception_weights() -> Path:
 class Inception:
     """Images [B, 1 or 3, H, W] -> what the last layer of torchvision's Inception v3 sees of them, [B, 2048].
 
-    Images are scaled to 299 x 299. The weights are torchvision's (ImageNet, supervised): values compare with each other,
-    and with published ones in the weights of Heusel et al. 2017 only roughly.
+    Images are scaled to 299 x 299. The weights are torchvision's (ImageNet, supervised): distances in these features compare
+    with each other, but only roughly with published ones, which use the weights of Heusel et al. 2017.
 
     Raises:
         BadInput: if the weights are not at hand or damaged, or the data are no images of one or three channels.

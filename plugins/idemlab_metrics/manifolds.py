@@ -18,7 +18,7 @@ class PrecisionRecall(FeatureMetric):
 
     The outputs are held against as many training samples; as many test samples, held against the same,
     give the ceiling.
-    Figures, over the set: `precision_cnn_1`, `_2`, `_3`, `precision_cnn_of_test`, and `recall`, `density`, `coverage` alike.
+    Values, over the set: `precision_cnn_1`, `_2`, `_3`, `precision_cnn_of_test`, and `recall`, `density`, `coverage` alike.
     """
 
     def compute(self) -> dict[str, float]:

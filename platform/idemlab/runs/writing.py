@@ -41,7 +41,7 @@ def writing(run: Run, what: str) -> Iterator[None]:
         raise Failure(
             f"{what} cannot be written: {error}",
             where=str(run.path),
-            next_step=f"make room, then resume the run with: {run.resuming}",
+            next_step=f"free some disk space, then resume the run with: {run.resuming}",
         ) from error
 
 

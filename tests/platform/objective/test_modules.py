@@ -209,7 +209,7 @@ def test_it_is_trained_kept_and_loaded(name: str, use: Use, tiny: Make, tmp_path
     run = idemlab.train(table, tmp_path / "run")
     operator = idemlab.load(run)
     (measured,) = run.certificate["inputs"].values()
-    x = assemble(idemlab.resolve(table), idemlab.installed()).dataset.test.__getitems__([0, 1, 2, 3]).input
+    x = assemble(idemlab.resolve(table)).dataset.test.__getitems__([0, 1, 2, 3]).input
     again = idemlab.certify(operator, x, off_manifold=False, rank_points=0)
     assert measured["relative"] == pytest.approx(list(again.relative), rel=1e-5)
 
@@ -245,12 +245,12 @@ def test_a_rank_that_cannot_be_measured_is_known_before_training(use: Use, tiny:
     use(lambda: _Checkpointed(nn.Linear(1100, 1100)))
     table = tiny(dataset={"name": "gaussian", "shape": [1100], "train": 16, "test": 4})
     experiment = idemlab.resolve(table)
-    parts = assemble(experiment, idemlab.installed())
+    parts = assemble(experiment)
     with pytest.raises(idemlab.BadInput, match="the rank of this model cannot be measured") as caught:
-        preflight(experiment, parts, idemlab.installed(), device=torch.device("cpu"))
+        preflight(experiment, parts, device=torch.device("cpu"))
     assert caught.value.next_step == "set evaluation.rank_points = 0 to skip the rank"
     table["evaluation"]["rank_points"] = 0
-    assert preflight(idemlab.resolve(table), parts, idemlab.installed(), device=torch.device("cpu")).steps == 12
+    assert preflight(idemlab.resolve(table), parts, device=torch.device("cpu")).steps == 12
 
 
 def test_a_copy_shares_nothing_and_computes_the_same() -> None:

@@ -69,7 +69,7 @@ def test_the_system_refuses_to_write_and_the_run_goes_on_later(
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == 1, ended.stderr
     assert f"{what} cannot be written" in ended.stdout
-    assert "make room" in ended.stdout
+    assert "free some disk space" in ended.stdout
     assert "--resume" in ended.stdout
     newest = latest(run.checkpoints, pytest.fail)
     assert newest is not None
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_written_is_told_and_not_left_in_part(
         with pytest.raises(idemlab.Failure, match=f"{name} cannot be written: .*No space left") as caught:
             idemlab.train(tiny(), tmp_path / "run")
     assert caught.value.exit_code == 1
-    assert "make room" in str(caught.value)
+    assert "free some disk space" in str(caught.value)
     assert not (tmp_path / "run" / name).exists()
     assert not list((tmp_path / "run").rglob("*.tmp"))
     assert idemlab.train(tiny(), tmp_path / "run", resume=True).certificate
@@ -224,4 +224,4 @@ def test_stacked_runs_tell_a_full_disk_as_single_ones_do(
         assert idemlab.Run(out).certificate
     assert told[0] == told[1]
     assert f"{name} cannot be written" in told[0]
-    assert "make room" in told[0]
+    assert "free some disk space" in told[0]

@@ -46,8 +46,8 @@ def test_diversity_is_relative_to_the_test_data(factor):
     test = normal(20, 1, 4, 4)
     metric = Diversity("pca")
     metric.fit(Dataset.of_tensors(train=normal(50, 1, 4, 4, seed=1), test=test))
-    figures = measured(metric, Scale(factor), test + 3)
-    assert figures == pytest.approx({"diversity_pixels": factor, "diversity_pca": factor}, rel=1e-4, abs=1e-6)
+    values = measured(metric, Scale(factor), test + 3)
+    assert values == pytest.approx({"diversity_pixels": factor, "diversity_pca": factor}, rel=1e-4, abs=1e-6)
     assert metric.compute() == {}
 
 

@@ -18,9 +18,9 @@ class Shift(nn.Module):
 def test_target_error_is_the_mean_absolute_difference_of_each_sample():
     x = torch.tensor([[[1.0, -2.0]], [[0.0, 4.0]]], dtype=torch.float64)
     target = torch.tensor([[[1.5, -1.5]], [[0.0, 0.0]]], dtype=torch.float64)
-    figures = TargetError("restoration_error")(Orbit(Shift(), x), Batch(x, target))
-    assert list(figures) == ["restoration_error"]
-    assert figures["restoration_error"].tolist() == [0.0, (0.5 + 4.5) / 2]
+    values = TargetError("restoration_error")(Orbit(Shift(), x), Batch(x, target))
+    assert list(values) == ["restoration_error"]
+    assert values["restoration_error"].tolist() == [0.0, (0.5 + 4.5) / 2]
 
 
 def test_target_error_shares_the_orbit():
@@ -33,8 +33,8 @@ def test_target_error_shares_the_orbit():
 
     x = torch.zeros(3, 2)
     orbit = Orbit(Counting(), x)
-    for figure in ("a", "b"):
-        TargetError(figure)(orbit, Batch(x, x))
+    for name in ("a", "b"):
+        TargetError(name)(orbit, Batch(x, x))
     assert Counting.calls == 1
 
 
@@ -45,8 +45,8 @@ def test_manifold_distance_is_measured_at_the_output():
     metric = ManifoldDistance()
     metric.fit(data)
     x = torch.tensor([[-0.5, -0.5, 1.5], [-0.5, -0.5, -0.5]])
-    figures = metric(Orbit(Shift(), x), Batch(x, x))
-    assert figures["manifold_distance"].tolist() == [1.0, 1.0]  # f(x) is (0, 0, 2) and 0
+    values = metric(Orbit(Shift(), x), Batch(x, x))
+    assert values["manifold_distance"].tolist() == [1.0, 1.0]  # f(x) is (0, 0, 2) and 0
 
 
 def test_manifold_distance_needs_a_known_manifold():

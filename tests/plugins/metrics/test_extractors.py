@@ -364,12 +364,12 @@ def test_with_its_weights_at_hand_the_distance_is_called_fid(hub, monkeypatch):
     x = images_of(data, 2)
     with torch.no_grad():
         metric(Orbit(nn.Identity(), x), Batch(x, x))
-        figures = metric.compute()
+        values = metric.compute()
         network.fc = nn.Identity()
         unit = nn.functional.interpolate((x + 1) / 2, (299, 299), mode="bilinear", antialias=True).expand(2, 3, -1, -1)
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         seen = network((unit - mean.view(3, 1, 1)) / std.view(3, 1, 1))
-    assert list(figures) == ["fid_1", "fid_2", "fid_3", "fid_of_test"]
+    assert list(values) == ["fid_1", "fid_2", "fid_3", "fid_of_test"]
     assert metric.extractor.name == f"inception-{digest}"
     torch.testing.assert_close(metric.extractor(x), seen.double(), atol=1e-5, rtol=1e-4)
     assert torch.equal(torch.get_rng_state(), before)

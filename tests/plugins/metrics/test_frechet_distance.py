@@ -120,7 +120,7 @@ def test_features_are_chosen_by_name(name):
     catalog = installed()
     metric = catalog.check("metric", {"name": name, "features": "pca"}, "my.toml, [evaluation]").build()
     metric.fit(dataset())
-    figures = measured(metric, normal(20, 5))
-    assert figures
-    assert any("_pca" in figure for figure in figures)
-    assert not any("fid" in figure or "cnn" in figure for figure in figures)
+    values = measured(metric, normal(20, 5))
+    assert values
+    assert any("_pca" in name for name in values)
+    assert not any("fid" in name or "cnn" in name for name in values)

@@ -43,12 +43,12 @@ def test_they_are_what_the_definitions_say_whatever_the_chunks(shift, sizes, mon
 
 def test_one_good_output_repeated_is_precise_and_recalls_nothing():
     data = torch.arange(40, dtype=torch.float64).unsqueeze(1)
-    figures = precision_recall(data, torch.full((20, 1), 17.4, dtype=torch.float64))
-    assert figures["precision"] == 1
-    assert figures["recall"] == 0
+    values = precision_recall(data, torch.full((20, 1), 17.4, dtype=torch.float64))
+    assert values["precision"] == 1
+    assert values["recall"] == 0
     # The balls of the inner integers reach 3 to either side: those of 15, ..., 20 hold 17.4.
-    assert figures["density"] == 6 / 5
-    assert figures["coverage"] == 6 / 40
+    assert values["density"] == 6 / 5
+    assert values["coverage"] == 6 / 40
 
 
 def test_half_of_the_data_is_half_recalled_and_noise_far_away_is_imprecise():
@@ -61,9 +61,9 @@ def test_half_of_the_data_is_half_recalled_and_noise_far_away_is_imprecise():
 
 
 def test_two_samples_of_one_distribution_have_density_one_and_the_coverage_of_theory():
-    figures = precision_recall(normal(2000, 8), normal(2000, 8, seed=1))
-    assert figures["density"] == pytest.approx(1, abs=0.05)
-    assert figures["coverage"] == pytest.approx(1 - 2**-5, abs=0.02)
+    values = precision_recall(normal(2000, 8), normal(2000, 8, seed=1))
+    assert values["density"] == pytest.approx(1, abs=0.05)
+    assert values["coverage"] == pytest.approx(1 - 2**-5, abs=0.02)
 
 
 class Halve(nn.Module):
@@ -81,9 +81,9 @@ def test_the_metric_follows_the_orbit_against_as_many_training_samples():
     train = data.train.input[representative(80, 20)]
     test = data.test.input[representative(30, 20)]
     expected = {
-        f"{figure}_pca_{name}": value
+        f"{measure}_pca_{name}": value
         for name, rows in {"1": x / 2, "2": x / 4, "3": x / 8, "of_test": test}.items()
-        for figure, value in precision_recall(train, rows).items()
+        for measure, value in precision_recall(train, rows).items()
     }
     assert metric.compute() == pytest.approx(expected)
     assert metric.compute() == {}
