@@ -126,7 +126,7 @@ def certify(
     Raises:
         ValueError: if f changes the shape or returns complex values for real inputs, or if x is not as described.
     """
-    _check(x)
+    _check(x, condition, depth=depth, rank_points=rank_points, batch_size=batch_size)
     kept = _Kept(f, x)
     modes = {module: module.training for module in f.modules()} if isinstance(f, nn.Module) else {}
     if isinstance(f, nn.Module):
@@ -151,15 +151,31 @@ def certify(
     return certificate
 
 
-def _check(x: Tensor) -> None:
-    if len(x) < 2:
-        raise ValueError(f"certify needs at least 2 inputs to measure a spread, got {len(x)}")
+def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: Any) -> None:
+    for name, count, least in (("depth", depth, 1), ("rank_points", rank_points, 0), ("batch_size", batch_size, 1)):
+        if not isinstance(count, int) or count < least:
+            raise ValueError(f"certify needs a whole number of at least {least} as {name}, got {count!r}")
+    for name, given in (("inputs", x), ("condition", condition)):
+        if not isinstance(given, Tensor) and not (name == "condition" and given is None):
+            raise ValueError(f"certify needs a tensor as {name}, got {type(given).__name__}: torch.as_tensor(...)?")
+    if x.ndim == 0 or len(x) < 2:
+        raise ValueError(
+            f"certify needs at least 2 inputs to measure a spread, got {len(x) if x.ndim else 'one number'}"
+        )
+    if x[0].numel() == 0:
+        raise ValueError(f"certify needs inputs with entries, got the shape {tuple(x.shape)}")
+    if condition is not None and (condition.ndim == 0 or len(condition) != len(x)):
+        raise ValueError(
+            f"certify needs one condition for each of {len(x)} inputs, got the shape {tuple(condition.shape)}"
+        )
     known = x.dtype.is_floating_point or x.dtype in (torch.complex64, torch.complex128)
     if not known or torch.finfo(x.dtype).bits < 16:
         name = str(x.dtype).removeprefix("torch.")
         raise ValueError(
             f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}. Use x.float()"
         )
+    if bad := _not_finite([x]):
+        raise ValueError(f"certify needs finite inputs; {bad} of {len(x)} are not")
 
 
 class _Kept:
@@ -247,6 +263,8 @@ def certify_orbits(
         off_manifold=off_manifold,
         discrete=flat,
     )
+    if bad := _not_finite(points[1]):
+        told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {N} inputs", told]))
     if spreads[0] == 0:
         told = "; ".join(filter(None, ["all inputs are the same, so that their spread is zero", told]))
     return Certificate(
@@ -282,6 +300,11 @@ def _wide(t: Tensor) -> Tensor:
 def _mean(parts: Sequence[Tensor]) -> Tensor:
     """The mean over all samples, [n]."""
     return torch.stack([_wide(part).sum(0) for part in parts]).sum(0) / sum(len(part) for part in parts)
+
+
+def _not_finite(parts: Sequence[Tensor]) -> int:
+    """Number of samples with an entry that is not finite."""
+    return sum(int((~part.isfinite()).reshape(len(part), -1).any(1).sum()) for part in parts)
 
 
 def _squares(parts: Sequence[Tensor], others: Sequence[Tensor] | Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def discrete(f: Map, points: Tensor, eps: float) -> bool:
     moved = points + h * signs.to(points)
     y, after = f(torch.cat([points, moved])).double().tensor_split(2)
     change = (after - y).abs()
-    size = y.abs() + y.square().flatten(1).mean(1).sqrt().view(-1, *[1] * (y.ndim - 1))
+    size = y.abs() + y.square().reshape(len(y), -1).mean(1).sqrt().view(-1, *[1] * (y.ndim - 1))
     slope = (change > 4 * eps * size) & (change < _JUMP * h)
     return bool(change.isfinite().all()) and not bool(slope.any())
 
@@ -49,7 +49,7 @@ def along(f: Map, y: Tensor, v: Tensor, *, batch_size: int = 32) -> Tensor:
     for part in v.split(batch_size):  # type: ignore[no-untyped-call]
         step = h * part.to(y).view(-1, *y.shape)
         up, down = f(torch.cat([y + step, y - step])).double().tensor_split(2)
-        products.append(((up - down) / (2 * h)).flatten(1).cpu())
+        products.append(((up - down) / (2 * h)).reshape(len(part), -1).cpu())
     return torch.cat(products)
 
 
@@ -67,7 +67,7 @@ def contradicts(f: Map, y: Tensor, v: Tensor, product: Tensor, eps: float) -> bo
         return False
     h = eps**0.5 * _size(y)
     step = h * v.to(y).view(y.shape)
-    middle, up, down = f(torch.stack([y, y + step, y - step])).double().flatten(1).cpu()
+    middle, up, down = f(torch.stack([y, y + step, y - step])).double().reshape(3, -1).cpu()
     after, before, claimed = (up - middle) / h, (middle - down) / h, product.double().cpu()
     noise = 16 * eps / h * 2 * middle.norm()
     if (after - before).norm() > _KINK * (after.norm() + before.norm()) + noise:

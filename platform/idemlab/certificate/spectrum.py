@@ -183,7 +183,7 @@ def jacobian(f: Map, y: Tensor, *, batch_size: int = 250) -> Tensor:
         pick = torch.zeros(size, n, dtype=y.dtype, device=y.device)
         pick[torch.arange(size), start + torch.arange(size)] = 1
         copies, out = _taped(f, y, size)
-        rows.append(_pulled_back(out, copies, pick).flatten(1).cpu())
+        rows.append(_pulled_back(out, copies, pick).reshape(size, -1).cpu())
     return torch.cat(rows)
 
 
@@ -244,7 +244,7 @@ def _sketched(f: Map, y: Tensor, jvp: Callable[[Map, Tensor, Tensor], Tensor]) -
 def _vjp(f: Map, y: Tensor, v: Tensor) -> Tensor:
     """Rows v J, [q, n]."""
     copies, out = _taped(f, y, len(v))
-    return _pulled_back(out, copies, v).flatten(1).double().cpu()
+    return _pulled_back(out, copies, v).reshape(len(v), -1).double().cpu()
 
 
 def _jvp(f: Map, y: Tensor, v: Tensor) -> Tensor:
@@ -254,4 +254,4 @@ def _jvp(f: Map, y: Tensor, v: Tensor) -> Tensor:
     linear = _pulled_back(out, copies, u, create_graph=True)
     if not linear.requires_grad:  # zero, as for `torch.round`
         return torch.zeros(v.shape, dtype=torch.float64)
-    return _pulled_back(linear, u, v).flatten(1).double().cpu()
+    return _pulled_back(linear, u, v).reshape(len(v), -1).double().cpu()

@@ -258,8 +258,9 @@ class _ArrayReader(_Reader):
 
     def read(self, path: Path) -> Tensor:
         try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            with path.open("rb") as file:  # `np.load` also opens archives, and offers to unpickle anything else
+                array = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
             raise BadInput(f"cannot be read as an array: {error}", where=str(path), next_step=_MEND) from error
         if array.shape != self.shape or array.dtype.kind not in "fiub":
             raise BadInput(

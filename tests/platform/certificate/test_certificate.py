@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -138,11 +140,44 @@ def test_a_module_is_evaluated_in_evaluation_mode_and_put_back() -> None:
     assert torch.equal(net[0].running_mean, before)
 
 
-def test_wrong_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 2 inputs"):
-        certify(lambda x: x, _inputs(count=1))
-    with pytest.raises(ValueError, match="keeps the shape"):
-        certify(lambda x: x[:, :2], _inputs())
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": _inputs(count=1)}, "at least 2 inputs"),
+        ({"x": torch.tensor(1.0)}, "at least 2 inputs"),
+        ({"x": [1.0, 2.0]}, "a tensor as inputs, got list"),
+        ({"x": _inputs().numpy()}, "a tensor as inputs, got ndarray"),
+        ({"x": torch.zeros(5, 0)}, r"inputs with entries, got the shape \(5, 0\)"),
+        ({"x": torch.tensor([[1.0], [torch.nan], [2.0]])}, "finite inputs; 1 of 3 are not"),
+        ({"condition": 3}, "a tensor as condition, got int"),
+        ({"condition": torch.zeros(7)}, r"one condition for each of \d+ inputs, got the shape \(7,\)"),
+        ({"depth": 0}, "at least 1 as depth, got 0"),
+        ({"depth": 1.5}, "whole number of at least 1 as depth, got 1.5"),
+        ({"rank_points": -1}, "at least 0 as rank_points, got -1"),
+        ({"batch_size": 0}, "at least 1 as batch_size, got 0"),
+        ({"f": lambda x: x[:, :2]}, "keeps the shape"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        certify(**{"f": lambda x: x, "x": _inputs()} | changes)
+
+
+@pytest.mark.parametrize(
+    ("f", "verdict"), [(torch.relu, "genuine"), (torch.round, "genuine"), (torch.neg, "not idempotent")]
+)
+def test_a_sample_may_be_one_number(f: Callable[[torch.Tensor], torch.Tensor], verdict: str) -> None:
+    x = 3 * torch.randn(60, generator=torch.Generator().manual_seed(0))
+    flat, column = certify(f, x), certify(f, x[:, None])
+    assert flat.verdict == verdict
+    assert flat == column
+
+
+def test_values_that_are_not_finite_are_told() -> None:
+    x = _inputs(count=20)
+    certificate = certify(lambda y: torch.where(y == x[3], torch.nan, y.relu()), x, rank_points=0)
+    assert (certificate.verdict, certificate.worst_sample) == ("not idempotent", 3)
+    assert certificate.remark == "f(x) is not finite at 1 of 20 inputs"
 
 
 @pytest.mark.parametrize("n", [3, EXACT_UP_TO + 1])

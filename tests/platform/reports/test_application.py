@@ -234,7 +234,15 @@ BAD_ARRAYS: dict[str, Callable[[Path], None]] = {
     "pickled": lambda path: np.save(path, np.full((3, 2), None), allow_pickle=True),
     "cut short": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v"),
     "empty": lambda path: path.write_bytes(b""),
+    "an archive": lambda path: _archive(path),
+    "broken archive": lambda path: path.write_bytes(b"PK\x03\x04"),
+    "something else": lambda path: path.write_bytes(b"xx"),
 }
+
+
+def _archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, x=np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("fault", list(BAD_ARRAYS))
@@ -249,6 +257,7 @@ def test_bad_arrays_are_skipped_and_alone_refused(tmp_path: Path, inputs: Path, 
     with pytest.raises(BadInput) as caught:
         apply(run, inputs, tmp_path / "out")
     assert caught.value.where == str(inputs / "b.npy")
+    assert "allow_pickle=`" not in str(caught.value)
     untouched(tmp_path)
 
 
