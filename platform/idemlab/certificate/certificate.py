@@ -132,7 +132,7 @@ def certify(
     if isinstance(f, nn.Module):
         f.eval()
     try:
-        orbits = orbits_of(kept, x.detach(), condition, batch_size)
+        orbits = orbits_of(kept, x.detach().resolve_conj(), condition, batch_size)
         for orbit in orbits:
             orbit.ahead(depth)
         certificate = certify_orbits(
@@ -152,6 +152,11 @@ def certify(
 
 
 def _check(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"certify needs its inputs as a tensor, got {type(x).__name__}: torch.as_tensor(x)?")
+    if x.ndim < 2 or x.layout is not torch.strided:
+        what = f"shape {list(x.shape)}: x[:, None]?" if x.layout is torch.strided else "a sparse one: x.to_dense()?"
+        raise ValueError(f"certify needs inputs [N, *shape], dense, got {what}")
     if len(x) < 2:
         raise ValueError(f"certify needs at least 2 inputs to measure a spread, got {len(x)}")
     known = x.dtype.is_floating_point or x.dtype in (torch.complex64, torch.complex128)
@@ -189,7 +194,7 @@ class _Kept:
             self.remark = f"f returns {got} for inputs in {own}: its values were taken in {own}"
             if out.is_floating_point():
                 self.eps = max(self.eps, torch.finfo(out.dtype).eps)
-        kept: Tensor = out.to(y)
+        kept: Tensor = out.to(y).resolve_conj().resolve_neg()  # a lazy conjugate has no memory to take apart
         return kept
 
 
