@@ -276,7 +276,7 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     info = fields[top]
     choices = _choices(info.annotation) if isinstance(value, str) else ()
     nearest = nearest_match(str(value), [choice for choice in choices if choice != value])
-    if first["type"] == "int_type" and isinstance(value, float) and value.is_integer():
+    if first["type"] == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         nearest = str(int(value))
     raise BadInput(
         f"{owner}: {key} cannot be {shown(value)}{_problem(first)}",

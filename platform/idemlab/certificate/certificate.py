@@ -132,7 +132,7 @@ def certify(
     if isinstance(f, nn.Module):
         f.eval()
     try:
-        orbits = orbits_of(kept, x.detach(), condition, batch_size)
+        orbits = orbits_of(kept, x.detach().resolve_conj(), condition, batch_size)
         for orbit in orbits:
             orbit.ahead(depth)
         certificate = certify_orbits(
@@ -158,6 +158,8 @@ def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: 
     for name, given in (("inputs", x), ("condition", condition)):
         if not isinstance(given, Tensor) and not (name == "condition" and given is None):
             raise ValueError(f"certify needs a tensor as {name}, got {type(given).__name__}: torch.as_tensor(...)?")
+    if x.layout is not torch.strided:
+        raise ValueError("certify needs dense inputs, got a sparse tensor: x.to_dense()?")
     if x.ndim == 0 or len(x) < 2:
         raise ValueError(
             f"certify needs at least 2 inputs to measure a spread, got {len(x) if x.ndim else 'one number'}"
@@ -205,7 +207,7 @@ class _Kept:
             self.remark = f"f returns {got} for inputs in {own}: its values were taken in {own}"
             if out.is_floating_point():
                 self.eps = max(self.eps, torch.finfo(out.dtype).eps)
-        kept: Tensor = out.to(y)
+        kept: Tensor = out.to(y).resolve_conj().resolve_neg()  # a lazy conjugate has no memory to take apart
         return kept
 
 

@@ -75,6 +75,13 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
             where="[training], key 'batch_size'",
             next_step=f"set training.batch_size = {len(parts.dataset.train)}",
         )
+    if len(parts.dataset.test) < 2:
+        raise BadInput(
+            f"the test set of dataset '{experiment.dataset.name}' has {len(parts.dataset.test)} sample(s), "
+            "and a spread needs two",
+            where="[dataset]",
+            next_step="give more data to test on; where every tenth sample is held out, 20 make two",
+        )
     dtype: torch.dtype = getattr(torch, training.dtype)
     rows = parts.dataset.train.__getitems__(list(range(size)))
     check_real(rows, experiment.dataset.name)

@@ -93,6 +93,23 @@ def test_what_is_no_operator_is_refused(f: Callable[..., Any], message: str) -> 
         certify(f, _normal())
 
 
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((4, 3)), "as a tensor, got ndarray"),
+        ([[1.0, 2.0], [3.0, 4.0]], "as a tensor, got list"),
+        (torch.tensor(1.0), r"got shape \[\]"),
+        (torch.ones(32), r"got shape \[32\]"),
+        (torch.eye(4).to_sparse(), "got a sparse one"),
+        (torch.ones(1, 3), "at least 2 inputs"),
+        (torch.ones(0, 3), "at least 2 inputs"),
+    ],
+)
+def test_inputs_that_are_no_points_are_refused(x: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        certify(torch.relu, x)
+
+
 # -- in place ---------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +195,9 @@ def test_complex_operators_are_measured_with_both_their_parts(dtype: torch.dtype
     projected = certify(lambda z: z @ p, x)
     assert (projected.verdict, projected.rank, projected.trace) == ("genuine", 4, pytest.approx(4, rel=1e-5))
     assert certify(lambda z: 1.0 * z, x).verdict == "identity"
+    conjugated = certify(torch.conj, x)
+    assert (conjugated.verdict, conjugated.rank, conjugated.trace) == ("not idempotent", 12, pytest.approx(0))
+    assert certify(lambda z: z.conj().conj(), x.conj()).verdict == "identity"
     assert certify(lambda z: 0 * z + 1j, x).verdict == "constant"
     # The real axis is a real subspace, though not a complex one; a part that is thrown away counts.
     real = certify(lambda z: z.real, x)

@@ -182,3 +182,9 @@ def test_a_message_meant_for_the_user_is_passed_on(tiny: Make) -> None:
 
 def test_blame_passes_results_through(tiny: Make) -> None:
     assert blame(idemlab.resolve(tiny()), lambda: 3) == 3
+
+
+def test_a_single_test_sample_has_no_spread(tiny: Make) -> None:
+    message = _refusal(tiny(dataset__test=1))
+    assert "the test set of dataset 'gaussian' has 1 sample(s), and a spread needs two" in message
+    assert _preflight(tiny(dataset__test=2)).steps == 12
