@@ -58,7 +58,10 @@ BAD_INPUT = [
     (["show", "cubic", "--kind", "modell"], ["there is no kind 'modell'", "did you mean: models"]),
     (["show", "missing.toml"], ["there is no file 'missing.toml'"]),
     (["run", "mlp-cubicc"], ["there is no experiment 'mlp-cubicc'", "did you mean: mlp-cubic"]),
-    (["run", "missing.toml"], ["there is no file 'missing.toml'", "next: idemlab list experiments"]),
+    (
+        ["run", "missing.toml"],
+        ["there is no file 'missing.toml'", "choose an experiment by name: idemlab list experiments"],
+    ),
     (["run", "broken.toml"], ["not valid TOML", "where: broken.toml"]),
     (["run", "tiny.toml", "--set", "enforcer"], ["'enforcer' is not an override", "expected: key=value"]),
     (["run", "tiny.toml", "--set", "=1"], ["'=1' is not an override"]),

@@ -49,7 +49,7 @@ def test_a_combination_of_which_nothing_was_measured_has_dashes(idemlab, here):
         (["--seeds", "0"], "0 seeds"),
         (["--seeds", "2", "--jobs", "0"], "0 worker processes"),
         (["--seeds", "2", "--set", "training.steps"], "is not an override"),
-        (["--over", "optimizer.lr=uniform:0:1"], "a grid tries them all"),
+        (["--over", "optimizer.lr=uniform:0:1"], "a grid tries every value"),
         (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tpe"], "sampler 'tpe' needs a number of settings"),
         (["--over", "optimizer.lr=log:1:2:3", "--sampler", "tpe", "--trials", "3"], "is a list of values"),
         (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tep", "--trials", "3"], "did you mean: tpe"),

@@ -65,13 +65,14 @@ def test_the_summary_and_the_folder_of_a_run(run: Path) -> None:
 
 
 def test_every_text_in_the_files_of_a_stranger_s_run(run: Path) -> None:
-    """Names, verdicts, sentences, versions and figures, in all of which a stranger can write anything."""
+    """Names, sentences, versions and metrics, in all of which a stranger can write anything; a verdict is one of four."""
     certificate = json.loads((run / "certificate.json").read_text())
     one = certificate["inputs"]["data"]
     one |= {"verdict": EVIL, "figures": {EVIL: 0.5, BREAKOUT: 1}, "thresholds": {EVIL: 1, BREAKOUT: 2}}
-    hostile = {"verdict": EVIL, "sentence": EVIL + BREAKOUT, "inputs": {EVIL: one, BREAKOUT: one}}
+    hostile = {"sentence": EVIL + BREAKOUT, "inputs": {EVIL: one, BREAKOUT: one}}
     (run / "certificate.json").write_text(json.dumps(certificate | hostile))
-    environment = {"python": EVIL, EVIL: BREAKOUT, "packages": {EVIL: BREAKOUT}, "plan": {"parameters": 3}}
+    environment = {"python": EVIL, EVIL: BREAKOUT, "packages": {EVIL: BREAKOUT}, "plugins": {BREAKOUT: EVIL}}
+    environment |= {"plan": {"parameters": 3, "steps": 5, "flops_per_step": 7}}
     (run / "environment.json").write_text(json.dumps(environment))
     (run / "experiment.toml").write_text(f'summary = """{EVIL}"""\n# {BREAKOUT}\n[model]\nname = """{BREAKOUT} """\n')
     page = Tags(write_report(run).read_text(encoding="utf-8"))

@@ -208,7 +208,7 @@ def test_a_folder_with_something_in_it_is_left_alone(call: Idemlab, here: Path) 
         result = call("plugins", "new", "shrink", *words)
         assert result.exit_code == 2
         assert message in result.stderr
-        assert "next: choose another folder" in result.stderr
+        assert "next: choose another --out" in result.stderr
     assert [path.name for path in (here / "shrink").iterdir()] == ["thesis.tex"]
 
 

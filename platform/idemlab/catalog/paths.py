@@ -64,7 +64,8 @@ def _located(written: Any, value: Any, *, named: bool) -> Any:
     if not isinstance(value, (str, PurePath)):
         return value
     text = os.path.expanduser(str(value))
-    if named and not os.path.lexists(_absolute(written, text)) and not str(value).startswith(("/", "./", "../", "~")):
+    # A `Path` has lost its "./", so it is the text that says whether a name is meant.
+    if named and not os.path.lexists(_absolute(written, text)) and not str(written).startswith(("/", "./", "../", "~")):
         return str(value)
     if "://" in str(written):
         raise ValueError(f"{str(written)!r} is an address, not a path")

@@ -48,8 +48,9 @@ def results_of(sweep: Sweep, folder: Path, ledger: Ledger, catalog: Catalog | No
     for frozen in ledger.trials():
         row = frozen.user_attrs.get("row")
         if row is not None:
+            own = {"metrics" if key == "figures" else key: value for key, value in row.items()}  # the storage's word
             latest[frozen.user_attrs["point"]] = Trial(
-                number=frozen.number, path=folder / folder_of(frozen), catalog=catalog, **row
+                number=frozen.number, path=folder / folder_of(frozen), catalog=catalog, **own
             )
     trials = tuple(sorted(latest.values(), key=lambda trial: trial.number))
     return Results(trials, tuple(sweep.over), folder, sweep.goal, sweep.sampler, ledger.damage)

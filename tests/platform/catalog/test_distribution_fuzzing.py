@@ -79,12 +79,14 @@ def test_any_environment(records: list[tuple[str, str, str, dict[str, bytes | No
                     (folder / file).write_bytes(content)
         before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
         found = find_plugins([site])
-        assert ("whole", "1.0") in [identity(point.dist) for point in found.points]
+        assert ("whole", "1.0") in [identity(point.dist) for point in found.entry_points]
         assert found == find_plugins([site]), "in a fixed order"
-        catalog = Catalog(found.points, found.failures)
+        catalog = Catalog(found.entry_points, found.failures)
         loaded = {(plugin.distribution, plugin.name) for plugin in catalog.plugins}
         broken = {(failure.plugin.distribution, failure.plugin.name) for failure in catalog.failures}
-        assert {(identity(point.dist)[0], point.name) for point in found.points} <= loaded | broken, "used, or told"
+        assert {(identity(point.dist)[0], point.name) for point in found.entry_points} <= loaded | broken, (
+            "used, or told"
+        )
         for failure in catalog.failures:
             text = f"{failure.plugin}: {failure.cause}; {failure.fix}"
             assert len(text) < 1500, text

@@ -89,7 +89,7 @@ def test_as_dict_is_json(runs: tuple[Path, Path]) -> None:
     told = json.loads(json.dumps(comparison.as_dict()))
     assert told["picture"] is None
     assert [run["run"] for run in told["runs"]] == ["first", "second"]
-    assert told["runs"][0]["figures"]["noise/relative"] == comparison.value(comparison.rows[0], "noise/relative")
+    assert told["runs"][0]["metrics"]["noise/relative"] == comparison.value(comparison.rows[0], "noise/relative")
     assert told["runs"][1]["differs"]["enforcer.name"] == "none"
     assert set(told["runs"][0]) == {
         "run",

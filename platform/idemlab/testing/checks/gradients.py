@@ -141,7 +141,7 @@ class _Watched(nn.Module):
         if torch._C._functorch.is_functorch_wrapped_tensor(y):
             self.readable = False  # inside torch.func there are no hooks
         elif y.requires_grad:
-            depth = 0 if x is self._x else self._behind(x.grad_fn) + 1
+            depth = 0 if torch.equal(x, self._x) else self._behind(x.grad_fn) + 1
             self._depths[y.grad_fn] = depth
             y.register_hook(lambda _: self._reached(depth))  # type: ignore[no-untyped-call]
         return y

@@ -349,7 +349,7 @@ class _TwoPlaces(torch.nn.Module):
         self._x = x
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = (self.first if x is self._x else self.later)(x)
+        y: Tensor = (self.first if torch.equal(x, self._x) else self.later)(x)
         return y
 
 
