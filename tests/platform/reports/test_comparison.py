@@ -100,7 +100,7 @@ def test_as_dict_is_json(runs: tuple[Path, Path]) -> None:
         "steps",
         "flops",
         "seconds",
-        "figures",
+        "metrics",
         "differs",
     }
 

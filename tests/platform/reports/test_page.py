@@ -235,11 +235,11 @@ def test_the_change_of_a_second_application_is_said_in_words(blank: Path) -> Non
         one["relative"][0] = relative
     change(blank / "certificate.json", inputs=inputs)
     assert (
-        "it changes its result by 1.2 % at data, 8.8 % at noise and 14 % at corrupted"
+        "A second application changes its result by 1.2 % at data, 8.8 % at noise and 14 % at corrupted"
         in Page(write_report(blank)).words
     )
     change(blank / "certificate.json", inputs={"data": inputs["data"]})
-    assert "it changes its result by 1.2 % at data (in shares" in Page(write_report(blank)).words
+    assert "A second application changes its result by 1.2 % at data (share" in Page(write_report(blank)).words
 
 
 def test_estimates_are_called_estimates(blank: Path) -> None:
