@@ -14,6 +14,8 @@ from ..contracts.dataset import Batch
 from ..contracts.metric import Metric
 from ..contracts.orbit import Orbit
 from ..contracts.step import Step
+from ..errors import Failure
+from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
 from .parts import Inputs, Parts
 
@@ -99,12 +101,23 @@ def evaluate(
     Args:
         apply: f(x) or f(x, condition), through the wrapped objective.
         rank_points: samples at which the Jacobian is computed; 0 for none.
+
+    Raises:
+        Failure: if f(x) is not finite somewhere: the last step can do that, and no loss tells it.
     """
     certificates, values = {}, {}
     settings = experiment.evaluation
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         orbits = orbits_of(apply, batch.input, batch.condition, settings.batch_size)
+        with torch.no_grad():
+            wild = sum(int((~torch.isfinite(orbit.output)).flatten(1).any(1).sum()) for orbit in orbits)
+        if wild:
+            raise Failure(
+                f"f(x) is not finite at {wild} of {len(batch)} inputs '{name}'",
+                where=suspects(experiment),
+                next_step="set a lower optimizer.lr or enforcer.weight, or clip the gradient: set optimizer.clip = 1.0",
+            )
         certificates[name] = certify_orbits(
             apply,
             orbits,

@@ -86,7 +86,7 @@ def train(
     if changed and not allow_changes:
         raise BadInput(
             f"the run in '{run.path}' began differently: " + "; ".join(changed),
-            next_step="resume it unchanged, start a new run in another folder, or allow the changes (allow_changes)",
+            next_step="resume it unchanged, start a new run in another folder, or allow the changes (`allow_changes`)",
         )
     check_trackers(experiment)
     accelerator, engine = start_engine(experiment, run)

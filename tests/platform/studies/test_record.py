@@ -238,7 +238,7 @@ def test_a_record_that_was_gone_on_with_says_what_was_there_and_in_which_environ
     run_study("mine", out, resume=True, catalog=catalog)
     page = (out / "README.md").read_text()
     assert "an abacus" in page
-    assert "`rates` were there before" in page
+    assert "These sweeps are from before, made in the first environment above: `rates`." in page
     assert "an abacus" in file.read_text()
     assert '"cpu"' in (out / "environment-further.json").read_text()
 

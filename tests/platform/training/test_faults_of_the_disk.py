@@ -70,7 +70,7 @@ def test_the_system_refuses_to_write_and_the_run_goes_on_later(
     assert ended.returncode == 1, ended.stderr
     assert f"{what} cannot be written" in ended.stdout
     assert "free some disk space" in ended.stdout
-    assert "--resume" in ended.stdout
+    assert "resume" in ended.stdout
     newest = latest(run.checkpoints, pytest.fail)
     assert newest is not None
     assert newest.name == whole
