@@ -59,8 +59,8 @@ def _located(written: Any, value: Any, *, named: bool) -> Any:
         matched = written if isinstance(written, (list, tuple)) else value
         return type(value)(_located(w, v, named=named) for w, v in zip(matched, value, strict=True))
     if isinstance(value, Mapping):
-        matched = written if isinstance(written, Mapping) else value
-        return {key: _located(matched[key], item, named=named) for key, item in value.items()}
+        table = written if isinstance(written, Mapping) else value
+        return {key: _located(table[key], item, named=named) for key, item in value.items()}
     if not isinstance(value, (str, PurePath)):
         return value
     text = os.path.expanduser(str(value))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from idemlab import IdemlabError, installed, resolve
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+pytestmark = pytest.mark.timeout(3600 if THOROUGH else 300)
 LINES, LETTERS = 24, 2400
 """A message of at most so many fits on a screen."""
 
