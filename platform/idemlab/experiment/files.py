@@ -74,7 +74,7 @@ def _missing(path: Path, known: list[str], where: str | None) -> BadInput:
         f"there is no file '{clipped(str(path), 200)}'",
         where=f"{where}, looked for at {looked}" if where else f"looked for at {looked}",
         nearest=near,
-        next_step="correct the path, or choose an experiment by name: idemlab list experiments",
+        next_step="idemlab list experiments",
     )
 
 
