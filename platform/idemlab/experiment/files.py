@@ -48,7 +48,7 @@ def locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where
                 where=where,
                 next_step="download the file and give its path",
             )
-        path = folder / os.path.expanduser(reference)
+        path = folder / (reference if "\0" in str(reference) else os.path.expanduser(reference))
         if os.path.isfile(path):
             return path
         if os.path.isfile(path / "experiment.toml"):

@@ -84,9 +84,11 @@ def test_any_environment(records: list[tuple[str, str, str, dict[str, bytes | No
             folder = site / f"{name}-{version}{ending}"
             folder.mkdir(exist_ok=True)
             for file, content in files.items():
+                if (folder / file).exists():
+                    continue
                 if content is None:
-                    (folder / file).mkdir(exist_ok=True)
-                elif not (folder / file).exists():
+                    (folder / file).mkdir()
+                else:
                     (folder / file).write_bytes(content)
         before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
         found = find_plugins([site])
