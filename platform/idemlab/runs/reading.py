@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..certificate.verdict import Verdict
-
 __all__ = ["CertificateFile", "Entry", "EnvironmentFile", "fault"]
 
 Number = float | None
@@ -41,7 +39,7 @@ class _Inputs(_Whole):
 class CertificateFile(_Whole):
     """certificate.json."""
 
-    verdict: Literal[*(verdict.value for verdict in Verdict)]  # type: ignore[valid-type]
+    verdict: str
     sentence: str
     steps: Count
     flops: float
