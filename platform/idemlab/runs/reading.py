@@ -47,16 +47,16 @@ class CertificateFile(_Whole):
 
 
 class _Plan(_Whole):
-    steps: Annotated[int, Ge(1)]
-    flops_per_step: float
+    steps: Annotated[int, Ge(1)] = 1
+    flops_per_step: float = 0.0
 
 
 class EnvironmentFile(_Whole):
-    """environment.json."""
+    """environment.json. What is not there is shown as such, so only what is there is checked."""
 
-    packages: dict[str, str]
-    plugins: dict[str, str]
-    plan: _Plan
+    packages: dict[str, str] = {}
+    plugins: dict[str, str] = {}
+    plan: _Plan = _Plan()
     changes: list[str] = []
 
 
