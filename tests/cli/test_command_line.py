@@ -72,7 +72,7 @@ BAD_INPUT = [
     (["run", "tiny.toml", "--set", "model.name=cubic"], ["there is no model 'cubic'"]),
     (
         ["run", "tiny.toml", "--set", "training.steps=soon"],
-        ["'steps'", '"soon"', "expected: int", "training.steps=soon"],
+        ["'steps'", '"soon"', "expected: int", "override 'training.steps=soon'"],
     ),
     (["run", "tiny.toml", "--set", "enforcer.weight=-1"], ["'weight'", "-1", "expected: float, >= 0"]),
     (

@@ -34,7 +34,7 @@ def located(annotation: Any, written: Any, value: Any) -> Any:
         written: the value as written, with its folder if it came from a file.
 
     Raises:
-        ValueError: if a path is an address, or the working directory no longer exists.
+        ValueError: if a path is an address or holds a null character, or the working directory is gone.
     """
     kinds = _kinds(annotation)
     if not any(issubclass(kind, PurePath) for kind in kinds):
@@ -63,6 +63,8 @@ def _located(written: Any, value: Any, *, named: bool) -> Any:
         return {key: _located(by_key[key], item, named=named) for key, item in value.items()}
     if not isinstance(value, (str, PurePath)):
         return value
+    if "\0" in str(value):
+        raise ValueError("no path holds a null character")
     text = os.path.expanduser(str(value))
     # A `Path` has lost its "./", so it is the text that says whether a name is meant.
     if named and not os.path.lexists(_absolute(written, text)) and not str(written).startswith(("/", "./", "../", "~")):

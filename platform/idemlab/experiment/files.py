@@ -48,7 +48,7 @@ def locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where
                 where=where,
                 next_step="download the file and give its path",
             )
-        path = folder / os.path.expanduser(reference)
+        path = folder / (reference if "\0" in str(reference) else os.path.expanduser(reference))
         if os.path.isfile(path):
             return path
         if os.path.isfile(path / "experiment.toml"):
@@ -74,7 +74,7 @@ def _missing(path: Path, known: list[str], where: str | None) -> BadInput:
         f"there is no file '{clipped(str(path), 200)}'",
         where=f"{where}, looked for at {looked}" if where else f"looked for at {looked}",
         nearest=near,
-        next_step="correct the path, or choose an experiment by name: idemlab list experiments",
+        next_step="idemlab list experiments",
     )
 
 

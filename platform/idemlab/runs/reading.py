@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..certificate.verdict import Verdict
-
 __all__ = ["CertificateFile", "Entry", "EnvironmentFile", "fault"]
 
 Number = float | None
@@ -41,7 +39,7 @@ class _Inputs(_Whole):
 class CertificateFile(_Whole):
     """certificate.json."""
 
-    verdict: Literal[*(verdict.value for verdict in Verdict)]  # type: ignore[valid-type]
+    verdict: str
     sentence: str
     steps: Count
     flops: float
@@ -49,16 +47,16 @@ class CertificateFile(_Whole):
 
 
 class _Plan(_Whole):
-    steps: Annotated[int, Ge(1)]
-    flops_per_step: float
+    steps: Annotated[int, Ge(1)] = 1
+    flops_per_step: float = 0.0
 
 
 class EnvironmentFile(_Whole):
-    """environment.json."""
+    """environment.json. What is not there is shown as such, so only what is there is checked."""
 
-    packages: dict[str, str]
-    plugins: dict[str, str]
-    plan: _Plan
+    packages: dict[str, str] = {}
+    plugins: dict[str, str] = {}
+    plan: _Plan = _Plan()
     changes: list[str] = []
 
 

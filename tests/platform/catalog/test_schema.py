@@ -59,6 +59,9 @@ Norm = Literal["group", "batch", "none"]
         (list[Literal["a", "b"]], 'list of ("a" | "b")'),
         (dict[str, int], "table of int"),
         (dict[str, Any], "table"),
+        (Path, "path"),
+        (Path | str | None, "path | str"),
+        (Annotated[float, AllowInfNan()], "float, also infinite"),
     ],
     ids=str,
 )

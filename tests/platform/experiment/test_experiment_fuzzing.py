@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from idemlab import IdemlabError, installed, resolve
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+pytestmark = pytest.mark.timeout(3600 if THOROUGH else 300)
 LINES, LETTERS = 24, 2400
 """A message of at most so many fits on a screen."""
 
@@ -217,6 +218,7 @@ def test_overrides(overrides: list[str]) -> None:
 @fuzzing(40)
 @given(st.one_of(TEXTS, st.builds("{}/{}".format, TEXTS, TEXTS), st.builds("{}.toml".format, TEXTS)))
 @example("~nobody-at-all/x.toml")
+@example("~\0")
 @example("https://host.org/" + "x" * 5000)
 def test_a_reference(reference: str) -> None:
     told_on_a_screen(reference)

@@ -251,8 +251,16 @@ def test_paths_are_found_at_every_depth(
     assert found.metrics[0].arguments["weights"] == lab / "m"
 
 
-def test_an_address_where_a_path_is_expected_is_told(shop: Catalog, write: Write, refused: Refused) -> None:
-    path = write("mine.toml", f'dataset = {{ name = "balls", root = "https://host.org/x.zip" }}\n{LEAST}')
+@pytest.mark.parametrize(
+    ("written", "what"),
+    [
+        ("https://host.org/x.zip", "'https://host.org/x.zip' is an address, not a path"),
+        ("a\\u0000b", "no path holds a null character"),
+        ("~\\u0000", "no path holds a null character"),
+    ],
+)
+def test_what_is_no_path_is_told(written: str, what: str, write: Write, refused: Refused) -> None:
+    path = write("mine.toml", f'dataset = {{ name = "balls", root = "{written}" }}\n{LEAST}')
     error = refused(path)
-    assert error.what == "dataset 'balls': 'root': 'https://host.org/x.zip' is an address, not a path"
+    assert error.what == f"dataset 'balls': 'root': {what}"
     assert error.where == f"{path}, [dataset], key 'root'"

@@ -22,6 +22,7 @@ from idemlab.runs.changes import changes
 from idemlab.runs.summary import summarise
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+pytestmark = pytest.mark.timeout(3600 if THOROUGH else 300)
 
 
 def fuzzing(examples: int) -> settings:

@@ -11,7 +11,7 @@ import pytest
 
 from idemlab import Failure, Run
 from idemlab.runs.summary import summarise
-from idemlab.wording import number, time_span
+from idemlab.wording import clipped, number, shown, time_span
 
 
 def folder(path: Path, entries: list[dict[str, Any]], **files: Any) -> Run:
@@ -133,3 +133,27 @@ def test_numbers_for_people(value: float | str | None, text: str) -> None:
 )
 def test_times_for_people(seconds: float | None, text: str) -> None:
     assert time_span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("größer", "größer"),
+        ("a\nb\x1b[31m\udc80", "a\\nb\\x1b[31m\\udc80"),
+        ("x" * 60, "x" * 60),
+        ("x" * 61, "x" * 57 + "..."),
+        ("\0" * 61, "\\x00" * 14 + "\\..."),
+    ],
+)
+def test_text_from_outside_is_one_short_line(text: str, line: str) -> None:
+    assert clipped(text) == line
+    assert len(line) <= 60
+
+
+def test_values_from_outside_are_shown_whatever_they_are() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    assert shown({"a": [1, 2.5, None]}) == '{"a": [1, 2.5, null]}'
+    assert shown(circle) == shown(circle) == "a list"
+    assert shown({(1, 2): 3}) == "a dict"
+    assert shown(10**5000) == "an int"
