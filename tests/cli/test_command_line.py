@@ -60,7 +60,7 @@ BAD_INPUT = [
     (["run", "mlp-cubicc"], ["there is no experiment 'mlp-cubicc'", "did you mean: mlp-cubic"]),
     (
         ["run", "missing.toml"],
-        ["there is no file 'missing.toml'", "choose an experiment by name: idemlab list experiments"],
+        ["there is no file 'missing.toml'", "idemlab list experiments"],
     ),
     (["run", "broken.toml"], ["not valid TOML", "where: broken.toml"]),
     (["run", "tiny.toml", "--set", "enforcer"], ["'enforcer' is not an override", "expected: key=value"]),
