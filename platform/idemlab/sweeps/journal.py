@@ -169,7 +169,7 @@ def _number_again(found: list[tuple[int, Log]], gaps: list[int]) -> None:
     place = 0
     while gaps and place < len(found):
         log = found[place][1]
-        row = log.get("user_attr", {}).get("row") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
+        row = _row(log)
         if isinstance(row, dict):
             before = [i for i, (_, other) in enumerate(found[:place]) if other["op_code"] == CREATE_TRIAL]
             identity, meant = log.get("trial_id"), _setting(row)
@@ -203,13 +203,19 @@ def _stand_in() -> Log:
     }  # fmt: skip
 
 
+def _row(log: Log) -> Any:
+    """The result that an operation records, or None where it records none."""
+    attributes = log.get("user_attr") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
+    return attributes.get("row") if isinstance(attributes, dict) else None
+
+
 def _applied(found: list[tuple[int, Log]], faults: dict[int, str]) -> list[Log]:
     """The operations that Optuna can apply, in order; records the others in `faults`."""
     tried = _Lines([])
     storage = JournalStorage(tried)
     kept, settings = [], list[Any]()
     for number, log in found:
-        row = log.get("user_attr", {}).get("row") if log["op_code"] == SET_TRIAL_ATTRIBUTE else None
+        row = _row(log)
         if faults and isinstance(row, dict) and not _belongs(log.get("trial_id"), row, settings):
             faults[number] = "the result of a trial that cannot be read"
             continue

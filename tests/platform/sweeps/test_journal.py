@@ -65,6 +65,11 @@ DAMAGES: dict[str, tuple[Callable[[Lines], Lines], int, str]] = {
     ),
     "an unknown operation": (inserted(b'{"op_code":77,"worker_id":"x"}\n'), 4, "Optuna cannot apply"),
     "an operation without its keys": (inserted(b'{"op_code":6,"worker_id":"x"}\n'), 4, "Optuna cannot apply"),
+    "attributes that are none": (
+        inserted(b'{"op_code":8,"worker_id":"x","trial_id":0,"user_attr":null}\n'),
+        4,
+        "Optuna cannot apply",
+    ),
     "no operation": (inserted(b"[1, 2]\n"), 4, "not an operation"),
     "no text": (inserted(b"\xff\xfe\x80\n"), 4, "cannot be read"),
     "an empty line": (inserted(b"\n"), 4, "empty"),
