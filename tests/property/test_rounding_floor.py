@@ -137,3 +137,14 @@ def test_in_float32_no_badly_conditioned_map_stops_ten_times_above_plain_iterati
     for seed in range(40):
         K = conditioned(condition, seed).matrix.float()
         assert as_low(purify(K, cubic), plain(K, cubic))
+
+
+def test_rounding_that_keeps_falling_by_a_hair_ends_it():
+    """Each few steps find a residual that is lower in its last digits, for hundreds of steps."""
+    K = torch.zeros(6, 6, dtype=torch.float64)
+    K[0, 3:5] = -1.125
+    K[3, 0], K[3, 3], K[3, 4] = 1.25, 2.375, 1.125
+    K[4, 0], K[4, 3] = -1.25, -1.25
+    result = purify(K)
+    assert result.idempotent
+    assert len(result.residuals) < 30
