@@ -189,5 +189,5 @@ def used_splits(names: list[str]) -> tuple[str, str | None]:
 def division(train_name: str, train: int, test_name: str | None, test: int) -> str:
     """The sentence on what is trained and tested on."""
     of = f" of split '{train_name}'" if train_name else ""
-    which = f"of split '{test_name}'" if test_name else "(every tenth)"
+    which = f"of split '{test_name}'" if test_name else "(every tenth, at least two)"
     return f"{counted(train, 'image')}{of} to train on, {test} {which} to test on"

@@ -112,7 +112,7 @@ def hub_dataset(
 ) -> Dataset:
     """A data set of images. Small ones are kept in memory, large ones decoded when asked for.
 
-    The test split is the one of that name, else a validation split, else every tenth image.
+    The test split is the one of that name, else a validation split, else every tenth image, at least two.
 
     Args:
         path: name on the hub, folder, or Parquet file.

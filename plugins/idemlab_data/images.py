@@ -161,12 +161,14 @@ def _first(names: list[str]) -> str:
 
 
 def fixed_share(count: int) -> tuple[list[int], list[int]]:
-    """Indices to train on and to test on where a set has no test split of its own: every tenth is a test one.
+    """Indices to train on and to test on where a set has no test split of its own: every tenth is a test one, and at least
+    two are, as a certificate measures a spread.
 
     Raises:
-        BadInput: if there are fewer than two.
+        BadInput: if there are fewer than three.
     """
-    if count < 2:
-        raise BadInput(f"the set has {count} image(s)", expected="two at least: one to train on, one to test on")
-    test = range(min(9, count - 1), count, 10)
-    return [index for index in range(count) if index not in test], list(test)
+    if count < 3:
+        raise BadInput(f"the set has {count} image(s)", expected="three at least: one to train on, two to test on")
+    test = [count // 2, count - 1] if count < 20 else list(range(9, count, 10))
+    held_out = set(test)
+    return [index for index in range(count) if index not in held_out], test

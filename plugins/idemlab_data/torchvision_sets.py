@@ -64,7 +64,7 @@ class TorchvisionImages(LazyImages):
 def torchvision_dataset(dataset: str, root: str | Path, size: int | None, channels: int, download: bool) -> Dataset:
     """Images of a class of `torchvision.datasets`. Small sets are kept in memory, large ones decoded when asked for.
 
-    The test split is the class's own (`train=False`, or the split "test", else "val"), else every tenth image.
+    The test split is the class's own (`train=False`, or the split "test", else "val"), else every tenth image, at least two.
 
     Raises:
         BadInput: if there is no such class, it holds no images, is not in `root`, or an image is damaged.
@@ -89,7 +89,7 @@ def torchvision_dataset(dataset: str, root: str | Path, size: int | None, channe
         TorchvisionImages(rows, indices, title, channels, size, numbers)
         for (rows, indices), numbers in zip(parts, labels.numbers if labels else (None, None), strict=True)
     )
-    own = "of its own test split" if len(splits) > 1 else "(every tenth)"
+    own = "of its own test split" if len(splits) > 1 else "(every tenth, at least two)"
     division = f"{counted(len(train), 'image')} of {title} to train on, {len(test)} {own} to test on"
     return image_dataset(train, test, labels, [division, *note])
 

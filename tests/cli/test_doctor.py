@@ -189,7 +189,7 @@ def test_the_data_of_an_experiment_are_described_without_training(idemlab, here)
     told = idemlab("doctor", "tiny.toml", "--set", "dataset.channels=1").stdout.splitlines()
     assert told == [
         "dataset 'hub': 27 samples to train on, 3 to test on, each 1 x 8 x 8, in 3 classes",
-        "27 images to train on, 3 (every tenth) to test on",
+        "27 images to train on, 3 (every tenth, at least two) to test on",
         "left out, no images by their endings: notes.txt",
         "3 classes: beaker (10), flask (10), test-tube (10)",
     ]

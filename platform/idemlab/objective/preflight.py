@@ -80,7 +80,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
             f"the test set of dataset '{experiment.dataset.name}' has {len(parts.dataset.test)} sample(s), "
             "and a spread needs two",
             where="[dataset]",
-            next_step="give more data to test on; where every tenth sample is held out, 20 make two",
+            next_step="give more data to test on",
         )
     dtype: torch.dtype = getattr(torch, training.dtype)
     rows = parts.dataset.train.__getitems__(list(range(size)))

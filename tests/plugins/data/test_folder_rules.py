@@ -149,9 +149,9 @@ FOLDERS: list[tuple[str, str, Callable[[Path], object], tuple[int, int, int | No
     ),
     (CLASSES, "train_station", lambda f: images(f, harbour=10, train_station=10), (18, 2, 2), ["train_station (10)"]),
     (CLASSES, "dev, eval", lambda f: images(f, dev=10, eval=10), (18, 2, 2), ["dev (10), eval (10)"]),
-    (CLASSES, "of one file each", lambda f: images(f, a=1, b=1), (1, 1, 2), ["a (1), b (1)"]),
-    (CLASSES, "one with folders in it", lambda f: images(f, a=5, b__x=3, b__y=2), (9, 1, 2), ["a (5), b (5)"]),
-    (CLASSES, "one is not two", lambda f: images(f, cat=10), (9, 1, None), []),
+    (CLASSES, "of one file each", lambda f: images(f, a=1, b=1, c=1), (1, 2, 3), ["a (1), b (1), c (1)"]),
+    (CLASSES, "one with folders in it", lambda f: images(f, a=5, b__x=3, b__y=2), (8, 2, 2), ["a (5), b (5)"]),
+    (CLASSES, "one is not two", lambda f: images(f, cat=10), (8, 2, None), []),
     (CLASSES, "with signs of patterns", lambda f: images(f, **{"a[1]*": 10, "b?{x}": 10}), (18, 2, 2), ["a[1]* (10)"]),
     (CLASSES, "not in Latin letters", lambda f: images(f, кот=10, 犬=10), (18, 2, 2), ["кот (10), 犬 (10)"]),
     (
@@ -193,7 +193,7 @@ FOLDERS: list[tuple[str, str, Callable[[Path], object], tuple[int, int, int | No
         "no test split",
         "named test and train",
         lambda f: [put(f, f"{k}.png") for k in ("test", "train", "a_test", "val")],
-        (3, 1, None),
+        (2, 2, None),
         [],
     ),
     (
@@ -211,18 +211,18 @@ FOLDERS: list[tuple[str, str, Callable[[Path], object], tuple[int, int, int | No
         ["3 of split 'validation'"],
     ),
     *(
-        (ENDINGS, f"{n} {s}", captions(n, s), (n - 1, 1, None), [f"00{s} and {n - 1} more"])
+        (ENDINGS, f"{n} {s}", captions(n, s), (n - 2, 2, None), [f"00{s} and {n - 1} more"])
         for n in (11, 12)
         for s in (".txt", ".json", ".csv", ".xml")
     ),
-    *((METADATA, s, listed(s, 12), (11, 1, None), []) for s in ("csv", "jsonl", "parquet")),
-    (METADATA, "some are not listed", listed("csv", 11), (10, 1, None), ["listed in no metadata file: 11.png"]),
+    *((METADATA, s, listed(s, 12), (10, 2, None), []) for s in ("csv", "jsonl", "parquet")),
+    (METADATA, "some are not listed", listed("csv", 11), (9, 2, None), ["listed in no metadata file: 11.png"]),
     ("zip archives", "one", archive, (18, 2, None), []),
     (
         HIDDEN,
         "all of them",
         link_out,
-        (3, 1, None),
+        (2, 2, None),
         [
             "left out, hidden: .cache and 1 more",
             "links that lead out of the folder: x.png and 1 more",
@@ -230,7 +230,7 @@ FOLDERS: list[tuple[str, str, Callable[[Path], object], tuple[int, int, int | No
             "neither files nor folders: pipe.png and 1 more",
         ],
     ),
-    (TABLES, "in one", tables("x.parquet"), (9, 1, None), []),
+    (TABLES, "in one", tables("x.parquet"), (8, 2, None), []),
     (TABLES, "by folders", tables("train/x.parquet", "test/y.parquet"), (10, 10, None), []),
     (TABLES, "by names", tables("train.parquet", "test.parquet"), (10, 10, None), []),
     (
@@ -263,7 +263,7 @@ REFUSED_FOLDERS: list[tuple[str, str, Callable[[Path], object], str]] = [
     (
         METADATA,
         "a file that is missing",
-        lambda f: (images(f, top=3), put(f, "metadata.csv", "file_name\ngone.png\n00.png\n")),
+        lambda f: (images(f, top=3), put(f, "metadata.csv", "file_name\ngone.png\n00.png\n01.png\n")),
         "gone.png",
     ),
     (
@@ -331,9 +331,9 @@ def test_a_page_that_declares_configurations_is_heeded(tmp_path: Path) -> None:
 
 def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
     path = table(tmp_path / "x.parquet", 5)
-    assert len(hub_dataset(str(path)).train) == 4
+    assert len(hub_dataset(str(path)).train) == 3
     table(path, 8)
-    assert len(hub_dataset(str(path)).train) == 7
+    assert len(hub_dataset(str(path)).train) == 6
 
 
 def test_a_run_says_what_it_understood(tmp_path: Path) -> None:
@@ -349,4 +349,4 @@ def test_a_run_says_what_it_understood(tmp_path: Path) -> None:
         "evaluation": {"metrics": []},
     }
     train(experiment, tmp_path / "run", watcher=watcher)
-    assert told[-2:] == ["18 images to train on, 2 (every tenth) to test on", "2 classes: a (10), b (10)"]
+    assert told[-2:] == ["18 images to train on, 2 (every tenth, at least two) to test on", "2 classes: a (10), b (10)"]

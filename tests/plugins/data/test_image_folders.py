@@ -99,17 +99,20 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "test"), [(2, [1]), (9, [8]), (10, [9]), (11, [9]), (30, [9, 19, 29])], ids=["2", "9", "10", "11", "30"]
+    ("count", "test"),
+    [(3, [1, 2]), (9, [4, 8]), (12, [6, 11]), (19, [9, 18]), (20, [9, 19]), (30, [9, 19, 29])],
+    ids=str,
 )
-def test_the_fixed_share_is_every_tenth(count, test):
+def test_the_fixed_share_is_every_tenth_and_at_least_two(count, test):
     first, second = fixed_share(count)
     assert second == test
     assert sorted(first + second) == list(range(count))
 
 
-def test_one_image_cannot_be_split():
-    with pytest.raises(BadInput, match="has 1 image"):
-        fixed_share(1)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_certificate_needs_two_images_beside_those_to_train_on(count):
+    with pytest.raises(BadInput, match=f"has {count} image"):
+        fixed_share(count)
 
 
 def test_celeba_holds_out_the_last_tenth_by_name(tmp_path):

@@ -305,6 +305,7 @@ def test_every_door_reads_the_same(
     files = [
         saved(Image.fromarray(random.integers(0, 65536, (12, 16)).astype(np.uint16))),
         saved(Image.fromarray(random.integers(0, 256, (12, 16, 4)).astype(np.uint8))),
+        saved(Image.fromarray(random.integers(0, 256, (12, 16, 3)).astype(np.uint8))),
     ]
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -317,14 +318,14 @@ def test_every_door_reads_the_same(
     doors = [
         *(hub_dataset(str(path), channels=channels, size=size) for path in (folder, tmp_path / "x.parquet")),
     ]
-    third = TorchvisionImages(opened, [0, 1], "set", channels, size, None)
-    for number, part in enumerate(("train", "test")):
+    third = TorchvisionImages(opened, [0, 1, 2], "set", channels, size, None)
+    for number, (part, index) in enumerate((("train", 0), ("test", 0), ("test", 1))):
         expected = read_image(
             io.BytesIO(files[number]), name="x", channels=channels, size=None if size is None else (size, size)
         ).pixels
         assert torch.equal(third[number], expected)
         for data in doors:
-            assert torch.equal(getattr(data, part)[0], expected)
+            assert torch.equal(getattr(data, part)[index], expected)
     (told,) = [sentence for sentence in doors[0].description if "transparent" in sentence]
     assert told.startswith("1 image: transparent parts became white (")
     assert told.endswith("1.png)")
