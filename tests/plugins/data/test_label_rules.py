@@ -11,7 +11,6 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pytest
-import torch
 from PIL import Image
 from pyarrow import parquet
 
