@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -148,9 +149,17 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'idemlab' has no attribute {name!r}")
-    if "torch" not in sys.modules:  # what OpenMP reads when torch is loaded
+    if "torch" not in sys.modules:  # what OpenMP, torch and pydantic read when they are loaded
         importlib.import_module(".system.threads", __name__).rest_while_waiting()
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        for broken in importlib.import_module(".catalog.unreadable", __name__).spare_imports():
+            warnings.warn(f"{broken.what} ({broken.file}). Next: {broken.fix}", stacklevel=2)
+    try:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    except Exception as error:
+        told = importlib.import_module(".catalog.unreadable", __name__).scan_failure(error)
+        if told is None:
+            raise
+        raise told from error
     globals()[name] = value
     return value
 

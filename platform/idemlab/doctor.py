@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from .catalog.catalog import Catalog, installed
 from .catalog.distributions import installed_version
+from .catalog.unreadable import spare_imports, unreadable
 
 __all__ = ["Finding", "examine"]
 
@@ -49,10 +50,12 @@ def examine(catalog: Catalog | None = None, runs: str | Path = "runs") -> list[F
         catalog: defaults to the installed plugins.
         runs: the folder for runs.
     """
+    spare_imports()
     return [
         _python(),
         _shadowing(),
         *_packages(),
+        *_distributions(),
         *_devices(),
         *_torchvision(),
         *_plugins(catalog or installed()),
@@ -110,6 +113,13 @@ def _packages() -> Iterator[Finding]:
         else:
             fine.append(f"{needed.name} {found}")
     yield Finding("packages", "fine", ", ".join(fine))
+
+
+def _distributions() -> Iterator[Finding]:
+    """The distributions at which every package fails that scans entry points."""
+    for each in unreadable():
+        text = f"{each.what} ({each.file}); packages that look for their extensions fail at it, such as datasets"
+        yield Finding(f"distribution {each.name}", "broken", text, each.fix)
 
 
 def _extras() -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from . import schema
 from .distributions import Found, find_plugins, identity
 from .faults import one_line
 from .provided import Plugin, PluginFailure, Provided
+from .unreadable import scan_failure
 
 __all__ = ["HOOKS", "Loaded", "chosen_plugins", "foreign_package"]
 
@@ -76,7 +77,7 @@ class Loaded:
                 self._manager.unregister(name=key)
                 raise
         except (Exception, SystemExit) as error:
-            self._fail(plugin, f"cannot be loaded: {one_line(error)}", _fix(plugin, error), error)
+            self._fail(plugin, f"cannot be loaded: {_cause(error)}", _fix(plugin, error), error)
             return
         if not self._manager.get_hookcallers(module):
             self._fail(plugin, "offers nothing", "mark a function such as provide_models with @idemlab.hookimpl")
@@ -91,7 +92,7 @@ class Loaded:
                     raise TypeError("it returned None, not specs")
                 specs = [spec for result in results for spec in result]
             except (Exception, SystemExit) as error:
-                self._fail(plugin, f"its hook {hook} raised {one_line(error)}", _fix(plugin, error), error)
+                self._fail(plugin, f"its hook {hook} raised {_cause(error)}", _fix(plugin, error), error)
                 continue
             for spec in specs:
                 self._accept(plugin, hook, kind, spec)
@@ -151,8 +152,17 @@ def foreign_package(plugin: Plugin, error: BaseException) -> str | None:
     return None if package in (plugin.package, PROJECT) else package
 
 
+def _cause(error: BaseException) -> str:
+    """Why a plugin raised while loading."""
+    scan = scan_failure(error)
+    return scan.what if scan else one_line(error)
+
+
 def _fix(plugin: Plugin, error: BaseException) -> str:
     """The next step for a plugin that raised while loading."""
+    scan = scan_failure(error)
+    if scan is not None and scan.next_step:
+        return scan.next_step
     package = foreign_package(plugin, error)
     if package:
         step = f"pip install {package}"

@@ -13,6 +13,7 @@ from ..wording import with_article
 from .faults import one_line, running
 from .loading import foreign_package
 from .provided import Plugin, Provided
+from .unreadable import scan_failure
 
 __all__ = ["Named"]
 
@@ -103,13 +104,13 @@ class Named:
                 next_step=f"pip install '{self.spec.install or missing}'",
             ) from error
         except ValueError as error:
-            raise BadInput(
+            raise scan_failure(error) or BadInput(
                 f"{self}: {' '.join(str(error).split()) or 'it refuses its arguments'}",
                 where=str(self.plugin),
                 next_step=f"idemlab show {self.name}",
             ) from error
         except Exception as error:
-            raise self._at_fault("raised", error) from error
+            raise scan_failure(error) or self._at_fault("raised", error) from error
 
     def build_as(self, contract: type[T], *positional: Any) -> T:
         """Call the factory, and check the type of the result.

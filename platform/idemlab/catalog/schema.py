@@ -19,6 +19,7 @@ from ..contracts.specs import Spec
 from ..errors import BadInput, Failure, nearest_match
 from ..wording import clipped, shown
 from .paths import located
+from .unreadable import scan_failure
 
 __all__ = ["REQUIRED", "Parameter", "check_arguments", "parameters"]
 
@@ -216,7 +217,7 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
     try:
         checker = pydantic.create_model("Arguments", __config__=pydantic.ConfigDict(allow_inf_nan=False), **fields)
     except Exception as error:
-        raise Failure(
+        raise scan_failure(error) or Failure(
             f"{spec.kind} '{spec.name}': the types of its arguments cannot be checked: {str(error).splitlines()[0]}",
             where=where,
             next_step="report it to the authors of the plugin",

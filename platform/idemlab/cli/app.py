@@ -19,8 +19,9 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..catalog.catalog import installed
 from ..catalog.faults import running
+from ..catalog.unreadable import scan_failure, spare_imports
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
-from .console import note, only_results, show_error
+from .console import is_main_process, note, only_results, show_error
 from .fields import as_typed
 
 __all__ = ["Group", "app", "example"]
@@ -77,6 +78,7 @@ class _Root(Group):
         sys.exit(code)
 
     def _code(self, args: Sequence[str]) -> int:
+        _tell_broken_distributions()
         try:
             kept = "--json" in args and not {"-h", "--help"} & set(args)
             with only_results() if kept else nullcontext(), self.make_context("idemlab", list(args)) as context:
@@ -98,6 +100,13 @@ class _Root(Group):
         return 0
 
 
+def _tell_broken_distributions() -> None:
+    """Name the installed distributions that other packages stumble over, and let torch load despite them."""
+    for broken in spare_imports():
+        if is_main_process():
+            note(f"warning: {broken.what} ({broken.file})", f"  next: {broken.fix}")
+
+
 def _options(root: Any, args: Sequence[str]) -> list[str]:
     """The options of the command that was called."""
     command = root
@@ -114,7 +123,7 @@ def _told(error: Exception, args: Sequence[str]) -> IdemlabError | None:
         return _usage(error, args)
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT:
         return Failure(str(error.strerror), where=str(error.filename) if error.filename else None)
-    return None
+    return scan_failure(error)
 
 
 def _bug(error: Exception) -> Failure:
