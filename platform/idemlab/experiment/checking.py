@@ -12,6 +12,7 @@ from ..catalog.schema import checked
 from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown
 from .experiment import Experiment
+from .optimizers import check_optimizer
 from .overrides import TABLES
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
 
@@ -66,6 +67,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
                 where=f"{where}, [optimizer], key '{clipped(key)}'",
                 expected="finite numbers",
             )
+    check_optimizer(optimizer, f"{where}, [optimizer]")
     if (training.steps is None) == (training.flops is None):
         raise BadInput(
             "the length of the training is " + ("missing" if training.steps is None else "given twice"),

@@ -6,9 +6,7 @@ import math
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, field_validator
-
-from ..errors import BadInput
+from pydantic import BaseModel, ConfigDict
 
 __all__ = [
     "UNSUITABLE_OPTIMIZERS",
@@ -46,7 +44,7 @@ class ReconstructionSettings(_Table):
 
 
 class OptimizerSettings(BaseModel):
-    """The optimiser. Further keys are arguments of its class and are checked against it in the preflight.
+    """The optimiser. Further keys are arguments of its class.
 
     Args:
         name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...; LBFGS and SparseAdam cannot be used), or
@@ -66,19 +64,6 @@ class OptimizerSettings(BaseModel):
     warmup: Share = 0.0
     final: Share = 0.0
     clip: Annotated[float, Ge(0)] = 0.0
-
-    @field_validator("name")
-    @classmethod
-    def _suitable(cls, name: str) -> str:
-        reason = UNSUITABLE_OPTIMIZERS.get(name.lower())
-        if reason is not None:
-            raise BadInput(
-                f"optimizer '{name}' cannot be used: {reason}",
-                where="[optimizer], key 'name'",
-                expected="any other class of torch.optim, in any case",
-                next_step="set optimizer.name = adam",
-            )
-        return name
 
     def share_of_rate(self, progress: float) -> float:
         """Learning rate as a share of the highest rate; `progress` is the share of the run that is done, in [0, 1)."""

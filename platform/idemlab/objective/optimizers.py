@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..catalog.schema import checked
 from ..errors import BadInput, nearest_match
+from ..experiment.optimizers import typed_arguments
 from ..experiment.settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
 from .muon import Muon
 
@@ -97,15 +97,9 @@ def _optimizer(
 
 def _typed(cls: type[torch.optim.Optimizer], given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The arguments, checked against the annotations of the class. torch does not check them and would fail later."""
-    import pydantic
-
     hints = typing.get_type_hints(cls.__init__)
-    fields: Any = {key: (_plain(hints[key]), ...) for key in given if key in hints}
-    model = pydantic.create_model("Arguments", **fields)
-    values = {key: given[key] for key in fields}
-    owner, page = f"optimizer '{cls.__name__.lower()}'", f"see the documentation of torch.optim.{cls.__name__}"
-    types = checked(model, values, where, owner, page)
-    return dict(given) | {key: getattr(types, key) for key in fields}
+    plain = {key: _plain(hints[key]) for key in given if key in hints}
+    return dict(given) | typed_arguments(cls.__name__, plain, given, where)
 
 
 def _plain(hint: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from idemlab import BadInput, Catalog, resolve
 
@@ -84,6 +86,25 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
         ({"optimizer": {"schedule": "cosin"}}, "[optimizer]: 'schedule' cannot be \"cosin\"", "[optimizer], key 'schedule'"),
         ({"optimizer": {"betas": [0.9, float("nan")]}}, "[optimizer]: 'betas' cannot be [0.9, NaN]",
          "[optimizer], key 'betas'"),
+        ({"optimizer": ""}, "there is no optimizer ''", "[optimizer], key 'name'"),
+        ({"optimizer": {"name": "adan"}}, "there is no optimizer 'adan'", "[optimizer], key 'name'"),
+        ({"optimizer": "LBFGS"}, "optimizer 'LBFGS' cannot be used: it evaluates", "[optimizer], key 'name'"),
+        ({"optimizer": {"name": 3}}, "[optimizer]: 'name' cannot be 3", "[optimizer], key 'name'"),
+        ({"optimizer": {"foo": 1}}, "optimizer 'adam' has no argument 'foo'", "[optimizer], key 'foo'"),
+        ({"optimizer": {"params": []}}, "optimizer 'adam' has no argument 'params'", "[optimizer], key 'params'"),
+        ({"optimizer": {"name": "SGD", "betas": [0.9, 0.99]}}, "optimizer 'sgd' has no argument 'betas'",
+         "[optimizer], key 'betas'"),
+        ({"optimizer": {"betas": 0.9}}, "optimizer 'adam': 'betas' cannot be 0.9", "[optimizer], key 'betas'"),
+        ({"optimizer": {"betas": [0.9]}}, "optimizer 'adam': 'betas'", "[optimizer], key 'betas'"),
+        ({"optimizer": {"eps": "1e-8"}}, "optimizer 'adam': 'eps' cannot be \"1e-8\"", "[optimizer], key 'eps'"),
+        ({"optimizer": {"name": "sgd", "nesterov": 1}}, "optimizer 'sgd': 'nesterov' cannot be 1",
+         "[optimizer], key 'nesterov'"),
+        ({"optimizer": {"adamw": {}}}, "optimizer 'adam' has no argument 'adamw'", "[optimizer], key 'adamw'"),
+        ({"optimizer": {"name": "muon", "adamw": 3}}, "[optimizer]: 'adamw' cannot be 3", "[optimizer], key 'adamw'"),
+        ({"optimizer": {"name": "muon", "adamw": {"beta": 3}}}, "optimizer 'adamw' has no argument 'beta'",
+         "[optimizer], key 'adamw', key 'beta'"),
+        ({"optimizer": {"name": "muon", "adamw": {"fused": "x"}}}, "optimizer 'adamw': 'fused' cannot be \"x\"",
+         "[optimizer], key 'adamw', key 'fused'"),
         ({"enforcer": {"name": "pull", "weight": float("inf")}},
          "enforcer 'pull': 'weight' cannot be Infinity: input should be a finite number", "[enforcer], key 'weight'"),
         ({"source": {"name": "noise", "scale": float("nan")}}, "source 'noise': 'scale' cannot be NaN",
@@ -128,6 +149,10 @@ def test_a_fault_is_told_with_its_file_and_key(
         ({"training": {"steps": 5, "bath_size": 3}}, "batch_size"),
         ({"optimizer": {"schedule": "cosin"}}, "cosine"),
         ({"training": {"steps": 1e3}}, "1000"),
+        ({"optimizer": "adan"}, "adam"),
+        ({"optimizer": {"beta": 1}}, "betas"),
+        ({"optimizer": {"warm_up": 0.1}}, "warmup"),
+        ({"optimizer": {"name": "muon", "adamv": {}}}, "adamw"),
         ({"reconstruction": {"distance": "L2"}}, "l2"),
         ({"evaluation": {"metrics": ["eror"]}}, "error"),
     ],
@@ -137,7 +162,36 @@ def test_the_nearest_match_is_named(changes: Table, nearest: str, table: Table, 
     assert refused(table | changes).nearest == nearest
 
 
-def test_other_keys_of_the_optimizer_are_left_for_the_preflight(shop: Catalog, table: Table) -> None:
+def test_an_override_of_the_optimizer_is_named(table: Table, refused: Refused) -> None:
+    error = refused(table, "optimizer.name=sgd", "optimizer.momntum=0.9")
+    assert error.where == (
+        "the given table with the overrides 'optimizer.name=sgd', 'optimizer.momntum=0.9', [optimizer], key 'momntum'"
+    )
+    assert error.nearest == "momentum"
+
+
+def test_what_the_source_of_torch_says_is_what_torch_takes() -> None:
+    """Names and arguments are read from the source code, without torch: here both are compared."""
+    import torch
+
+    from idemlab.experiment import optimizers
+
+    base = torch.optim.Optimizer
+    classes = {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
+    }
+    assert set(optimizers._files()) == set(classes)
+    for name, cls in classes.items():
+        signature = inspect.signature(cls).parameters
+        assert set(optimizers._arguments(name)) == set(signature) - {"params"}
+        for key, hint in optimizers._arguments(name).items():
+            assert hint is not Any, f"{name}.{key}"
+            TypeAdapter(hint).validate_python(signature[key].default)
+
+
+def test_other_keys_of_the_optimizer_are_arguments_of_its_class(shop: Catalog, table: Table) -> None:
     experiment = resolve(table | {"optimizer": {"name": "SGD", "momentum": 0.9, "nesterov": True}}, catalog=shop)
     assert experiment.optimizer.model_extra == {"momentum": 0.9, "nesterov": True}
     assert experiment.table()["optimizer"]["momentum"] == 0.9
