@@ -172,6 +172,13 @@ def folder_dataset(folder: Path, files: list[Path], left_out: LeftOut, size: int
     images = Counter(key for split in keys for key in split)
     if len(images) > 1 and "" in images:
         notes.append(f"no classes: {counted(images[''], 'image')} beside the folders that would be classes")
+    if len(images) == 1 and "" not in images:
+        (alone,) = images
+        is_top = train_name == ""
+        notes.append(
+            f"no classes: all images lie in one folder, {short(alone)}"
+            + (", which is no split, since it is not named train, test or validation" if is_top else "")
+        )
     labels = count_classes(keys) if len(images) > 1 and "" not in images else None
     train_set, test_set = (
         FolderImages(paths, channels, size, numbers)

@@ -19,12 +19,16 @@ from idemlab import BadInput, Dataset, Failure, IdemlabError, Picture, nearest_m
 
 from .folders import division, used_splits
 from .images import LazyImages, fixed_share, image_dataset, is_inside
-from .labels import Labels, count_classes
+from .labels import Labels, count_classes, short
 from .local import Opened, open_local
 from .rows import Incomplete, whole_rows
 
 __all__ = ["hub_dataset"]
 
+_LABELS = ("label", "labels", "class", "classes", "category", "target")
+"""Columns of these names probably hold the classes."""
+_LISTED = 8
+"""Up to so many columns are listed."""
 _LOCAL_SIGNS = ("/", ".", "~")
 
 
@@ -161,7 +165,10 @@ def _tabular(
     """A data set of the splits of a table."""
     splits: Mapping[str, Any] = opened.splits
     train_name, test_name = used_splits(list(splits))
-    image, label = _columns(splits[train_name].features, image, label, path)
+    features = splits[train_name].features
+    asked = label
+    image, label = _columns(features, image, label, path)
+    unused = [name for name in features if name not in (image, label)]
     names = [train_name] if test_name is None else [train_name, test_name]
     rows = {name: splits[name].cast_column(image, datasets.Image(decode=False)) for name in names}
     kept = {name: whole_rows(rows[name], image, label, f"{path}, split {name}", incomplete) for name in names}
@@ -179,6 +186,8 @@ def _tabular(
     )
     notes = [division(train_name, len(train), test_name, len(test)), *opened.notes]
     notes += [f"left out: split '{name}', {len(splits[name])} rows" for name in splits if name not in names]
+    if unused:
+        notes.append(_unused(unused, is_open=label is None and asked is None))
     notes += [sentence for each in kept.values() for sentence in each.left_out]
     return image_dataset(train, test, labels, notes)
 
@@ -223,6 +232,22 @@ def _quiet() -> None:
     """Progress bars on a terminal only."""
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+
+
+def _unused(columns: list[str], *, is_open: bool) -> str:
+    """The sentence on columns that are not used; `is_open` if one of them may hold the classes."""
+    named = ", ".join(short(name) for name in columns[:_LISTED])
+    more = f" and {len(columns) - _LISTED} more" if len(columns) > _LISTED else ""
+    several = "s" if len(columns) > 1 else ""
+    sentence = f"not used: the column{several} {named}{more}"
+    if not is_open:
+        return sentence
+    likely = next((name for name in columns if name.lower() in _LABELS), None)
+    return sentence + (
+        f"; no classes, since 'label' is not set: label = \"{short(likely)}\" takes them from that column"
+        if likely
+        else "; no classes, since 'label' is not set to the column that holds them"
+    )
 
 
 def _columns(features: Any, image: str | None, label: str | None, path: str) -> tuple[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ def open_local(path: Path, config: str | None, size: int | None, channels: int) 
             expected="a folder of images, or of Parquet files",
             next_step="give the table as 'path', or move one kind to a folder of its own",
         )
+    _check_archives(archives)
     used = {*images, *metadata, *archives}
     left_out.add("no images by their endings", *(file for file in files if file not in used))
     if metadata or archives:
@@ -82,6 +84,26 @@ def open_local(path: Path, config: str | None, size: int | None, channels: int) 
             next_step="give the path of a folder with images",
         )
     return folder_dataset(path, images, left_out, size, channels)
+
+
+def _check_archives(archives: list[Path]) -> None:
+    """Raise BadInput that names the first archive whose list of files cannot be read."""
+    broken: dict[Path, str] = {}
+    for archive in archives:
+        try:
+            with zipfile.ZipFile(archive):
+                pass
+        except Exception as error:  # BadZipFile, OSError, and others for damaged lists
+            broken[archive] = f"{type(error).__name__}: {error}"
+    if broken:
+        first, reason = next(iter(broken.items()))
+        others = f"; so with {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise BadInput(
+            f"the archive cannot be read: {reason}{others}",
+            where=str(first),
+            expected="zip archives of images: those in a folder are part of the data set",
+            next_step="replace it, or move it out of the folder",
+        )
 
 
 def _refuse_config(config: str | None, path: Path) -> None:
