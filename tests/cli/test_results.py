@@ -106,7 +106,11 @@ def test_apply_projects_a_folder(idemlab, two, here):
         expected = f(f(torch.from_numpy(point)[None]))[0].numpy()
     np.testing.assert_array_equal(np.load(here / "out" / "a.npy"), expected)
     shown = json.loads(idemlab("apply", "one", "in", "again", "--json").stdout)
-    assert shown == {"written": ["again/a.npy", "again/b.npy"], "skipped": {}}
+    assert shown == {
+        "written": ["again/a.npy", "again/b.npy"],
+        "skipped": {},
+        "left_out": {"not arrays by their endings": [str(here / "in" / "notes.txt")]},
+    }
 
 
 def test_apply_lists_what_it_skipped_and_does_the_rest(idemlab, two, here):

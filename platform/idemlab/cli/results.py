@@ -91,7 +91,9 @@ def apply(
     ],
     outputs: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
     times: Annotated[int, typer.Option(metavar="K", help="How often f is applied.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the written and the skipped files as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the files written, skipped and left out as JSON.")
+    ] = False,
 ) -> None:
     """Apply a trained operator to a folder of images or arrays."""
     with loading():
@@ -99,7 +101,8 @@ def apply(
     done = applied(run, inputs, outputs, times=times, message=note)
     if as_json:
         skipped = {str(path): reason for path, reason in done.skipped.items()}
-        show_json({"written": [str(path) for path in done], "skipped": skipped})
+        left_out = {reason: [str(path) for path in paths] for reason, paths in done.left_out.items()}
+        show_json({"written": [str(path) for path in done], "skipped": skipped, "left_out": left_out})
     else:
         show(f"{len(done)} file{'s' * (len(done) != 1)} written to {outputs}")
     if done.skipped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,15 @@ from ..errors import BadInput, Failure
 from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
-from ..wording import listed
+from ..wording import clipped, listed
 from .pictures import is_image
 
 __all__ = ["Applied", "apply"]
 
 _ARRAYS = frozenset({".npy"})
 _BATCH = 64
+_LISTED = 5
+"""Up to so many names are told of what is left out for one reason."""
 
 
 class Applied(list[Path]):
@@ -33,11 +35,14 @@ class Applied(list[Path]):
 
     Attributes:
         skipped: file of the input folder -> why it was skipped.
+        left_out: what else of the input folder was not read, by the reason.
     """
 
-    def __init__(self, written: Iterable[Path], skipped: dict[Path, str]) -> None:
+    def __init__(
+        self, written: Iterable[Path], skipped: dict[Path, str], left_out: Mapping[str, list[Path]] | None = None
+    ) -> None:
         super().__init__(written)
-        self.skipped = skipped
+        self.skipped, self.left_out = skipped, dict(left_out or {})
 
 
 @torch.no_grad()
@@ -62,10 +67,10 @@ def apply(
         outputs: folder to make; if it exists, it must be empty.
         times: how often f is applied.
         catalog: defaults to the installed plugins.
-        message: called with each remark about resized or ignored files.
+        message: called with each remark about files that were resized or left out.
 
     Returns:
-        The files that were written, and those that were skipped.
+        The files that were written, and those that were skipped or left out.
 
     Raises:
         BadInput: if a folder does not fit, or no file can be read; names the first file.
@@ -79,7 +84,7 @@ def apply(
     catalog = catalog or run.catalog or installed()
     source, target = _folders(Path(inputs), Path(outputs))
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
-    files = _files(source, reader.suffixes, message)
+    files, left_out = _files(source, reader.suffixes, message)
     operator = load(run, catalog=catalog)
     names, skipped = _readable(reader, *_names(files, source, reader.suffix))
     files = list(names)
@@ -106,7 +111,7 @@ def apply(
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Applied((Path(outputs) / name for name in names.values()), dict(sorted(skipped.items())))
+    return Applied((Path(outputs) / name for name in names.values()), dict(sorted(skipped.items())), left_out)
 
 
 # -- which files --------------------------------------------------------------------------------------------------------
@@ -130,32 +135,52 @@ def _folders(inputs: Path, outputs: Path) -> tuple[Path, Path]:
     return source, target
 
 
-def _files(folder: Path, suffixes: frozenset[str], message: Callable[[str], None]) -> list[Path]:
-    """The files with one of the suffixes in a folder and its subfolders, by name. Hidden files are left alone.
+def _files(
+    folder: Path, suffixes: frozenset[str], message: Callable[[str], None]
+) -> tuple[list[Path], dict[str, list[Path]]]:
+    """(files with one of the suffixes in a folder and its subfolders, by name; what else is there, by why it is left out).
 
     Raises:
         BadInput: if there are none, or a link leads out of the folder.
     """
-    found, passed = [], []
-    for path in _below(folder):
-        if path.suffix.lower() not in suffixes or not path.is_file():
-            passed.append(path)
-            continue
-        found.append(path)
     kind = "arrays" if suffixes == _ARRAYS else "images"
+    found: list[Path] = []
+    left_out: dict[str, list[Path]] = {}
+    for path in _below(folder):
+        reason = _why_not(path, suffixes, kind)
+        if reason is None:
+            found.append(path)
+        elif reason:
+            left_out.setdefault(reason, []).append(path)
+    for reason, paths in left_out.items():
+        message(f"left out, {reason}: {_first_names(paths, folder)}")
     if not found:
         raise BadInput(
             f"there are no {kind} in '{folder}'",
             expected="files that end in " + ", ".join(sorted(suffixes)),
             next_step="name the folder that holds them",
         )
-    if passed:
-        message(f"passed over {_some(passed, folder)}: not {kind}")
-    return found
+    return found, left_out
+
+
+def _why_not(path: Path, suffixes: frozenset[str], kind: str) -> str | None:
+    """Why something is left out; None for a file to read, "" for a folder whose files are read."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_symlink() and not path.exists():
+        return "links that lead nowhere"
+    is_named_so = path.suffix.lower() in suffixes
+    if path.is_dir():
+        if path.is_symlink():
+            return "links to folders, which are not followed"
+        return f"folders that are named like {kind}; the files in them are read" if is_named_so else ""
+    if not path.is_file():
+        return "neither files nor folders"
+    return None if is_named_so else f"not {kind} by their endings"
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Every visible file in a folder and its subfolders, by name."""
+    """Everything in a folder and its subfolders, by name, except in hidden folders."""
 
     def refuse(error: OSError) -> None:
         raise BadInput(
@@ -163,16 +188,16 @@ def _below(folder: Path) -> Iterator[Path]:
         )
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = sorted(name for name in names if not name.startswith("."))
-        for path in (Path(parent, name) for name in [*folders, *files]):
-            if path.is_symlink() and not path.resolve().is_relative_to(folder):
+        for path in (Path(parent, name) for name in sorted([*folders, *names])):
+            visible = not path.name.startswith(".")
+            if visible and path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder):
                 raise BadInput(
                     f"'{path.relative_to(folder)}' is a link that leads out of the input folder",
                     where=str(folder),
                     next_step="copy the file in place of the link, or remove the link",
                 )
-        yield from (Path(parent, name) for name in files)
+        yield from (Path(parent, name) for name in [*sorted(folders), *sorted(names)])
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
 def _names(files: list[Path], folder: Path, suffix: str) -> tuple[dict[Path, Path], dict[Path, str]]:
@@ -217,6 +242,13 @@ def _readable(
             )
         )
     return names, skipped
+
+
+def _first_names(paths: list[Path], folder: Path) -> str:
+    """The first names, and the number of the others."""
+    names = [f"'{clipped(str(path.relative_to(folder)))}'" for path in paths[:_LISTED]]
+    more = len(paths) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def _some(paths: list[Path], folder: Path) -> str:

@@ -308,20 +308,44 @@ def test_decompression_bombs_are_refused(
 # -- which files --------------------------------------------------------------------------------------------------------
 
 
-def test_other_files_are_passed_over_and_told(grey: Path, inputs: Path, tmp_path: Path) -> None:
+def test_all_that_is_left_out_is_told(grey: Path, inputs: Path, tmp_path: Path) -> None:
     picture(inputs / "a.png")
-    (inputs / "notes.txt").touch()
-    (inputs / ".hidden.txt").touch()
+    picture(inputs / "folder.png" / "b.png")
+    for name in ("notes.txt", ".hidden.png", *(f"{number}.csv" for number in range(9)), "sub/c.npy"):
+        (inputs / name).parent.mkdir(exist_ok=True)
+        (inputs / name).touch()
     (inputs / ".cache").mkdir()
     picture(inputs / ".cache" / "b.png")
-    told: list[str] = []
-    assert len(apply(grey, inputs, tmp_path / "one", message=told.append)) == 1
     os.mkfifo(inputs / "pipe.png")
-    (inputs / "folder.png").mkdir()
-    assert len(apply(grey, inputs, tmp_path / "two", message=told.append)) == 1
+    os.symlink("gone.png", inputs / "dangling.png")
+    os.symlink("gone.txt", inputs / "sub" / "dangling")
+    os.symlink("round.png", inputs / "round.png")
+    os.symlink("sub", inputs / "linked")
+    told: list[str] = []
+    done = apply(grey, inputs, tmp_path / "one", message=told.append)
+    assert [path.relative_to(tmp_path / "one").as_posix() for path in done] == ["a.png", "folder.png/b.png"]
+    assert sorted(told) == [
+        "left out, folders that are named like images; the files in them are read: 'folder.png'",
+        "left out, hidden: '.cache', '.hidden.png'",
+        "left out, links that lead nowhere: 'dangling.png', 'round.png', 'sub/dangling'",
+        "left out, links to folders, which are not followed: 'linked'",
+        "left out, neither files nor folders: 'pipe.png'",
+        "left out, not images by their endings: '0.csv', '1.csv', '2.csv', '3.csv', '4.csv' and 6 more",
+    ]
+    listed = {path.relative_to(inputs).as_posix() for paths in done.left_out.values() for path in paths}
+    assert {"8.csv", "notes.txt", "sub/c.npy"} <= listed, "in full for programs"
+
+
+def test_all_is_told_where_nothing_is_read(tmp_path: Path, inputs: Path) -> None:
+    run = make_run(tmp_path / "grey", (3, 2), None)
+    (inputs / "x.npy").mkdir()
+    os.symlink("gone", inputs / "y.npy")
+    told: list[str] = []
+    with pytest.raises(BadInput, match="there are no arrays"):
+        apply(run, inputs, tmp_path / "out", message=told.append)
     assert told == [
-        "passed over 'notes.txt': not images",
-        "passed over 2 files ('notes.txt' and others): not images",
+        "left out, folders that are named like arrays; the files in them are read: 'x.npy'",
+        "left out, links that lead nowhere: 'y.npy'",
     ]
 
 

@@ -128,7 +128,7 @@ def test_an_archive_that_cannot_be_read_is_named(case: str, beside: int, tmp_pat
     (folder / "a.zip").write_bytes(packed())
     (folder / "b.zip").write_bytes(ARCHIVES[case]())
     (folder / "c.ZIP").write_bytes(ARCHIVES[case]())
-    with pytest.raises(BadInput, match="the archive cannot be read: .*; so with 1 more") as caught:
+    with pytest.raises(BadInput, match=r"the archive cannot be read: .*; so with 1 more") as caught:
         hub_dataset(str(folder), channels=1)
     assert caught.value.where == str(folder / "b.zip")
     assert caught.value.next_step == "replace it, or move it out of the folder"
