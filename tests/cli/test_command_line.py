@@ -57,6 +57,9 @@ BAD_INPUT = [
     (["show", "cubic", "--kind", "model"], ["there is no model 'cubic'", "enforcer"]),
     (["show", "cubic", "--kind", "modell"], ["there is no kind 'modell'", "did you mean: models"]),
     (["show", "missing.toml"], ["there is no file 'missing.toml'"]),
+    (["show", "nope"], ["nothing is called 'nope'", "did you mean: none (an enforcer)"]),
+    (["show", "srting"], ["nothing is called 'srting'", "did you mean: sorting (an experiment)"]),
+    (["check", "cubicc"], ["nothing is called 'cubicc'", "did you mean: cubic (an enforcer)"]),
     (["run", "mlp-cubicc"], ["there is no experiment 'mlp-cubicc'", "did you mean: mlp-cubic"]),
     (
         ["run", "missing.toml"],
@@ -209,3 +212,30 @@ def test_main_reads_the_command_line_of_the_process(monkeypatch, capsys):
         main()
     assert end.value.code == 0
     assert capsys.readouterr().out == f"idemlab {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "srting"], ["check", "learning-rate"], ["run", "runs/sorting"], ["run", "./sorting"], ["run", "sorting/"]],
+    ids=" ".join,
+)
+def test_nothing_is_suggested_where_nothing_near_fits(idemlab, arguments):
+    """An experiment cannot be checked, and one that is called like a missing run is another thing."""
+    result = idemlab(*arguments)
+    assert result.exit_code == 2
+    assert "did you mean" not in result.stderr
+
+
+def test_a_run_and_a_sweep_are_told_apart(idemlab, here):
+    for name, file in (("run", "experiment.toml"), ("sweep", "sweep.toml"), ("nothing", "x")):
+        (here / "runs" / name).mkdir(parents=True)
+        (here / "runs" / name / file).touch()
+    for arguments, told in (
+        (["status", "runs/run"], ["'runs/run' is a run, not a sweep", "next: idemlab compare runs/run shows the run"]),
+        (["status", "runs/nothing"], ["'runs/nothing' holds no sweep", "choices: runs/sweep", "next: idemlab sweep"]),
+        (["report", "runs/sweep"], ["'runs/sweep' is a sweep, not a run", "next: idemlab status runs/sweep shows"]),
+        (["report", "runs/nothing"], ["'runs/nothing' holds no run", "choices: runs/run", "next: idemlab run"]),
+    ):
+        result = idemlab(*arguments)
+        assert result.exit_code == 2
+        assert [text for text in told if text not in result.stderr] == [], result.stderr

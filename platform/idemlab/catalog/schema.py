@@ -279,8 +279,11 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     nearest = nearest_match(str(value), [choice for choice in choices if choice != value])
     if first["type"] == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         nearest = str(int(value))
+    problem = _problem(first)
+    if first["type"] == "int_type" and isinstance(value, float) and abs(value) >= 2**63:
+        problem = ": a whole number has at most 64 bits"
     raise BadInput(
-        f"{owner}: {key} cannot be {shown(value)}{_problem(first)}",
+        f"{owner}: {key} cannot be {shown(value)}{problem}",
         where=f"{where}, key {key}",
         expected=describe(Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation),
         nearest=nearest,

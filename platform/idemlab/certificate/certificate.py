@@ -19,7 +19,7 @@ from ..contracts.orbit import Orbit, applied
 from ..contracts.step import generator
 from .differences import discrete
 from .spectrum import Spectrum, on_reals, spectra_at
-from .verdict import THRESHOLDS, Evidence, Verdict
+from .verdict import ROUNDING, THRESHOLDS, Evidence, Verdict
 
 __all__ = ["Certificate", "certify", "certify_orbits", "orbits_of"]
 
@@ -177,7 +177,10 @@ def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: 
             f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}. Use x.float()"
         )
     if bad := _not_finite([x]):
-        raise ValueError(f"certify needs finite inputs; {bad} of {len(x)} are not")
+        first = int((~x.isfinite()).reshape(len(x), -1).any(1).nonzero()[0])
+        raise ValueError(
+            f"certify needs finite inputs; {bad} of the {len(x)} inputs in x are not, x[{first}] is the first"
+        )
 
 
 class _Kept:
@@ -240,12 +243,20 @@ def certify_orbits(
     points += [[orbit.ahead(k) for orbit in orbits] for k in range(depth + 1)]
     changes = [_squares(after, before) for before, after in pairwise(points[1:])]
     distances = [_squares(y, _mean(y)) for y in points]
+    entries = sum(part.numel() for part in points[0])
+    size = (float(sum(_wide(part).square().sum() for part in points[1])) / entries) ** 0.5
+    same = all(bool((part == points[0][0][:1]).all()) for part in points[0])
+
+    def settled(squares: Tensor) -> Tensor:
+        """Squared distances. If all inputs are the same, no spread is there to compare with: rounding is no distance."""
+        within = float(squares.sum()) <= entries * (ROUNDING * eps * size) ** 2
+        return torch.zeros_like(squares) if same and within else squares
+
+    changes, distances = [settled(each) for each in changes], [settled(each) for each in distances]
     spreads = [float(each.sum()) for each in distances]
     change, N, dimension = changes[0], len(distances[0]), _wide(points[0][0]).shape[1]
     errors = _over(change, distances[1].mean()).sqrt()
     worst = int(errors.argmax())
-    entries = sum(part.numel() for part in points[0])
-    size = (float(sum(_wide(part).square().sum() for part in points[1])) / entries) ** 0.5
     x, y, inputs = _samples(orbits, points, min(TRIED, N))
     still = torch.no_grad()(_under(f, inputs))
     flat = all(discrete(*on_reals(still, each), eps) for each in (x, y))
@@ -260,14 +271,14 @@ def certify_orbits(
         relative=_relative(changes[0], distances[1]),
         spread=(spreads[1] / entries) ** 0.5,
         input_spread=(spreads[0] / entries) ** 0.5,
-        displacement=_relative(_squares(points[1], points[0]), distances[0]),
+        displacement=_relative(settled(_squares(points[1], points[0])), distances[0]),
         rounding=eps * size,
         off_manifold=off_manifold,
         discrete=flat,
     )
     if bad := _not_finite(points[1]):
         told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {N} inputs", told]))
-    if spreads[0] == 0:
+    if same:
         told = "; ".join(filter(None, ["all inputs are the same, so that their spread is zero", told]))
     return Certificate(
         points=N,

@@ -56,6 +56,16 @@ _SENTENCES = {
 }
 
 
+_AT_ONE_POINT = {
+    Verdict.CONSTANT: "It moves the one input to a point that it then leaves alone.",
+    Verdict.IDENTITY: "It leaves the one input as it is.",
+    Verdict.NOT_IDEMPOTENT: "Applying it a second time still changes the result.",
+    Verdict.GENUINE: "It leaves the one input as it is.",
+}
+"""The sentences for inputs that are all the same."""
+_UNTOLD = "All inputs are the same, so nothing can be told of others, nor whether the output depends on the input."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The measurements at one set of inputs that decide the verdict.
@@ -63,7 +73,8 @@ class Evidence:
     Args:
         relative: error of the first application, |f(f(x)) - f(x)| as a share of the spread of f(x).
         spread: of f(x).
-        input_spread: of x.
+        input_spread: of x; 0 if all inputs are the same. Then `relative` and `displacement` are 0 up to rounding, or
+            infinite.
         displacement: |f(x) - x| as a share of the spread of x.
         rounding: size of the rounding errors of f(x): machine epsilon times the root mean square of f(x).
         off_manifold: whether f should move the inputs.
@@ -82,6 +93,10 @@ class Evidence:
     def verdict(self) -> Verdict:
         """The first verdict that applies, in the order of `THRESHOLDS`."""
         idempotent = self.relative <= NOT_IDEMPOTENT  # not a number is not idempotent either
+        if self._at_one_point:  # no spread of f(x) shows whether it is constant
+            if idempotent and self.displacement == 0:
+                return Verdict.IDENTITY if self.off_manifold else Verdict.GENUINE
+            return Verdict.CONSTANT if idempotent else Verdict.NOT_IDEMPOTENT
         if self.spread <= ROUNDING * self.rounding or (self._narrow and not idempotent):
             return Verdict.CONSTANT
         if not idempotent:
@@ -94,9 +109,9 @@ class Evidence:
     def notes(self) -> tuple[str, ...]:
         """Remarkable properties, each a phrase that follows "it is"."""
         verdict, notes = self.verdict, []
-        if verdict is Verdict.IDENTITY and self.discrete:
+        if verdict is Verdict.IDENTITY and self.discrete and not self._at_one_point:
             notes.append(f"fine rounding: it moves its inputs by {_percent(self.displacement)} of their spread")
-        if verdict is not Verdict.GENUINE:
+        if verdict is not Verdict.GENUINE or self._at_one_point:
             return tuple(notes)
         if self._narrow:
             notes.append(f"narrow: {_percent(self.spread / self.input_spread)} of the inputs' spread")
@@ -112,7 +127,13 @@ class Evidence:
     @property
     def sentence(self) -> str:
         """The verdict in plain words, with the notes."""
+        if self._at_one_point:
+            return f"{_AT_ONE_POINT[self.verdict]} {_UNTOLD}"
         return " ".join([self.verdict.sentence, *(f"{note[0].upper()}{note[1:]}." for note in self.notes)])
+
+    @property
+    def _at_one_point(self) -> bool:
+        return self.input_spread == 0
 
     @property
     def _narrow(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from ..catalog.catalog import Catalog, installed
 from ..catalog.provided import Provided
 from ..contracts.specs import KINDS
 from ..errors import BadInput, nearest_match
+from ..wording import with_article
 from .app import app, example
 from .console import note, show, show_json, table
 
@@ -57,8 +59,14 @@ def brief(entry: Provided) -> dict[str, Any]:
     }
 
 
-def matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
-    """All entries with this name or alias (or `distribution:name`), of one kind or of all kinds."""
+def matching(
+    catalog: Catalog, name: str, kind: str | None, suggested: Collection[str] = tuple(KINDS)
+) -> list[Provided]:
+    """All entries with this name or alias (or `distribution:name`), of one kind or of all kinds.
+
+    Args:
+        suggested: kinds of which the nearest name is suggested if nothing has this name.
+    """
     distribution, _, bare = name.rpartition(":")
     entries = [entry for entry in catalog if kind in (None, entry.spec.kind)]
     found = [
@@ -70,10 +78,17 @@ def matching(catalog: Catalog, name: str, kind: str | None) -> list[Provided]:
         return [entry for entry in found if entry.spec.name == bare] or found
     if kind is not None:
         catalog.find(kind, name)
-    near = nearest_match(name, [n for entry in entries for n in (entry.spec.name, *entry.spec.aliases)])
+    kinds = {
+        called: entry.spec.kind
+        for entry in entries
+        if entry.spec.kind in suggested
+        for called in (entry.spec.name, *entry.spec.aliases)
+    }
+    near = nearest_match(name, kinds)
     what = f"nothing is called '{name}'"
     if catalog.broken:
         what += f"; plugins that could not be loaded: {', '.join(catalog.broken)}"
+    near = near and f"{near} ({with_article(kinds[near])})"
     raise BadInput(what, nearest=near, next_step="idemlab plugins" if catalog.broken else "idemlab list")
 
 

@@ -53,22 +53,22 @@ def locate(reference: str | Path, catalog: Catalog, folder: Path = Path(), where
             return path
         if os.path.isfile(path / "experiment.toml"):
             return path / "experiment.toml"
-        if isinstance(reference, Path) or path.suffix.lower() in _ENDINGS or len(Path(reference).parts) > 1:
+        if isinstance(reference, Path) or path.suffix.lower() in _ENDINGS or os.sep in reference:
             raise _missing(path, known, where)
     entry = catalog.find("experiment", reference, where)
     return Path(Named(entry.full_name, entry).build())
 
 
 def _missing(path: Path, known: list[str], where: str | None) -> BadInput:
-    """The error for a path without an experiment. It suggests another path, or a registered experiment of exactly the same
-    name."""
+    """The error for a path without an experiment. It suggests another path, or for a file the registered experiment of
+    exactly the same name."""
     if os.path.isdir(path):
         return BadInput(
             f"the folder '{clipped(str(path), 200)}' holds no experiment.toml",
             where=where,
             next_step="idemlab list experiments",
         )
-    near = path.stem if path.stem in known else _beside(path)
+    near = path.stem if path.suffix.lower() in _ENDINGS and path.stem in known else _beside(path)
     looked = clipped(os.path.abspath(path), 200)
     return BadInput(
         f"there is no file '{clipped(str(path), 200)}'",

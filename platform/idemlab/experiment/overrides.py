@@ -135,7 +135,7 @@ def _value(text: str) -> Any:
     """
     text = text.strip()
     if _EXPONENT.fullmatch(text) and math.isfinite(float(text)):
-        return int(Decimal(text.replace("_", ""))) if float(text) < 2**63 else float(text)
+        return int(Decimal(text.replace("_", ""))) if abs(float(text)) < 2**63 else float(text)
     try:
         loaded = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

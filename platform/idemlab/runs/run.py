@@ -43,15 +43,16 @@ class Run:
         run = cls(Path(path), catalog)
         if not run.experiment_file.is_file():
             near = (
-                sorted(p.parent.name for p in run.path.parent.glob("*/experiment.toml"))
+                sorted(str(p.parent) for p in run.path.parent.glob("*/experiment.toml"))
                 if run.path.parent.is_dir()
                 else []
             )
+            is_sweep = (run.path / "sweep.toml").is_file()
             raise BadInput(
-                f"'{path}' holds no run",
+                f"'{path}' is a sweep, not a run" if is_sweep else f"'{path}' holds no run",
                 expected="a folder with experiment.toml",
                 choices=near,
-                next_step="idemlab run EXPERIMENT",
+                next_step=f"{command('status', path)} shows the sweep" if is_sweep else "idemlab run EXPERIMENT",
             )
         return run
 

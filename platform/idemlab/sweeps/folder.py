@@ -14,6 +14,7 @@ from ..errors import BadInput, Failure
 from ..experiment import toml
 from ..experiment.experiment import Experiment
 from ..system.files import write_text
+from ..wording import command
 from .journal import JOURNAL
 from .storage import masked
 from .sweep import Sweep
@@ -39,8 +40,12 @@ def read_sweep(folder: Path) -> tuple[Sweep, str | None, str]:
         BadInput: if the folder holds no sweep.
     """
     if not _file(folder).is_file():
+        is_run = (folder / "experiment.toml").is_file()
         raise BadInput(
-            f"'{folder}' holds no sweep", expected="a folder with sweep.toml", next_step="idemlab sweep starts one"
+            f"'{folder}' is a run, not a sweep" if is_run else f"'{folder}' holds no sweep",
+            expected="a folder with sweep.toml",
+            choices=sorted(str(path.parent) for path in folder.parent.glob("*/sweep.toml")),
+            next_step=f"{command('compare', folder)} shows the run" if is_run else "idemlab sweep starts one",
         )
     content = toml.read(_file(folder))
     storage = content.get("storage", {})

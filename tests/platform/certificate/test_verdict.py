@@ -30,7 +30,6 @@ GENUINE = Evidence(
         ({"spread": 0.049, "relative": 0.1}, "genuine", ["narrow: 4.9 % of the inputs' spread"]),
         ({"spread": 0.05, "relative": 0.9}, "not idempotent", []),
         ({"spread": 4e-7, "relative": 0.0}, "constant", []),
-        ({"spread": 0.0, "input_spread": 0.0, "rounding": 0.0, "relative": 0.0}, "constant", []),
         ({"displacement": 0.049}, "identity", []),
         ({"displacement": 0.049, "off_manifold": False}, "genuine", []),
         ({"displacement": 0.05}, "genuine", []),
@@ -159,3 +158,33 @@ def test_a_surrogate_gradient_of_a_map_that_is_not_discrete_is_told() -> None:
 
     assert certify(f, _normal(12)).remark == GRADIENT
     assert certify(lambda x: 1.0 * x, _normal(12)).remark == ""
+
+
+EQUAL: list[tuple[str, Callable[[Tensor], Tensor], str, str]] = [
+    # name, f, verdict where f should move its inputs, verdict where f(x) = x is correct
+    ("identity", lambda x: 1.0 * x, "identity", "genuine"),
+    ("identity up to rounding", lambda x: x / 3 * 3, "identity", "genuine"),
+    ("projection that has the input in its image", lambda x: x.clamp(0, 1), "identity", "genuine"),
+    ("constant", lambda x: 0 * x + 0.3, "constant", "constant"),
+    ("projection that moves the input", lambda x: x.clamp(0.5, 1), "constant", "constant"),
+    ("constant that is the input", lambda x: 0 * x + 0.1, "identity", "genuine"),
+    ("twice", lambda x: 2 * x, "not idempotent", "not idempotent"),
+    ("half way", lambda x: 0.5 * x + 0.25, "not idempotent", "not idempotent"),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(("f", "off", "on"), [case[1:] for case in EQUAL], ids=[case[0] for case in EQUAL])
+def test_equal_inputs_show_no_collapse(f: Callable[[Tensor], Tensor], off: str, on: str, dtype: torch.dtype) -> None:
+    """Their images have no spread either, whatever f does: what cannot be told is said."""
+    x = torch.full((7, 3), 0.1, dtype=dtype)
+    for off_manifold, verdict in ((True, off), (False, on)):
+        certificate = certify(f, x, off_manifold=off_manifold, rank_points=1)
+        assert certificate.verdict == verdict
+        assert certificate.sentence.endswith(
+            "All inputs are the same, so nothing can be told of others, nor whether the output depends on the input."
+        )
+        assert certificate.notes == ()
+        assert certificate.input_spread == certificate.spread == 0
+        assert certificate.relative[0] == (0 if verdict != "not idempotent" else float("inf"))
+        assert certificate.remark == "all inputs are the same, so that their spread is zero"

@@ -111,6 +111,8 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
          "[source], key 'scale'"),
         ({"training": {"steps": 1000.0}}, "[training]: 'steps' cannot be 1000.0: input should be a valid integer",
          "[training], key 'steps'"),
+        ({"training": {"steps": 1e300}}, "[training]: 'steps' cannot be 1e+300: a whole number has at most 64 bits",
+         "[training], key 'steps'"),
         ({"training": {"steps": 2**63}}, "a whole number is too large", ""),
         ({"summary": object}, "<class 'object'> cannot be part of an experiment", ""),
         ({"summary": "\ud800"}, "'\\ud800' cannot be encoded as UTF-8", ""),
@@ -168,6 +170,14 @@ def test_an_override_of_the_optimizer_is_named(table: Table, refused: Refused) -
         "the given table with the overrides 'optimizer.name=sgd', 'optimizer.momntum=0.9', [optimizer], key 'momntum'"
     )
     assert error.nearest == "momentum"
+
+
+@pytest.mark.parametrize("value", ["1e300", "1e19", "1e1000", "-1e300", "9_223_372_036_854_775_808.0"])
+def test_a_whole_number_that_is_too_large_is_told_so(value: str, table: Table, refused: Refused) -> None:
+    error = refused(table, f"training.steps={value}")
+    assert error.what.endswith(": a whole number has at most 64 bits")
+    assert error.where == f"the given table with the override 'training.steps={value}', [training], key 'steps'"
+    assert error.nearest is None
 
 
 def test_what_the_source_of_torch_says_is_what_torch_takes() -> None:

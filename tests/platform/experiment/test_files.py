@@ -31,6 +31,9 @@ LEAST = 'model = "net"\n[training]\nsteps = 5\n'
         ("lab/first", "lab/first.toml"),
         ("lab/frist.yaml", "lab/first.toml"),
         ("runs/mondy", "runs/monday"),
+        ("runs/paper", None),
+        ("./paper", None),
+        ("./runs/mondy", "runs/monday"),
         ("gone/first.toml", None),
         ("/no/such/place.toml", None),
     ],
@@ -41,7 +44,7 @@ def test_a_missing_file_is_told_with_where_it_was_looked_for(
     write("lab/first.toml", LEAST)
     monkeypatch.chdir(write("runs/monday/experiment.toml", LEAST).parents[2])
     error = refused(reference)
-    assert error.what == f"there is no file '{reference}'"
+    assert error.what == f"there is no file '{Path(reference)}'"
     assert error.where == f"looked for at {Path.cwd() / reference}"
     assert error.nearest == nearest, "a path for a path; an experiment only if it is called exactly so"
     assert "idemlab list experiments" in str(error.next_step)
