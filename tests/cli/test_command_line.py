@@ -216,7 +216,13 @@ def test_main_reads_the_command_line_of_the_process(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["check", "srting"], ["check", "learning-rate"], ["run", "runs/sorting"], ["run", "./sorting"], ["run", "sorting/"]],
+    [
+        ["check", "srting"],
+        ["check", "learning-rate"],
+        ["run", "runs/sorting"],
+        ["run", "./sorting"],
+        ["run", "sorting/"],
+    ],
     ids=" ".join,
 )
 def test_nothing_is_suggested_where_nothing_near_fits(idemlab, arguments):

@@ -21,6 +21,9 @@ __all__ = ["load"]
 def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str | torch.device = "cpu") -> Operator:
     """The trained operator of a run, in evaluation mode.
 
+    It is built under the seed of the run, in the order of the training: what a model draws and keeps in a buffer that is not
+    saved comes out the same. The caller's random numbers are not touched.
+
     Args:
         catalog: resolves names; default: the run's own catalog, or the installed plugins.
 
@@ -31,9 +34,11 @@ def load(run: Run | str | Path, *, catalog: Catalog | None = None, device: str |
     run = run if isinstance(run, Run) else Run.open(run)
     catalog = catalog or run.catalog or installed()
     experiment = resolve(run.experiment_file, catalog=catalog)
-    operator = build_operator(experiment, run.shape)
-    enforcer: Enforcer = experiment.enforcer.build()
-    operator = enforcer.wrap(operator).to(getattr(torch, experiment.training.dtype))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.training.seed)
+        enforcer: Enforcer = experiment.enforcer.build()
+        operator = enforcer.wrap(build_operator(experiment, run.shape))
+    operator = operator.to(getattr(torch, experiment.training.dtype))
     weights, sample = read_weights(run.weights_file), run._sample()
     # Weights that idemlab did not write have no hash.
     if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
