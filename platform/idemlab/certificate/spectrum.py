@@ -21,7 +21,6 @@ __all__ = [
     "jacobian",
     "on_reals",
     "spectra_at",
-    "spectrum_at",
 ]
 
 EXACT_UP_TO = 1024
@@ -59,19 +58,6 @@ class NoSpectrum(ValueError):
 
 class _NotDifferentiated(Exception):
     """Autograd failed; finite differences may work."""
-
-
-def spectrum_at(f: Map, y: Tensor, *, batch_size: int = 250) -> Spectrum:
-    """Rank, trace and spectrum of the Jacobian of f at one point y [*shape], real or complex.
-
-    Raises:
-        NoSpectrum: a ValueError, if the Jacobian is not finite, f gives no gradient, or its gradient is not its derivative.
-    """
-    f, y = on_reals(f, y)
-    spectrum, _, v, product = _measured(f, y, batch_size)
-    if contradicts(torch.no_grad()(f), y, v, product, torch.finfo(y.dtype).eps):
-        raise NoSpectrum(SURROGATE)
-    return spectrum
 
 
 SURROGATE = "the gradient of f is not its derivative (a straight-through estimate, say)"

@@ -55,6 +55,7 @@ class Course:
         self.sizes: dict[str, int] = {}
         self.kinds: dict[str, str] = {}
         self.stackable: dict[str, bool] = {}
+        self.remarks: set[str] = set()
 
     def all(self, *, retry: bool) -> None:
         """Run every trial that is not done yet."""
@@ -73,13 +74,13 @@ class Course:
     def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
         """The outcome of each trial, as soon as it has ended."""
         if self.jobs > 1:
-            with Workers(self.jobs, stopped, self.say, self.catalog) as workers:
+            with Workers(self.jobs, stopped, self.say, self.catalog, self._remark) as workers:
                 yield from workers.run(self._next_job, self._passing, self._others)
             return
         while True:
             job = self._next_job(0)
             if job is not None:
-                yield from work(job, self.catalog, stopped, self.say, self._passing)
+                yield from work(job, self.catalog, stopped, self.say, self._passing, self._remark)
             elif not self._others():
                 return
             elif stopped():
@@ -194,6 +195,12 @@ class Course:
             return stackable(self._experiment(trial))
         except IdemlabError:
             return False  # it cannot be built: each of its trials reports that, and the others run
+
+    def _remark(self, text: str) -> None:
+        """Say once what many trials say, such as what was understood of the data."""
+        if text not in self.remarks:
+            self.remarks.add(text)
+            self.say(text)
 
     # -- the ledger ---------------------------------------------------------------------------------------------------
 

@@ -56,20 +56,26 @@ def work(
     stopped: Callable[[], bool],
     say: Callable[[str], None] = lambda text: None,
     passing: Passing = lambda number, step, measured, verdict: False,
+    remark: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Outcome]:
     """Run a job; yields the outcome of each of its trials.
+
+    Args:
+        say: called with each line of progress.
+        remark: called with what a run says at its start, such as what was understood of its data.
 
     Raises:
         Interrupted: if it was asked to stop; trials that have not ended run again later.
     """
     if len(job.tasks) > 1:
         try:
-            yield from _together(job, catalog, stopped, say)
+            yield from _together(job, catalog, stopped, say, remark)
             return
         except _Refused as refused:
             say(f"these trials cannot be trained as one program, so one after the other: {refused}")
     for task in job.tasks:
-        yield _alone(task, catalog, stopped, _Judged(task.number, passing) if job.watched else Watcher())
+        watcher = _Judged(task.number, passing, remark) if job.watched else _Remarking(remark)
+        yield _alone(task, catalog, stopped, watcher)
 
 
 class _Refused(Exception):
@@ -80,10 +86,21 @@ class _GivenUp(Exception):
     pass
 
 
-class _Judged(Watcher):
+class _Remarking(Watcher):
+    """Passes on what a run says, without its progress."""
+
+    def __init__(self, remark: Callable[[str], None]) -> None:
+        self._remark = remark
+
+    def message(self, text: str) -> None:
+        self._remark(text)
+
+
+class _Judged(_Remarking):
     """Ends a run as soon as the pruner gives it up."""
 
-    def __init__(self, number: int, passing: Passing) -> None:
+    def __init__(self, number: int, passing: Passing, remark: Callable[[str], None]) -> None:
+        super().__init__(remark)
         self._number, self._passing = number, passing
 
     def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
@@ -94,7 +111,13 @@ class _Judged(Watcher):
             raise _GivenUp
 
 
-def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Callable[[str], None]) -> Iterator[Outcome]:
+def _together(
+    job: Job,
+    catalog: Catalog,
+    stopped: Callable[[], bool],
+    say: Callable[[str], None],
+    remark: Callable[[str], None],
+) -> Iterator[Outcome]:
     from ..training.stacked_loop import train_stacked
 
     count = len(job.tasks)
@@ -110,6 +133,7 @@ def _together(job: Job, catalog: Catalog, stopped: Callable[[], bool], say: Call
             catalog,
             stopped=stopped,
             stepped=stepped,
+            message=remark,
         )
     except Interrupted:
         raise

@@ -95,7 +95,7 @@ def run_sweep(
 
 
 def _check_optimizers(experiments: Sequence[Experiment]) -> None:
-    """Check that each optimiser exists and takes its arguments, which resolving cannot know."""
+    """Check that each optimiser takes the values of its arguments, which resolving cannot know."""
     from torch import nn
 
     from ..objective.optimizers import build_optimizers

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -52,10 +53,18 @@ class Workers:
         stopped: polled; as soon as it returns True, the workers are stopped.
         say: called with each line of progress.
         catalog: sent to each worker, without the entries that cannot be sent.
+        remark: called with each line that a run says at its start.
     """
 
-    def __init__(self, count: int, stopped: Callable[[], bool], say: Callable[[str], None], catalog: Catalog) -> None:
-        self._count, self._stopped, self._say = count, stopped, say
+    def __init__(
+        self,
+        count: int,
+        stopped: Callable[[], bool],
+        say: Callable[[str], None],
+        catalog: Catalog,
+        remark: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._count, self._stopped, self._say, self._remark = count, stopped, say, remark
         self._catalog = portable(catalog)
         self._threads = max(1, (os.cpu_count() or 1) // count)
         self._running: dict[Connection, _Worker] = {}
@@ -136,6 +145,8 @@ class Workers:
             worker.ready = True
         elif kind == "say":
             self._say(content)
+        elif kind == "remark":
+            self._remark(content)
         elif kind == "passing":
             self._send(connection, passing(*content))
         elif kind == "outcome":
@@ -202,7 +213,8 @@ def _serve(connection: Connection, threads: int, catalog: Catalog) -> None:
         while True:
             try:
                 job = connection.recv()
-                for outcome in work(job, catalog, stopped, lambda text: tell("say", text), passing):
+                say, remark = (partial(tell, kind) for kind in ("say", "remark"))
+                for outcome in work(job, catalog, stopped, say, passing, remark):
                     tell("outcome", outcome)
                 tell("done")
             except (EOFError, OSError, Interrupted, KeyboardInterrupt):

@@ -66,6 +66,7 @@ def train_stacked(
     *,
     stopped: Callable[[], bool] = lambda: False,
     stepped: Callable[[int, int], None] = lambda done, steps: None,
+    message: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """Train experiments that differ only in seed and optimiser. Each leaves a run folder, but without checkpoints.
 
@@ -74,6 +75,7 @@ def train_stacked(
         outs: a folder for each, new or empty.
         stopped: called after every step; training ends when it returns True.
         stepped: called with the number of steps done and the total.
+        message: called at the start with each sentence about the data.
 
     Returns:
         For each experiment its error, or "".
@@ -82,7 +84,10 @@ def train_stacked(
         BadInput, Failure: if a fault concerns all experiments.
         Interrupted: if it was asked to stop before the last evaluation; all experiments must then be trained again.
     """
-    return _Stack(experiments, outs, catalog).run_all(stopped, stepped)
+    stack = _Stack(experiments, outs, catalog)
+    for sentence in stack.parts[0].dataset.description:
+        message(sentence)
+    return stack.run_all(stopped, stepped)
 
 
 class _Stack:

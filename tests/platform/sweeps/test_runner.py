@@ -14,6 +14,7 @@ from typing import Any
 import pandas
 import pytest
 import tomli_w
+from PIL import Image
 
 from idemlab import BadInput, Sweep, installed, open_sweep, resolve, run_sweep, train
 from idemlab.errors import Interrupted
@@ -64,6 +65,21 @@ def test_a_sweep_leaves_runs_tables_and_a_figure(plan: Sweep, tmp_path: Path) ->
     assert row["data/relative"] == pytest.approx(group.median())
     assert (tmp_path / "sweep/sweep.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((tmp_path / "sweep").rglob("checkpoints"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_was_understood_of_the_data_is_said_once(jobs: int, tiny: Make, tmp_path: Path) -> None:
+    """Whether trials are trained as one program, alone, watched by a pruner, or in another process."""
+    (tmp_path / "set").mkdir()
+    for number in range(20):
+        Image.new("L", (4, 4), number).save(tmp_path / "set" / f"{number}.png")
+    table = tiny(dataset={"name": "hub", "path": str(tmp_path / "set"), "channels": 1}, training__steps=2)
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(table))
+    for pruner in ("none", "median"):
+        said: list[str] = []
+        plan = Sweep(experiment=str(tmp_path / "tiny.toml"), over={"model.width": [4, 8]}, seeds=2, pruner=pruner)
+        run_sweep(plan, tmp_path / f"sweep-{pruner}", say=said.append, jobs=jobs)
+        assert said.count("18 images to train on, 2 (every tenth) to test on") == 1
 
 
 def test_a_sweep_goes_on_where_it_was_stopped(plan: Sweep, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import installed, load, resolve, train
+from idemlab import Dataset, DatasetSpec, installed, load, resolve, train
 from idemlab.contracts.step import Step
 from idemlab.runs.run import Run
 from idemlab.training.stacked import Stacked, StackedStep, cannot_be_stacked
@@ -216,3 +217,19 @@ def test_the_time_is_shared_alike(tmp_path: Path) -> None:
     train_stacked(experiments, outs, installed())
     seconds = {Run(out).metrics[-1]["time"]["seconds"] for out in outs}
     assert len(seconds) == 1
+
+
+def test_what_was_understood_of_the_data_is_said_at_the_start(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def described() -> Dataset:
+        points = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+        dataset = Dataset.of_tensors(train=points[:32], test=points[32:], range=None)
+        return replace(dataset, description=("32 rows to train on", "left out: one row"))
+
+    catalog = installed().including(DatasetSpec(name="described", factory=described, summary="Described."))
+    changes = {"dataset": "described", "evaluation": {"points": 8, "rank_points": 0}}
+    tables = [BASE | changes | {"training": BASE["training"] | {"seed": seed, "steps": 2}} for seed in (0, 1)]
+    experiments = [resolve(table, catalog=catalog) for table in tables]
+    train_stacked(experiments, [tmp_path / "a", tmp_path / "b"], catalog, message=told.append)
+    assert told == ["32 rows to train on", "left out: one row"]
