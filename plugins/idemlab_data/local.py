@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import datasets
 from datasets.data_files import DataFilesList
+from datasets.utils.file_utils import xlistdir
 
 from idemlab import IMAGE_SUFFIXES, BadInput, Dataset
 
@@ -91,9 +91,8 @@ def _check_archives(archives: list[Path]) -> None:
     broken: dict[Path, str] = {}
     for archive in archives:
         try:
-            with zipfile.ZipFile(archive):
-                pass
-        except Exception as error:  # BadZipFile, OSError, and others for damaged lists
+            xlistdir(f"zip://::{archive.resolve()}")
+        except Exception as error:  # whatever the readers of archives raise
             broken[archive] = f"{type(error).__name__}: {error}"
     if broken:
         first, reason = next(iter(broken.items()))
