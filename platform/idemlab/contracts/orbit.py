@@ -94,7 +94,7 @@ class Orbit:
         if k > 0 and len(self._live) <= k and not torch.is_grad_enabled():
             return self.ahead(k - 1)
         while len(self._live) <= k:
-            self._live.append(self.apply(self._live[-1]))
+            self._go_on(self._live)
         return self._live[k]
 
     def ahead(self, k: int) -> Tensor:
@@ -102,11 +102,10 @@ class Orbit:
         while len(self._still) <= k + 1:
             depth = len(self._still)
             if depth < len(self._live):
-                point = self._live[depth].detach()
+                self._still.append(self._live[depth].detach())
             else:
                 with torch.no_grad():
-                    point = self.apply(self._still[-1]).detach()
-            self._still.append(point)
+                    self._go_on(self._still)
         return self._still[k + 1]
 
     def note(self, k: int, point: Tensor) -> None:
@@ -118,6 +117,10 @@ class Orbit:
     def known(self, k: int) -> bool:
         """Whether f^k(x) has been computed already, with or without gradient."""
         return k < max(len(self._live), len(self._still))
+
+    def _go_on(self, points: list[Tensor]) -> None:
+        """Append the next point of the orbit to `points`, which is `_live` or `_still`."""
+        points.append(self.apply(points[-1]))
 
     def apply(self, y: Tensor) -> Tensor:
         """f(y) with gradient to y and to the parameters."""

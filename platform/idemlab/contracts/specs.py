@@ -102,6 +102,8 @@ class Traits:
         domain: interval of real eigenvalues of the Jacobian on which it is defined, or None for all.
         live_depth: number of successive applications of f, after f(x), that it differentiates through.
         attracts: without a reconstruction term, it leads a map near an idempotent to an idempotent.
+        watches_calls: observes the operator's calls themselves, with hooks on its modules, say. Each source then gets calls
+            of its own; otherwise the points of all sources go through the operator together.
         expands: drives f(y) away from y where y is held fixed, as tightness does against a collapse.
     """
 
@@ -119,6 +121,7 @@ class Traits:
     domain: tuple[float, float] | None = None
     live_depth: int = 0
     attracts: bool = True
+    watches_calls: bool = False
     expands: bool = False
 
 

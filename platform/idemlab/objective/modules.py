@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..certificate.spectrum import gradient_refused
 from ..contracts.dataset import Batch
-from ..contracts.orbit import applied
+from ..contracts.orbit import Operator, applied
 from ..errors import BadInput
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_spectrum",
     "check_trained",
     "copied",
+    "keeps_samples_apart",
     "unkept",
 ]
 
@@ -185,3 +186,22 @@ def copied(module: M) -> M:
             expected="modules that copy.deepcopy can copy",
             next_step="keep locks, files and computed tensors out of the attributes of its modules",
         ) from error
+
+
+@torch.no_grad()
+def keeps_samples_apart(operator: Operator, x: Tensor, condition: Tensor | None = None) -> bool:
+    """Whether f(x) at a sample is the same, to rounding, whatever samples share its call, and a call changes no state.
+
+    It is measured: batch statistics, dropout and power iterations give themselves away. x is [B, *shape]; of a single
+    sample nothing is known, so the answer is no.
+    """
+    if len(x) < 2:
+        return False
+    state = {name: buffer.clone() for name, buffer in operator.named_buffers()}
+    half = len(x) // 2
+    parts = [slice(0, half), slice(half, None)]
+    whole = applied(operator, x, condition)
+    apart = torch.cat([applied(operator, x[rows], None if condition is None else condition[rows]) for rows in parts])
+    scale = whole.abs().max() + torch.finfo(whole.dtype).tiny
+    same = bool((whole - apart).abs().max() <= torch.finfo(whole.dtype).eps ** 0.5 * scale)
+    return same and all(torch.equal(state[name], buffer) for name, buffer in operator.named_buffers())

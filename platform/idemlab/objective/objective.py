@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..contracts.dataset import Batch
 from ..contracts.enforcer import Distance, Enforcer, rows
+from ..contracts.joined import joined
 from ..contracts.orbit import Operator, Orbit
 from ..contracts.source import Source
 from ..contracts.step import Step
@@ -36,6 +37,10 @@ class Objective(nn.Module):
         distance: D of the reconstruction.
         replicas: R, where the operator stands for R independent ones (`Stacked`): batches are [R*B, *shape], the loss is
             the sum over replicas of their batch means, and values are [R].
+
+    Attributes:
+        joins: whether all orbits of a step go through the operator in the same calls. The preflight sets it where that
+            changes nothing but rounding.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Objective(nn.Module):
         self._weight = weight
         self._distance = distance
         self._replicas = replicas
+        self.joins = False
 
     def forward(
         self, batch: Batch, step: Step | None = None, mode: Literal["train", "apply"] = "train"
@@ -72,20 +78,24 @@ class Objective(nn.Module):
         return self._train(batch, step)
 
     def _train(self, batch: Batch, step: Step) -> tuple[Tensor, Values]:
-        orbits: list[Orbit] = []
-        terms: list[Tensor] = []
-        if self._weight > 0 or self._at_data:
-            batch, orbit = self._at_inputs(batch, step)
-            if self._weight > 0:
-                terms.append(self._distance(orbit.output, batch.target))
-            if self._at_data:
-                orbits.append(orbit)
+        at_inputs = self._weight > 0 or self._at_data
+        points: list[tuple[Tensor, Tensor | None, bool]] = []
+        targets: list[Tensor | None] = []
+        if at_inputs:
+            batch = self._inputs(batch, step)
+            points.append((batch.input, batch.condition, self._at_data))
+            targets.append(batch.target)
         for source in self.sources:
-            points, targets = source.sample(batch, step, self.operator)  # type: ignore[operator]
-            orbit = Orbit(self.operator, points, batch.condition)
-            if targets is not None and self._weight > 0:
-                terms.append(self._distance(orbit.output, targets))
-            orbits.append(orbit)
+            x, target = source.sample(batch, step, self.operator)  # type: ignore[operator]
+            points.append((x, batch.condition, True))
+            targets.append(target)
+        orbits = joined(self.operator, points) if self.joins else [Orbit(self.operator, x, c) for x, c, _ in points]
+        terms = [
+            self._distance(orbit.output, target)
+            for orbit, target in zip(orbits, targets, strict=True)
+            if target is not None and self._weight > 0
+        ]
+        enforced = [orbit for orbit, (_, _, enforced) in zip(orbits, points, strict=True) if enforced]
         values: Values = {}
         losses: list[Tensor] = []
         if terms:
@@ -93,23 +103,23 @@ class Objective(nn.Module):
             step.reconstruction = reconstruction
             losses.append(self._weight * reconstruction)
             values["reconstruction"] = self._mean(reconstruction.detach())
-        for orbit in orbits:
+        for orbit in enforced:
             enforcement = self.enforcer(orbit, step)
             if enforcement.loss is not None:
                 losses.append(enforcement.loss)
             for name, value in enforcement.reported.items():
-                values[name] = values.get(name, 0) + self._mean(value.detach()) / len(orbits)
+                values[name] = values.get(name, 0) + self._mean(value.detach()) / len(enforced)
         loss = self._mean(torch.stack(losses).sum(0) if losses else batch.input.new_zeros(len(batch)))
         values["loss"] = loss.detach()
-        values |= self._idempotence(orbits, step)
+        values |= self._idempotence(enforced, step)
         return loss.sum(), values
 
-    def _at_inputs(self, batch: Batch, step: Step) -> tuple[Batch, Orbit]:
-        """The batch as the reconstruction sees it, after any corruption, and its orbit."""
-        if self.corruption is not None:
-            points, targets = self.corruption.sample(batch, step, self.operator)
-            batch = batch.replace(input=points, target=batch.target if targets is None else targets)
-        return batch, Orbit(self.operator, batch.input, batch.condition)
+    def _inputs(self, batch: Batch, step: Step) -> Batch:
+        """The batch as the reconstruction sees it, after any corruption."""
+        if self.corruption is None:
+            return batch
+        points, targets = self.corruption.sample(batch, step, self.operator)
+        return batch.replace(input=points, target=batch.target if targets is None else targets)
 
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over the batch, [], or over each replica's batch, [R]."""

@@ -22,7 +22,16 @@ from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
-from .modules import check_kept_buffers, check_projected, check_real, check_spectrum, check_trained, copied, unkept
+from .modules import (
+    check_kept_buffers,
+    check_projected,
+    check_real,
+    check_spectrum,
+    check_trained,
+    copied,
+    keeps_samples_apart,
+    unkept,
+)
 from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
@@ -44,6 +53,7 @@ class Plan:
         parameters: number of trained parameters.
         traits: of the enforcer.
         device: where the run trains.
+        joins: whether the orbits of a step go through the operator in the same calls (`Objective.joins`).
     """
 
     steps: int
@@ -51,6 +61,7 @@ class Plan:
     parameters: int
     traits: Traits
     device: str
+    joins: bool
 
 
 def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, engine: Engine = ALONE) -> Plan:
@@ -102,6 +113,9 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         if traits.linear_only:
             _check_linear(experiment, trial.operator, batch, traits)
         blame(experiment, lambda: check_buffers(experiment, trial, batch, engine))
+        trial.joins = not traits.watches_calls and blame(
+            experiment, lambda: keeps_samples_apart(trial.operator, batch.input, batch.condition)
+        )
         flops = _trial_step(experiment, trial, batch, engine) * training.micro_batches
         check_kept_buffers(before, trial.operator, experiment.model.name)
         after = Step(seed=training.seed, purpose="preflight")
@@ -117,6 +131,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         parameters=sum(p.numel() for p in trial.parameters() if p.requires_grad),
         traits=traits,
         device=str(device),
+        joins=trial.joins,
     )
 
 

@@ -93,6 +93,7 @@ def train(
     parts = assemble(experiment)
     plan = preflight(experiment, parts, device=accelerator.device, engine=engine)
     objective = parts.objective.to(accelerator.device)
+    objective.joins = plan.joins
     blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
     optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
     engine.adapt(optimizers)
