@@ -23,7 +23,7 @@ class _Joined(Orbit):
         before = [o._live[depth - 1] if live else o.ahead(depth - 2) for o in members]
         conditions = [o.condition for o in members if o.condition is not None]
         after = applied(self._operator, torch.cat(before), torch.cat(conditions) if conditions else None)
-        for orbit, point in zip(members, after.split([len(x) for x in before]), strict=True):
+        for orbit, point in zip(members, torch.split(after, [len(x) for x in before]), strict=True):
             (orbit._live if live else orbit._still).append(point)
 
     def _waits(self, depth: int, live: bool) -> bool:
