@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -147,10 +147,15 @@ class EnforcerSpec(Spec):
     Args:
         traits: a `Traits`, or a torch-free function of the factory's arguments that returns one. The function receives the
             `Traits` of any enforcer among these arguments.
+        by_hand: the same loss as one writes it without idemlab, which `idemlab.bench` times beside the enforcer. A function
+            of the factory's arguments that returns {name: make}, empty where there is no plain form. make(f) is called
+            once and returns loss(y, r), the weighted loss as a scalar, at y = f(points) [B, *shape] with gradient; r [B] is
+            the reconstruction of each sample.
     """
 
     kind = "enforcer"
     traits: Traits | Callable[..., Traits] = field(default_factory=Traits)
+    by_hand: Callable[..., Mapping[str, Callable[[Any], Callable[[Any, Any], Any]]]] | None = None
 
     def traits_for(self, arguments: dict[str, Any]) -> Traits:
         """The traits under the given (complete) arguments of the factory."""

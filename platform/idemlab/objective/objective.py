@@ -17,6 +17,7 @@ from ..contracts.joined import joined
 from ..contracts.orbit import Operator, Orbit
 from ..contracts.source import Source
 from ..contracts.step import Step
+from ..system.phases import phase
 
 __all__ = ["Objective", "Values"]
 
@@ -86,7 +87,8 @@ class Objective(nn.Module):
             points.append((batch.input, batch.condition, self._at_data))
             targets.append(batch.target)
         for source in self.sources:
-            x, target = source.sample(batch, step, self.operator)  # type: ignore[operator]
+            with phase("source"):
+                x, target = source.sample(batch, step, self.operator)  # type: ignore[operator]
             points.append((x, batch.condition, True))
             targets.append(target)
         orbits = joined(self.operator, points) if self.joins else [Orbit(self.operator, x, c) for x, c, _ in points]
@@ -118,7 +120,8 @@ class Objective(nn.Module):
         """The batch as the reconstruction sees it, after any corruption."""
         if self.corruption is None:
             return batch
-        points, targets = self.corruption.sample(batch, step, self.operator)
+        with phase("source"):
+            points, targets = self.corruption.sample(batch, step, self.operator)
         return batch.replace(input=points, target=batch.target if targets is None else targets)
 
     def _mean(self, values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..catalog.catalog import Catalog, installed
-from ..contracts.dataset import Batch
+from ..contracts.dataset import Batch, Dataset
 from ..contracts.enforcer import follows_training
 from ..contracts.specs import EnforcerKind
 from ..contracts.step import Shard, Step, seed_everything
@@ -32,6 +32,7 @@ from ..objective.projection import Projected, project_weights
 from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import append_entry, write_outcome
+from ..system.phases import phase, timed
 from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
 from .accelerator import start_engine
@@ -89,29 +90,35 @@ def train(
             next_step="resume it unchanged, start a new run in another folder, or allow the changes (`allow_changes`)",
         )
     check_trackers(experiment)
-    accelerator, engine = start_engine(experiment, run)
-    parts = assemble(experiment)
-    plan = preflight(experiment, parts, device=accelerator.device, engine=engine)
-    objective = parts.objective.to(accelerator.device)
-    objective.joins = plan.joins
-    blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
-    optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
-    engine.adapt(optimizers)
-    loop = _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watcher or Watcher())
+    loop = built(experiment, run, watcher or Watcher())
+    engine = loop.engine
     with held(run, engine, resume=resume):
         for remark in [
             engine.remark,
-            *parts.dataset.description,
+            *loop.parts.dataset.description,
             *(f"changed since the run began: {change}" for change in changed),
         ]:
             if remark:
                 loop.watcher.message(remark)
         first = loop.prepare(resume=resume)
         if engine.main:
-            open_folder(run, experiment, catalog, plan, engine, first=first, changes=changed)
+            open_folder(run, experiment, catalog, loop.plan, engine, first=first, changes=changed)
         engine.wait()
         loop.run_from(first)
     return run
+
+
+def built(experiment: Experiment, run: Run, watcher: Watcher, dataset: Dataset | None = None) -> _Loop:
+    """The loop of an experiment, after its preflight; nothing is written yet."""
+    accelerator, engine = start_engine(experiment, run)
+    parts = assemble(experiment, dataset)
+    plan = preflight(experiment, parts, device=accelerator.device, engine=engine)
+    objective = parts.objective.to(accelerator.device)
+    objective.joins = plan.joins
+    blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
+    optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
+    engine.adapt(optimizers)
+    return _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watcher)
 
 
 class _Loop:
@@ -171,12 +178,8 @@ class _Loop:
             if first == 0:
                 self._save(0)
             for step in steps:
-                self._step(step, stream)
+                self.train_at(step, stream)
                 done = step + 1
-                self.watcher.stepped(done)
-                if due.logs(done):
-                    self._check_finite()
-                    self._log(done)
                 if due.evaluates(done):
                     self._evaluate(done, RANK_POINTS_IN_PASSING)
                 stop = engine.stops(asked(), now=due.logs(done))
@@ -191,6 +194,15 @@ class _Loop:
                     )
             self._finish()
 
+    def train_at(self, index: int, stream: Iterator[Batch]) -> None:
+        """One step, and its entry in the log where one is due."""
+        self._step(index, stream)
+        done = index + 1
+        self.watcher.stepped(done)
+        if self.schedule.logs(done):
+            self._check_finite()
+            self._log(done)
+
     def _step(self, index: int, stream: Iterator[Batch]) -> None:
         """One optimiser step over one global batch."""
         training, settings = self.experiment.training, self.experiment.optimizer
@@ -199,28 +211,33 @@ class _Loop:
         # For dropout, and for plugins that do not draw through `Step`: each process has its own rows and its own numbers.
         seed_everything(training.seed, index, *([rank] if rank else []))
         for micro in range(training.micro_batches):
-            rows = self._answerable(index, lambda: next(stream))
-            batch = rows.to(self.accelerator.device, dtype, self.parts.dataset.range)
+            with phase("data"):
+                rows = self._answerable(index, lambda: next(stream))
+                batch = rows.to(self.accelerator.device, dtype, self.parts.dataset.range)
             shard = Shard(rank, world, micro, training.micro_batches)
             step = Step(seed=training.seed, index=index, progress=progress, shard=shard)
             last = micro == training.micro_batches - 1
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss, values = self._answerable(index, lambda: self.objective(batch, step))  # noqa: B023
+                with phase("forward"):
+                    loss, values = self._answerable(index, lambda: self.objective(batch, step))  # noqa: B023
                 self.latch.see(loss, index)
                 if not self.latch.deferred:
                     self._check_finite()
                 if loss.requires_grad:
                     share = loss / training.micro_batches
-                    self._answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
+                    with phase("backward"):
+                        self._answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
             self.sums.add(values)
-        if settings.clip > 0:
-            self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-        set_rates(self.optimizers, settings, progress)
-        # The bare optimisers: Accelerate's wrappers add an unused loss scaler, and an import at every step.
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        self._after_step(index)
+        with phase("optimiser"):
+            if settings.clip > 0:
+                self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
+            set_rates(self.optimizers, settings, progress)
+            # The bare optimisers: Accelerate's wrappers add an unused loss scaler, and an import at every step.
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+        with phase("projection"):
+            self._after_step(index)
 
     def _after_step(self, index: int) -> None:
         """Let the enforcer project the weights and update its state, after the optimisers."""
@@ -240,6 +257,7 @@ class _Loop:
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
+    @timed("log")
     def _log(self, done: int) -> None:
         """Write the means since the last entry."""
         means = self.engine.mean(self.sums.means())
@@ -295,6 +313,7 @@ class _Loop:
         out: Tensor = self.objective(Batch(x, x, condition), mode="apply")[0]
         return out
 
+    @timed("evaluation")
     def _evaluate(self, done: int, rank_points: int) -> Evaluation:
         began = time.perf_counter()
         self.objective.eval()
@@ -312,6 +331,7 @@ class _Loop:
         self.clock.leave_out(took)
         return evaluation
 
+    @timed("checkpoint")
     def _save(self, done: int) -> None:
         objective, optimizers = self._stateful()
         state = {"step": done, "sums": self.sums.state(self.engine), "logged_at": self.clock.logged_at}

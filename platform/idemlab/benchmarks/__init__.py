@@ -1,0 +1,1 @@
+"""Benchmarks: what a step of each enforcer costs on this machine, and where the time of a run goes."""

@@ -1,0 +1,107 @@
+"""The losses of the enforcers as one writes them without idemlab: `idemlab bench` times them beside the enforcers.
+
+Each function takes the arguments of its enforcer and returns {name: make}; make(f) returns loss(y, r) at y = f(z), where r [B]
+is the reconstruction of each sample.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["cubic", "gradient", "ign", "relative"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Ways = dict[str, Callable[[nn.Module], Loss]]
+
+
+def gradient(weight: float, routing: str, distance: str, depth: int) -> Ways:
+    """D(f(y), y); only the full gradient has a plain form without a copy of the weights."""
+
+    def make(f: nn.Module) -> Loss:
+        def loss(y: Tensor, r: Tensor) -> Tensor:
+            errors = []
+            for _ in range(depth):
+                after = f(y)
+                errors.append(_mean(distance, after, y))
+                y = after
+            return weight * torch.stack(errors).mean()
+
+        return loss
+
+    return {"by hand": make} if routing == "full" else {}
+
+
+def cubic(weight: float, cotangent: str) -> Ways:
+    """|y - (3 f(y) - 2 f(f(y)))|^2 with a fixed target."""
+
+    def make(f: nn.Module) -> Loss:
+        def loss(y: Tensor, r: Tensor) -> Tensor:
+            with torch.no_grad():
+                once = f(y)
+                target = 3 * once - 2 * f(once)
+            squares = (y - target).square()
+            match cotangent:
+                case "unit":
+                    return weight * 0.5 * squares.flatten(1).sum(1).mean()
+                case "mean":
+                    return weight * 0.5 * squares.mean()
+                case _:
+                    return weight * squares.mean()
+
+        return loss
+
+    return {"by hand": make}
+
+
+def relative(weight: float) -> Ways:
+    """sqrt(mean |f(y) - y|^2 / mean |y - mean y|^2) over the batch."""
+
+    def make(f: nn.Module) -> Loss:
+        def loss(y: Tensor, r: Tensor) -> Tensor:
+            return weight * ((f(y) - y).square().mean() / (y - y.mean(0)).square().mean()).sqrt()
+
+        return loss
+
+    return {"by hand": make}
+
+
+def ign(idempotence: float, tightness: float, clamp: float, distance: str, routing: str) -> Ways:
+    """The step of public code: a copy of the weights, and four forwards, f(x), f(z), F(y) and f(sg y).
+
+    Usually the parameters of the copy are left alive, so that their gradients are computed and thrown away.
+    """
+
+    def make(f: nn.Module, live: bool) -> Loss:
+        frozen = copy.deepcopy(f).requires_grad_(live)
+
+        def loss(y: Tensor, r: Tensor) -> Tensor:
+            frozen.load_state_dict(f.state_dict())
+            total = idempotence * _mean(distance, frozen(y), y)
+            if tightness > 0:
+                still = y.detach()
+                tight = -_error(distance, f(still), still)
+                if clamp > 0:
+                    tight = (tight / (clamp * r)).tanh() * clamp * r
+                total = total + tightness * tight.mean()
+            return total
+
+        return loss
+
+    ways: dict[str, Any] = {"copy with live parameters": True, "frozen copy": False}
+    return {} if routing == "cubic" else {name: partial(make, live=live) for name, live in ways.items()}
+
+
+def _error(distance: str, a: Tensor, b: Tensor) -> Tensor:
+    """D of each sample, [B]."""
+    difference = (a - b).flatten(1)
+    return (difference.abs() if distance == "l1" else difference.square()).mean(1)
+
+
+def _mean(distance: str, a: Tensor, b: Tensor) -> Tensor:
+    return _error(distance, a, b).mean()
