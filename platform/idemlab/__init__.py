@@ -11,6 +11,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .benchmarks.benchmark import bench as bench
+    from .benchmarks.profiling import Profile as Profile
+    from .benchmarks.profiling import profile as profile
+    from .benchmarks.result import Benchmark as Benchmark
     from .catalog.catalog import Catalog as Catalog
     from .catalog.catalog import installed as installed
     from .certificate.certificate import Certificate as Certificate
@@ -78,6 +82,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "bench": "benchmarks.benchmark",
+    "Profile": "benchmarks.profiling",
+    "profile": "benchmarks.profiling",
+    "Benchmark": "benchmarks.result",
     "Catalog": "catalog.catalog",
     "installed": "catalog.catalog",
     "Certificate": "certificate.certificate",

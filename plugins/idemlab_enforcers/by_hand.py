@@ -1,7 +1,7 @@
 """The losses of the enforcers as one writes them without idemlab: `idemlab bench` times them beside the enforcers.
 
-Each function takes the arguments of its enforcer and returns {name: make}; make(f) returns loss(y, r) at y = f(z), where r [B]
-is the reconstruction of each sample.
+Each function takes the arguments of its enforcer and returns {name: make}; make(f) returns loss(y, r) at y = f(z), where r
+[B] is the reconstruction of each sample.
 """
 
 from __future__ import annotations

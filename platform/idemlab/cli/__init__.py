@@ -8,7 +8,17 @@ import sys
 from io import TextIOWrapper
 
 from ..system.threads import rest_while_waiting
-from . import browsing, checking, health, plugins, results, running, showing, sweeping  # noqa: F401  (each registers its commands)
+from . import (  # noqa: F401  (each registers its commands)
+    browsing,
+    checking,
+    health,
+    measuring,
+    plugins,
+    results,
+    running,
+    showing,
+    sweeping,
+)
 from .app import app
 
 __all__ = ["app", "main"]

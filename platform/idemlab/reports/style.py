@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
@@ -43,6 +44,7 @@ __all__ = [
     "plain",
     "png",
     "save",
+    "svg",
     "threshold",
 ]
 
@@ -74,6 +76,14 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG file, the same bytes for the same data."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG file, the same bytes for the same data."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "idemlab"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
