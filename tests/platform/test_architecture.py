@@ -39,7 +39,7 @@ STUDIES = {"studies.record.", "reports.style.", "wording."}
 
 ROOMS = [
     *("errors", "wording", "system", "contracts", "catalog", "certificate", "experiment", "objective", "runs"),
-    *("reports", "training", "sweeps", "studies", "testing", "doctor", "scaffold", "cli"),
+    *("reports", "training", "benchmarks", "sweeps", "studies", "testing", "doctor", "scaffold", "cli"),
 ]
 """All rooms of the core from the ground up: each may know those before it."""
 

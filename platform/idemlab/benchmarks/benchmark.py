@@ -22,14 +22,15 @@ from ..contracts.dataset import Dataset
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
-from ..objective.engines import expected_processes
 from ..objective.parts import build_operator
 from ..runs.environment import describe_environment
 from ..training.stepping import Steps, on_device
-from .by_hand import ByHand, ways_of
+from .alone import check_alone
+from .by_hand import NOISE, ByHand, ways_of
 from .faults import without_files
 from .memory import check_memory, most_bytes, total_bytes
-from .result import Benchmark, BenchmarkRow, ByHandRow, check_path
+from .result import Benchmark, BenchmarkRow, ByHandRow
+from .saving import check_path, save
 
 __all__ = ["ENFORCERS", "bench"]
 
@@ -37,6 +38,10 @@ ENFORCERS = ("gradient", "cubic", "relative", "ign")
 _WARM_UP = 3
 _GEMM = {"cpu": 1024, "cuda": 4096}
 """Side of the matrices whose product gives the rate of the machine."""
+_PEAK = {
+    "cpu": "weights, optimiser and copies, and the bytes of all further tensors alive at once in a step (no workspaces)",
+    "cuda": "weights, optimiser and copies, and what torch allocates at most in a step (max_memory_allocated)",
+}
 _OWN = {"dataset": "shape", "training.steps": "steps", "training.batch_size": "batch"}
 """Keys of an experiment that the benchmark sets itself, and the arguments to give in their place."""
 
@@ -72,7 +77,7 @@ def bench(
         threads: of the CPU; by default as many as torch uses.
         overrides: changes of the timed experiments, as `resolve` takes them: ``model.channels=64``,
             ``optimizer.name=muon``, ``training.precision=bf16``, ``source.name=fourier``.
-        out: file for the result, see `Benchmark.save`.
+        out: file for the result: a figure (.png, .svg), the table (.md) or all values (.json).
         catalog: defaults to the installed plugins.
         message: called with what is done, for a person who waits.
 
@@ -127,14 +132,8 @@ def bench(
             peak=_PEAK[kind],
         )
     if out is not None:
-        result.save(out)
+        save(result, Path(out))
     return result
-
-
-_PEAK = {
-    "cpu": "weights, optimiser and copies, and the bytes of all further tensors alive at once in a step (no workspaces)",
-    "cuda": "weights, optimiser and copies, and what torch allocates at most in a step (max_memory_allocated)",
-}
 
 
 # -- what is asked for --------------------------------------------------------------------------------------------------
@@ -163,8 +162,7 @@ def _checked(
     for number, enforcer in enumerate(enforcers):
         if enforcer in enforcers[:number]:
             raise BadInput(f"enforcer {enforcer!r} is given twice", next_step="name each enforcer once")
-    if expected_processes() > 1:
-        raise BadInput("a benchmark measures one process", next_step="start it without a launcher")
+    check_alone()
     if device not in (None, "cpu", "cuda"):
         raise BadInput(f"there is no device '{device}'", where="device", choices=["cpu", "cuda"])
     if device == "cuda" and not torch.cuda.is_available():
@@ -185,7 +183,7 @@ def _experiment(
     """The experiment that times one enforcer."""
     for override in overrides:
         for key, argument in _OWN.items():
-            if override.split("=")[0].strip().startswith(key):
+            if f"{override.partition('=')[0].strip()}.".startswith(f"{key}."):
                 raise BadInput(
                     f"a benchmark does not take '{override}'",
                     where=f"the override '{override}'",
@@ -196,7 +194,7 @@ def _experiment(
     experiment = resolve(table, overrides, catalog=catalog)
     traits = experiment.enforcer.traits()
     if traits.needs_reconstruction or traits.expands:
-        experiment = resolve(table | {"source": "gaussian"}, overrides, catalog=catalog)
+        experiment = resolve(table | {"source": NOISE}, overrides, catalog=catalog)
     return experiment
 
 

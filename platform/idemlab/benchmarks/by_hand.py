@@ -19,16 +19,23 @@ from ..objective.optimizers import build_optimizers
 from ..objective.parts import SHARED_ORBIT, build_operator
 from .memory import LiveBytes, total_bytes
 
-__all__ = ["ByHand", "ways_of"]
+__all__ = ["NOISE", "ByHand", "ways_of"]
+
+NOISE = "gaussian"
+"""The source of an enforcer that acts at noise."""
 
 Make = Callable[[nn.Module], Callable[[Tensor, Tensor], Tensor]]
 
 
 def ways_of(experiment: Experiment) -> dict[str, Make]:
-    """How the loss of the experiment's enforcer is written by hand, by name; empty if there is no plain form."""
-    spec = experiment.enforcer.spec
+    """How the loss of the experiment's enforcer is written by hand, by name; empty if there is no plain form.
+
+    The loop by hand knows samples and noise as its points, and neither corruption nor micro-batches.
+    """
+    spec, points = experiment.enforcer.spec, [source.name for source in experiment.sources]
     assert isinstance(spec, EnforcerSpec)
-    if spec.by_hand is None or experiment.training.micro_batches > 1:
+    plain = points in ([SHARED_ORBIT], [NOISE]) and experiment.corruption.name == SHARED_ORBIT
+    if spec.by_hand is None or not plain or experiment.training.micro_batches > 1:
         return {}
     return dict(blame(experiment, partial(spec.by_hand, **experiment.enforcer.arguments), "the enforcer's by_hand"))
 
@@ -45,13 +52,12 @@ class ByHand:
     def __init__(self, experiment: Experiment, make: Make, data: Tensor) -> None:
         torch.manual_seed(experiment.training.seed)
         self._f = build_operator(experiment, tuple(data.shape[1:])).to(data.device, data.dtype)
-        self._copies = 0
         with LiveBytes() as live:
             self._enforce = blame(experiment, lambda: make(self._f), "the enforcer's by_hand")
         self._copies = live.now
         self._optimizers = build_optimizers(experiment.optimizer, [p for p in self._f.parameters() if p.requires_grad])
         self._experiment, self._data = experiment, data
-        self._at_data = [source.name for source in experiment.sources] == [SHARED_ORBIT]
+        self._at_data = experiment.sources[0].name == SHARED_ORBIT
 
     def loss(self, x: Tensor, z: Tensor | None) -> Tensor:
         """The whole loss for samples x and noise z; without noise the loss is enforced at the samples."""

@@ -165,8 +165,10 @@ def profile(
     began = time.perf_counter()
     from ..reports.page import write_report
     from ..training.loop import train
+    from .alone import check_alone
 
     imported = time.perf_counter()
+    check_alone()
     watch = Stopwatch()
     events = _Events(watch, watcher or Watcher())
     with tempfile.TemporaryDirectory() as name, watch.running():

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, Failure
-from ..system import strict_json
-from ..system.files import write_text
 from ..wording import number, percent
 
-__all__ = ["Benchmark", "BenchmarkRow", "Timing"]
+__all__ = ["COLUMNS", "Benchmark", "BenchmarkRow", "ByHandRow", "Timing"]
 
 COLUMNS = ("enforcer", "cost", "ms a step", "middle half", "samples/s", "memory", "GEMM rate", "ratio")
-_FORMATS = (".png", ".svg", ".md", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,48 +150,6 @@ class Benchmark:
         ]
         return "\n".join(lines) + "\n"
 
-    def save(self, path: str | Path) -> Path:
-        """Write a figure (.png, .svg), the table (.md) or all values (.json).
-
-        Raises:
-            BadInput: for another ending.
-            Failure: if the file cannot be written.
-        """
-        path = check_path(Path(path))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            match path.suffix.lower():
-                case ".md":
-                    write_text(path, self.to_markdown())
-                case ".json":
-                    write_text(path, strict_json.dumps(self.as_dict(), indent=1) + "\n")
-                case suffix:
-                    from ..reports import style
-                    from .pictures import bars
-
-                    style.save(style.svg(bars(self)) if suffix == ".svg" else style.png(bars(self)), path)
-        except OSError as error:
-            raise Failure(
-                f"the benchmark cannot be written: {error}", where=str(path), next_step="choose another file"
-            ) from error
-        return path
-
-
-def check_path(path: Path) -> Path:
-    """The path itself.
-
-    Raises:
-        BadInput: if its ending names no format, or it is a folder.
-    """
-    if path.suffix.lower() not in _FORMATS or path.is_dir():
-        raise BadInput(
-            f"'{path}' is no name for a benchmark",
-            where="out",
-            expected="a file that ends in .png or .svg (figure), .md (table) or .json",
-            next_step="choose another file",
-        )
-    return path
-
 
 def _cells(label: str, timing: Timing, ratio: float | None) -> list[str]:
     low, high = timing.spread
@@ -205,8 +158,13 @@ def _cells(label: str, timing: Timing, ratio: float | None) -> list[str]:
         number(None) if timing.cost_f is None else f"{timing.cost_f:.2f} F",
         number(timing.milliseconds),
         f"{number(low)} to {number(high)}",
-        number(timing.samples_per_second),
+        _rate(timing.samples_per_second),
         f"{number(timing.peak_bytes / 1e6)} MB",
         number(None) if timing.gemm_share is None else percent(timing.gemm_share),
         "" if ratio is None else f"{ratio:.2f}",
     ]
+
+
+def _rate(value: float) -> str:
+    """Samples a second: whole from a hundred on."""
+    return f"{value:,.0f}" if value >= 100 else number(value)
