@@ -283,7 +283,6 @@ def _told(label: str, folder: Path, step: Callable[[], None]) -> None:
 
 def _by_hand(label: str, way: str, loop: ByHand, device: torch.device) -> _Contender:
     flops = loop.flops()
-    loop.step()
     peak = most_bytes(loop.step, device)
     return _Contender(label, loop.step, flops, peak + loop.kept_bytes, device, way)
 

@@ -47,17 +47,24 @@ class ByHand:
         experiment: gives the model, the optimiser, the weights and the precision.
         make: the loss, as `EnforcerSpec.by_hand` returns it.
         data: samples [N, *shape] on the device.
+
+    Attributes:
+        kept_bytes: bytes that stay from step to step: weights, the state of the optimisers, copies of the weights.
     """
 
     def __init__(self, experiment: Experiment, make: Make, data: Tensor) -> None:
         torch.manual_seed(experiment.training.seed)
         self._f = build_operator(experiment, tuple(data.shape[1:])).to(data.device, data.dtype)
-        with LiveBytes() as live:
-            self._enforce = blame(experiment, lambda: make(self._f), "the enforcer's by_hand")
-        self._copies = live.now
-        self._optimizers = build_optimizers(experiment.optimizer, [p for p in self._f.parameters() if p.requires_grad])
         self._experiment, self._data = experiment, data
         self._at_data = experiment.sources[0].name == SHARED_ORBIT
+        with (
+            LiveBytes() as live
+        ):  # copies and their gradients, the state of the optimisers: whatever stays after a step
+            self._enforce = blame(experiment, lambda: make(self._f), "the enforcer's by_hand")
+            parameters = [p for p in self._f.parameters() if p.requires_grad]
+            self._optimizers = build_optimizers(experiment.optimizer, parameters)
+            self.step()
+        self.kept_bytes = total_bytes([*self._f.parameters(), *self._f.buffers()]) + live.now
 
     def loss(self, x: Tensor, z: Tensor | None) -> Tensor:
         """The whole loss for samples x and noise z; without noise the loss is enforced at the samples."""
@@ -88,13 +95,6 @@ class ByHand:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         return counter.get_total_flops()
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes that stay from step to step: weights, the state of the optimisers, and copies of the weights."""
-        states = [v for o in self._optimizers for values in o.state.values() for v in values.values()]
-        tensors = [*self._f.parameters(), *self._f.buffers(), *(t for t in states if isinstance(t, Tensor))]
-        return total_bytes(tensors) + self._copies
 
     def _precision(self) -> Any:
         if self._experiment.training.precision == "bf16":
