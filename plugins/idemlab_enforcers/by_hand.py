@@ -42,17 +42,12 @@ def cubic(weight: float, cotangent: str) -> Ways:
 
     def make(f: nn.Module) -> Loss:
         def loss(y: Tensor, r: Tensor) -> Tensor:
+            factor = weight * {"unit": y[0].numel() / 2, "mean": 0.5, "matched": 1.0}[cotangent]
             with torch.no_grad():
                 once = f(y)
                 target = 3 * once - 2 * f(once)
-            squares = (y - target).square()
-            match cotangent:
-                case "unit":
-                    return weight * 0.5 * squares.flatten(1).sum(1).mean()
-                case "mean":
-                    return weight * 0.5 * squares.mean()
-                case _:
-                    return weight * squares.mean()
+            error: Tensor = (y - target).square().mean()
+            return factor * error
 
         return loss
 
@@ -64,7 +59,8 @@ def relative(weight: float) -> Ways:
 
     def make(f: nn.Module) -> Loss:
         def loss(y: Tensor, r: Tensor) -> Tensor:
-            return weight * ((f(y) - y).square().mean() / (y - y.mean(0)).square().mean()).sqrt()
+            change: Tensor = (f(y) - y).square().mean()
+            return (change / (y - y.mean(0)).square().mean()).sqrt().mul(weight)
 
         return loss
 

@@ -16,6 +16,8 @@ from idemlab import Failure, __version__
 from idemlab.cli import app, browsing, main
 
 COMMANDS = [
+    ["bench"],
+    ["profile"],
     [],
     ["run"],
     ["sweep"],
@@ -36,7 +38,10 @@ BROKEN_TOML = "[dataset\nname = 1"
 
 BAD_INPUT = [
     # (command line, what the message must say)
-    (["frobnicate"], ["there is no command 'frobnicate'", "choices: apply, check, compare", "next: idemlab --help"]),
+    (
+        ["frobnicate"],
+        ["there is no command 'frobnicate'", "choices: apply, bench, check, compare", "next: idemlab --help"],
+    ),
     (["repot"], ["did you mean: report"]),
     (["plugins", "lst"], ["there is no command 'lst'", "where: idemlab plugins", "did you mean: list"]),
     (["--verison"], ["there is no option '--verison'", "did you mean: --version"]),

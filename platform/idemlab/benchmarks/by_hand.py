@@ -79,7 +79,7 @@ class ByHand:
         x = self._data[torch.randint(len(self._data), (batch,), device=self._data.device)]
         with self._precision():
             loss = self.loss(x, None if self._at_data else torch.randn_like(x))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if clip > 0:
             nn.utils.clip_grad_norm_(self._f.parameters(), clip)
         for optimizer in self._optimizers:
@@ -91,7 +91,7 @@ class ByHand:
         x = self._data[: self._experiment.training.batch_size]
         counter = FlopCounterMode(display=False)
         with counter:
-            self.loss(x, None if self._at_data else torch.randn_like(x)).backward()
+            self.loss(x, None if self._at_data else torch.randn_like(x)).backward()  # type: ignore[no-untyped-call]
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         return counter.get_total_flops()

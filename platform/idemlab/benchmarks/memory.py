@@ -22,7 +22,7 @@ _STATES = 4
 """Copies of the weights in one training: weights, gradients, and two moments of Adam."""
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that are made while it is active, as long as they live.
 
     It sees what operators return. What a kernel takes for itself and gives back is not counted.
@@ -33,7 +33,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._known: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
 
@@ -72,10 +72,11 @@ def most_bytes(step: Callable[[], object], device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        before: int = torch.cuda.memory_allocated()
         step()
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        most: int = torch.cuda.max_memory_allocated()
+        return most - before
     with LiveBytes() as live:
         step()
     return live.most
@@ -116,7 +117,8 @@ def _needed(experiment: Experiment, shape: tuple[int, ...], batch: int, training
             held = live.now
             y = operator(torch.empty(batch, *shape))
             (operator(y) - y).square().mean().backward()
-            return double * (trainings * _STATES * weights + live.most - held)
+            needed: int = double * (trainings * _STATES * weights + live.most - held)
+            return needed
     except Exception as error:
         if "overflow" in str(error).lower():  # sizes beyond 64 bits
             return float("inf")

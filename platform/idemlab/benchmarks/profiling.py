@@ -190,7 +190,7 @@ def profile(
 def _short(experiment: Experiment, steps: int) -> Experiment:
     """The same experiment with fewer steps: entries and evaluations after each third of them, where there are enough."""
     third = max(1, steps // 3)
-    changed = {"steps": steps, "flops": None, "log_every": third, "trackers": []}
+    changed: dict[str, Any] = {"steps": steps, "flops": None, "log_every": third, "trackers": []}
     return replace(
         experiment,
         training=experiment.training.model_copy(update=changed),
