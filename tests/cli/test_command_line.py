@@ -16,8 +16,6 @@ from idemlab import Failure, __version__
 from idemlab.cli import app, browsing, main
 
 COMMANDS = [
-    ["bench"],
-    ["profile"],
     [],
     ["run"],
     ["sweep"],
@@ -32,6 +30,8 @@ COMMANDS = [
     ["apply"],
     ["check"],
     ["doctor"],
+    ["bench"],
+    ["profile"],
 ]
 
 BROKEN_TOML = "[dataset\nname = 1"

@@ -37,7 +37,8 @@ def ways_of(experiment: Experiment) -> dict[str, Make]:
     plain = points in ([SHARED_ORBIT], [NOISE]) and experiment.corruption.name == SHARED_ORBIT
     if spec.by_hand is None or not plain or experiment.training.micro_batches > 1:
         return {}
-    return dict(blame(experiment, partial(spec.by_hand, **experiment.enforcer.arguments), "the enforcer's by_hand"))
+    written = partial(spec.by_hand, **experiment.enforcer.arguments)
+    return blame(experiment, lambda: dict(written()), "the enforcer's by_hand")
 
 
 class ByHand:
@@ -63,7 +64,7 @@ class ByHand:
             self._enforce = blame(experiment, lambda: make(self._f), "the enforcer's by_hand")
             parameters = [p for p in self._f.parameters() if p.requires_grad]
             self._optimizers = build_optimizers(experiment.optimizer, parameters)
-            self.step()
+            blame(experiment, self.step, "the enforcer's by_hand")
         self.kept_bytes = total_bytes([*self._f.parameters(), *self._f.buffers()]) + live.now
 
     def loss(self, x: Tensor, z: Tensor | None) -> Tensor:

@@ -181,13 +181,17 @@ def test_a_failing_step_names_the_enforcer_and_no_files() -> None:
     assert failed.value.where is None
 
 
-def test_the_loop_by_hand_of_a_plugin_is_blamed_on_it() -> None:
-    def raises() -> Any:
-        raise RuntimeError("no")
+def raises(*_: Any) -> Any:
+    raise RuntimeError("no")
 
+
+@pytest.mark.parametrize(
+    "by_hand", [raises, lambda: {"way": raises}, lambda: {"way": lambda f: raises}], ids=["ways", "make", "loss"]
+)
+def test_the_loop_by_hand_of_a_plugin_is_blamed_on_it(by_hand: Any) -> None:
     def broken() -> Any:
         return Enforcer()
 
-    spec = EnforcerSpec(name="broken", factory=broken, summary="x", by_hand=raises)
+    spec = EnforcerSpec(name="broken", factory=broken, summary="x", by_hand=by_hand)
     with pytest.raises(Failure, match="by_hand raised RuntimeError: no"):
         bench(["broken"], **TINY, catalog=idemlab.installed().including(spec))
