@@ -254,6 +254,7 @@ def _profile(whole: Experiment, events: _Events, watch: Stopwatch, outside: Mapp
     run_steps = whole.training.steps or max(1, round((whole.training.flops or 0) / max(plan.flops_per_step, 1)))
     due, dones = Schedule(whole, run_steps), range(1, run_steps + 1)
     each = _each_step(events)
+    each["source"] = _with_renewals([step.get("source", 0.0) for step in events.totals], _period(whole))
     entries, saves = sum(map(due.logs, dones)), 1 + sum(map(due.saves, dones))
     evaluations = watch.stretches["evaluation"]
     estimates = {
@@ -294,6 +295,28 @@ def _each_step(events: _Events) -> dict[str, float]:
         first, count, between = events.totals[0], len(events.totals) - 1, events.between[1:]
     seconds = {name: (last.get(name, 0.0) - first.get(name, 0.0)) / count for name in _STEP}
     return seconds | {"between": sum(between) / count}
+
+
+def _period(experiment: Experiment) -> int:
+    """Number of steps after which the sources compute something anew; 1 if they do the same at every step."""
+    from ..contracts.source import Source
+
+    sources = [named.build_as(Source) for named in (*experiment.sources, experiment.corruption)]
+    return max(source.period(experiment.training.batch_size) for source in sources)
+
+
+def _with_renewals(totals: Sequence[float], period: int) -> float:
+    """Mean seconds of a step in the sources, from their totals after each step.
+
+    Sources with a period compute much in the first step of each. The very first step is left out where whole periods are
+    measured after it.
+    """
+    after = len(totals) - 1
+    whole = after // period * period
+    if whole:
+        return (totals[whole] - totals[0]) / whole
+    others = (totals[-1] - totals[0]) / after if after else 0.0
+    return (totals[0] + (period - 1) * others) / period
 
 
 def _all_evaluations(measured: Sequence[float], passing: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import idemlab
 from idemlab import BadInput, Enforcement, Enforcer, EnforcerSpec, Failure, bench
 from idemlab.benchmarks import benchmark, memory
+from idemlab.benchmarks.saving import save
 
 TINY: dict[str, Any] = {"model": {"name": "mlp", "width": 8, "depth": 2}, "shape": (8,), "batch": 4, "steps": 2}
 
@@ -81,6 +83,23 @@ def test_the_result_is_a_table_and_plain_values(result: idemlab.Benchmark) -> No
 def test_the_result_is_written(name: str, start: bytes, tmp_path: Path) -> None:
     bench(["cubic"], **TINY, out=tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_a_figure_of_the_same_result_has_the_same_bytes(name: str, result: idemlab.Benchmark, tmp_path: Path) -> None:
+    for folder in "ab":
+        save(result, tmp_path / folder / name)
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("value", [None, "false"])
+def test_the_environment_is_left_as_it_was(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if value is None:
+        monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    else:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", value)
+    bench(["none"], **TINY, device="cpu")
+    assert os.environ.get("ACCELERATE_USE_CPU") == value
 
 
 def test_what_cannot_be_written_is_a_failure(tmp_path: Path) -> None:

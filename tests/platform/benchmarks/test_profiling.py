@@ -101,6 +101,19 @@ def test_evaluations_of_the_whole_run(measured: tuple[float, ...], passing: int,
     assert profiling._all_evaluations(measured, passing) == seconds
 
 
+@pytest.mark.parametrize(
+    ("totals", "period", "seconds"),
+    [
+        ((50, 51, 52), 1, 1.0),
+        ((50, 51, 52), 10, (50 + 9) / 10),
+        ((90, 91, 141, 142, 192), 2, 102 / 4),
+        ((50,), 10, 5.0),
+    ],
+)
+def test_what_a_source_computes_now_and_then_counts(totals: tuple[float, ...], period: int, seconds: float) -> None:
+    assert profiling._with_renewals(totals, period) == pytest.approx(seconds)
+
+
 def test_a_slow_phase_is_found(tiny: Tiny) -> None:
     """The time of a source is in `source` alone, although it is called inside the forward."""
 
