@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -114,6 +115,9 @@ def bench(
                 contenders.append(_by_hand(label, way, ByHand(experiment, make, data.to(place)), place))
         gemm = _Gemm(place, experiments[0])
         for done in range(_WARM_UP + steps):
+            if done == _WARM_UP:
+                for contender in contenders:
+                    contender.warm()
             message(f"round {done + 1} of {_WARM_UP + steps}")
             for contender in contenders[:: 1 if done % 2 else -1]:
                 contender.time()
@@ -239,27 +243,29 @@ class _Contender:
     device: torch.device
     way: str = ""
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
     def time(self) -> None:
         """Make one step and keep its time."""
         _wait(self.device)
-        began = time.perf_counter()
+        began, processor = time.perf_counter(), time.process_time()
         self.step()
         _wait(self.device)
         self.seconds.append(time.perf_counter() - began)
+        self.processor.append(time.process_time() - processor)
 
-    @property
-    def timed(self) -> list[float]:
-        """Seconds of the steps after the warm-up."""
-        return self.seconds[_WARM_UP:]
+    def warm(self) -> None:
+        """Forget the times so far, which belong to the warm-up."""
+        self.seconds, self.processor = [], []
 
     def timing(self, forward: int, batch: int, rate: float) -> dict[str, Any]:
         """The fields of `Timing`."""
-        median = statistics.median(self.timed)
+        median = statistics.median(self.seconds)
         return {
             "cost_f": self.flops / forward if forward and self.flops else None,
             "milliseconds": 1000 * median,
-            "spread": tuple(1000 * value for value in _quartiles(self.timed)),
+            "spread": tuple(1000 * value for value in _quartiles(self.seconds)),
+            "processor_milliseconds": 1000 * statistics.median(self.processor),
             "peak_bytes": self.peak_bytes,
             "samples_per_second": batch / median,
             "gemm_share": self.flops / median / rate if self.flops else None,
@@ -331,6 +337,12 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The median over the rounds. A clock may be too coarse for one step: such rounds are left out."""
+    ratios = [a / b for a, b in zip(ours, others, strict=True) if a > 0 and b > 0]
+    return statistics.median(ratios) if ratios else math.nan
+
+
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:
     low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
     return low, high
@@ -360,7 +372,8 @@ def _rows(
             by_hand=tuple(
                 ByHandRow(
                     way=other.way,
-                    ratio=statistics.median(a / b for a, b in zip(own.timed, other.timed, strict=True)),
+                    ratio=_ratio(own.seconds, other.seconds),
+                    processor_ratio=_ratio(own.processor, other.processor),
                     peak_ratio=own.peak_bytes / other.peak_bytes,
                     **other.timing(forward, batch, rate),
                 )

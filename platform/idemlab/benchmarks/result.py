@@ -10,7 +10,7 @@ from ..wording import number, percent
 
 __all__ = ["COLUMNS", "Benchmark", "BenchmarkRow", "ByHandRow", "Timing"]
 
-COLUMNS = ("enforcer", "cost", "ms a step", "middle half", "samples/s", "memory", "GEMM rate", "ratio")
+COLUMNS = ("enforcer", "cost", "ms a step", "middle half", "samples/s", "memory", "GEMM rate", "ratio", "CPU ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class Timing:
         cost_f: counted FLOPs of forward and backward, in forwards of the operator; None where nothing is counted.
         milliseconds: median of the timed steps.
         spread: lower and upper quartile, in milliseconds.
+        processor_milliseconds: median time of the processor, of all threads of this process.
         peak_bytes: weights, state of the optimiser, copies, and at most that many bytes of further tensors in a step.
         samples_per_second: batch over median.
         gemm_share: counted FLOPs a second, as a share of the rate of the matrix product; None where nothing is counted.
@@ -29,6 +30,7 @@ class Timing:
     cost_f: float | None
     milliseconds: float
     spread: tuple[float, float]
+    processor_milliseconds: float
     peak_bytes: int
     samples_per_second: float
     gemm_share: float | None
@@ -41,11 +43,13 @@ class ByHandRow(Timing):
     Args:
         way: how it is written.
         ratio: the enforcer's milliseconds over these; the median over the rounds.
+        processor_ratio: the same of the processor's time, which other programs disturb less.
         peak_ratio: the enforcer's peak memory over this one.
     """
 
     way: str
     ratio: float
+    processor_ratio: float
     peak_ratio: float
 
 
@@ -115,7 +119,8 @@ class Benchmark:
             f"Matrix products of {gemm['size']} x {gemm['size']} in {gemm['dtype']} between them: "
             f"{number(gemm['gflops'])} GFLOP/s.",
             "cost: counted FLOPs of forward and backward, in forwards of the model (F). ratio: time over that of the loop "
-            "written by hand; below 1 is faster.",
+            "written by hand; below 1 is faster. CPU ratio: the same of the processor's time, which other programs disturb "
+            "less.",
             f"memory: {self.peak}.",
         ]
         if machine["busy"]:
@@ -127,15 +132,15 @@ class Benchmark:
     @property
     def table(self) -> list[list[str]]:
         """The cells below `COLUMNS`; rows written by hand stand below their enforcer, indented."""
-        return [_cells(*line) for line in self.lines]
+        return [_cells(label, timing) for label, timing in self.lines]
 
     @property
-    def lines(self) -> Iterator[tuple[str, Timing, float | None]]:
-        """(label, timing, ratio) of each line of the table."""
+    def lines(self) -> Iterator[tuple[str, Timing]]:
+        """(label, timing) of each line of the table."""
         for row in self.rows:
-            yield row.enforcer, row, None
+            yield row.enforcer, row
             for way in row.by_hand:
-                yield f"  {way.way}", way, way.ratio
+                yield f"  {way.way}", way
 
     def to_markdown(self) -> str:
         """The table in Markdown, with its heading and notes."""
@@ -151,8 +156,9 @@ class Benchmark:
         return "\n".join(lines) + "\n"
 
 
-def _cells(label: str, timing: Timing, ratio: float | None) -> list[str]:
+def _cells(label: str, timing: Timing) -> list[str]:
     low, high = timing.spread
+    ratios = [timing.ratio, timing.processor_ratio] if isinstance(timing, ByHandRow) else []
     return [
         label,
         number(None) if timing.cost_f is None else f"{timing.cost_f:.2f} F",
@@ -161,7 +167,7 @@ def _cells(label: str, timing: Timing, ratio: float | None) -> list[str]:
         _rate(timing.samples_per_second),
         f"{number(timing.peak_bytes / 1e6)} MB",
         number(None) if timing.gemm_share is None else percent(timing.gemm_share),
-        "" if ratio is None else f"{ratio:.2f}",
+        *([f"{ratio:.2f}" for ratio in ratios] or ["", ""]),
     ]
 
 

@@ -59,6 +59,7 @@ def test_times_memory_and_shares_fit_together(result: idemlab.Benchmark) -> None
         for way in row.by_hand:
             assert way.peak_ratio == pytest.approx(row.peak_bytes / way.peak_bytes)
             assert way.ratio > 0
+            assert way.processor_ratio > 0
     live, frozen = result.rows[-1].by_hand
     assert live.peak_bytes > frozen.peak_bytes
     assert 0.9 * weights < frozen.peak_bytes - result.rows[-1].peak_bytes
@@ -72,7 +73,7 @@ def test_the_result_is_a_table_and_plain_values(result: idemlab.Benchmark) -> No
     assert labels[:3] == ["gradient", "  by hand", "cubic"]
     assert labels[-3:] == ["ign", "  copy with live parameters", "  frozen copy"]
     head, rule, *rows = [line for line in result.to_markdown().splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in (head, rule, *rows)} == {9}
+    assert {line.count("|") for line in (head, rule, *rows)} == {10}
     assert len(rows) == len(labels)
     assert "Medians of 2 steps" in result.to_markdown()
 
