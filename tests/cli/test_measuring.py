@@ -78,7 +78,8 @@ def test_profile_prints_where_the_time_goes(idemlab):
     assert "estimate for all 6" in result.stdout
 
 
-def test_profile_as_json(idemlab, here):
+def test_profile_as_json(idemlab, here, monkeypatch):
+    monkeypatch.setattr("idemlab.reports.page.write_report", lambda run: run)
     shown = json.loads(idemlab("profile", "tiny.toml", "--set", "training.steps=50", "--steps", "2", "--json").stdout)
     assert shown["run_steps"] == 50
     assert sum(phase["share"] for phase in shown["phases"]) == pytest.approx(1)

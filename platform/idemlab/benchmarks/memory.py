@@ -77,7 +77,8 @@ def most_bytes(step: Callable[[], object], device: torch.device) -> int:
         torch.cuda.synchronize()
         most: int = torch.cuda.max_memory_allocated()
         return most - before
-    with LiveBytes() as live:
+    live = LiveBytes()
+    with live:
         step()
     return live.most
 

@@ -31,6 +31,12 @@ Tiny = Callable[..., dict[str, Any]]
 LONG = {"steps": 100, "log_every": 10, "checkpoint_every": 25, "batch_size": 16}
 
 
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures take seconds."""
+    monkeypatch.setattr("idemlab.reports.page.write_report", lambda run: run)
+
+
 class Heard(Watcher):
     """Keeps the events."""
 
@@ -79,7 +85,7 @@ def test_a_profile_adds_up(tiny: Tiny) -> None:
     assert "of 100 steps" in made.sentence
 
 
-def test_a_profile_of_one_step_and_of_a_budget_in_flops(tiny: Tiny) -> None:
+def test_a_profile_of_one_step_and_of_a_budget_in_flops(tiny: Tiny, without_report: None) -> None:
     made = idemlab.profile(tiny(training={"flops": 1e8, "batch_size": 16}), steps=1)
     assert made.run_steps > 1000
     assert made.steps == 1
@@ -114,7 +120,7 @@ def test_what_a_source_computes_now_and_then_counts(totals: tuple[float, ...], p
     assert profiling._with_renewals(totals, period) == pytest.approx(seconds)
 
 
-def test_a_slow_phase_is_found(tiny: Tiny) -> None:
+def test_a_slow_phase_is_found(tiny: Tiny, without_report: None) -> None:
     """The time of a source is in `source` alone, although it is called inside the forward."""
 
     class Slow(Source):
