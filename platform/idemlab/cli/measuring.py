@@ -37,7 +37,7 @@ def bench(
     enforcers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ENFORCER]...",
+            metavar="ENFORCER",
             help="Names, or tables '{ name = \"...\", arguments }'. Default: gradient cubic relative ign.",
             show_default=False,
         ),
