@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .orbit import Operator, Orbit, applied
+from .orbit import Operator, Orbit
 
 __all__ = ["joined"]
 
@@ -22,7 +22,8 @@ class _Joined(Orbit):
         members = [o for o in self.group if o is self or ((depth == 1 or o.enforced) and o._waits(depth, live))]
         before = [o._live[depth - 1] if live else o.ahead(depth - 2) for o in members]
         conditions = [o.condition for o in members if o.condition is not None]
-        after = applied(self._operator, torch.cat(before), torch.cat(conditions) if conditions else None)
+        # `cat` copies, so that an operator in place overwrites nothing that is used again.
+        after = self._operator(torch.cat(before), *([torch.cat(conditions)] if conditions else []))
         for orbit, point in zip(members, torch.split(after, [len(x) for x in before]), strict=True):
             (orbit._live if live else orbit._still).append(point)
 
