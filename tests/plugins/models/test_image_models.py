@@ -1,4 +1,4 @@
-"""The autoencoder, the stack of convolutions and the U-Net: layers, sizes, code, initialisation, skip connections."""
+"""The autoencoders, the stack of convolutions and the U-Net: layers, sizes, code, initialisation, skip connections."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 from idemlab_models.autoencoder import Autoencoder
 from idemlab_models.conv import Conv
 from idemlab_models.parts import Residual, group_norm
+from idemlab_models.patches import Patches
 from idemlab_models.unet import UNet
 
 
@@ -157,3 +158,22 @@ def test_the_stack_of_convolutions_sees_as_far_as_its_layers_reach() -> None:
     near[..., 7, 7] += 1
     assert torch.equal(f(far)[..., 4, 4], f(x)[..., 4, 4])
     assert not torch.equal(f(near)[..., 4, 4], f(x)[..., 4, 4])
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 3])
+def test_patches_are_maps_of_windows(overlap: int) -> None:
+    """The first layer is a convolution with the stride of the patches, the last a transposed one."""
+    torch.manual_seed(0)
+    f = Patches((2, 8, 12), channels=5, latent=4, overlap=overlap, blocks=0, output="none")
+    side = 4 + 2 * overlap
+    first, last = f.encoder[2], f.decoder[-3]
+    x, tokens = torch.randn(3, 2, 8, 12), torch.randn(3, 6, 5)
+    weight = first.weight.view(5, 2, side, side)
+    expected = nn.functional.conv2d(x, weight, first.bias, stride=4, padding=overlap)
+    torch.testing.assert_close(f.encoder[:3](x), expected.flatten(2).mT)
+    last.bias.data.zero_()
+    weight = last.weight.mT.reshape(5, 2, side, side)
+    maps = tokens.mT.unflatten(2, (2, 3))
+    torch.testing.assert_close(
+        f.decoder[-3:](tokens), nn.functional.conv_transpose2d(maps, weight, stride=4, padding=overlap)
+    )

@@ -37,6 +37,9 @@ CASES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("autoencoder", (2, 12, 8), {"channels": 3, "latent": 5, "norm": "none", "activation": "leaky-relu"}),
     ("autoencoder", (1, 8, 8), {"channels": 4, "latent": 8, "depth": 3}),
     ("autoencoder", (1, 8, 8), {"channels": 4, "latent": 8, "blocks": 2}),
+    ("patches", (1, 8, 8), {"channels": 4, "latent": 8}),
+    ("patches", (3, 4, 6), {"channels": 6, "latent": 5, "patch": 2, "overlap": 0, "blocks": 0, "output": "none"}),
+    ("patches", (2, 9, 6), {"channels": 2, "latent": 3, "patch": 3, "overlap": 4, "blocks": 1, "activation": "gelu"}),
     ("conv", (1, 5, 4), {"channels": 4}),
     ("conv", (3, 4, 4), {"channels": 6, "depth": 3, "activation": "tanh", "residual": True, "norm": "group"}),
     ("unet", (1, 8, 8), {"channels": 4}),
@@ -197,7 +200,7 @@ def test_residual_models_start_near_the_identity_but_not_on_it(
 
 def test_listing() -> None:
     models = {entry.spec.name: entry.spec for entry in idemlab.installed().entries("model")}
-    assert {"linear", "mlp", "autoencoder", "conv", "unet", "attention"} <= set(models)
+    assert {"linear", "mlp", "autoencoder", "patches", "conv", "unet", "attention"} <= set(models)
     assert idemlab.installed().find("model", "transformer").spec is models["attention"]
     assert idemlab.installed().find("model", "dcgan").spec is models["autoencoder"]
 

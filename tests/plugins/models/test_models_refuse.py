@@ -25,6 +25,8 @@ def refusal(name: str, shape: tuple[int, ...], arguments: dict[str, Any]) -> ide
         ("autoencoder", (1, 30, 30), {}, ["30x30", "multiples of 4", "32x32", "'depth'"]),
         ("autoencoder", (1, 28, 36), {"depth": 3}, ["28x36", "multiples of 8", "depth = 3", "32x40"]),
         ("autoencoder", (1, 28, 0), {}, ["shape (1, 28, 0)"]),
+        ("patches", (1, 28, 30), {}, ["28x30", "multiples of 4", "patch = 4", "28x32"]),
+        ("patches", (16,), {}, ["images", "shape (16,)"]),
         ("unet", (1, 28, 30), {}, ["28x30", "multiples of 4", "depth = 2", "28x32"]),
         ("conv", (4, 4), {}, ["images", "shape (4, 4)", "model 'mlp'"]),
         ("unet", (4, 4), {}, ["images", "shape (4, 4)"]),

@@ -1,0 +1,79 @@
+"""An autoencoder whose first and last layers are linear maps of overlapping patches: all its work is large products."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+
+from .choices import Activation
+from .parts import activation as make_activation
+from .parts import residual_mlp
+from .sizes import image_sizes
+
+__all__ = ["Patches"]
+
+
+class Patches(nn.Module):
+    """f(x) = decode(encode(x)) on images, [B, C, H, W] -> [B, C, H, W].
+
+    Encoder: each window of side patch + 2 overlap becomes a token (the embedding of a vision transformer, arXiv 2010.11929,
+    with windows that overlap), the tokens together become the code. Decoder: the code becomes tokens, each token a window,
+    and windows are added where they overlap. On each side of the code stand `blocks` residual blocks.
+
+    Args:
+        shape: (C, H, W); the others are explained by `idemlab show patches`.
+
+    Raises:
+        BadInput: if H or W is not a multiple of `patch`.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        channels: int = 32,
+        latent: int = 128,
+        patch: int = 4,
+        overlap: int = 1,
+        blocks: int = 2,
+        activation: Activation = "silu",
+        output: Literal["tanh", "none"] = "tanh",
+    ) -> None:
+        super().__init__()
+        C, H, W = image_sizes("patches", shape, patch, f"patch = {patch}", "patch")
+        h, w, side = H // patch, W // patch, patch + 2 * overlap
+        window, flat = C * side**2, h * w * channels
+        self.encoder = nn.Sequential(
+            nn.Unfold(side, stride=patch, padding=overlap),
+            Rearrange("b n t -> b t n"),
+            nn.Linear(window, channels),
+            nn.LayerNorm(channels),
+            make_activation(activation),
+            nn.Flatten(),
+            nn.Linear(flat, latent),
+            *(residual_mlp(latent, activation) for _ in range(blocks)),
+        )
+        self.decoder = nn.Sequential(
+            *(residual_mlp(latent, activation) for _ in range(blocks)),
+            nn.Linear(latent, flat),
+            nn.Unflatten(1, (h * w, channels)),
+            nn.LayerNorm(channels),
+            make_activation(activation),
+            nn.Linear(channels, window),
+            Rearrange("b t n -> b n t"),
+            nn.Fold((H, W), side, stride=patch, padding=overlap),
+            *([nn.Tanh()] if output == "tanh" else []),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code h [B, latent] of images x [B, C, H, W]."""
+        return self.encoder(x)  # type: ignore[no-any-return]
+
+    def decode(self, h: Tensor) -> Tensor:
+        """The images [B, C, H, W] of codes h [B, latent]."""
+        return self.decoder(h)  # type: ignore[no-any-return]
