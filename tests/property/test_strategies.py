@@ -49,7 +49,7 @@ def off(a, b):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("module", ["linear_map", "strategies"])
+@pytest.mark.parametrize("module", ["linear_map", "spectrum", "strategies"])
 def test_the_examples_in_the_docstrings_are_true(module):
     result = doctest.testmod(importlib.import_module(f"idemlab.testing.{module}"))
     assert result.attempted > 3

@@ -14,6 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput
 
 if TYPE_CHECKING:
+    from .bases import Bases as Bases
+    from .bases import exact_bases as exact_bases
+    from .bases import exact_orthogonal_bases as exact_orthogonal_bases
+    from .bases import oblique_bases as oblique_bases
+    from .bases import orthogonal_bases as orthogonal_bases
     from .doors import check_dataset as check_dataset
     from .doors import check_enforcer as check_enforcer
     from .doors import check_metric as check_metric
@@ -31,22 +36,17 @@ if TYPE_CHECKING:
     from .report import Outcome as Outcome
     from .report import Report as Report
     from .report import Row as Row
-    from .strategies import BASIN as BASIN
-    from .strategies import Bases as Bases
+    from .spectrum import BASIN as BASIN
+    from .spectrum import eigenvalues as eigenvalues
+    from .spectrum import eigenvalues_in_basin as eigenvalues_in_basin
+    from .spectrum import spectra as spectra
     from .strategies import defective_maps as defective_maps
-    from .strategies import eigenvalues as eigenvalues
-    from .strategies import eigenvalues_in_basin as eigenvalues_in_basin
-    from .strategies import exact_bases as exact_bases
-    from .strategies import exact_orthogonal_bases as exact_orthogonal_bases
     from .strategies import idempotents as idempotents
     from .strategies import linear_maps as linear_maps
     from .strategies import maps_in_basin as maps_in_basin
     from .strategies import near_idempotents as near_idempotents
     from .strategies import normal_maps as normal_maps
-    from .strategies import oblique_bases as oblique_bases
     from .strategies import oblique_maps as oblique_maps
-    from .strategies import orthogonal_bases as orthogonal_bases
-    from .strategies import spectra as spectra
     from .strategies import symmetric_maps as symmetric_maps
 
 _HOME = {
@@ -67,22 +67,22 @@ _HOME = {
     "Block": "linear_map",
     "LinearMap": "linear_map",
     "NearIdempotent": "linear_map",
-    "BASIN": "strategies",
-    "Bases": "strategies",
+    "BASIN": "spectrum",
+    "Bases": "bases",
     "defective_maps": "strategies",
-    "eigenvalues": "strategies",
-    "eigenvalues_in_basin": "strategies",
-    "exact_bases": "strategies",
-    "exact_orthogonal_bases": "strategies",
+    "eigenvalues": "spectrum",
+    "eigenvalues_in_basin": "spectrum",
+    "exact_bases": "bases",
+    "exact_orthogonal_bases": "bases",
     "idempotents": "strategies",
     "linear_maps": "strategies",
     "maps_in_basin": "strategies",
     "near_idempotents": "strategies",
     "normal_maps": "strategies",
-    "oblique_bases": "strategies",
+    "oblique_bases": "bases",
     "oblique_maps": "strategies",
-    "orthogonal_bases": "strategies",
-    "spectra": "strategies",
+    "orthogonal_bases": "bases",
+    "spectra": "spectrum",
     "symmetric_maps": "strategies",
 }
 

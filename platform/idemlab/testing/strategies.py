@@ -18,235 +18,24 @@ A strategy of maps takes a spectrum (a strategy of tuples of `Block`) and a basi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
-import torch
 from hypothesis import strategies as st
-from torch import Tensor
 
-from .linear_map import Basis, Block, LinearMap, NearIdempotent, block_diagonal
+from .bases import Bases, integers, oblique_bases, orthogonal_bases
+from .linear_map import LinearMap, NearIdempotent
+from .spectrum import Spectrum, defective_spectra, eigenvalues, eigenvalues_in_basin, spectra, split_spectra
 
 __all__ = [
-    "BASIN",
-    "Bases",
     "defective_maps",
-    "eigenvalues",
-    "eigenvalues_in_basin",
-    "exact_bases",
-    "exact_orthogonal_bases",
     "idempotents",
     "linear_maps",
     "maps_in_basin",
     "near_idempotents",
     "normal_maps",
-    "oblique_bases",
     "oblique_maps",
-    "orthogonal_bases",
-    "spectra",
     "symmetric_maps",
 ]
-
-LARGEST = 8
-"""Largest n that is drawn if no size is given."""
-
-BASIN = ((1 - 3**0.5) / 2, (1 + 3**0.5) / 2)
-"""The real eigenvalues between these ends go to 0 below 1/2 and to 1 above, under h(K) = 3 K^2 - 2 K^3."""
-
-Bases = Callable[[int], st.SearchStrategy[Basis]]
-Spectrum = tuple[Block, ...]
-
-
-# -- spectra ----------------------------------------------------------------------------------------------------------
-
-
-def _floats(low: float, high: float) -> st.SearchStrategy[float]:
-    return st.floats(low, high, allow_subnormal=False)
-
-
-def eigenvalues(low: float = -2.0, high: float = 2.0, *, pairs: bool = True) -> st.SearchStrategy[complex]:
-    """Eigenvalues with a real part in [low, high]; with `pairs`, also a + bi, 0 < b <= 1, each with its conjugate.
-
-    >>> from hypothesis import find
-    >>> find(eigenvalues(), lambda value: value.real > 1)
-    2.0
-    """
-    real = _floats(low, high)
-    return st.one_of(real, st.builds(complex, real, _floats(0, 1))) if pairs else real
-
-
-def eigenvalues_in_basin(
-    limit: Literal[0, 1] | None = None, *, margin: float = 0.05, pairs: bool = True
-) -> st.SearchStrategy[complex]:
-    """Eigenvalues that the cubic iteration takes to `limit` (None for either).
-
-    Real ones keep the margin from 1/2 and from the ends of `BASIN`. A pair has |λ^2 - λ| <= 1/4 - 2 margin^2, where the
-    iteration contracts; its real part then keeps the margin from 1/2, too.
-
-    Args:
-        limit: 0 or 1.
-        margin: in (0, 0.36].
-
-    >>> from hypothesis import find
-    >>> find(eigenvalues_in_basin(1), lambda value: True), find(eigenvalues_in_basin(0), lambda value: True)
-    (1.0, 0.0)
-
-    Raises:
-        ValueError: if the margin is out of its range.
-    """
-    if not 0 < margin <= 0.36:
-        raise ValueError(f"margin {margin} leaves no eigenvalue 0 or 1: expected in (0, 0.36]")
-    if limit is None:
-        return eigenvalues_in_basin(0, margin=margin, pairs=pairs) | eigenvalues_in_basin(1, margin=margin, pairs=pairs)
-    low, high = (BASIN[0], 0.5) if limit == 0 else (0.5, BASIN[1])
-    real = _floats(low + margin, high - margin)
-    if not pairs:
-        return real
-    # λ^2 - λ = ν: |λ - 1/2| = |sqrt(1 + 4ν)| / 2, and the root lies within 45° of the real axis for |ν| < 1/4.
-    contracting = st.builds(complex, real, _floats(0, 0.25)).filter(
-        lambda value: abs(value * value - value) <= 0.25 - 2 * margin**2
-    )
-    return real | contracting
-
-
-_ANY = eigenvalues()
-
-
-def _fill(draw: st.DrawFn, values: st.SearchStrategy[complex], places: int, largest_block: int) -> list[Block]:
-    """Blocks that fill exactly this number of places. If one place is left, a pair becomes its real part.
-
-    A value and a size are drawn for every place, although pairs and Jordan blocks fill several places. Shrinking prefers
-    short draws, and would otherwise prefer pairs and Jordan blocks to simple real eigenvalues.
-    """
-    sizes = st.integers(1, largest_block)
-    drawn = [(complex(draw(values)), draw(sizes) if largest_block > 1 else 1) for _ in range(places)]
-    blocks: list[Block] = []
-    taken = 0
-    while taken < places:
-        value, size = drawn[taken]
-        width = 2 if value.imag and places - taken > 1 else 1
-        blocks.append(Block(value if width == 2 else value.real, min(size, (places - taken) // width)))
-        taken += blocks[-1].places
-    return blocks
-
-
-def _size(draw: st.DrawFn, size: int | None, rank: int | None, least: int = 1) -> int:
-    """n, as given or drawn. Raises ValueError if no n fits."""
-    if rank is not None and not 0 <= rank <= (size or LARGEST):
-        raise ValueError(f"rank {rank} of a map of size {size or f'1 to {LARGEST}'}: expected 0 to that")
-    return draw(st.integers(max(least, rank or 0), LARGEST)) if size is None else size
-
-
-@st.composite
-def spectra(
-    draw: st.DrawFn,
-    values: st.SearchStrategy[complex] | None = None,
-    *,
-    size: int | None = None,
-    rank: int | None = None,
-    largest_block: int = 1,
-) -> Spectrum:
-    """Spectra of n eigenvalues, as blocks.
-
-    Args:
-        values: where each eigenvalue is drawn from; `eigenvalues()` if not given.
-        size: n; drawn from 1 to 8 if not given.
-        rank: how many places are drawn from `values`; the others are eigenvalue 0. All if not given.
-        largest_block: largest Jordan block; 1 for diagonalisable maps.
-
-    >>> from hypothesis import find
-    >>> find(spectra(size=3, rank=2), lambda spectrum: True)
-    (Block(eigenvalue=0.0, size=1), Block(eigenvalue=0.0, size=1), Block(eigenvalue=0.0, size=1))
-    """
-    n = _size(draw, size, rank)
-    drawn = n if rank is None else rank
-    return (
-        *_fill(draw, _ANY if values is None else values, drawn, largest_block),
-        *[Block(0.0)] * (n - drawn),
-    )
-
-
-# -- bases ------------------------------------------------------------------------------------------------------------
-
-
-def _integers(draw: st.DrawFn, count: int, bound: int) -> Tensor:
-    """[count] integers in [-bound, bound] as float64; they shrink to 0. One draw of bytes is much faster than a list."""
-    values = [0, *(sign * size for size in range(1, bound + 1) for sign in (1, -1))]
-    drawn = draw(st.binary(min_size=count, max_size=count))
-    return torch.tensor([values[byte % len(values)] for byte in drawn], dtype=torch.float64)
-
-
-def _rotation(draw: st.DrawFn, n: int) -> Tensor:
-    """(I + A)^-1 (I - A) for a skew-symmetric A with entries in [-2, 2] (Cayley): orthogonal, I for A = 0."""
-    rows, columns = torch.triu_indices(n, n, 1)
-    A = torch.zeros(n, n, dtype=torch.float64)
-    A[rows, columns] = _integers(draw, len(rows), 8) / 4
-    A = A - A.T
-    eye = torch.eye(n, dtype=torch.float64)
-    rotation: Tensor = torch.linalg.solve(eye + A, eye - A)
-    return rotation
-
-
-@st.composite
-def orthogonal_bases(draw: st.DrawFn, n: int) -> Basis:
-    """Orthogonal S: makes symmetric maps of real eigenvalues, normal maps of pairs."""
-    Q = _rotation(draw, n)
-    return Basis(Q, Q.T, 1.0)
-
-
-@st.composite
-def oblique_bases(draw: st.DrawFn, n: int, condition: float = 10.0) -> Basis:
-    """S = U diag(σ) V^T with U, V orthogonal and 1 <= σ <= condition: cond(S) is known, and at most `condition`."""
-    U, V = _rotation(draw, n), _rotation(draw, n)
-    stretch = condition ** (_integers(draw, n, 8).abs() / 8)
-    return Basis(U * stretch @ V.T, V / stretch @ U.T, float(stretch.max() / stretch.min()))
-
-
-@st.composite
-def exact_bases(draw: st.DrawFn, n: int) -> Basis:
-    """S and S^-1 of small integers: with eigenvalues of a few bits, K has no rounding error, and neither has h(K).
-
-    S = [[I, 0], [C, I]] [[I, -B], [0, I]] up to the order of its rows, with B and C of -1, 0 and 1. Idempotents in such a
-    basis are oblique, of integers up to 40, so exact in bfloat16, too.
-    """
-    k = draw(st.integers(0, n))
-    B = _integers(draw, k * (n - k), 1).view(k, n - k)
-    C = _integers(draw, k * (n - k), 1).view(n - k, k)
-    order = draw(st.permutations(range(n)))
-    top, bottom = torch.eye(k, dtype=torch.float64), torch.eye(n - k, dtype=torch.float64)
-    S = torch.cat([torch.cat([top, -B], 1), torch.cat([C, bottom - C @ B], 1)])[order]
-    inverse = torch.cat([torch.cat([top - B @ C, B], 1), torch.cat([-C, bottom], 1)])[:, order]
-    return Basis(S, inverse, float(torch.linalg.cond(S)))
-
-
-@st.composite
-def exact_orthogonal_bases(draw: st.DrawFn, n: int) -> Basis:
-    """Orthogonal columns of 0, 1 and -1, Hadamard matrices of 1, 2, 4 or 8 rows: symmetric maps without rounding errors.
-
-    Idempotents in such a basis are orthogonal projectors with entries in multiples of 1/8.
-    """
-    powers = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))  # for every row, as in `_fill`
-    blocks: list[Tensor] = []
-    left = n
-    while left > 0:
-        blocks.append(_hadamard(min(powers[n - left], left.bit_length() - 1)))
-        left -= len(blocks[-1])
-    order = draw(st.permutations(range(n)))
-    S = block_diagonal(blocks)[:, order]
-    inverse = block_diagonal(block.T / len(block) for block in blocks)[order]
-    return Basis(S, inverse, 1.0)
-
-
-def _hadamard(power: int) -> Tensor:
-    """Sylvester's matrix H of 2^power rows, H H^T = 2^power I."""
-    H = torch.ones(1, 1, dtype=torch.float64)
-    for _ in range(power):
-        H = torch.cat([torch.cat([H, H], 1), torch.cat([H, -H], 1)])
-    return H
-
-
-# -- maps -------------------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -256,6 +45,7 @@ def linear_maps(
     """Maps with a spectrum and a basis drawn from the given strategies.
 
     >>> from hypothesis import find
+    >>> from idemlab.testing import exact_bases
     >>> find(linear_maps(spectra(st.just(0.5), size=2), exact_bases), lambda K: True)
     LinearMap 2x2 with eigenvalues 0.5, 0.5; cond(S) = 1
       [[0.5,   0],
@@ -292,15 +82,6 @@ def oblique_maps(
     return linear_maps(spectrum, partial(oblique_bases, condition=condition))
 
 
-@st.composite
-def _defective_spectra(
-    draw: st.DrawFn, values: st.SearchStrategy[complex], size: int | None, largest_block: int
-) -> Spectrum:
-    n = _size(draw, size, None, least=2)
-    first = Block(complex(draw(values)).real, draw(st.integers(2, min(n, largest_block))))
-    return (first, *_fill(draw, values, n - first.size, largest_block))
-
-
 def defective_maps(
     values: st.SearchStrategy[complex] | None = None,
     *,
@@ -316,22 +97,7 @@ def defective_maps(
       [[0, 1],
        [0, 0]]
     """
-    return linear_maps(_defective_spectra(_ANY if values is None else values, size, largest_block), basis)
-
-
-@st.composite
-def _split_spectra(
-    draw: st.DrawFn,
-    ones: st.SearchStrategy[complex],
-    zeros: st.SearchStrategy[complex],
-    size: int | None,
-    rank: int | None,
-    largest_block: int = 1,
-) -> Spectrum:
-    """Spectra with `rank` eigenvalues from `ones`, and the others from `zeros`."""
-    n = _size(draw, size, rank)
-    r = draw(st.integers(0, n)) if rank is None else rank
-    return (*_fill(draw, ones, r, largest_block), *_fill(draw, zeros, n - r, largest_block))
+    return linear_maps(defective_spectra(eigenvalues() if values is None else values, size, largest_block), basis)
 
 
 def maps_in_basin(
@@ -360,7 +126,7 @@ def maps_in_basin(
        [0, 0]]
     """
     ones, zeros = (eigenvalues_in_basin(limit, margin=margin, pairs=pairs) for limit in (1, 0))
-    return linear_maps(_split_spectra(ones, zeros, size, rank, largest_block), basis)
+    return linear_maps(split_spectra(ones, zeros, size, rank, largest_block), basis)
 
 
 def idempotents(
@@ -374,12 +140,13 @@ def idempotents(
         basis: with `exact_bases` or `exact_orthogonal_bases` K^2 = K holds bit for bit.
 
     >>> from hypothesis import find
+    >>> from idemlab.testing import exact_bases
     >>> find(idempotents(rank=1, basis=exact_bases), lambda P: P.matrix.norm() > 1)
     LinearMap 2x2 with eigenvalues 1, 0; cond(S) = 2.618
       [[1, 0],
        [1, 0]]
     """
-    return linear_maps(_split_spectra(st.just(1.0), st.just(0.0), size, rank), basis)
+    return linear_maps(split_spectra(st.just(1.0), st.just(0.0), size, rank), basis)
 
 
 @st.composite
@@ -404,7 +171,7 @@ def near_idempotents(
     """
     idempotent = draw(idempotents(size=size, rank=rank, basis=basis))
     n = idempotent.size
-    direction = _integers(draw, n * n, 4).view(n, n)
+    direction = integers(draw, n * n, 4).view(n, n)
     share = draw(st.integers(1, 8)) / 8
     length = float(direction.norm())
     return NearIdempotent(idempotent, direction * (share * distance / length) if length else direction)

@@ -17,17 +17,11 @@ from torch import Tensor
 from ...contracts.enforcer import Enforcer
 from ...contracts.orbit import Operator
 from ...contracts.specs import EnforcerKind, Traits
+from ..bases import exact_bases, oblique_bases
 from ..kit import CheckFailed, at_most, check, must
 from ..linear_map import Block
-from ..strategies import (
-    eigenvalues,
-    exact_bases,
-    idempotents,
-    linear_maps,
-    near_idempotents,
-    oblique_bases,
-    spectra,
-)
+from ..spectrum import eigenvalues, spectra
+from ..strategies import idempotents, linear_maps, near_idempotents
 from ..subject import Subject
 from ..trials import Linear, Trial, begun, draws, ended, generic, has_loss, one_pass, pull, residual_of, shapes, white
 
