@@ -127,6 +127,8 @@ def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journa
             fault = "several operations on one line, all of which could be read"
         elif not fault and b"\0" in line:
             fault = "NUL bytes around an operation, which could be read"
+        elif not fault and not _is_text(line):  # Optuna would refuse the whole file
+            fault = "bytes that are not UTF-8 in an operation, the rest of which could be read"
         if fault:
             faults[number] = fault
     if faults and not any(log["op_code"] == CREATE_STUDY for _, log in found):
@@ -136,6 +138,14 @@ def read(file: Path, *, maximize: bool = False, growing: bool = False) -> Journa
     _number_again(found, gaps)
     logs = _applied(found, faults)
     return Journal(logs, tuple(f"{file}, line {number}: {faults[number]}" for number in sorted(faults)))
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _objects(line: bytes) -> tuple[list[Log | None], str]:

@@ -72,6 +72,11 @@ DAMAGES: dict[str, tuple[Callable[[Lines], Lines], int, str]] = {
     ),
     "no operation": (inserted(b"[1, 2]\n"), 4, "not an operation"),
     "no text": (inserted(b"\xff\xfe\x80\n"), 4, "cannot be read"),
+    "a text that is none": (
+        lambda lines: [*lines[:-1], lines[-1].replace(b'"worker_id":"', b'"worker_id":"\x80')],
+        4,
+        "bytes that are not UTF-8",
+    ),
     "an empty line": (inserted(b"\n"), 4, "empty"),
     "cut short": (lambda lines: [*lines, b'{"op_code":8,"wor'], 4, "cut short"),
     "the sweep itself lost": (lambda lines: [NULS, *lines[1:]], 4, "nothing but NUL bytes"),

@@ -133,6 +133,7 @@ def called(*arguments: str | Path) -> str:
 @given(changes=st.lists(CHANGES, min_size=1, max_size=3))
 @example(changes=[cut(0, b"", 2**20)])
 @example(changes=[cut(0, b"\0" * 4096, 2**20)])
+@example(changes=[cut(26, b"\x80", 0)])  # not UTF-8, inside a text
 def test_any_journal(changes: list[Change], whole: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "sweep")
