@@ -26,6 +26,9 @@ _REFERENCE = re.compile(r"[\w.]+(\s*:\s*[\w.]+)?\s*(\[.*\])?")
 """What an entry point may refer to: a module, or an object in a module."""
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
+_LISTS = ("top_level.txt", "RECORD", "installed-files.txt", "SOURCES.txt")
+"""The files of a record that list what the distribution installed."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -82,6 +85,8 @@ def owner_of(package: str) -> str | None:
     """The distribution that installed an import package, or None."""
     for each in distributions():
         try:
+            if not any(package in (each.read_text(file) or "") for file in _LISTS):
+                continue  # without parsing its list, which may have thousands of lines
             declared = (each.read_text("top_level.txt") or "").split()
             tops = {PurePath(file).parts[0].removesuffix(".py") for file in each.files or [] if PurePath(file).parts}
         except Exception:  # its record is broken
