@@ -133,16 +133,19 @@ class Finding:
     shown: str = ""
 
 
-def examine(check: Check, subject: Subject, *, quick: bool = False, matrix: Tensor | None = None) -> Finding | None:
+def examine(
+    check: Check, subject: Subject, *, quick: bool = False, matrix: Tensor | None = None, shrink: bool = True
+) -> Finding | None:
     """Run one check; returns None if the statement holds.
 
     Args:
         matrix: run a check on linear maps with this map only.
+        shrink: search for the smallest linear map that fails, which takes longer than to find one.
     """
     if check.maps is None or matrix is not None:
         error = _attempt(check, subject, *([] if check.maps is None else [matrix]))
         return None if error is None else _finding(error, subject)
-    found = _search(check, subject, check.examples[quick])
+    found = _search(check, subject, check.examples[quick], shrink)
     return None if found is None else _finding(found[1], subject, found[0])
 
 
@@ -156,8 +159,8 @@ def _attempt(check: Check, *arguments: object) -> Exception | None:
     return None
 
 
-def _search(check: Check, subject: Subject, examples: int) -> tuple[_HasMatrix, Exception] | None:
-    """(shrunk linear map that breaks the check, the error raised there), or None if the check holds."""
+def _search(check: Check, subject: Subject, examples: int, shrink: bool) -> tuple[_HasMatrix, Exception] | None:
+    """(linear map that breaks the check, the error raised there), or None if the check holds."""
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.errors import Flaky, NoSuchExample
 
@@ -183,7 +186,7 @@ def _search(check: Check, subject: Subject, examples: int) -> tuple[_HasMatrix, 
         max_examples=examples,
         database=None,
         deadline=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     try:

@@ -19,6 +19,8 @@ from idemlab.contracts.enforcer import follows_training
 from idemlab.errors import Interrupted
 from idemlab.runs.weights import read_weights
 from idemlab.testing import check_enforcer
+from idemlab.testing.kit import CHECKS, examine
+from idemlab.testing.subject import Subject
 from idemlab.training.stacked_loop import stackable
 from idemlab.training.watcher import Watcher
 
@@ -261,6 +263,14 @@ class Drawing(_Following):
             own += torch.randn_like(own)
 
 
+def failed(build: Callable[[], Any], **traits: Any) -> tuple[str, ...]:
+    """The checks that an enforcer with these traits fails."""
+    given = Traits(kinds=frozenset({EnforcerKind.SUBSTITUTION}), **traits)
+    subject = Subject.of("enforcer", EnforcerSpec(name="wrong", factory=build, summary="Wrong.", traits=given), {})
+    own = [check for check in CHECKS if check.kind == "enforcer" and check.applies(subject.traits)]
+    return tuple(check.name for check in own if examine(check, subject, quick=True, shrink=False))
+
+
 @pytest.mark.parametrize(
     ("wrong", "check"),
     [
@@ -276,12 +286,10 @@ def test_the_kit_finds_a_state_that_is_kept_wrongly(wrong: type[Enforcer], check
         """Wrong."""
         return wrong()
 
-    traits = Traits(kinds=frozenset({EnforcerKind.SUBSTITUTION}), orthogonally_equivariant=True)
-    spec = EnforcerSpec(name="wrong", factory=build, summary="Wrong.", traits=traits)
-    report = check_enforcer(spec, quick=True)
-    assert check in report.failed
+    found = failed(build, orthogonally_equivariant=True)
+    assert check in found
     if wrong in (Lazy, Unregistered):  # the others fail at more
-        assert report.failed == (check,), str(report)
+        assert found == (check,)
 
 
 class Remembering(Enforcer):
@@ -301,6 +309,4 @@ def test_the_kit_wraps_as_training_does() -> None:
         """Remembers."""
         return Remembering()
 
-    traits = Traits(kinds=frozenset({EnforcerKind.SUBSTITUTION}))
-    report = check_enforcer(EnforcerSpec(name="remembering", factory=build, summary="R.", traits=traits), quick=True)
-    assert report.failed == ("attracted-to-the-end",), str(report)  # rightly: its copy stays that of the start
+    assert failed(build) == ("attracted-to-the-end",)  # rightly: its copy stays that of the start
