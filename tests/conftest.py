@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import os
 from collections.abc import Callable
@@ -13,6 +14,15 @@ from idemlab.system.threads import rest_while_waiting
 
 os.environ["OMP_NUM_THREADS"] = "1"
 rest_while_waiting()
+
+
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg==")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but rendered as one pixel: the real ones take half a second each, and matter to few tests."""
+    monkeypatch.setattr("idemlab.reports.style.png", lambda figure: PIXEL)
 
 
 @pytest.fixture

@@ -27,29 +27,32 @@ Arguments = dict[str, object]
 PAIR = ["cubic", "gradient"]
 ENFORCERS: list[tuple[str, Arguments]] = [
     ("cubic", {}),
-    ("cubic", {"cotangent": "unit", "weight": 3.0}),
-    ("cubic", {"cotangent": "mean"}),
     ("cubic-projection", {}),
-    ("cubic-projection", {"step": 0.3}),
     ("gradient", {}),
     ("gradient", {"routing": "inner"}),
     ("gradient", {"routing": "outer", "distance": "l1"}),
+    ("hybrid", {"enforcers": PAIR, "mode": "crossfade", "warmup": 0.1}),
+    ("hybrid", {"enforcers": ["cubic-projection", "gradient"]}),
+    ("ign", {}),
+    ("ign", {"routing": "surrogate"}),
+    ("ign", {"tightness": 0.0, "routing": "cubic"}),
+    ("none", {}),
+    ("relative", {}),
+]
+"""Each formula once; `VARIANTS` differ from them in a constant, a distance, or in what a hybrid combines."""
+VARIANTS: list[tuple[str, Arguments]] = [
+    ("cubic", {"cotangent": "unit", "weight": 3.0}),
+    ("cubic", {"cotangent": "mean"}),
+    ("cubic-projection", {"step": 0.3}),
     ("gradient", {"distance": "l1"}),
     ("gradient", {"depth": 3}),
     ("hybrid", {"enforcers": ["cubic", "relative"]}),
-    ("hybrid", {"enforcers": PAIR, "mode": "crossfade", "warmup": 0.1}),
     ("hybrid", {"enforcers": PAIR, "mode": "switch", "threshold": 0.25}),
-    ("hybrid", {"enforcers": ["cubic-projection", "gradient"]}),
     ("hybrid", {"enforcers": ["cubic", "ign"]}),
-    ("ign", {}),
-    ("ign", {"routing": "surrogate"}),
     ("ign", {"routing": "cubic"}),
     ("ign", {"distance": "l2", "clamp": 0.0}),
     ("ign", {"routing": "surrogate", "distance": "l2"}),
     ("ign", {"tightness": 0.0}),
-    ("ign", {"tightness": 0.0, "routing": "cubic"}),
-    ("none", {}),
-    ("relative", {}),
 ]
 
 
@@ -58,7 +61,9 @@ def test_no_built_in_enforcer_is_left_out() -> None:
     assert ours == {name for name, _ in ENFORCERS}
 
 
-@pytest.mark.parametrize(("name", "arguments"), ENFORCERS, ids=str)
+@pytest.mark.parametrize(
+    ("name", "arguments"), [*ENFORCERS, *(pytest.param(*each, marks=pytest.mark.long) for each in VARIANTS)], ids=str
+)
 def test_enforcers_quickly(name: str, arguments: Arguments) -> None:
     start = time.process_time()
     report = check_enforcer(name, arguments, quick=True)
@@ -75,7 +80,7 @@ def test_a_projector_up_to_rounding_does_not_tell_against_an_exact_penalty() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "arguments"), ENFORCERS, ids=str)
+@pytest.mark.parametrize(("name", "arguments"), ENFORCERS + VARIANTS, ids=str)
 def test_enforcers_thoroughly(name: str, arguments: Arguments) -> None:
     start = time.process_time()
     report = check_enforcer(name, arguments)
@@ -105,7 +110,7 @@ MODELS: list[tuple[str, Arguments]] = [
     ("linear", {"init": "identity", "bias": True}),
     ("mlp", {}),
     ("mlp", {"residual": True, "norm": "layer"}),
-    ("unet", {"residual": True}),
+    ("unet", {"residual": True, "channels": 8}),
 ]
 
 

@@ -94,9 +94,8 @@ def run(trained: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def blank(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def blank(run: Path, undrawn: None) -> Path:
     """The same, for tests that look at words only: its pictures are not drawn, which takes long."""
-    monkeypatch.setattr("idemlab.reports.style.png", lambda figure: b"a picture")
     return run
 
 
@@ -112,20 +111,20 @@ def unfinish(run: Path) -> None:
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
 
 
-def test_everything_is_there(run: Path) -> None:
-    path = write_report(run)
-    assert path == run / "report.html"
+def test_everything_is_there(blank: Path) -> None:
+    path = write_report(blank)
+    assert path == blank / "report.html"
     page = Page(path)
     assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == SECTIONS
     assert [href.removeprefix("#") for href in page.values("href") if href.startswith("#")] == SECTIONS
-    certificate = json.loads((run / "certificate.json").read_text())
+    certificate = json.loads((blank / "certificate.json").read_text())
     assert certificate["sentence"] in page.words
     assert certificate["verdict"] in page.words
     for threshold, value in certificate["inputs"]["data"]["thresholds"].items():
         assert f"{threshold} {value:g}" in page.words
     assert f"{30 * 8 + 8 + 8 * 30 + 30}" in page.words  # parameters
-    assert json.loads((run / "environment.json").read_text())["packages"]["torch"] in page.words
-    assert (run / "experiment.toml").read_text().strip() in "".join(page.text)
+    assert json.loads((blank / "environment.json").read_text())["packages"]["torch"] in page.words
+    assert (blank / "experiment.toml").read_text().strip() in "".join(page.text)
 
 
 def test_numbers_of_the_certificate(blank: Path) -> None:
@@ -204,6 +203,7 @@ def test_pictures_are_in_the_page_and_in_the_folder(run: Path) -> None:
     assert len(page.values("alt")) == len(names)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
     page = Page(write_report(Run.open(trained["vectors"])))
     assert {path.stem for path in (trained["vectors"] / "figures").iterdir()} == {"orbits", "curves", "spectrum"}
@@ -212,11 +212,11 @@ def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
     )
 
 
-def test_writing_again_gives_the_same_and_leaves_nothing_beside(run: Path) -> None:
-    before = {path.name for path in run.iterdir()}
-    first = write_report(run).read_text()
-    assert write_report(run).read_text() == first
-    assert {path.name for path in run.iterdir()} == before | {"report.html", "figures"}
+def test_writing_again_gives_the_same_and_leaves_nothing_beside(blank: Path) -> None:
+    before = {path.name for path in blank.iterdir()}
+    first = write_report(blank).read_text()
+    assert write_report(blank).read_text() == first
+    assert {path.name for path in blank.iterdir()} == before | {"report.html", "figures"}
 
 
 @pytest.mark.parametrize(
@@ -260,6 +260,7 @@ def test_ranks_that_were_not_measured(blank: Path) -> None:
     assert "#spectrum" not in page.values("href")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_deep_orbits_are_written_with_powers(tmp_path: Path) -> None:
     table = IMAGES | {"evaluation": {"depth": 5, "rank_points": 0}, "dataset": IMAGES["dataset"] | {"shape": [3]}}
     page = Page(write_report(train(table, tmp_path / "deep")))
@@ -315,17 +316,17 @@ def test_no_run(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_certificate(run: Path) -> None:
-    (run / "certificate.json").write_text('{"verdict"')
+def test_damaged_certificate(blank: Path) -> None:
+    (blank / "certificate.json").write_text('{"verdict"')
     with pytest.raises(Failure, match="damaged"):
-        write_report(run)
-    assert not (run / "report.html").exists()
+        write_report(blank)
+    assert not (blank / "report.html").exists()
 
 
-def test_damaged_experiment(run: Path) -> None:
-    (run / "experiment.toml").write_text("summary = ")
+def test_damaged_experiment(blank: Path) -> None:
+    (blank / "experiment.toml").write_text("summary = ")
     with pytest.raises(Failure, match="damaged"):
-        write_report(run)
+        write_report(blank)
 
 
 def test_a_folder_that_cannot_be_written_keeps_the_old_report(blank: Path) -> None:
