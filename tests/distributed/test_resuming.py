@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import idemlab
+from idemlab.objective.engines import Single
 from idemlab.runs.weights import read_weights
+from idemlab.training.folder import newest
 
 Make = Callable[..., dict[str, Any]]
 Together = Callable[..., list[list[dict[str, Any]]]]
@@ -80,6 +83,24 @@ def test_a_run_goes_on_in_any_number_of_processes(tmp_path: Path, tiny: Make, to
         _assert_same(run, whole, bits=False)
 
 
+class _Beside(Single):
+    """A process beside one that sees no checkpoint at all."""
+
+    def rows(self, t: Tensor) -> Tensor:
+        return t.new_tensor([t.item(), -1])
+
+
+def test_a_process_that_sees_another_checkpoint_than_the_others_refuses(tmp_path: Path, tiny: Make) -> None:
+    run = idemlab.train(tiny(training__steps=2), tmp_path / "run")
+    assert newest(run, Single(), pytest.fail) == run.checkpoints / "step-2"
+    with pytest.raises(idemlab.Failure, match="different checkpoints; by process: step-2, none") as caught:
+        newest(run, _Beside(), pytest.fail)
+    assert caught.value.next_step == "give a folder that all machines share"
+    shutil.rmtree(run.checkpoints)
+    assert newest(run, _Beside(), pytest.fail) is None
+
+
+@pytest.mark.long
 def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path, tiny: Make, together: Together) -> None:
     """Two machines with folders of one name that are not the same."""
     first = idemlab.train(tiny(training__steps=3), tmp_path / "here" / "run")

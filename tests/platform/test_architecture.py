@@ -56,10 +56,15 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+def last_name(node: ast.expr) -> str:
+    """`c` of `c` and of `a.b.c`, "" of anything else."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
 def executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes below but those under `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if isinstance(child, ast.If) and last_name(child.test) == "TYPE_CHECKING":
             for other in child.orelse:
                 yield from (other, *executed(other))
             continue
@@ -73,9 +78,10 @@ def package_of(path: Path) -> list[str]:
     return list(path.relative_to(ROOT / source).parent.parts)
 
 
+@cache
 def imports(path: Path, *, checking_too: bool = False) -> set[str]:
     """Absolute dotted names of the modules, or names in modules, that a file imports anywhere in it."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree_of(path)) if checking_too else executed(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -84,10 +90,7 @@ def imports(path: Path, *, checking_too: bool = False) -> set[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *filter(None, [node.module])])
             found |= {f"{module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
-            "import_module",
-            "__import__",
-        ):
+        elif isinstance(node, ast.Call) and last_name(node.func) in ("import_module", "__import__"):
             found |= {
                 text.value for text in ast.walk(node) if isinstance(text, ast.Constant) and type(text.value) is str
             }

@@ -90,6 +90,7 @@ def test_weights_that_share_their_memory_are_kept(tmp_path: Path) -> None:
     assert [t.tolist() for t in state.values()] == [[1.0] * 4, [1.0] * 2]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["curves.png", "report.html"])
 def test_a_report_on_a_full_disk_leaves_nothing_in_part(
     done: idemlab.Run, monkeypatch: pytest.MonkeyPatch, name: str

@@ -198,8 +198,9 @@ AT_FIRST: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("reconstruction", [0.0, 1.0])
-@pytest.mark.parametrize("case", list(AT_FIRST))
+@pytest.mark.parametrize(
+    ("case", "reconstruction"), [*((case, 1.0) for case in AT_FIRST), ("nan", 0.0), ("gradient", 0.0), ("number", 0.0)]
+)
 def test_a_wrong_enforcer_is_refused_before_anything_is_written(
     case: str, reconstruction: float, install: Install, call: Idemlab, experiment: Experiment
 ) -> None:

@@ -139,6 +139,7 @@ def test_what_is_read_of_a_damaged_run_is_right_or_told(
         assert contents(Path(folder)) == before, "reading changes nothing"
 
 
+@pytest.mark.usefixtures("undrawn")
 @fuzzing(2)
 @given(name=FILES, damage=damages())
 def test_a_report_of_a_damaged_run_is_written_or_refused(
