@@ -182,6 +182,7 @@ def test_nothing_built_in_is_left_out(tiny: Make, kind: str) -> None:
     assert left_out == ({"data"} if kind == "source" else set())  # the source of every case that names none
 
 
+@pytest.mark.long
 def test_differentiating_twice_is_exact_under_ddp(tmp_path: Path, tiny: Make, together: Together) -> None:
     catalog = runpy.run_path(str(Path(__file__).with_name("penalty.py")))["catalog"]
     table = tiny(enforcer={"name": "penalty"})
