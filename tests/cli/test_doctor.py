@@ -26,7 +26,11 @@ def found(findings: list[Finding], subject: str) -> Finding:
     return finding
 
 
-def test_this_machine_can_run_idemlab(here):
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_this_machine_can_run_idemlab(here, monkeypatch, whole):
+    if not whole:  # without the processes that import torchvision, and each plugin
+        monkeypatch.setattr(doctor, "_torchvision", list)
+        monkeypatch.setattr(doctor, "_imports_torch", lambda entry: False)
     findings = examine()
     assert {finding.state for finding in findings} <= {"fine", "note"}
     for subject in ("Python", "module 'platform'", "packages", "torch", "Accelerate", "plugins", "folder for runs"):

@@ -85,8 +85,8 @@ def strict(text: str) -> Any:
     "words",
     [
         ("list", "metrics", "--json"),
-        ("plugins", "--json"),
-        ("show", "loud", "--json"),
+        pytest.param(("plugins", "--json"), marks=pytest.mark.long),
+        pytest.param(("show", "loud", "--json"), marks=pytest.mark.long),
         pytest.param(("run", "loud.toml", "--json"), marks=pytest.mark.long),
         pytest.param(("sweep", "loud.toml", "--seeds", "2", "--jobs", "2", "--json"), marks=pytest.mark.long),
     ],

@@ -220,8 +220,9 @@ def test_stacked_runs_tell_a_full_disk_as_single_ones_do(
         told.append(str(caught.value).replace(str(out), "OUT"))
         assert not (out / name).exists()
         assert not list(out.rglob("*.tmp"))
-        train(out) if train is stacked else idemlab.train(tiny(), out, resume=True)
-        assert idemlab.Run(out).certificate
+    if name == "certificate.json":  # the last file that is written
+        stacked(tmp_path / "a")
+        assert idemlab.Run(tmp_path / "a").certificate
     assert told[0] == told[1]
     assert f"{name} cannot be written" in told[0]
     assert "free some disk space" in told[0]
