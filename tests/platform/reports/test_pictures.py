@@ -84,7 +84,7 @@ ALL = {
 
 def visible_texts(figure: Figure) -> list[Text]:
     """All text that is drawn."""
-    FigureCanvasAgg(figure).draw()
+    figure.draw_without_rendering()
     texts = [*figure.texts]
     for axes in figure.axes:
         texts += [*axes.texts, axes.title, axes._left_title, axes._right_title]

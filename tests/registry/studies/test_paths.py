@@ -100,7 +100,7 @@ def test_the_whole_study_on_a_small_problem(study: object, quick: bool, monkeypa
     """With fewer steps than it has, and one seed the more for the larger version."""
 
     def small(**settings: int) -> Problem:
-        return Problem(**{"dimension": 4, "width": 8, "points": 32, "batch": 8} | settings | {"steps": 20})  # type: ignore[arg-type]
+        return Problem(**{"dimension": 4, "width": 8, "points": 32, "batch": 8} | settings | {"steps": 8})  # type: ignore[arg-type]
 
     monkeypatch.setattr(study, "Problem", small)
     if study is trajectories and not quick:  # at each of its points a loss: fewer of them than under `quick`

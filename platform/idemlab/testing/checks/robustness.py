@@ -142,10 +142,11 @@ def _loss_at_extremes(subject: Subject) -> None:
         "the zero map": lambda: Linear(zero),
     }
     for called, make in operators.items():
+        operator = make().float()
         for size in (0.0, 1e-20, 1e-4, 1.0, 1e4):
             for rows in (1, 4):
                 for progress in (0.0, 1.0):
-                    operator, x = make().float(), (size * draws(shape, rows)).float()
+                    x = (size * draws(shape, rows)).float()
                     enforcer, _ = begun(subject, operator, torch.float32, bare=True)
                     done = one_pass(enforcer, operator, x, Trial(operator, x, progress=progress))
                     at = f"of {called} at {rows} points of size {size:g}, progress {progress:g},"
