@@ -26,6 +26,15 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def unplotted(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, and the curves and spectra of a report are empty figures: for tests of its words alone."""
+    from matplotlib.figure import Figure
+
+    for name in ("training_curves", "jacobian_spectrum"):
+        monkeypatch.setattr(f"idemlab.reports.curves.{name}", lambda entries: Figure())
+
+
+@pytest.fixture
 def changing() -> Callable[[dict[str, Any]], Callable[..., dict[str, Any]]]:
     """Table of an experiment -> a function that gives a copy of it with whole tables or single keys (`table__key`)
     replaced."""

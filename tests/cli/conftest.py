@@ -43,7 +43,7 @@ Idemlab = Callable[..., Result]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unplotted: None) -> Path:
     """An empty working folder that holds `tiny.toml` only; no terminal, no launcher, no pictures drawn."""
     monkeypatch.chdir(tmp_path)
     for name in ("RANK", "LOCAL_RANK", "FORCE_COLOR", "TTY_COMPATIBLE", "NO_COLOR", "COLUMNS"):

@@ -1,4 +1,7 @@
-"""Every shipped experiment runs end to end for a few steps, on tiny data where its own is not shipped."""
+"""Every shipped experiment runs end to end for a few steps, on tiny data where its own is not shipped.
+
+The fast tests run one of each data set and model, and only the preflight of its variants.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import idemlab
+from idemlab.objective.parts import assemble
+from idemlab.objective.preflight import preflight
 
 EXPERIMENTS = [entry.spec.name for entry in idemlab.installed().entries("experiment")]
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """The names of its data set and of its model."""
+    experiment = idemlab.resolve(name)
+    return experiment.dataset.name, experiment.model.name
+
+
+END_TO_END = set({_kind(name): name for name in reversed(EXPERIMENTS)}.values())
+"""The first experiment of each kind. Its variants differ in enforcer, source or optimiser, which the preflight tries."""
 
 
 def _idx(path: Path, array: np.ndarray) -> None:
@@ -34,8 +50,14 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"mnist": mnist, "celeba": celeba}
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_it_runs(name: str, tmp_path: Path, roots: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        *((name, name in END_TO_END) for name in EXPERIMENTS),
+        *(pytest.param(name, True, marks=pytest.mark.long) for name in EXPERIMENTS if name not in END_TO_END),
+    ],
+)
+def test_it_runs(name: str, whole: bool, tmp_path: Path, roots: dict[str, Path]) -> None:
     overrides = [
         "training.steps=2", "training.batch_size=4", "training.log_every=1",
         "evaluation.every=1", "evaluation.points=12", "evaluation.rank_points=1",
@@ -60,6 +82,12 @@ def test_it_runs(name: str, tmp_path: Path, roots: dict[str, Path]) -> None:
         "celeba",
     ):  # Jacobians of pictures take their time: only of one experiment
         overrides += ["evaluation.every=2", f"evaluation.rank_points={int(name == 'digits-control')}"]
+    if not whole:
+        experiment = idemlab.resolve(name, overrides)
+        plan = preflight(experiment, assemble(experiment), device=torch.device("cpu"))
+        assert plan.steps == 2
+        assert plan.flops_per_step > 0
+        return
     run = idemlab.train(name, tmp_path / "run", overrides=overrides)
     certificate = run.certificate
     assert certificate is not None
@@ -88,11 +116,6 @@ def test_each_has_a_summary_that_fits_a_line() -> None:
 
 def test_the_control_spends_the_operations_of_the_main_job() -> None:
     """`digits-control` states as FLOPs what the steps of `digits-projector` cost."""
-    import torch
-
-    from idemlab.objective.parts import assemble
-    from idemlab.objective.preflight import preflight
-
     plans = []
     for name in ("digits-projector", "digits-control"):
         experiment = idemlab.resolve(name)

@@ -49,7 +49,7 @@ def is_harmless(page: Tags) -> bool:
 
 
 @pytest.fixture
-def run(tiny: dict[str, Any], tmp_path: Path, undrawn: None) -> Path:
+def run(tiny: dict[str, Any], tmp_path: Path, unplotted: None) -> Path:
     """A finished run; its pictures are not drawn, which takes long."""
     tiny["summary"] = EVIL + BREAKOUT
     return train(tiny, tmp_path / "<script>alert(0)<" / "'\"><img src=x onerror=alert(1)>").path

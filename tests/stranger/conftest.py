@@ -121,7 +121,7 @@ Install = Callable[..., None]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unplotted: None) -> Iterator[Path]:
     """An empty working folder, with a `site` in it on `sys.path` whose modules are forgotten afterwards."""
     site = tmp_path / "site"
     site.mkdir()

@@ -94,7 +94,7 @@ def run(trained: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def blank(run: Path, undrawn: None) -> Path:
+def blank(run: Path, unplotted: None) -> Path:
     """The same, for tests that look at words only: its pictures are not drawn, which takes long."""
     return run
 
@@ -260,7 +260,7 @@ def test_ranks_that_were_not_measured(blank: Path) -> None:
     assert "#spectrum" not in page.values("href")
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unplotted")
 def test_deep_orbits_are_written_with_powers(tmp_path: Path) -> None:
     table = IMAGES | {"evaluation": {"depth": 5, "rank_points": 0}, "dataset": IMAGES["dataset"] | {"shape": [3]}}
     page = Page(write_report(train(table, tmp_path / "deep")))
