@@ -23,7 +23,7 @@ EPS = torch.finfo(torch.float64).eps
 settings.register_profile(
     "linear-maps",
     deadline=None,
-    max_examples=25,
+    max_examples=20,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of a strategy
 )

@@ -115,6 +115,10 @@ def test_the_host_goes_on_and_says_who_and_what_to_do(case: str, install: Instal
     assert f"fix: {fix}" in told.stdout
     (failure,) = json.loads(call("plugins", "--json").stdout)["failures"]
     assert (failure["plugin"]["distribution"], failure["plugin"]["version"]) == ("faulty-one", "0.3")
+
+
+def test_who_could_not_be_loaded_is_told_where_a_name_is_missing(install: Install, call: Idemlab) -> None:
+    install("faulty-one", LOADING["import error"][0])
     wanted = call("run", "mlp-cubic", "--set", "enforcer.name=own")
     assert wanted.exit_code == 2
     assert "there is no enforcer 'own'; plugins that could not be loaded: faulty-one" in wanted.stderr

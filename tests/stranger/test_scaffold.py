@@ -105,9 +105,7 @@ def test_its_hook_module_imports_no_torch(project: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["shrink", "idemlab-shrink", "soft-target-2", "l2", "idemlab-annotated", "idemlab-enforcer"]
-)
+@pytest.mark.parametrize("name", ["idemlab-shrink", "soft-target-2", "idemlab-annotated", "idemlab-enforcer"])
 def test_its_enforcer_is_offered_under_its_name(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new_plugin(name)
     monkeypatch.syspath_prepend(here / name / "src")
@@ -165,7 +163,7 @@ def test_a_bad_or_taken_name_is_refused_with_another(name: str, call: Idemlab, h
     assert [path.name for path in here.iterdir()] == ["site"]
 
 
-@pytest.mark.parametrize("name", ["My_Plugin", "-shrink", "platform", "idemlab-float", "torch", "cubic", "3dShrink"])
+@pytest.mark.parametrize("name", ["My_Plugin", "platform", "cubic", "3dShrink"])
 def test_the_name_that_is_proposed_instead_will_do(name: str, call: Idemlab) -> None:
     refusal = call("plugins", "new", "--", name).stderr
     proposed = refusal.split("idemlab plugins new ")[-1].strip()

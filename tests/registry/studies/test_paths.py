@@ -94,8 +94,15 @@ def test_norms_and_cosines_at_the_start_do_not_depend_on_the_path() -> None:
     assert runs[0].cosines[0] == pytest.approx(torch.cosine_similarity(*both, dim=0).item())
 
 
-@pytest.mark.parametrize("study", [gradients, trajectories], ids=["gradients", "trajectories"])
-@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+    ("study", "quick"),
+    [
+        pytest.param(gradients, False, id="gradients"),
+        pytest.param(trajectories, True, id="trajectories, quickly"),
+        pytest.param(gradients, True, id="gradients, quickly", marks=pytest.mark.long),
+        pytest.param(trajectories, False, id="trajectories", marks=pytest.mark.long),
+    ],
+)
 def test_the_whole_study_on_a_small_problem(study: object, quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fewer steps than it has, and one seed the more for the larger version."""
 
