@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -82,6 +83,12 @@ ALL = {
 }
 
 
+@cache
+def made(name: str) -> Figure:
+    """A figure to look at; not to be changed."""
+    return ALL[name]()
+
+
 def visible_texts(figure: Figure) -> list[Text]:
     """All text that is drawn."""
     figure.draw_without_rendering()
@@ -101,7 +108,7 @@ def visible_texts(figure: Figure) -> list[Text]:
 
 @pytest.mark.parametrize("name", list(ALL))
 def test_can_be_read(name: str) -> None:
-    figure = ALL[name]()
+    figure = made(name)
     texts = visible_texts(figure)
     assert len(texts) >= 3
     assert min(text.get_fontsize() for text in texts) >= 9
@@ -117,7 +124,7 @@ def test_can_be_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(ALL))
 def test_colours_can_be_told_apart(name: str) -> None:
-    drawn = {line.get_color() for axes in ALL[name]().axes for line in axes.get_lines()}
+    drawn = {line.get_color() for axes in made(name).axes for line in axes.get_lines()}
     assert drawn <= OKABE_ITO | GREYS
 
 
@@ -299,7 +306,7 @@ def test_losses_without_a_logarithm_are_drawn(loss: float) -> None:
     logged = [{"step": 1, "split": "train", "loss": loss, "lr": 0.1}]
     figure = curve_pictures.training_curves(logged)
     assert figure.axes[0].get_yscale() == "linear"
-    style.png(figure)
+    figure.draw_without_rendering()
 
 
 def test_one_bad_batch_does_not_flatten_what_was_measured() -> None:
