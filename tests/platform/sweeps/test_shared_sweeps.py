@@ -18,7 +18,6 @@ import pytest
 import tomli_w
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import event
 
 from idemlab import BadInput, Failure, Sweep, open_sweep, run_sweep, sweep_status
 from idemlab.sweeps import storage as storage_module
@@ -192,6 +191,8 @@ def test_of_two_who_claim_at_once_one_gets_the_trial(plan: Sweep, url: str, tmp_
             rival.join(timeout=1)
 
     engine = one._storage._backend.engine  # type: ignore[attr-defined]
+    from sqlalchemy import event
+
     event.listen(engine, "before_cursor_execute", about_to_write)
     claimed.append(one.claim(trial, 0))
     rival.join()
