@@ -25,7 +25,7 @@ class _Joined(Orbit):
         # `cat` copies, so that an operator in place overwrites nothing that is used again.
         after = self._operator(torch.cat(before), *([torch.cat(conditions)] if conditions else []))
         for orbit, point in zip(members, torch.split(after, [len(x) for x in before]), strict=True):
-            (orbit._live if live else orbit._still).append(point)
+            orbit._live.append(point) if live else orbit._still.append(point.detach())
 
     def _waits(self, depth: int, live: bool) -> bool:
         """Whether f^depth(x) is what this orbit lacks, and f^(depth-1)(x) is there."""

@@ -120,7 +120,8 @@ class Orbit:
 
     def _go_on(self, points: list[Tensor]) -> None:
         """Append the next point of the orbit to `points`, which is `_live` or `_still`."""
-        points.append(self.apply(points[-1]))
+        after = self.apply(points[-1])
+        points.append(after if points is self._live else after.detach())  # f may return what it differentiates itself
 
     def apply(self, y: Tensor) -> Tensor:
         """f(y) with gradient to y and to the parameters."""

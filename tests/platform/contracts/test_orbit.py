@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from idemlab import Orbit
+from idemlab.contracts.joined import joined
 
 
 class _Counting(nn.Module):
@@ -125,3 +126,12 @@ def test_without_gradient_there_is_one_kind_of_point() -> None:
         assert torch.equal(orbit.live(3), orbit.ahead(2))
     assert f.calls == calls
     assert orbit.live(2).requires_grad
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_points_ahead_have_no_gradient_though_the_operator_returns_what_it_trains(together: bool) -> None:
+    b = nn.Parameter(torch.ones(3, 5))
+    orbit = joined(lambda x: b, [(X[:3], None, True)])[0] if together else Orbit(lambda x: b, X)  # type: ignore[arg-type]
+    assert not orbit.ahead(0).requires_grad
+    assert not orbit.ahead(1).requires_grad
+    assert orbit.live(1).requires_grad
