@@ -5,7 +5,8 @@ The unit of cost is F, one forward of the operator on one batch. A backward cost
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -163,15 +164,11 @@ def _kinds(*kinds: EnforcerKind) -> frozenset[EnforcerKind]:
     return frozenset(kinds)
 
 
-def _by_hand(name: str) -> Callable[..., Any]:
-    """A plain loss by the name of its enforcer, imported when it is first called."""
+def _by_hand(enforcer: str, /, **arguments: Any) -> Any:
+    """The plain losses of an enforcer, imported when they are first asked for."""
+    from . import by_hand
 
-    def ways(**arguments: Any) -> Any:
-        from . import by_hand
-
-        return getattr(by_hand, name)(**arguments)
-
-    return ways
+    return getattr(by_hand, enforcer)(**arguments)
 
 
 def _gradient_traits(routing: str, distance: str, depth: int, **_: Any) -> Traits:
@@ -235,7 +232,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="Modified backpropagation: pulls y = f(x) to 3 f(y) - 2 f(f(y)).",
         reference=_JENSEN_VICARY,
         traits=Traits(kinds=_kinds(EnforcerKind.SUBSTITUTION), orthogonally_equivariant=True),
-        by_hand=_by_hand("cubic"),
+        by_hand=partial(_by_hand, "cubic"),
     )
     yield EnforcerSpec(
         name="cubic-projection",
@@ -251,7 +248,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="The canonical loss D(f(f(x)), f(x)), with its full, inner or outer gradient.",
         reference=f"the ordinary backpropagation of {_JENSEN_VICARY}",
         traits=_gradient_traits,
-        by_hand=_by_hand("gradient"),
+        by_hand=partial(_by_hand, "gradient"),
     )
     yield EnforcerSpec(
         name="hybrid",
@@ -265,7 +262,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="The Idempotent Generative Network: an idempotence loss and a clamped tightness loss.",
         reference="A. Shocher et al., Idempotent Generative Network, ICLR 2024, arXiv 2311.01462",
         traits=_ign_traits,
-        by_hand=_by_hand("ign"),
+        by_hand=partial(_by_hand, "ign"),
     )
     yield EnforcerSpec(
         name="none",
@@ -284,5 +281,5 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
             batch_coupled=True,
             live_depth=1,
         ),
-        by_hand=_by_hand("relative"),
+        by_hand=partial(_by_hand, "relative"),
     )

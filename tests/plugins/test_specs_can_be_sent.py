@@ -1,0 +1,16 @@
+"""Workers of sweeps get the catalog by pickle: everything that the built-in plugins offer must be fit to be sent."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import idemlab
+from idemlab.contracts.specs import KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_spec_can_be_pickled(kind: str) -> None:
+    for provided in idemlab.installed().entries(kind):
+        assert pickle.loads(pickle.dumps(provided.spec)).name == provided.spec.name
