@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,12 @@ from idemlab.system.threads import rest_while_waiting
 
 os.environ["OMP_NUM_THREADS"] = "1"
 rest_while_waiting()
+gc.disable()  # while the tests are collected, which only adds objects: a quarter of that time goes into looking for garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
 
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg==")

@@ -19,6 +19,7 @@ from idemlab import Enforcer, installed
 from idemlab.testing import LinearMap
 
 EPS = torch.finfo(torch.float64).eps
+SMALLEST = 2.0**-1074
 
 settings.register_profile(
     "linear-maps",
@@ -60,9 +61,10 @@ def _rounding(matrix: Tensor) -> float:
     """Bound of ||fl(h(K)) - h(K)||_F.
 
     fl(K^2) is off by n u k^2, which the sum takes 3 + 2k times; the product K^2 K and the sum by (n + 2) u (3 k^2 + 2 k^3).
+    Each of the n products in an entry is off by half of the smallest number, too, where it is itself smaller than normal.
     """
     n, k = matrix.shape[0], float(matrix.norm())
-    return (n + 1) * EPS * (3 * k**2 + 2 * k**3)
+    return (n + 1) * EPS * (3 * k**2 + 2 * k**3) + 8 * n**2 * SMALLEST
 
 
 @pytest.fixture(scope="session")

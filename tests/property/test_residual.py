@@ -6,13 +6,16 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from idemlab import purify
 from idemlab.objective.projection import Ending
 from idemlab.objective.projection import residual as norm_of_residual
 from idemlab.testing import (
+    Basis,
+    Block,
+    LinearMap,
     defective_maps,
     eigenvalues,
     exact_bases,
@@ -107,7 +110,8 @@ def test_a_quarter_is_not_enough(cubic, K):
     assert not result.idempotent
 
 
-@given(oblique_maps() | defective_maps(eigenvalues()))
+@given(K=oblique_maps() | defective_maps(eigenvalues()))
+@example(K=LinearMap.of((Block(1.6591e-162),), Basis(torch.eye(1).double(), torch.eye(1).double(), 1.0)))
 def test_in_any_basis_the_recurrence_holds_to_rounding(cubic, rounding, K):
     K = K.matrix
     N, new = residual(K), cubic(K)
