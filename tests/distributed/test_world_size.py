@@ -61,6 +61,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "model conv": IMAGES | {"model": {"name": "conv", "channels": 4}},
     "model autoencoder": IMAGES
     | {"model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1, "norm": "group"}},
+    "model patches": IMAGES | {"model": {"name": "patches", "channels": 4, "latent": 4}},
     "model unet": IMAGES | {"model": {"name": "unet", "channels": 8}},
     "model attention": IMAGES | {"model": {"name": "attention", "width": 8, "depth": 1}},
     "clipped, cosine": {

@@ -113,6 +113,7 @@ MODELS: list[tuple[str, Arguments]] = [
     ("autoencoder", {"norm": "batch", "init": "dcgan"}),
     ("conv", {}),
     ("conv", {"residual": True, "norm": "group"}),
+    ("patches", {}),
     ("linear", {}),
     ("linear", {"init": "identity", "bias": True}),
     ("mlp", {}),
