@@ -139,22 +139,29 @@ def purify(
     step: Callable[[Tensor], Tensor] = enforcer.project if isinstance(enforcer, Enforcer) else enforcer  # type: ignore[assignment]
     iterate, best, at, fell = matrix, matrix, 0, 0
     hair = float(torch.finfo(matrix.dtype).eps) ** 0.5
-    residuals = [float(residual(matrix))]
+    residuals = [_left(matrix)]
 
     def ended(ending: Ending) -> Purification:
         return Purification(best, tuple(residuals[: at + 1]), ending)
 
     while not residuals[at] <= tolerance and len(residuals) <= max_steps:
         iterate = step(iterate)
-        left = float(residual(iterate))
-        contracting = residuals[at] < _CONTRACTION
-        if not left < float("inf") and not contracting:
+        left = _left(iterate)
+        contracting, finite = residuals[at] < _CONTRACTION, bool(iterate.isfinite().all())
+        if not finite and not contracting:
             return ended(Ending.DIVERGED)
         residuals.append(left)
         if not contracting or left < residuals[at]:
             best, at = iterate, len(residuals) - 1
             fell = at if left > hair or left < 0.99 * residuals[fell] else fell
-        if len(residuals) - 1 - fell >= _PATIENCE or not left < float("inf"):
-            floor = torch.finfo(matrix.dtype).eps * float(torch.linalg.matrix_norm(best)) ** 3
+        if len(residuals) - 1 - fell >= _PATIENCE or not finite:
+            norm = float(torch.linalg.matrix_norm(best))
+            floor = torch.finfo(matrix.dtype).eps * norm * norm * norm  # a power of a large float raises an error
             return ended(Ending.CONVERGED if residuals[at] <= floor else Ending.FLOOR)
     return ended(Ending.TOLERANCE if residuals[at] <= tolerance else Ending.STEPS)
+
+
+def _left(matrix: Tensor) -> float:
+    """||K^2 - K||_F; infinite where the squares in it overflow, though the iterates may stay finite and converge."""
+    left = float(residual(matrix))
+    return left if left < float("inf") else float("inf")

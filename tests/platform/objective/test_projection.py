@@ -53,6 +53,26 @@ def test_divergence_is_reported_and_the_matrix_stays_finite() -> None:
     assert torch.isfinite(result.matrix).all()
 
 
+def test_a_residual_that_overflows_is_no_divergence() -> None:
+    """Plain iteration takes this nilpotent map to 0 in two steps; the squares in its residual exceed float32 at the first."""
+    K = torch.diag(torch.tensor([1e6, 1e5, 1e8]), 1)
+    result = purify(K)
+    assert (result.ending, result.idempotent) == (Ending.TOLERANCE, True)
+    assert result.residuals[1:] == (float("inf"), 0.0)
+    assert not result.matrix.any()
+
+
+@pytest.mark.parametrize("entry", [1e30, float("nan"), float("inf")])
+def test_an_iterate_that_is_not_finite_is_divergence(entry: float) -> None:
+    assert purify(torch.diag(torch.tensor([entry, 1.0]))).ending is Ending.DIVERGED
+
+
+def test_the_floor_of_a_huge_map_is_no_error() -> None:
+    """||K||^3 is beyond float64."""
+    K = torch.tensor([[0.9, 1e150], [0.0, 0.1]], dtype=torch.float64)
+    assert purify(K, lambda k: k).ending is Ending.CONVERGED
+
+
 def test_a_tolerance_and_a_largest_number_of_steps_end_it() -> None:
     assert purify(_map(SPECTRUM), tolerance=1e-3).ending is Ending.TOLERANCE
     assert purify(_map(SPECTRUM), max_steps=1).ending is Ending.STEPS
