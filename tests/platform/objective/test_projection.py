@@ -54,7 +54,7 @@ def test_divergence_is_reported_and_the_matrix_stays_finite() -> None:
 
 
 def test_a_residual_that_overflows_is_no_divergence() -> None:
-    """Plain iteration takes this nilpotent map to 0 in two steps; the squares in its residual exceed float32 at the first."""
+    """Plain iteration takes this nilpotent map to 0 in two steps. After the first, its residual is too large for float32."""
     K = torch.diag(torch.tensor([1e6, 1e5, 1e8]), 1)
     result = purify(K)
     assert (result.ending, result.idempotent) == (Ending.TOLERANCE, True)
