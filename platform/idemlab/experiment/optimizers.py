@@ -7,7 +7,7 @@ itself in the preflight.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +18,7 @@ from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown
 from .settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
 
-__all__ = ["check_optimizer", "typed_arguments"]
-
+__all__ = ["check_argument_names", "check_optimizer", "checked_types", "unknown_optimizer"]
 
 _PLAIN = {"bool": bool, "float": float, "int": int, "str": str}
 
@@ -42,13 +41,7 @@ def check_optimizer(settings: OptimizerSettings, where: str) -> None:
     if not offered:  # torch is installed without its source: the preflight checks the same
         return
     if name not in offered:
-        raise BadInput(
-            f"there is no optimizer '{clipped(settings.name)}'",
-            where=f"{where}, key 'name'",
-            choices=sorted(offered),
-            nearest=nearest_match(name, offered),
-            next_step="name any class of torch.optim, in any case",
-        )
+        raise unknown_optimizer(settings.name, offered, where)
     given = dict(settings.model_extra or {})
     own = set(OptimizerSettings.model_fields)
     if name == "muon":
@@ -67,9 +60,35 @@ def check_optimizer(settings: OptimizerSettings, where: str) -> None:
 def _check(cls: str, given: Mapping[str, Any], where: str, own: set[str]) -> None:
     """Check arguments of a class; `own` are keys of the table that are none of its arguments."""
     hints = _arguments(cls)
-    choices = sorted({*hints, *own})
+    check_argument_names(cls, given, hints, where, own)
+    checked_types(cls, hints, given, where)
+
+
+# -- what the preflight checks in the same way, against the class itself -----------------------------------------------
+
+
+def unknown_optimizer(name: str, offered: Collection[str], where: str) -> BadInput:
+    """The error for a name that is none of those offered, which are in lower case."""
+    return BadInput(
+        f"there is no optimizer '{clipped(name)}'",
+        where=f"{where}, key 'name'",
+        choices=sorted(offered),
+        nearest=nearest_match(name.lower(), offered),
+        next_step="name any class of torch.optim, in any case",
+    )
+
+
+def check_argument_names(
+    cls: str, given: Iterable[str], accepted: Collection[str], where: str, own: Collection[str] = ()
+) -> None:
+    """Check that a class of torch.optim accepts the arguments; `own` are further keys that are suggested.
+
+    Raises:
+        BadInput: names the first that it does not accept.
+    """
+    choices = sorted({*accepted, *own})
     for key in given:
-        if key not in hints:
+        if key not in accepted:
             raise BadInput(
                 f"optimizer '{cls.lower()}' has no argument '{clipped(key)}'",
                 where=f"{where}, key '{clipped(key)}'",
@@ -77,11 +96,14 @@ def _check(cls: str, given: Mapping[str, Any], where: str, own: set[str]) -> Non
                 nearest=nearest_match(key, choices),
                 next_step=f"rename or remove it; see the documentation of torch.optim.{cls}",
             )
-    typed_arguments(cls, {key: hints[key] for key in given}, given, where)
 
 
-def typed_arguments(cls: str, hints: Mapping[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The arguments that have a type, checked and converted: a list becomes a tuple."""
+def checked_types(cls: str, hints: Mapping[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Those of the arguments that have a type, checked and converted: a list becomes a tuple.
+
+    Raises:
+        BadInput: names the first value of a wrong type.
+    """
     import pydantic
 
     fields: Any = {key: (hints[key], ...) for key in given if key in hints}

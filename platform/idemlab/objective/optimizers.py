@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadInput, nearest_match
-from ..experiment.optimizers import typed_arguments
+from ..errors import BadInput
+from ..experiment.optimizers import check_argument_names, checked_types, unknown_optimizer
 from ..experiment.settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
 from .muon import Muon
 
@@ -28,13 +28,7 @@ def _optimizer_class(name: str, where: str) -> type[torch.optim.Optimizer]:
         if key.lower() not in UNSUITABLE_OPTIMIZERS
     }
     if name.lower() not in classes:
-        raise BadInput(
-            f"there is no optimizer '{name}'",
-            where=where,
-            choices=sorted(classes),
-            nearest=nearest_match(name, classes),
-            next_step="any class of torch.optim, in any case",
-        )
+        raise unknown_optimizer(name, classes, where)
     return classes[name.lower()]
 
 
@@ -48,7 +42,7 @@ def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parame
     """
     where = "[optimizer]"
     arguments = {"lr": settings.lr} | (settings.model_extra or {})
-    cls = _optimizer_class(settings.name, f"{where}, key 'name'")
+    cls = _optimizer_class(settings.name, where)
     if cls is not torch.optim.Muon:
         return [_optimizer(cls, parameters, arguments, where)] if parameters else []
     cls = Muon
@@ -68,15 +62,7 @@ def _optimizer(
     cls: type[torch.optim.Optimizer], parameters: Sequence[nn.Parameter], given: Mapping[str, Any], where: str
 ) -> torch.optim.Optimizer:
     accepted = inspect.signature(cls).parameters
-    name, choices = cls.__name__.lower(), sorted(set(accepted) - {"params"})
-    for key in given:
-        if key not in choices:
-            raise BadInput(
-                f"optimizer '{name}' has no argument '{key}'",
-                where=f"{where}, key '{key}'",
-                choices=choices,
-                nearest=nearest_match(key, choices),
-            )
+    check_argument_names(cls.__name__, given, set(accepted) - {"params"}, where)
     arguments = _typed(cls, given, where)
     # One fused kernel per step instead of several passes over all parameters.
     if "fused" in accepted and not {"fused", "foreach"} & set(given):
@@ -86,7 +72,7 @@ def _optimizer(
         optimizer = cls(parameters, **arguments)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         raise BadInput(
-            f"optimizer '{name}': {' '.join(str(error).split())}",
+            f"optimizer '{cls.__name__.lower()}': {' '.join(str(error).split())}",
             where=where,
             next_step=f"change or remove one of these arguments: {', '.join(sorted(given))}",
         ) from error
@@ -99,7 +85,7 @@ def _typed(cls: type[torch.optim.Optimizer], given: Mapping[str, Any], where: st
     """The arguments, checked against the annotations of the class. torch does not check them and would fail later."""
     hints = typing.get_type_hints(cls.__init__)
     plain = {key: _plain(hints[key]) for key in given if key in hints}
-    return dict(given) | typed_arguments(cls.__name__, plain, given, where)
+    return dict(given) | checked_types(cls.__name__, plain, given, where)
 
 
 def _plain(hint: Any) -> Any:
