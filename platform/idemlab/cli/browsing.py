@@ -14,13 +14,12 @@ from ..errors import BadInput, nearest_match
 from ..wording import with_article
 from .app import app, example
 from .console import note, show, show_json, table
+from .options import Json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 PLURALS = {kind: "studies" if kind == "study" else f"{kind}s" for kind in KINDS}
 HOME = "idemlab"

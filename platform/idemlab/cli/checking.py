@@ -16,8 +16,9 @@ from ..catalog.catalog import installed
 from ..catalog.provided import Provided
 from ..errors import BadInput
 from .app import app, example
-from .browsing import Json, kind_of, matching
+from .browsing import kind_of, matching
 from .console import console, show, show_json, table
+from .options import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,7 @@ import typer
 from ..errors import BadInput
 from .app import app, example
 from .console import loading, show, show_json, table
+from .options import Json
 
 _STYLES = {"fine": "green", "note": "yellow", "broken": "bold red"}
 
@@ -28,7 +29,7 @@ def doctor(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="With EXPERIMENT: change one key of it.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find what is broken on this machine and say how to fix it; or describe the data of an experiment."""
     if experiment is not None:

@@ -14,6 +14,7 @@ import typer
 from ..errors import BadInput
 from .app import app, example
 from .console import console, loading, show, show_json, table
+from .options import ExperimentOrRun, Json
 
 if TYPE_CHECKING:
     from ..benchmarks.profiling import Profile
@@ -23,7 +24,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the experiment.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command(
@@ -101,14 +101,7 @@ def bench(
     )
 )
 def profile(
-    experiment: Annotated[
-        str,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="Name of an experiment, path of a TOML file, or folder of a run.",
-            show_default=False,
-        ),
-    ],
+    experiment: ExperimentOrRun,
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(metavar="N", help="Steps to train.")] = 30,
     as_json: Json = False,

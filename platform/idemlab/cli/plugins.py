@@ -12,8 +12,9 @@ import typer
 from ..catalog.catalog import installed
 from ..contracts.specs import KINDS
 from .app import Group, app, example
-from .browsing import PLURALS, Json, kind_of
+from .browsing import PLURALS, kind_of
 from .console import note, show, show_json, table
+from .options import Json
 
 if TYPE_CHECKING:
     pass

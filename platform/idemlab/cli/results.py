@@ -9,12 +9,12 @@ import typer
 
 from .app import app, example
 from .console import loading, note, show, show_json, table
+from .options import Json
 
 if TYPE_CHECKING:
     from ..reports.comparison import Comparison
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command(

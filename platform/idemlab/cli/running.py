@@ -12,6 +12,7 @@ import typer
 from ..errors import BadInput, IdemlabError
 from .app import app, example
 from .console import is_main_process, loading, note, show, show_json
+from .options import ExperimentOrRun
 
 RUNS = Path("runs")
 """Default folder for runs."""
@@ -31,14 +32,7 @@ class Stopped(IdemlabError):
     )
 )
 def run(
-    experiment: Annotated[
-        str,
-        typer.Argument(
-            metavar="EXPERIMENT",
-            help="Name of an experiment, path of a TOML file, or folder of a run.",
-            show_default=False,
-        ),
-    ],
+    experiment: ExperimentOrRun,
     overrides: Annotated[
         list[str] | None,
         typer.Option(

@@ -20,8 +20,9 @@ from ..catalog.provided import Provided
 from ..catalog.schema import REQUIRED, Parameter, parameters
 from ..contracts.specs import EnforcerSpec, Spec, StudySpec, Traits
 from .app import app, example
-from .browsing import Json, brief, kind_of, matching
+from .browsing import brief, kind_of, matching
 from .console import console, show, show_json, table
+from .options import Json
 
 if TYPE_CHECKING:
     from ..experiment.experiment import Experiment

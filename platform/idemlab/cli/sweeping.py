@@ -13,6 +13,7 @@ import typer
 from ..errors import BadInput
 from .app import app, example
 from .console import loading, note, show, show_json, table
+from .options import Json
 from .running import Stopped
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ Out = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Run the trials that are not done yet.")]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Number of worker processes.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command(

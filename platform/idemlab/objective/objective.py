@@ -79,10 +79,9 @@ class Objective(nn.Module):
         return self._train(batch, step)
 
     def _train(self, batch: Batch, step: Step) -> tuple[Tensor, Values]:
-        at_inputs = self._weight > 0 or self._at_data
         points: list[tuple[Tensor, Tensor | None, bool]] = []
         targets: list[Tensor | None] = []
-        if at_inputs:
+        if self._weight > 0 or self._at_data:
             batch = self._inputs(batch, step)
             points.append((batch.input, batch.condition, self._at_data))
             targets.append(batch.target)
