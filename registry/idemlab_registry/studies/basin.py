@@ -78,11 +78,11 @@ def examine(material: Material) -> Findings:
 
 
 _TEXT = """
-A step of the purification family acts on a diagonalisable K eigenvalue by eigenvalue, as a polynomial p. So the question
-which K become idempotent, and which projector each reaches, is a picture in the complex plane: the basins of 0 and 1 under
-p, bounded by its Julia set. Members that steer by the trace have no such picture, as their p changes with the whole
-spectrum from step to step; with their parameter at its value at idempotents, HPCP and Palser-Manolopoulos are the cubic,
-and so is TRS4 at sigma = 3.
+A step of the purification family acts on a diagonalisable K eigenvalue by eigenvalue, as a polynomial p. Which K become
+idempotent, and which projector does each reach? The answer is a picture in the complex plane: the basins of 0 and 1
+under p, bounded by its Julia set. Members that steer by the trace have no such picture, as their p changes with the
+whole spectrum from step to step. With the parameter at its value at idempotents, HPCP and Palser-Manolopoulos are the
+cubic, and so is TRS4 at sigma = 3.
 """
 
 _CAPTIONS = {
@@ -91,9 +91,9 @@ _CAPTIONS = {
         "|z² - z| = 1/4, inside which convergence is guaranteed; it touches the boundary at 1/2."
     ),
     "zoom": (
-        "The cubic to convergence: which root, and how fast. Upper left, all of it, with the zooms framed: around 1/2, "
-        "around (1-√3)/2, where on the real line the wrong basin begins, and towards the 2-cycle's -0.618, at which the "
-        "basins interleave for ever, each bulb 6 times smaller than the one before."
+        "The cubic to convergence: which root, and how fast. Upper left, all of it, with the zooms framed. They lie "
+        "around 1/2, around (1-√3)/2, where the wrong basin begins on the real line, and towards the 2-cycle's -0.618. "
+        "There the basins interleave for ever, each bulb 6 times smaller than the one before."
     ),
     "family": "Members of the family to convergence, all over the same window and in the same colours.",
     "basins": (

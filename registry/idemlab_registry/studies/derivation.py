@@ -52,13 +52,13 @@ def examine(material: Material) -> Findings:
                 "asymmetry is at the dotted line. Right: K = S diag(λ) S⁻¹ with λ in the basins of 0 and 1."
             ),
             "members": (
-                "Solutions keep the idempotent and are flat at both of its eigenvalues (left); SP2 is flat at one of them, "
-                "and the plus sign of the early draft does not even keep 1 (right)."
+                "Left: solutions keep the idempotent and are flat at both of its eigenvalues. Right: SP2 is flat at one "
+                "of them, and the plus sign of the early draft does not even keep 1."
             ),
             "solutions": "All polynomials p of degree at most j with p(P + D) idempotent to first order in D.",
             "family": (
-                "Which members of the purification family solve the conditions, and their order of contraction at the two "
-                "eigenvalues: 1 is linear, 0 means that the eigenvalue is not kept or repels."
+                "Which members of the purification family solve the conditions. The orders are those of contraction at "
+                "the two eigenvalues: 1 is linear, 0 means that the eigenvalue is not kept or repels."
             ),
             "angles": "Cosine between the two directions, by ensemble and setting.",
         },
@@ -67,8 +67,8 @@ def examine(material: Material) -> Findings:
 
 
 _TEXT = """
-Let K = P + D with P² = P and D small, and try K' = a₀ + a₁K + ... + aⱼKʲ. With D not commuting with P, the algebra is
-spanned to first order by the six words 1, P, D, PD, DP and PDP; K'² = K' is one equation in the aᵢ for each word. They are
+Let K = P + D with P² = P and D small, and try K' = a₀ + a₁K + ... + aⱼKʲ. D does not commute with P, so six words span
+the algebra to first order: 1, P, D, PD, DP and PDP. K'² = K' is one equation in the aᵢ for each word. They are
 solved word by word, with nothing assumed. In blocks, with Q = 1 - P and p(x) = Σ aᵢxⁱ, they say:
 
 - order zero: p(0) and p(1) are 0 or 1;

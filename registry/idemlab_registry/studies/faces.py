@@ -81,8 +81,8 @@ def examine(material: Material) -> Findings:
         ]
     )
     findings.captions["faces"] = (
-        "Errors at fresh noise and at faces of unseen people, relative to the spread; Fréchet distance and diversity in the "
-        "leading principal components of the training faces; Euclidean distance to the nearest training image."
+        "Errors at fresh noise and at faces of unseen people, relative to the spread. Fréchet distance and diversity in "
+        "the leading principal components of the training faces. Euclidean distance to the nearest training image."
     )
     return findings
 

@@ -55,12 +55,13 @@ TABLES = {
 }
 """Name of the table -> heading of a column -> figure of the runs."""
 _CAPTIONS = {
-    "quality": "Generated images at fresh noise: Fréchet distance to the training images in the features of a classifier, "
-    "classes with at least 5 % of the images (readable ones), the share of the rarest, entropy of the classes over log 10, "
-    "share that the classifier is more than 90 % sure of, mean distance of two images over that of two test digits.",
+    "quality": "Images generated from fresh noise. The Fréchet distance is that to the training images, in the features "
+    "of a classifier. Classes count if they have at least 5 % of the readable images; beside them stand the share of the "
+    "rarest and the entropy of the classes over log 10. Readable is what the classifier is more than 90 % sure of. "
+    "Diversity is the mean distance of two images over that of two test digits.",
     "overlap": "Precision, recall and coverage in the features of the classifier, against as many training images.",
-    "idempotence": "Errors at fresh noise (relative to the spread), with rank and verdict; at digits and corrupted digits; "
-    "what it does to data; Euclidean distance to the nearest training image.",
+    "idempotence": "Errors relative to the spread, at fresh noise (with rank and verdict), at digits and at corrupted "
+    "digits. What f does to data. Euclidean distance to the nearest training image.",
 }
 
 

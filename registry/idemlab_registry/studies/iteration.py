@@ -53,10 +53,10 @@ def examine(material: Material) -> Findings:
 
 
 _TEXT = """
-The damped step is h_s(x) = (1-s) x + s h(x) with h(x) = 3x² - 2x³ and 0 < s ≤ 1. Because h_s(x) - 1/2 =
-(x - 1/2)(1 + 2s x(1-x)), the points that fall on 1/2 in one step solve x² - x = 1/(2s): they end the intervals around 0
-and 1 from which everything goes there. Because h_s(x) = 1 - x where (1 - 2x)(1 + s x(1-x)) = 0, the two solutions of
-x² - x = 1/s are exchanged: an unstable cycle, beyond which everything diverges. Both move outwards as s falls: damping buys
+The damped step is h_s(x) = (1-s) x + s h(x) with h(x) = 3x² - 2x³ and 0 < s ≤ 1. As h_s(x) - 1/2 = (x - 1/2)(1 + 2s
+x(1-x)), the points that fall on 1/2 in one step solve x² - x = 1/(2s). They end the intervals around 0 and 1 from which
+everything goes there. And h_s(x) = 1 - x where (1 - 2x)(1 + s x(1-x)) = 0, so the two solutions of x² - x = 1/s are
+exchanged. They are an unstable cycle, beyond which everything diverges. Both move outwards as s falls: damping buys
 width, and pays with linear convergence.
 """
 
@@ -66,8 +66,8 @@ _CAPTIONS = {
         "2-cycle (dotted square). Right, the plus sign of the early draft: 1 is no fixed point, and only 0 attracts."
     ),
     "iterates": (
-        "Iterates of h become a step at 1/2. Below, the left end enlarged: outside (1-√3)/2 the wrong root is reached, "
-        "and the basins alternate up to the 2-cycle, each interval a sixth of the one before."
+        "Iterates of h become a step at 1/2. Below, the left end enlarged. Outside (1-√3)/2 the wrong root is reached. "
+        "The basins alternate up to the 2-cycle, each interval a sixth of the one before."
     ),
     "damped-maps": "The damped family: the smaller s, the flatter the map and the slower, but the wider the basin.",
     "fixed-points": "Fixed points on the real line and their slopes: below 1 in modulus attracts, 0 superattracts.",

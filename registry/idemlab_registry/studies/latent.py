@@ -130,8 +130,8 @@ def _bottleneck(trained: Trained, x: Tensor, labels: Tensor | None, y: Tensor, f
     plain(right)
     findings.figures["bottleneck"] = figure
     findings.captions["bottleneck"] = (
-        "Codes of test digits in their first two principal components, each drawn as its digit; codes of f(z) in the same "
-        "plane; and the share of variance that the leading components hold."
+        "Codes of test digits in their first two principal components, each drawn as its digit. Codes of f(z) in the same "
+        "plane. The share of variance that the leading components hold."
     )
     rows = []
     for name, codes, of in (("test digits", data, shares), ("f(z)", generated, generated_shares)):
@@ -186,9 +186,9 @@ def _paths(trained: Trained, x: Tensor, labels: Tensor | None, z: Tensor, findin
     findings.tables["paths"] = DataFrame(rows)
     findings.captions["paths"] = (
         "Left: f along the arc between two noises. Right: the straight line between two test digits in pixels, and its "
-        "projection; the straight line between their codes, decoded, and its projection. The table: error |f(f(u)) - f(u)| "
-        "along each path, over the spread of f at the test digits, and the largest of its steps as a multiple of the mean "
-        "one (1 is even)."
+        "projection; the straight line between their codes, decoded, and its projection. The table shows the error "
+        "|f(f(u)) - f(u)| along each path, over the spread of f at the test digits. It also shows the largest step as a "
+        "multiple of the mean one (1 is even)."
     )
 
 

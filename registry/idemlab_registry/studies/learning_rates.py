@@ -92,8 +92,8 @@ def _draw_protocol(findings: Findings, paper: Sequence[Arm], material: Material)
         name = "final-error" if first == 0 else f"final-error-{first // COLUMNS + 1}"
         findings.figures[name] = figures.error_against_rate(panels[first : first + COLUMNS])
         findings.captions[name] = (
-            "What is left after training by plain SGD, without data term, against the learning rate: absolute error, "
-            "and beside it what it cannot tell, the relative error and the rank. Medians over the seeds, shading from "
+            "What plain SGD without a data term leaves, against the learning rate: absolute error, relative error and "
+            "rank. Medians over the seeds, shading from "
             "the lowest to the highest; crosses at the top where seeds diverged."
         )
     for configuration, members in panels:
@@ -130,8 +130,8 @@ def _draw_controls(findings: Findings, protocol: Sequence[Pair], controlled: dic
         of_row.append((pair.ratios(), _by_relative(pair).ratios()))
     findings.figures["ratios"] = figures.ratios(drawn)
     findings.captions["ratios"] = (
-        "Best against best; above 1 the cubic iteration is better. A point is a configuration, median and range over the "
-        "seeds: absolute error with the rates best by it, relative error with the rates best by that."
+        "Best against best; above 1 the cubic iteration is better. A point is a configuration: median and range over the "
+        "seeds. Each error is shown at the rates that are best by it."
     )
     rows = [
         {"comparison": label, "chosen by": chosen.figure} | _row(chosen)
@@ -372,19 +372,19 @@ def _text(material: Material, arms: Sequence[Arm]) -> str:
     lines = [
         f"{len(trials)} trials in {len(material.results)} sweeps: {len(trials) - diverged - other} complete, {diverged} "
         f"diverged (the loss was not finite), {other} without a result for other reasons.",
-        "Operators of width x depth (hidden layers) on fresh Gaussian noise at every step, d = 16 where nothing else is "
-        "said, ReLU, no data term, batch 64, one batch an epoch. The absolute error is the mean of |f(f(x)) - f(x)| over "
-        "512 fresh noises and all entries. The canonical loss is a mean over the entries. In front of the cubic cotangent "
-        "g stands: *unit* 1, *8 unit* 8, *mean* 1/n, *matched* 2/n as in the loss (n entries), each averaged over the "
-        "batch; *sum* is the sum over the batch, as `y.backward(g)` gives it.",
-        "Diverged seeds count as an infinite error when a best rate is chosen, which needs more than half of the seeds to "
-        "stay finite; ratios are taken over seeds at which both methods stay finite. An error of exactly 0, a map that is "
-        "constant in single precision, makes a ratio infinite.",
+        "Operators of width x depth (hidden layers) see fresh Gaussian noise at every step. Where nothing else is said, d "
+        "= 16, ReLU, no data term, batch 64, one batch an epoch. The absolute error is the mean of |f(f(x)) - f(x)| over "
+        "512 fresh noises and all entries. The canonical loss is a mean over the entries. The constant in front of the "
+        "cubic cotangent g is 1 (*unit*), 8 (*8 unit*), 1/n (*mean*) or 2/n as in the loss (*matched*), n being the "
+        "number of entries. Each is averaged over the batch; *sum* is the sum over it, as `y.backward(g)` gives it.",
+        "A diverged seed counts as an infinite error when a best rate is chosen, and more than half of the seeds must "
+        "stay finite. Ratios are taken over seeds at which both methods stay finite. An error of exactly 0, of a map "
+        "that is constant in single precision, makes a ratio infinite.",
     ]
     if any(arm.group == "control-normalised" for arm in arms):
         lines.append(
-            "Matched gradient norm: every gradient is cut to the norm 1e-6, which it practically always exceeds, so that "
-            "both methods take steps of one length, lr x 1e-6, in their own directions; the length falls to zero along a "
-            "cosine, as it does with Adam and Muon, which are as indifferent to scale."
+            "Matched gradient norm: every gradient is cut to the norm 1e-6, which it practically always exceeds. So both "
+            "methods take steps of one length, lr x 1e-6, in their own directions. The length falls to zero along a "
+            "cosine, as with Adam and Muon, which do not depend on scale either."
         )
     return "\n\n".join(lines)

@@ -129,14 +129,14 @@ def examine(material: Material) -> Findings:
     findings = Findings(text=_text(problems[0], seeds))
     findings.figures["trajectories"] = _draw([one for one in walked if one.seed == 0], points)
     findings.captions["trajectories"] = (
-        "Paths from the same initial weights (seed 0) in the plane of their first two principal components, over contours "
-        "of log10 of the idempotence loss, mean (f(f(x)) - f(x))^2 at 512 noises, in that plane. A dot every 250 steps. "
+        "Paths from the same initial weights (seed 0), in the plane of their first two principal components. Contours: "
+        "log10 of the idempotence loss in that plane, mean (f(f(x)) - f(x))^2 at 512 noises. A dot every 250 steps. "
         "The axes do not explain all of the motion, so paths leave the plane: the number at each end is its own log10 loss."
     )
     findings.tables["paths"] = DataFrame([_row(one) for one in walked])
     findings.captions["paths"] = (
-        "Displacements, from the start to the end, in units of the initial weights' norm; directness is displacement over "
-        "length of the path; the cosine is that with the displacement of the cubic iteration."
+        "A displacement leads from start to end, in units of the initial weights' norm. Directness is displacement over "
+        "length of the path. The cosine is that with the displacement of the cubic iteration."
     )
     findings.claims = _claims(walked, problems)
     return findings
@@ -273,8 +273,8 @@ def _gain(one: Walked, method: str) -> float:
 
 def _text(problem: Problem, seeds: int) -> str:
     return (
-        f"ReLU networks on noise, d = {problem.dimension}, width {problem.width}, trained for {problem.steps} steps of "
-        f"plain gradient descent at rate {problem.rate:g} by the canonical loss (a mean over entries) and by the cubic "
-        "cotangent (constant *unit*), from the same weights and on the same noise; beside them the canonical loss at "
-        f"n/2 times the rate, which gives it the same constant; {seeds} seeds."
+        f"ReLU networks on noise, d = {problem.dimension}, width {problem.width}. They are trained for {problem.steps} steps "
+        f"of plain gradient descent at rate {problem.rate:g}, by the canonical loss (a mean over entries) and by the cubic "
+        "cotangent (constant *unit*). Both start from the same weights and see the same noise. Beside them stands the "
+        f"canonical loss at n/2 times the rate, which gives it the same constant. {seeds} seeds."
     )
