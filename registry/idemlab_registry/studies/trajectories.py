@@ -273,8 +273,8 @@ def _gain(one: Walked, method: str) -> float:
 
 def _text(problem: Problem, seeds: int) -> str:
     return (
-        f"ReLU networks on noise, d = {problem.dimension}, width {problem.width}. They are trained for {problem.steps} steps "
-        f"of plain gradient descent at rate {problem.rate:g}, by the canonical loss (a mean over entries) and by the cubic "
-        "cotangent (constant *unit*). Both start from the same weights and see the same noise. Beside them stands the "
+        f"ReLU networks on noise, d = {problem.dimension}, width {problem.width}. They are trained for {problem.steps} "
+        f"steps of plain gradient descent at rate {problem.rate:g}, by the canonical loss (a mean over entries) and by the "
+        "cubic cotangent (constant *unit*). Both start from the same weights and see the same noise. Beside them stands the "
         f"canonical loss at n/2 times the rate, which gives it the same constant. {seeds} seeds."
     )
