@@ -53,7 +53,7 @@ TABLES = {
         "of test digits": "noise/nearest_training_of_test",
     },
 }
-"""Name of the table -> heading of a column -> figure of the runs."""
+"""Name of the table -> heading of a column -> metric of the runs."""
 _CAPTIONS = {
     "quality": "Images generated from fresh noise. The Fréchet distance is that to the training images, in the features "
     "of a classifier. Classes count if they have at least 5 % of the readable images; beside them stand the share of the "
