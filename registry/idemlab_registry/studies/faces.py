@@ -36,7 +36,7 @@ _COLUMNS = {
     "nearest training": "noise/nearest_training",
     "of test faces, nearest": "noise/nearest_training_of_test",
 }
-"""Heading of a column -> figure of the runs."""
+"""Heading of a column -> metric of the runs."""
 _NEAREST = 10
 _UNSEEN = 80
 _CELEBA = (
