@@ -1,15 +1,20 @@
-"""Runs whose operators are known, and images to apply them to."""
+"""Runs with known operators, images to apply them to, and checks of what a reader sees in a figure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,6 +23,10 @@ from idemlab.objective.parts import build_operator
 from idemlab.runs.weights import write_weights
 
 Pixels = NDArray[np.uint8]
+OKABE_ITO = {"#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"}
+GREYS = {"#8a8a8a"}
+
+# -- applying an operator -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -79,5 +88,56 @@ def untouched(tmp_path: Path) -> Callable[[], None]:
 
     def check() -> None:
         assert {path.name for path in tmp_path.iterdir()} <= {"grey", "in", "other"}
+
+    return check
+
+
+# -- figures ------------------------------------------------------------------------------------------------------------
+
+
+def visible_texts(figure: Figure) -> list[Text]:
+    """All text that is drawn."""
+    figure.draw_without_rendering()
+    texts = [*figure.texts]
+    for axes in figure.axes:
+        texts += [*axes.texts, axes.title, axes._left_title, axes._right_title]
+        if not axes.axison:
+            continue
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts.append(axis.label)
+            texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    for legend in figure.findobj(Legend):
+        texts += legend.get_texts()
+    return [text for text in texts if text.get_visible() and text.get_text()]
+
+
+@pytest.fixture
+def check_texts() -> Callable[[Figure], None]:
+    """A function that checks the text of a figure: 9 points or more, inside the picture, nothing on top of another."""
+
+    def check(figure: Figure) -> None:
+        texts = visible_texts(figure)
+        assert len(texts) >= 3
+        assert min(text.get_fontsize() for text in texts) >= 9
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
+        page = figure.bbox
+        for text, box in boxes:
+            inside = box.x0 >= page.x0 - 1 and box.y0 >= page.y0 - 1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
+            assert inside, f"{text!r} leaves the picture"
+        for (one, box), (other, second) in combinations(boxes, 2):
+            assert not box.padded(-1).overlaps(second.padded(-1)), f"{one!r} overlaps {other!r}"
+
+    return check
+
+
+@pytest.fixture
+def check_colours() -> Callable[[Figure], None]:
+    """A function that checks that lines have the colours of Okabe and Ito, which everybody can tell apart, or grey."""
+
+    def check(figure: Figure) -> None:
+        drawn = {line.get_color() for axes in figure.axes for line in axes.get_lines()}
+        assert drawn <= OKABE_ITO | GREYS
 
     return check
