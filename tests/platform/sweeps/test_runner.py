@@ -217,7 +217,7 @@ def test_a_sweep_that_is_being_run_is_not_run_twice(plan: Sweep, tmp_path: Path)
 
 
 def test_an_entry_that_was_cut_short_does_not_lose_the_others(plan: Sweep, tmp_path: Path) -> None:
-    """As a kill or a full disk leaves it: what had ended before is there, to be read and to be gone on with."""
+    """A kill or a full disk cuts the journal. The trials before the cut can be read, and the sweep resumes after them."""
     few = Sweep(experiment=plan.experiment, over={"optimizer.lr": [1e-3]}, seeds=2)
     run_sweep(few, tmp_path / "sweep")
     journal = tmp_path / "sweep/journal.log"

@@ -1,21 +1,17 @@
-"""Several processes, as on several machines, at one sweep in a data base: shared, survived, and nothing secret told."""
+"""Several processes, as on several machines, run one sweep in a database: each trial once, and none is lost."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli_w
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
@@ -24,27 +20,13 @@ from idemlab.sweeps import storage as storage_module
 from idemlab.sweeps.folder import place_of
 from idemlab.sweeps.ledger import Ledger
 from idemlab.sweeps.samplers import known_settings
-from idemlab.sweeps.storage import masked
 from idemlab.sweeps.sweep import Setting
 
-Make = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture
-def plan(tiny: Make, tmp_path: Path) -> Sweep:
-    file = tmp_path / "tiny.toml"
-    file.write_text(tomli_w.dumps(tiny(training={"steps": 4, "batch_size": 16})))
-    return Sweep(experiment=str(file), over={"enforcer.name": ["gradient", "relative"]}, seeds=2)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/trials.db"
-
-
 def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """Two of them make the same call, each with a folder of its own, of one name."""
+    """Two processes run the same sweep, each in its own folder of the same name."""
     many = Sweep(**(plan.table() | {"seeds": 5, "set": {"training.steps": 30}}))
     script = "from idemlab import Sweep, run_sweep\nimport sys\n"
     script += f"run_sweep(Sweep(**{many.table()!r}), sys.argv[1], storage={url!r}, say=print)\n"
@@ -67,6 +49,97 @@ def test_machines_share_the_trials(plan: Sweep, url: str, tmp_path: Path) -> Non
     assert here.table["machine"].nunique() == 1
     status = sweep_status(url)
     assert status.counts == {"complete": 10, "failed": 0, "pruned": 0, "running": 0, "waiting": 0}
+
+
+def test_a_tpe_sweep_in_a_data_base(plan: Sweep, url: str, tmp_path: Path) -> None:
+    over = {"optimizer.lr": "log:1e-5:1"}
+    chosen = Sweep(experiment=plan.experiment, over=over, sampler="tpe", trials=5, seeds=2)
+    results = run_sweep(chosen, tmp_path / "sweep", storage=url)
+    assert len(results.trials) == 10
+    alone = run_sweep(chosen, tmp_path / "alone")
+    assert [trial.values for trial in results.trials] == [trial.values for trial in alone.trials]
+    assert known_settings(chosen) == []
+
+
+# -- claiming -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_who_begin_at_once_make_no_trial_twice(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """Both add all trials, so each setting has two. Only the first of the two is ever run."""
+    ledgers = [Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b")]
+    for ledger in ledgers:
+        ledger.add(plan, plan.settings(), {})
+    trials = ledgers[0].trials()
+    assert len(trials) == 8
+    claimed = [ledgers[i % 2].claim(trial, 0) for i, trial in enumerate(reversed(trials))]
+    assert claimed == [False] * 4 + [True] * 4
+
+
+def test_of_two_who_claim_at_once_one_gets_the_trial(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """The second tries after the first has read the trial and before it marks it."""
+    one, other = (Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b"))
+    one.add(plan, plan.settings(), {})
+    trial = one.trials()[0]
+    claimed: list[bool] = []
+    rival = threading.Thread(target=lambda: claimed.append(other.claim(trial, 0)))
+
+    def about_to_write(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE trials") and rival.ident is None:
+            rival.start()
+            rival.join(timeout=1)
+
+    engine = one._storage._backend.engine  # type: ignore[attr-defined]
+    from sqlalchemy import event
+
+    event.listen(engine, "before_cursor_execute", about_to_write)
+    claimed.append(one.claim(trial, 0))
+    rival.join()
+    assert sorted(claimed) == [False, True]
+
+
+def test_machines_that_are_called_alike_leave_each_others_trials_alone(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """Containers of one image have the same paths. A key in the sweep's folder tells them apart."""
+    one, other = (Ledger(tmp_path, url, "sweep", key=key, make=True) for key in ("one", "other"))
+    one.add(plan, plan.settings(), {})
+    assert one.claim(one.trials()[0], 0)
+    other.bury()
+    assert [trial.state.name for trial in other.trials()] == ["RUNNING", "WAITING", "WAITING", "WAITING"]
+    again = Ledger(tmp_path, url, "sweep", key="one", make=True)
+    again.bury()
+    assert again.trials()[0].state.name == "FAIL"
+
+
+def test_a_folder_keeps_what_it_is_told_by(plan: Sweep, url: str, tmp_path: Path) -> None:
+    small = Sweep(**(plan.table() | {"over": {}, "seeds": 1}))
+    run_sweep(small, tmp_path / "a" / "sweep", storage=url)
+    begun = place_of(tmp_path / "a" / "sweep")
+    run_sweep(Sweep(**(small.table() | {"seeds": 2})), tmp_path / "a" / "sweep", storage=url, resume=True)
+    assert place_of(tmp_path / "a" / "sweep") == begun
+    run_sweep(small, tmp_path / "b" / "sweep", storage=url)
+    other = place_of(tmp_path / "b" / "sweep")
+    assert (other.name, other.key != begun.key) == (begun.name, True)
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert place_of(tmp_path / "copy" / "sweep").key != begun.key
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert place_of(tmp_path / "moved" / "sweep") == begun
+
+
+def test_all_seeds_of_a_point_have_the_values_of_one_machine(plan: Sweep, url: str, tmp_path: Path) -> None:
+    """Two machines chose a setting at the same time and added their trials in turn."""
+    chosen = Sweep(**(plan.table() | {"sampler": "tpe", "trials": 1}))
+    ledger = Ledger(tmp_path, url, "sweep", make=True)
+    for name, seed in (("gradient", 0), ("relative", 0), ("relative", 1), ("gradient", 1)):
+        ledger.add(chosen, [Setting({"enforcer.name": name}, seed, 0)], {})
+    assert [ledger.claim(trial, 0) for trial in ledger.trials()] == [True, False, False, True]
+    ledger.release()
+    results = run_sweep(chosen, tmp_path / "sweep", storage=url)
+    assert [(trial.seed, trial.values["enforcer.name"]) for trial in results.trials] == [
+        (0, "gradient"),
+        (1, "gradient"),
+    ]
+
+
+# -- machines and databases that stop -----------------------------------------------------------------------------------
 
 
 def test_what_a_dead_machine_ran_is_run_again(
@@ -103,38 +176,11 @@ def test_a_trial_that_gives_signs_of_life_is_left_alone(
     assert ledgers[0].end(0, {"state": "failed", "error": "x"})
 
 
-def test_machines_that_are_called_alike_leave_each_others_trials_alone(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """As containers of one image are, whose folders have the same path: they tell them by what their files say."""
-    one, other = (Ledger(tmp_path, url, "sweep", key=key, make=True) for key in ("one", "other"))
-    one.add(plan, plan.settings(), {})
-    assert one.claim(one.trials()[0], 0)
-    other.bury()
-    assert [trial.state.name for trial in other.trials()] == ["RUNNING", "WAITING", "WAITING", "WAITING"]
-    again = Ledger(tmp_path, url, "sweep", key="one", make=True)
-    again.bury()
-    assert again.trials()[0].state.name == "FAIL"
-
-
-def test_a_folder_keeps_what_it_is_told_by(plan: Sweep, url: str, tmp_path: Path) -> None:
-    small = Sweep(**(plan.table() | {"over": {}, "seeds": 1}))
-    run_sweep(small, tmp_path / "a" / "sweep", storage=url)
-    begun = place_of(tmp_path / "a" / "sweep")
-    run_sweep(Sweep(**(small.table() | {"seeds": 2})), tmp_path / "a" / "sweep", storage=url, resume=True)
-    assert place_of(tmp_path / "a" / "sweep") == begun
-    run_sweep(small, tmp_path / "b" / "sweep", storage=url)
-    other = place_of(tmp_path / "b" / "sweep")
-    assert (other.name, other.key != begun.key) == (begun.name, True)
-    shutil.copytree(tmp_path / "a", tmp_path / "copy")
-    assert place_of(tmp_path / "copy" / "sweep").key != begun.key
-    (tmp_path / "a").rename(tmp_path / "moved")
-    assert place_of(tmp_path / "moved" / "sweep") == begun
-
-
 @pytest.mark.parametrize("method", ["set_trial_user_attr", "_create_new_trial"])
 def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     method: str, plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails at every third call, once each; resuming goes on until all is done."""
+    """Every third call fails, until resuming has finished the sweep."""
     whole = run_sweep(plan, tmp_path / "whole")
     real, calls, lost = getattr(RDBStorage, method), [0], 0
 
@@ -166,49 +212,6 @@ def test_a_data_base_that_is_lost_on_the_way_ends_the_sweep_and_loses_nothing(
     assert sweep_status(url).counts["complete"] == 4
 
 
-def test_two_who_begin_at_once_make_no_trial_twice(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """Both saw that there was none: of the two trials of each setting only the first is ever run."""
-    ledgers = [Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b")]
-    for ledger in ledgers:
-        ledger.add(plan, plan.settings(), {})
-    trials = ledgers[0].trials()
-    assert len(trials) == 8
-    claimed = [ledgers[i % 2].claim(trial, 0) for i, trial in enumerate(reversed(trials))]
-    assert claimed == [False] * 4 + [True] * 4
-
-
-def test_of_two_who_claim_at_once_one_gets_the_trial(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """The second tries between the first one's look at the trial and its mark on it."""
-    one, other = (Ledger(tmp_path / name, url, "sweep", make=True) for name in ("a", "b"))
-    one.add(plan, plan.settings(), {})
-    trial = one.trials()[0]
-    claimed: list[bool] = []
-    rival = threading.Thread(target=lambda: claimed.append(other.claim(trial, 0)))
-
-    def about_to_write(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("UPDATE trials") and rival.ident is None:
-            rival.start()
-            rival.join(timeout=1)
-
-    engine = one._storage._backend.engine  # type: ignore[attr-defined]
-    from sqlalchemy import event
-
-    event.listen(engine, "before_cursor_execute", about_to_write)
-    claimed.append(one.claim(trial, 0))
-    rival.join()
-    assert sorted(claimed) == [False, True]
-
-
-def test_who_only_reads_waits_for_nobody(plan: Sweep, url: str, tmp_path: Path) -> None:
-    run_sweep(Sweep(**(plan.table() | {"over": {}, "seeds": 1})), tmp_path / "sweep", storage=url)
-    writing = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-    writing.execute("BEGIN IMMEDIATE")
-    begun = time.monotonic()
-    assert sweep_status(url).counts["complete"] == 1
-    assert time.monotonic() - begun < 30  # whoever wants to write waits a minute for the lock
-    writing.close()
-
-
 def test_who_was_stopped_goes_on_and_others_need_not_wait(plan: Sweep, url: str, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
@@ -228,201 +231,3 @@ def test_who_was_stopped_goes_on_and_others_need_not_wait(plan: Sweep, url: str,
     with pytest.raises(BadInput, match=r"the sweep differs from the one in storage '.*': training\.steps"):
         run_sweep(other, tmp_path / "b/sweep", storage=url)
     assert not (tmp_path / "b").exists()
-
-
-def test_a_tpe_sweep_in_a_data_base(plan: Sweep, url: str, tmp_path: Path) -> None:
-    over = {"optimizer.lr": "log:1e-5:1"}
-    chosen = Sweep(experiment=plan.experiment, over=over, sampler="tpe", trials=5, seeds=2)
-    results = run_sweep(chosen, tmp_path / "sweep", storage=url)
-    assert len(results.trials) == 10
-    alone = run_sweep(chosen, tmp_path / "alone")
-    assert [trial.values for trial in results.trials] == [trial.values for trial in alone.trials]
-    assert known_settings(chosen) == []
-
-
-# -- nothing secret is told -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://me:hunter2@db.lab:5433/x", "postgresql://me@db.lab:5433/x"),
-        (
-            "postgresql+psycopg://me:hunter2@db/x?password=hunter2&sslmode=require",
-            "postgresql+psycopg://me@db/x?sslmode=require",
-        ),
-        ("mysql://me:hunter2@db/x?ssl_key=hunter2", "mysql://me@db/x"),
-        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
-        ("hunter2", "storage"),
-    ],
-)
-def test_passwords_are_masked(url: str, shown: str) -> None:
-    assert masked(url) == shown
-
-
-@pytest.mark.parametrize(
-    ("url", "error", "what"),
-    [
-        ("hunter2", BadInput, "that is no URL of a data base"),
-        ("postgresq://me:hunter2@localhost/x", BadInput, "no kind of data base 'postgresq'"),
-        ("sqlite:////nowhere/hunter/x.db", Failure, "the storage cannot be reached: unable to open database file"),
-    ],
-)
-def test_a_storage_that_is_not_there_is_told_at_once(
-    plan: Sweep, tmp_path: Path, url: str, error: type[Exception], what: str
-) -> None:
-    with pytest.raises(error, match=what) as caught:
-        run_sweep(plan, tmp_path / "sweep", storage=url)
-    assert "hunter2" not in str(caught.value)
-    assert not (tmp_path / "sweep").exists()
-
-
-def test_a_password_reaches_no_file_and_no_line(
-    plan: Sweep, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The URL of a data base that needs one, which here is answered by another."""
-    secret = "postgresql://me:hunter2@localhost/x?password=hunter2"
-    real = storage_module.data_base
-    asked: list[str] = []
-
-    def answer(given: str, *, make: bool) -> Any:
-        asked.append(given)
-        return real(url, make=make)
-
-    monkeypatch.setattr(storage_module, "data_base", answer)
-    said: list[str] = []
-    results = run_sweep(plan, tmp_path / "sweep", storage=secret, say=said.append)
-    assert secret in asked
-    assert len(results.trials) == 4
-    assert sweep_status(secret).sweep == "postgresql://me@localhost/x"
-    assert "postgresql://me@localhost/x" in (tmp_path / "sweep/sweep.toml").read_text()
-    assert "hunter2" not in "".join(said)
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) > 20
-    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
-
-
-# -- how far it is --------------------------------------------------------------------------------------------------------
-
-
-def test_the_status_of_a_sweep_that_is_being_run(plan: Sweep, tmp_path: Path) -> None:
-    seen = []
-
-    def say(text: str) -> None:
-        if text.startswith("3/4"):
-            seen.append(sweep_status(tmp_path / "sweep"))
-
-    one_by_one = Sweep(**(plan.table() | {"over": {"enforcer.name": ["relative"]}, "seeds": 4}))
-    run_sweep(one_by_one, tmp_path / "sweep", say=say)
-    (status,) = seen
-    assert status.total == 4
-    assert status.counts == {"complete": 3, "failed": 0, "pruned": 0, "running": 0, "waiting": 1}
-    assert status.held_by is not None
-    assert status.held_by.startswith("process ")
-    after = sweep_status(tmp_path / "sweep")
-    assert (after.held_by, after.seconds_left, after.running) == (None, 0.0, ())
-
-
-def test_the_status_tells_of_what_was_left_running(plan: Sweep, tmp_path: Path) -> None:
-    run_sweep(plan, tmp_path / "sweep")
-    more = Sweep(**(plan.table() | {"seeds": 3}))
-    ledger = Ledger(tmp_path / "sweep", make=True)
-    ledger.add(more, more.settings()[2::3], {})
-    for trial in ledger.trials()[4:]:
-        assert ledger.claim(trial, 1)
-    found = sweep_status(tmp_path / "sweep").running
-    assert [(each.trial, each.state, each.worker) for each in found] == [(4, "interrupted", 1), (5, "interrupted", 1)]
-    assert found[0].setting == 'enforcer.name="gradient", seed 2'
-    assert 0 <= found[0].seconds < 60
-    assert json.dumps([vars(each) for each in found])
-
-
-@pytest.mark.parametrize(
-    ("sweep", "what"),
-    [("nowhere", "holds no sweep"), ("sqlite:///nowhere.db", "there is no file 'nowhere.db'"), ("x://y", "no kind of")],
-)
-def test_the_status_of_what_is_no_sweep(sweep: str, what: str) -> None:
-    with pytest.raises(BadInput, match=what):
-        sweep_status(sweep)
-    assert not Path("nowhere.db").exists()
-
-
-def test_a_data_base_with_several_sweeps(plan: Sweep, url: str, tmp_path: Path) -> None:
-    small = Sweep(**(plan.table() | {"over": {}, "seeds": 1}))
-    for name in ("one", "two"):
-        run_sweep(small, tmp_path / name, storage=url)
-    with pytest.raises(BadInput, match="it holds 2 sweeps") as caught:
-        sweep_status(url)
-    assert caught.value.choices == ("one", "two")
-    assert sweep_status(url, name="two").total == 1
-    with pytest.raises(BadInput, match="there is no sweep 'too'") as caught:
-        sweep_status(url, name="too")
-    assert caught.value.nearest == "two"
-
-
-def test_a_sweep_is_resumed_with_the_storage_it_was_begun_with(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """In another, all would be trained again over the runs that are there. A folder that was moved finds its own."""
-    begun = run_sweep(plan, tmp_path / "sweep", storage=url)
-    kept = (tmp_path / "sweep" / "sweep.toml").read_bytes()
-    for other in (None, f"sqlite:///{tmp_path}/other.db"):
-        with pytest.raises(BadInput, match=r"are in 'sqlite:///.*trials.db'") as caught:
-            run_sweep(plan, tmp_path / "sweep", storage=other, resume=True)
-        assert caught.value.where == "storage"
-    assert not (tmp_path / "other.db").exists()
-    assert (tmp_path / "sweep" / "sweep.toml").read_bytes() == kept
-    run_sweep(plan, tmp_path / "alone")
-    with pytest.raises(BadInput, match="are in its journal"):
-        run_sweep(plan, tmp_path / "alone", storage=url, resume=True)
-    (tmp_path / "sweep").rename(tmp_path / "moved")
-    said: list[str] = []
-    again = run_sweep(plan, tmp_path / "moved", storage=url, resume=True, say=said.append)
-    assert said == ["trials: 4, 4 of them done before"]
-    assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in begun.trials]
-
-
-def test_a_file_of_sqlite_is_found_from_everywhere(
-    plan: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_sweep(Sweep(**(plan.table() | {"over": {}})), "sweep", storage="sqlite:///trials.db")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert len(open_sweep(tmp_path / "sweep").trials) == 2
-
-
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
-def test_a_data_base_in_memory_is_none(plan: Sweep, url: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="in memory"):
-        run_sweep(plan, tmp_path / "sweep", storage=url)
-    assert not (tmp_path / "sweep").exists()
-
-
-def test_the_data_base_knows_of_a_sweep_that_has_grown(plan: Sweep, url: str, tmp_path: Path) -> None:
-    fewer = Sweep(**(plan.table() | {"seeds": 1, "over": {}}))
-    run_sweep(fewer, tmp_path / "a" / "sweep", storage=url)
-    run_sweep(Sweep(**(fewer.table() | {"seeds": 2})), tmp_path / "a" / "sweep", storage=url, resume=True)
-    run_sweep(fewer, tmp_path / "b" / "sweep", storage=url)  # who wants fewer takes nothing away
-    status = sweep_status(url)
-    assert (status.total, status.counts["complete"], status.counts["waiting"]) == (2, 2, 0)
-
-
-def test_all_seeds_of_a_point_have_the_values_of_one_machine(plan: Sweep, url: str, tmp_path: Path) -> None:
-    """Two of them chose a setting at once, and their trials came in turn."""
-    chosen = Sweep(**(plan.table() | {"sampler": "tpe", "trials": 1}))
-    ledger = Ledger(tmp_path, url, "sweep", make=True)
-    for name, seed in (("gradient", 0), ("relative", 0), ("relative", 1), ("gradient", 1)):
-        ledger.add(chosen, [Setting({"enforcer.name": name}, seed, 0)], {})
-    assert [ledger.claim(trial, 0) for trial in ledger.trials()] == [True, False, False, True]
-    ledger.release()
-    results = run_sweep(chosen, tmp_path / "sweep", storage=url)
-    assert [(trial.seed, trial.values["enforcer.name"]) for trial in results.trials] == [
-        (0, "gradient"),
-        (1, "gradient"),
-    ]
-
-
-def test_a_folder_holds_one_sweep(tmp_path: Path, plan: Sweep) -> None:
-    run_sweep(Sweep(**(plan.table() | {"seeds": 1, "over": {}})), tmp_path / "sweep")
-    with pytest.raises(BadInput, match="holds one sweep") as caught:
-        sweep_status(tmp_path / "sweep", name="other")
-    assert caught.value.where == "name"
