@@ -1,4 +1,4 @@
-"""Wheels, a fresh environment to install them into, and fake distributions for the command line in process."""
+"""Wheels, a fresh environment to install them into, and fake distributions for the command line, a faulty one too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -161,3 +161,51 @@ def call(here: Path) -> Idemlab:
         return CliRunner().invoke(app, list(words), catch_exceptions=False)
 
     return run
+
+
+# -- a faulty plugin --------------------------------------------------------------------------------------------------
+
+FAULTY = """
+from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
+
+def faulty():
+    import torch
+    from idemlab import Enforcement, Enforcer
+
+    class Faulty(Enforcer):
+{methods}
+    return Faulty()
+
+@hookimpl
+def provide_enforcers():
+    traits = Traits(kinds=frozenset({{EnforcerKind.{kind}}}))
+    yield EnforcerSpec(name="faulty", factory=faulty, summary="Faulty.", install="faulty-one[extra]", traits=traits)
+"""
+
+
+@pytest.fixture
+def faulty() -> Callable[..., str]:
+    """The code of a plugin whose enforcer has one method, of this body; y is f(x) in `forward`."""
+
+    def write(body: str, method: str = "forward(self, orbit, step)", kind: str = "LOSS") -> str:
+        first = "y = orbit.output\n" if method.startswith("forward") else ""
+        methods = indent(f"def {method}:\n" + indent(first + body, "    "), " " * 8)
+        return FAULTY.format(methods=methods, kind=kind)
+
+    return write
+
+
+@pytest.fixture
+def origin() -> str:
+    """How messages call the plugin of the distribution faulty-one."""
+    return "faulty-one 0.3, plugin 'faulty_one'"
+
+
+@pytest.fixture
+def lines() -> Callable[[Result], dict[str, str]]:
+    """The labelled lines of an error."""
+
+    def read(result: Result) -> dict[str, str]:
+        return dict(line.strip().split(": ", 1) for line in result.stderr.splitlines() if ": " in line)
+
+    return read
