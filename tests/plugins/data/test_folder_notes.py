@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-import datasets
 import pytest
-from PIL import Image
 
 from idemlab import BadInput
 from idemlab_data.hub import hub_dataset
 
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
-
-
-def png(value: int = 0) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (4, 4), value).save(file, "PNG")
-    return file.getvalue()
-
-
-def images(folder: Path, count: int = 12) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        (folder / f"{number:02d}.png").write_bytes(png(number))
-    return folder
-
-
-def packed(count: int = 3) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for number in range(count):
-            archive.writestr(f"{number:02d}.png", png(number))
-    return file.getvalue()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # -- columns of a table ---------------------------------------------------------------------------------------------------
@@ -73,13 +45,13 @@ COLUMNS: dict[str, tuple[str, str | None, int | None, str | None]] = {
 
 
 @pytest.mark.parametrize("case", list(COLUMNS))
-def test_a_column_without_use_is_told_with_the_way_to_use_it(case: str, tmp_path: Path) -> None:
+def test_a_column_without_use_is_told_with_the_way_to_use_it(case: str, folder: Any) -> None:
     columns, label, classes, told = COLUMNS[case]
-    folder = images(tmp_path / "set")
+    folder.images(top=12)
     names = ["file_name", *filter(None, columns.split(","))]
     lines = [",".join([f"{number:02d}.png", *("same" for _ in names[1:])]) for number in range(12)]
-    (folder / "metadata.csv").write_text("\n".join([",".join(names), *lines]) + "\n")
-    data = hub_dataset(str(folder), channels=1, label=label)
+    folder.put("metadata.csv", "\n".join([",".join(names), *lines]) + "\n")
+    data = hub_dataset(str(folder.path), channels=1, label=label)
     assert data.classes == classes
     assert [sentence for sentence in data.description if sentence.startswith("not used")] == ([told] if told else [])
 
@@ -103,9 +75,9 @@ FOLDERS: dict[str, str | None] = {
 
 
 @pytest.mark.parametrize("place", list(FOLDERS))
-def test_one_folder_alone_is_told_to_be_no_class(place: str, tmp_path: Path) -> None:
-    images(tmp_path / "set" / place)
-    data = hub_dataset(str(tmp_path / "set"), channels=1)
+def test_one_folder_alone_is_told_to_be_no_class(place: str, folder: Any) -> None:
+    folder.images(**{place: 12})
+    data = hub_dataset(str(folder.path), channels=1)
     assert data.classes is None
     told = FOLDERS[place]
     assert [each for each in data.description if each.startswith("no classes")] == ([told] if told else [])
@@ -113,22 +85,23 @@ def test_one_folder_alone_is_told_to_be_no_class(place: str, tmp_path: Path) -> 
 
 # -- archives -------------------------------------------------------------------------------------------------------------
 
-ARCHIVES: dict[str, Callable[[], bytes]] = {
-    "no archive": lambda: b"<html>not found</html>",
-    "empty": lambda: b"",
-    "cut off": lambda: packed()[:-30],
-    "damaged list": lambda: packed().replace(b"PK\x01\x02", b"PK\x00\x00"),
+ARCHIVES: dict[str, Callable[[bytes], bytes]] = {
+    # what is wrong: made of a whole archive
+    "no archive": lambda whole: b"<html>not found</html>",
+    "empty": lambda whole: b"",
+    "cut off": lambda whole: whole[:-30],
+    "damaged list": lambda whole: whole.replace(b"PK\x01\x02", b"PK\x00\x00"),
 }
 
 
 @pytest.mark.parametrize("beside", [0, 4])
 @pytest.mark.parametrize("case", list(ARCHIVES))
-def test_an_archive_that_cannot_be_read_is_named(case: str, beside: int, tmp_path: Path) -> None:
-    folder = images(tmp_path / "set", beside)
-    (folder / "a.zip").write_bytes(packed())
-    (folder / "b.zip").write_bytes(ARCHIVES[case]())
-    (folder / "c.ZIP").write_bytes(ARCHIVES[case]())
+def test_an_archive_that_cannot_be_read_is_named(case: str, beside: int, folder: Any) -> None:
+    folder.images(top=beside)
+    broken = ARCHIVES[case](folder.archive("a.zip", 3).read_bytes())
+    for name in ("b.zip", "c.ZIP"):
+        (folder.path / name).write_bytes(broken)
     with pytest.raises(BadInput, match=r"the archive cannot be read: .*; so with 1 more") as caught:
-        hub_dataset(str(folder), channels=1)
-    assert caught.value.where == str(folder / "b.zip")
+        hub_dataset(str(folder.path), channels=1)
+    assert caught.value.where == str(folder.path / "b.zip")
     assert caught.value.next_step == "replace it, or move it out of the folder"

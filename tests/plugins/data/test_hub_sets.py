@@ -20,12 +20,7 @@ from idemlab_data.images import FolderImages
 datasets = pytest.importorskip("datasets")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-
-@pytest.fixture(autouse=True)
-def no_traces(monkeypatch, tmp_path_factory):
-    """The cache of `datasets` goes to a folder of the test."""
-    cache = tmp_path_factory.mktemp("hf")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def png(value: int, size: tuple[int, int] = (9, 11)) -> bytes:

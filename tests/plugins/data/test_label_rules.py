@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import io
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,38 +11,12 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pytest
-from PIL import Image
 from pyarrow import parquet
 
 from idemlab import BadInput, Dataset
 from idemlab_data.hub import hub_dataset
 
-DOCS = Path(__file__).parents[3] / "docs" / "data.md"
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
-
-
-def png(value: int = 0) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (4, 4), value).save(file, "PNG")
-    return file.getvalue()
-
-
-def table(path: Path, count: int, label: Any) -> Path:
-    """A Parquet file of images 0, 1, ... with a column of labels."""
-    cells = [{"bytes": png(k), "path": None} for k in range(count)]
-    rows = datasets.Dataset.from_dict({"image": cells}, features=datasets.Features({"image": datasets.Image()}))
-    column = label if isinstance(label, pa.Array) else pa.array(label)
-    parquet.write_table(rows.data.table.append_column("label", column), path)
-    return path
-
-
-def rules(heading: str) -> list[str]:
-    section = DOCS.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    return [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")][1:]
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # -- labels: (rule, variant, labels of five rows, classes' numbers) -------------------------------------------------------
@@ -95,7 +69,7 @@ NO_LABELS: dict[str, Any] = {
 }
 
 
-def test_the_page_has_a_row_for_each_rule_of_labels_and_no_other() -> None:
+def test_the_page_has_a_row_for_each_rule_of_labels_and_no_other(rules: Callable[[str], list[str]]) -> None:
     tested = {case[0] for case in [*LABELS, *REFUSED_LABELS]} | {"image cell that is empty"}
     assert sorted(rules("What a label means")) == sorted(tested)
 
@@ -117,8 +91,8 @@ def pairs(data: Dataset) -> list[tuple[float, int]]:
 @pytest.mark.parametrize(
     ("labels", "found"), [case[2:] for case in LABELS], ids=[f"{rule}: {what}" for rule, what, *_ in LABELS]
 )
-def test_labels_become_the_classes_that_occur(tmp_path: Path, labels: Any, found: list[int]) -> None:
-    data = hub_dataset(str(table(tmp_path / "x.parquet", 5, labels)), label="label")
+def test_labels_become_the_classes_that_occur(folder: Any, labels: Any, found: list[int]) -> None:
+    data = hub_dataset(str(folder.table("x.parquet", 5, labels)), label="label")
     assert numbers(data) == found
     assert data.classes == len(set(found))
 
@@ -128,8 +102,8 @@ def test_labels_become_the_classes_that_occur(tmp_path: Path, labels: Any, found
     [case[2:] for case in REFUSED_LABELS],
     ids=[f"{rule}: {what}" for rule, what, *_ in REFUSED_LABELS],
 )
-def test_what_is_no_label_is_refused_with_its_row_or_left_out(tmp_path: Path, labels: Any, reason: str) -> None:
-    path = str(table(tmp_path / "x.parquet", 5, labels))
+def test_what_is_no_label_is_refused_with_its_row_or_left_out(folder: Any, labels: Any, reason: str) -> None:
+    path = str(folder.table("x.parquet", 5, labels))
     with pytest.raises(BadInput, match=f"row 2 has no class: its label in 'label' {reason}") as caught:
         hub_dataset(path, label="label")
     assert 'incomplete = "leave out"' in str(caught.value)
@@ -141,8 +115,8 @@ def test_what_is_no_label_is_refused_with_its_row_or_left_out(tmp_path: Path, la
 
 
 @pytest.mark.parametrize("labels", NO_LABELS.values(), ids=NO_LABELS)
-def test_columns_of_something_else_are_refused(tmp_path: Path, labels: Any) -> None:
-    path = str(table(tmp_path / "x.parquet", 5, labels))
+def test_columns_of_something_else_are_refused(folder: Any, labels: Any) -> None:
+    path = str(folder.table("x.parquet", 5, labels))
     with pytest.raises(BadInput, match=r"row 0 has no class.*; so with 4 other rows"):
         hub_dataset(path, label="label")
     with pytest.raises(BadInput, match="there is no row with an image and a class"):
@@ -152,7 +126,9 @@ def test_columns_of_something_else_are_refused(tmp_path: Path, labels: Any) -> N
 @pytest.mark.parametrize(
     "cell", [None, {"bytes": None, "path": None}, {"bytes": b"", "path": None}, {"bytes": b"", "path": ""}]
 )
-def test_an_empty_cell_is_refused_with_its_row_or_left_out(tmp_path: Path, cell: Any) -> None:
+def test_an_empty_cell_is_refused_with_its_row_or_left_out(
+    tmp_path: Path, cell: Any, png: Callable[..., bytes]
+) -> None:
     cells = [{"bytes": png(k), "path": None} for k in range(4)]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     rows = datasets.Dataset.from_dict(
@@ -167,7 +143,7 @@ def test_an_empty_cell_is_refused_with_its_row_or_left_out(tmp_path: Path, cell:
     assert "left out, without an image: 1 row, first row 2" in data.description
 
 
-def test_unlabelled_rows_of_a_column_of_classes(tmp_path: Path) -> None:
+def test_unlabelled_rows_of_a_column_of_classes(tmp_path: Path, png: Callable[..., bytes]) -> None:
     """-1 is how sets on the hub say that a row has no class; a number beyond the list of names is none either."""
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
     cells = [{"bytes": png(k), "path": None} for k in range(5)]

@@ -19,7 +19,6 @@ from idemlab.contracts.pixels import CROPPED, DEEP, FRAMES, TRANSPARENT
 from idemlab_data.hub import hub_dataset
 from idemlab_data.torchvision_sets import TorchvisionImages
 
-DOCS = Path(__file__).parents[3] / "docs" / "data.md"
 RAMP = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
 
 
@@ -236,14 +235,7 @@ ELSEWHERE = {"another shape", "too many pixels"}
 """Rules that tests below are about."""
 
 
-def rules(heading: str) -> list[str]:
-    """First cells of the rows of the table under a heading of docs/data.md."""
-    section = DOCS.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")]
-    return rows[2:] if rows[1:2] == ["---"] else rows[1:]
-
-
-def test_the_page_has_a_row_for_each_rule_and_no_other() -> None:
+def test_the_page_has_a_row_for_each_rule_and_no_other(rules: Callable[[str], list[str]]) -> None:
     tested = {case[0] for case in [*READ, *REFUSED]} | ELSEWHERE
     assert sorted(rules("How an image is read")) == sorted(tested)
 
@@ -294,13 +286,11 @@ def test_another_shape_is_cropped_to_its_centre() -> None:
     assert (tuple(wide.pixels.shape), wide.changes) == ((1, 4, 12), ())
 
 
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [None, 8])
-def test_every_door_reads_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, size: int | None
-) -> None:
+def test_every_door_reads_the_same(tmp_path: Path, channels: int, size: int | None) -> None:
     """A folder, a table and torchvision; `apply` has its own test with its operator."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     random = np.random.default_rng(0)
     files = [
         saved(Image.fromarray(random.integers(0, 65536, (12, 16)).astype(np.uint16))),
