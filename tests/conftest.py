@@ -15,7 +15,7 @@ from idemlab.system.threads import rest_while_waiting
 
 os.environ["OMP_NUM_THREADS"] = "1"
 rest_while_waiting()
-gc.disable()  # while the tests are collected, which only adds objects: a quarter of that time goes into looking for garbage
+gc.disable()  # collecting tests only adds objects, and looking for garbage takes a quarter of that time
 
 
 def pytest_collection_finish() -> None:
@@ -28,13 +28,13 @@ PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQV
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made, but rendered as one pixel: the real ones take half a second each, and matter to few tests."""
+    """Render every figure as one pixel. A real one takes half a second, and few tests look at it."""
     monkeypatch.setattr("idemlab.reports.style.png", lambda figure: PIXEL)
 
 
 @pytest.fixture
 def unplotted(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, and the curves and spectra of a report are empty figures: for tests of its words alone."""
+    """As `undrawn`, and a report's curves and spectra are empty figures. For tests of its words alone."""
     from matplotlib.figure import Figure
 
     for name in ("training_curves", "jacobian_spectrum"):

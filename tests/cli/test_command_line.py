@@ -231,7 +231,7 @@ def test_main_reads_the_command_line_of_the_process(monkeypatch, capsys):
     ids=" ".join,
 )
 def test_nothing_is_suggested_where_nothing_near_fits(idemlab, arguments):
-    """An experiment cannot be checked, and one that is called like a missing run is another thing."""
+    """An experiment is no object to check, and an experiment of the same name does not replace a missing run."""
     result = idemlab(*arguments)
     assert result.exit_code == 2
     assert "did you mean" not in result.stderr

@@ -28,7 +28,7 @@ def found(findings: list[Finding], subject: str) -> Finding:
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_this_machine_can_run_idemlab(here, monkeypatch, whole):
-    if not whole:  # without the processes that import torchvision, and each plugin
+    if not whole:  # start no process for torchvision or for a plugin
         monkeypatch.setattr(doctor, "_torchvision", list)
         monkeypatch.setattr(doctor, "_imports_torch", lambda entry: False)
     findings = examine()

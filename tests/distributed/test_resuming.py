@@ -84,7 +84,7 @@ def test_a_run_goes_on_in_any_number_of_processes(tmp_path: Path, tiny: Make, to
 
 
 class _Beside(Single):
-    """A process beside one that sees no checkpoint at all."""
+    """One of two processes. The other one sees no checkpoint."""
 
     def rows(self, t: Tensor) -> Tensor:
         return t.new_tensor([t.item(), -1])

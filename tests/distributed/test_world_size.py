@@ -245,7 +245,7 @@ def test_mixed_precision_trains_together(tmp_path: Path, tiny: Make, together: T
     (one,), (other,) = together([_job(table, tmp_path / "together")])
     assert "error" not in one
     assert one["print"] == other["print"]
-    # Rounding of sums over half a batch is another.
+    # A sum over half a batch rounds differently.
     torch.testing.assert_close(_losses(idemlab.Run(tmp_path / "together")), _losses(alone), rtol=0.02, atol=0)
 
 

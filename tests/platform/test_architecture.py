@@ -57,7 +57,7 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def last_name(node: ast.expr) -> str:
-    """`c` of `c` and of `a.b.c`, "" of anything else."""
+    """`c` for the expressions `c` and `a.b.c`, "" for any other."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 

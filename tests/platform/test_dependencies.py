@@ -35,7 +35,7 @@ def imported(*roots: str) -> dict[str, str]:
 
 
 def homes() -> dict[str, set[str]]:
-    """Import packages, each with the distributions that installed it; `packages_distributions` takes seconds for it."""
+    """Each import package with the distributions that installed it. `packages_distributions` takes seconds."""
     found: dict[str, set[str]] = {}
     for each in distributions():
         lines = (each.read_text("RECORD") or "").splitlines()

@@ -1,4 +1,4 @@
-"""Workers of sweeps get the catalog by pickle: everything that the built-in plugins offer must be fit to be sent."""
+"""A sweep sends the catalog to its workers by pickle, so pickle must accept everything the built-in plugins offer."""
 
 from __future__ import annotations
 

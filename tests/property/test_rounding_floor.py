@@ -140,7 +140,7 @@ def test_in_float32_no_badly_conditioned_map_stops_ten_times_above_plain_iterati
 
 
 def test_rounding_that_keeps_falling_by_a_hair_ends_it():
-    """Each few steps find a residual that is lower in its last digits, for hundreds of steps."""
+    """For hundreds of steps, the residual falls again and again, but only in its last digits."""
     K = torch.zeros(6, 6, dtype=torch.float64)
     K[0, 3:5] = -1.125
     K[3, 0], K[3, 3], K[3, 4] = 1.25, 2.375, 1.125

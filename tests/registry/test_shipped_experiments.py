@@ -1,6 +1,6 @@
-"""Every shipped experiment runs end to end for a few steps, on tiny data where its own is not shipped.
+"""Every shipped experiment runs end to end for a few steps. Tiny data stand in for data sets that are not shipped.
 
-The fast tests run one of each data set and model, and only the preflight of its variants.
+The fast tests run one experiment for each pair of data set and model, and only the preflight of the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _kind(name: str) -> tuple[str, str]:
 
 
 END_TO_END = set({_kind(name): name for name in reversed(EXPERIMENTS)}.values())
-"""The first experiment of each kind. Its variants differ in enforcer, source or optimiser, which the preflight tries."""
+"""The first experiment of each kind. Others differ in enforcer, source or optimiser, which the preflight covers."""
 
 
 def _idx(path: Path, array: np.ndarray) -> None:

@@ -40,7 +40,7 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("none", {}),
     ("relative", {}),
 ]
-"""Each formula once; `VARIANTS` differ from them in a constant, a distance, or in what a hybrid combines."""
+"""Each formula once. `VARIANTS` change a constant, a distance, or the members of a hybrid."""
 VARIANTS: list[tuple[str, Arguments]] = [
     ("cubic", {"cotangent": "unit", "weight": 3.0}),
     ("cubic", {"cotangent": "mean"}),
@@ -101,7 +101,7 @@ def test_through_the_decorator(check: Callable[[], None]) -> None:
 
 
 def one_of_each(cases: list[tuple[str, Arguments]]) -> list[Any]:
-    """The first case of each name; the others, its variants, are long."""
+    """All cases. Only the first of each name is fast; the others are marked as long."""
     first = dict(reversed(cases))
     return [case if first[case[0]] is case[1] else pytest.param(*case, marks=pytest.mark.long) for case in cases]
 

@@ -82,7 +82,7 @@ def report() -> Report:
 
 @pytest.fixture(scope="module")
 def again() -> Report:
-    """The same once more, now that its failures are expected."""
+    """The report on the same enforcer when its failures are expected."""
     return check_enforcer(PLUS, {"weight": 2.0}, expected_failures=dict.fromkeys(WRONG, "the erratum"), quick=True)
 
 

@@ -32,7 +32,7 @@ def result() -> idemlab.Benchmark:
 
 def test_each_enforcer_costs_what_its_page_says(result: idemlab.Benchmark) -> None:
     rows = {row.enforcer: row for row in result.rows}
-    # A third of the backward of the first layer is not needed where its input has no gradient.
+    # The first layer saves a third of its backward pass where its input needs no gradient.
     saved = 1 / 3
     assert {name: row.cost_f for name, row in rows.items()} == pytest.approx(
         {"gradient": 6 - saved, "cubic": 5 - saved, "relative": 6 - saved, "ign": 9 - 2 * saved}

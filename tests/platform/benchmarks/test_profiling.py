@@ -33,7 +33,7 @@ LONG = {"steps": 100, "log_every": 10, "checkpoint_every": 25, "batch_size": 16}
 
 @pytest.fixture
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pictures take seconds."""
+    """Write no report. Its pictures take seconds."""
     monkeypatch.setattr("idemlab.reports.page.write_report", lambda run: run)
 
 
@@ -121,7 +121,7 @@ def test_what_a_source_computes_now_and_then_counts(totals: tuple[float, ...], p
 
 
 def test_a_slow_phase_is_found(tiny: Tiny, without_report: None) -> None:
-    """The time of a source is in `source` alone, although it is called inside the forward."""
+    """The forward calls the source, but the phase `source` alone holds its time."""
 
     class Slow(Source):
         def sample(self, batch: Batch, step: Step, operator: Any) -> Points:

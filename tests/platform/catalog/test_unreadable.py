@@ -1,4 +1,4 @@
-"""Distributions whose entry points Python cannot read: other packages fail at them, idemlab names them and goes on."""
+"""Distributions whose entry points Python cannot read. Other packages fail; idemlab names the distribution and goes on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 @pytest.fixture
 def fresh(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on `sys.path` for distributions that nobody has looked for yet."""
+    """A folder on `sys.path` for distributions. Nothing of earlier scans is remembered."""
     monkeypatch.setattr(module, "_told", [])
     unreadable.cache_clear()
     yield site
@@ -57,7 +57,7 @@ def test_a_broken_distribution_is_named_with_its_file_and_line(case: str, fresh:
 
 
 def test_what_no_scan_reads_is_no_fault(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that an earlier folder hides, and records that are complete."""
+    """One record is complete. The broken one is hidden by an earlier folder."""
     plant(fresh, b"[console_scripts]\nfine = odd:main\n")
     plant(tmp_path / "later", BROKEN["undecodable"][0], "Odd-0.9.dist-info")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "later")])
@@ -104,7 +104,7 @@ def test_a_plugin_that_scans_is_not_blamed(fresh: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("case", list(BROKEN))
 def test_a_command_and_a_call_go_on(case: str, tmp_path: Path) -> None:
-    """torch, pydantic and all that idemlab loads: in a process of its own, where nothing is loaded yet."""
+    """A new process, where torch and pydantic still have to look for their own plugins."""
     file = plant(tmp_path / "site", BROKEN[case][0])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tmp_path / "site")])}
     for name in ("TORCH_DEVICE_BACKEND_AUTOLOAD", "PYDANTIC_DISABLE_PLUGINS"):

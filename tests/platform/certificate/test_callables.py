@@ -244,7 +244,7 @@ def _spectrum(certificate: Certificate) -> tuple[Tensor, float]:
 
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> int:
-    """More numbers than have an exact spectrum, which is here the case from 97 on: 1025 take seconds."""
+    """A dimension too large for an exact spectrum. The limit is lowered, since a spectrum of 1025 numbers takes seconds."""
     monkeypatch.setattr("idemlab.certificate.spectrum.EXACT_UP_TO", 96)
     return 104
 

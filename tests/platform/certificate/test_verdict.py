@@ -181,7 +181,7 @@ EQUAL: list[tuple[str, Callable[[Tensor], Tensor], str, str]] = [
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(("f", "off", "on"), [case[1:] for case in EQUAL], ids=[case[0] for case in EQUAL])
 def test_equal_inputs_show_no_collapse(f: Callable[[Tensor], Tensor], off: str, on: str, dtype: torch.dtype) -> None:
-    """Their images have no spread either, whatever f does: what cannot be told is said."""
+    """Equal inputs have equal images, whatever f does. The certificate says what it cannot tell."""
     x = torch.full((7, 3), 0.1, dtype=dtype)
     for off_manifold, verdict in ((True, off), (False, on)):
         certificate = certify(f, x, off_manifold=off_manifold, rank_points=1)

@@ -181,7 +181,7 @@ def test_a_whole_number_that_is_too_large_is_told_so(value: str, table: Table, r
 
 
 def test_what_the_source_of_torch_says_is_what_torch_takes() -> None:
-    """Names and arguments are read from the source code, without torch: here both are compared."""
+    """The checks read names and arguments from the source code, without importing torch. Compare them with torch's own."""
     import torch
 
     from idemlab.experiment import optimizers

@@ -1,4 +1,4 @@
-"""Orbits that go through the operator together have the values and gradients of single ones."""
+"""Orbits that share a call of the operator have the values and gradients of single orbits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loaded operator is the trained one, also in what is not saved."""
+"""A loaded operator equals the trained one, even in the random numbers that are not saved."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Features(nn.Module):
 
 
 class Drawing(Enforcer):
-    """Draws before the model is built, and again when it wraps it."""
+    """Draws random numbers before the model is built, and more when it wraps the model."""
 
     def __init__(self) -> None:
         super().__init__()

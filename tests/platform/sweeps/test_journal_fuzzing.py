@@ -39,7 +39,7 @@ def fuzzing(examples: int) -> settings:
         derandomize=bool(os.environ.get("CI")) and not THOROUGH,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller example is not worth the minutes
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking an example takes minutes
     )
 
 

@@ -69,7 +69,7 @@ def test_a_sweep_leaves_runs_tables_and_a_figure(plan: Sweep, tmp_path: Path) ->
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_was_understood_of_the_data_is_said_once(jobs: int, tiny: Make, tmp_path: Path) -> None:
-    """Whether trials are trained as one program, alone, watched by a pruner, or in another process."""
+    """It holds for trials that train as one program, alone, under a pruner, or in another process."""
     (tmp_path / "set").mkdir()
     for number in range(20):
         Image.new("L", (4, 4), number).save(tmp_path / "set" / f"{number}.png")

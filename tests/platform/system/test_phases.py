@@ -12,7 +12,7 @@ from idemlab.system.phases import Stopwatch, phase, timed
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, as a list of one number to change."""
+    """The time: a list of one number, which tests change."""
     now = [0.0]
     monkeypatch.setattr(phases.time, "perf_counter", lambda: now[0])
     return now

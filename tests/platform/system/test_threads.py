@@ -31,7 +31,7 @@ def test_what_somebody_chose_is_kept(chosen: dict[str, str], kept: bool) -> None
     assert not spinning(environment)
 
 
-BEFORE = "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"  # which idemlab cannot use
+BEFORE = "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"  # an empty torch
 LOOK = (
     "import idemlab\ntry: idemlab.certify\nexcept Exception: pass\nimport os; print(os.environ.get('GOMP_SPINCOUNT'))"
 )
@@ -45,7 +45,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_it_is_said_before_torch_is_loaded_or_not_at_all(script: str, tmp_path: Path) -> None:
-    """The torch that they find only says what the variable is, as to load the real one takes seconds."""
+    """A stand-in for torch prints the variable, since loading the real torch takes seconds."""
     (tmp_path / "torch.py").write_text("import os; print(os.environ.get('GOMP_SPINCOUNT')); raise ImportError")
     bare = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
     bare["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])

@@ -263,7 +263,7 @@ class Drawing(_Following):
 
 
 def failed(build: Callable[[], Any], among: str = "", **traits: Any) -> tuple[str, ...]:
-    """The checks that an enforcer with these traits fails, of all or of one."""
+    """The checks that an enforcer with these traits fails. With `among`, only this check runs."""
     given = Traits(kinds=frozenset({EnforcerKind.SUBSTITUTION}), **traits)
     subject = Subject.of("enforcer", EnforcerSpec(name="wrong", factory=build, summary="Wrong.", traits=given), {})
     own = [check for check in CHECKS if check.kind == "enforcer" and check.applies(subject.traits)]
@@ -286,7 +286,7 @@ def test_the_kit_finds_a_state_that_is_kept_wrongly(wrong: type[Enforcer], check
         """Wrong."""
         return wrong()
 
-    alone = wrong in (Lazy, Unregistered)  # the others fail at more
+    alone = wrong in (Lazy, Unregistered)  # the others fail further checks too
     assert failed(build, "" if alone else check, orthogonally_equivariant=True) == (check,)
 
 
@@ -307,4 +307,4 @@ def test_the_kit_wraps_as_training_does() -> None:
         """Remembers."""
         return Remembering()
 
-    assert failed(build) == ("attracted-to-the-end",)  # rightly: its copy stays that of the start
+    assert failed(build) == ("attracted-to-the-end",)  # as it should: its copy of the operator is never updated

@@ -1,4 +1,4 @@
-"""What a folder does not become is told: columns without use, a folder that is no split, archives that cannot be read."""
+"""Notes about a folder: unused columns, a folder that is no split, archives that cannot be read."""
 
 from __future__ import annotations
 

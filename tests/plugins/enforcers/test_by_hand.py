@@ -1,4 +1,4 @@
-"""The losses written by hand are those of the enforcers: the same value and the same gradient."""
+"""A loss written by hand has the value and the gradient of its enforcer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def written(table: dict[str, Any]) -> Any:
-    """({name: make}, the enforcer), for the table of an enforcer."""
+    """Table of an enforcer -> ({name: function that makes the loss written by hand}, the enforcer)."""
     named = idemlab.installed().check("enforcer", table, "here")
     return named.spec.by_hand(**named.arguments), named.build()  # type: ignore[attr-defined]
 

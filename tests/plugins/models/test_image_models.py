@@ -162,7 +162,7 @@ def test_the_stack_of_convolutions_sees_as_far_as_its_layers_reach() -> None:
 
 @pytest.mark.parametrize("overlap", [0, 1, 3])
 def test_patches_are_maps_of_windows(overlap: int) -> None:
-    """The first layer is a convolution with the stride of the patches, the last a transposed one."""
+    """The first layer is a convolution whose stride is the patch, and the last layer a transposed one."""
     torch.manual_seed(0)
     f = Patches((2, 8, 12), channels=5, latent=4, overlap=overlap, blocks=0, output="none")
     side = 4 + 2 * overlap

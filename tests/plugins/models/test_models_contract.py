@@ -57,7 +57,7 @@ per_sample_models = pytest.mark.parametrize("case", CASES, ids=str)
 distinct_models = pytest.mark.parametrize(
     "case", [case for case in CASES if case[2].get("activation") not in ("silu", "elu")], ids=str
 )
-"""For what is slow: without those that differ from another in the activation."""
+"""For slow tests: leaves out cases that differ from another only in the activation."""
 one_of_each = pytest.mark.parametrize("case", [*{case[0]: case for case in CASES}.values(), BATCH_NORM], ids=str)
 """For what depends on how a module holds its parameters, and not on shapes or activations."""
 

@@ -92,7 +92,7 @@ def about(findings: Findings, words: str) -> Claim:
 
 
 def drawn(findings: Findings) -> None:
-    """Draw all figures, but do not fit them to their frames, which takes as long again."""
+    """Draw all figures without fitting them to their frames, which would double the time."""
     for figure in findings.figures.values():
         figure.set_layout_engine("none")
         figure.draw_without_rendering()

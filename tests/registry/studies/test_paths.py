@@ -118,7 +118,7 @@ def test_the_whole_study_on_a_small_problem(study: object, quick: bool, monkeypa
     assert len(said) == (4 if quick else 10)
     assert len(findings.figures) == len(findings.tables) == 1
     for figure in findings.figures.values():
-        figure.set_layout_engine("none")  # to fit it to its frame takes as long again
+        figure.set_layout_engine("none")  # fitting it to its frame would double the time
         figure.draw_without_rendering()
     for name in (*findings.figures, *findings.tables):
         assert findings.captions[name]
