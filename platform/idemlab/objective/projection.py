@@ -151,10 +151,10 @@ def purify(
         if not finite and not contracting:
             return ended(Ending.DIVERGED)
         residuals.append(left)
-        if not contracting or left < residuals[at]:
+        if left < (residuals[at] if contracting else float("inf")):  # outside the region the newest one counts
             best, at = iterate, len(residuals) - 1
             fell = at if left > hair or left < 0.99 * residuals[fell] else fell
-        if len(residuals) - 1 - fell >= _PATIENCE or not finite:
+        if contracting and (len(residuals) - 1 - fell >= _PATIENCE or not finite):
             norm = float(torch.linalg.matrix_norm(best))
             floor = torch.finfo(matrix.dtype).eps * norm * norm * norm  # a power of a large float raises an error
             return ended(Ending.CONVERGED if residuals[at] <= floor else Ending.FLOOR)
