@@ -135,6 +135,7 @@ def test_test_images_are_evenly_spaced(images: Tensor) -> None:
     assert batch.input.equal(images[[0, 30, 60, 90]])
 
 
+@pytest.mark.long
 def test_all_of_it_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent, "_APPLIED", 5)  # each of them to a thousand images
     monkeypatch.setattr(latent, "_SHOWN", (1, 2, 3, 5))
