@@ -15,7 +15,8 @@ __all__ = ["bars"]
 def bars(benchmark: Benchmark) -> Figure:
     """Two panels of bars, one bar for each line of the table, from top to bottom."""
     lines = list(benchmark.lines)
-    figure = Figure(figsize=(9.8, 1.4 + 0.32 * len(lines)), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(9.8, 1.4 + 0.32 * len(lines)), dpi=DPI)
+    figure.set_layout_engine("constrained", wspace=0.05)
     times, memory = figure.subplots(1, 2, sharey=True)
     colors = [ORANGE if isinstance(timing, ByHandRow) else BLUE for _, timing in lines]
     places = range(len(lines))
