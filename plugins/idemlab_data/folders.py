@@ -75,7 +75,9 @@ def walk(folder: Path, left_out: LeftOut) -> list[Path]:
         )
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (parent / name for name in names if not name.startswith(".")):
-            if path.is_symlink() and not is_inside(path, folder):
+            if path.is_symlink() and not path.exists():
+                left_out.add("links that lead nowhere", path)
+            elif path.is_symlink() and not is_inside(path, folder):
                 left_out.add("links that lead out of the folder", path)
             elif not path.is_file():
                 left_out.add("neither files nor folders", path)

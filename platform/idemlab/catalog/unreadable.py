@@ -1,7 +1,8 @@
 """Distributions whose entry points Python cannot read, and the packages that fail because of them.
 
-`importlib.metadata.entry_points` fails on all distributions if it cannot read the record of one, whoever installed it. torch
-and pydantic call it when they are loaded, fsspec (below `datasets`) too. The first two can be told not to.
+`importlib.metadata.entry_points` fails on all distributions if it cannot read the record of one, whoever installed it.
+torch, triton (below torch for GPUs) and pydantic call it when they are loaded, fsspec (below `datasets`) too. The first
+three can be told not to.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from ..wording import clipped
 
 __all__ = ["Unreadable", "scan_failure", "spare_imports", "unreadable"]
 
-_SPARING = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-"""Environment variables by which torch and pydantic do not look for extensions of theirs."""
+_SPARING = {
+    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+    "TRITON_BACKENDS_IN_TREE": "1",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
+}
+"""Environment variables by which torch, triton and pydantic do not look for extensions of theirs."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ _told: list[Unreadable] = []
 
 
 def spare_imports(environment: MutableMapping[str, str] = os.environ) -> tuple[Unreadable, ...]:
-    """Let torch and pydantic load despite broken distributions, if there are any. Call it before they are loaded.
+    """Let torch, triton and pydantic load despite broken distributions, if there are any. Call it before they are loaded.
 
     Then neither looks for extensions. Whatever the user has chosen in the environment stands.
 

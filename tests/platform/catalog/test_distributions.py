@@ -231,7 +231,12 @@ def test_a_module_under_two_names_is_told(install: Install, good_code: str, site
 
 def test_a_version_is_told_or_said_to_be_missing(plant: Callable[[dict[str, bytes]], None]) -> None:
     plant(
-        {"odd-1.0.dist-info/RECORD": b"odd.py,,\n", "odd-1.0.dist-info/METADATA": b"\xff", "ok-2.dist-info/RECORD": b""}
+        {
+            "odd.py": b"",
+            "odd-1.0.dist-info/RECORD": b"odd.py,,\n",
+            "odd-1.0.dist-info/METADATA": b"\xff",
+            "ok-2.dist-info/RECORD": b"",
+        }
     )
     plant({"ok-2.dist-info/METADATA": b"Name: ok\nVersion: 2\n", "ok-2.dist-info/top_level.txt": b"fine"})
     assert installed_version("odd") == "?"

@@ -80,7 +80,11 @@ def test_the_imports_are_spared_once_and_the_users_choice_stands(fresh: Path, mo
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     environment = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "1"}
     assert [each.name for each in spare_imports(environment)] == ["odd"]
-    assert environment == {"TORCH_DEVICE_BACKEND_AUTOLOAD": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    assert environment == {
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "1",
+        "TRITON_BACKENDS_IN_TREE": "1",
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
+    }
     assert spare_imports(environment) == (), "told once"
 
 
@@ -109,7 +113,7 @@ def test_a_command_and_a_call_go_on(case: str, tmp_path: Path) -> None:
     """A new process, where torch and pydantic still have to look for their own plugins."""
     file = plant(tmp_path / "site", BROKEN[case][0])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tmp_path / "site")])}
-    for name in ("TORCH_DEVICE_BACKEND_AUTOLOAD", "PYDANTIC_DISABLE_PLUGINS"):
+    for name in ("TORCH_DEVICE_BACKEND_AUTOLOAD", "TRITON_BACKENDS_IN_TREE", "PYDANTIC_DISABLE_PLUGINS"):
         environment.pop(name, None)
     for arguments in (
         ["-m", "idemlab", "doctor", "mlp-hybrid"],

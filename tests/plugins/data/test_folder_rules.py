@@ -67,7 +67,7 @@ def tables(*names: str) -> Fill:
 SPLITS, CLASSES = "folders named train, test, validation", "other folders at the top, or in a split"
 ENDINGS, TABLES = "files with other endings", "Parquet files"
 METADATA = "metadata.csv, metadata.jsonl, metadata.parquet"
-HIDDEN = "hidden files, links out of the folder"
+HIDDEN = "hidden files, links out of the folder or to nothing"
 
 FOLDERS: list[tuple[str, str, Fill, tuple[int, int, int | None], list[str]]] = [
     (
@@ -179,9 +179,10 @@ FOLDERS: list[tuple[str, str, Fill, tuple[int, int, int | None], list[str]]] = [
         (2, 2, None),
         [
             "left out, hidden: .cache and 1 more",
-            "links that lead out of the folder: x.png and 1 more",
+            "links that lead nowhere: x.png and 1 more",
+            "links that lead out of the folder: z.png",
             "not followed: linked",
-            "neither files nor folders: pipe.png and 1 more",
+            "neither files nor folders: pipe.png",
         ],
     ),
     (TABLES, "in one", tables("x.parquet"), (8, 2, None), []),
