@@ -48,6 +48,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     expected = "postgresql://USER@HOST/DATABASE, or sqlite:///FILE for processes of one machine"
     try:
@@ -63,6 +64,8 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
         raise BadInput(f"there is no file '{parsed.database}'", where=masked(url), expected=expected)
     timeout = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "sqlite": "timeout"}.get(kind)
     options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
+    if kind == "sqlite":
+        options["poolclass"] = NullPool  # opening a file is cheap, and nobody tells when the last connection can be closed
     if timeout:
         options["connect_args"] = {timeout: _TIMEOUT * (6 if kind == "sqlite" else 1)}
     try:
