@@ -56,16 +56,16 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
     except (ArgumentError, ValueError):
         raise BadInput("that is no URL of a data base", where="storage", expected=expected) from None
     if parsed.drivername == "postgresql":
-        parsed = parsed.set(
-            drivername="postgresql+psycopg"
-        )  # which driver it stands for differs with SQLAlchemy's version
+        # which driver it stands for differs with SQLAlchemy's version
+        parsed = parsed.set(drivername="postgresql+psycopg")
     kind = parsed.drivername.partition("+")[0]
     if kind == "sqlite" and parsed.database and not make and not Path(parsed.database).is_file():
         raise BadInput(f"there is no file '{parsed.database}'", where=masked(url), expected=expected)
     timeout = {"postgresql": "connect_timeout", "mysql": "connect_timeout", "sqlite": "timeout"}.get(kind)
     options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
     if kind == "sqlite":
-        options["poolclass"] = NullPool  # opening a file is cheap, and nobody tells when the last connection can be closed
+        # opening a file is cheap, and nobody tells when the last connection can be closed
+        options["poolclass"] = NullPool
     if timeout:
         options["connect_args"] = {timeout: _TIMEOUT * (6 if kind == "sqlite" else 1)}
     try:
