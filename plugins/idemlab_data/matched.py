@@ -74,8 +74,28 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 def _carried(x: Tensor, y: Tensor) -> Tensor:
     """sigma = argmin over permutations of sum_i |y_sigma(i) - x_i|_2, as numbers [N]."""
-    _, order = linear_sum_assignment(_distances(x, y).cpu().numpy())
+    _, order = linear_sum_assignment(_reduced(_distances(x, y)).cpu().numpy())
     return torch.as_tensor(order, device=x.device)
+
+
+def _reduced(cost: Tensor, *, steps: int = 50) -> Tensor:
+    """cost_ij - u_i - v_j, [N, N]: it has the same best permutations, and SciPy finds them several times as fast.
+
+    u and v are nearly the dual solution, by fifty steps of Sinkhorn's iteration at a temperature far below the spread of
+    the costs. The search for shortest augmenting paths would otherwise begin with u = v = 0.
+    """
+    temperature = cost.std()
+    if not temperature > 0:  # one row, or all costs equal
+        return cost
+    temperature = 0.1 * temperature
+    u = cost.amin(1)
+    kernel = torch.exp((u[:, None] - cost) / temperature)
+    tiny = torch.finfo(kernel.dtype).tiny
+    b = torch.ones_like(u)
+    for _ in range(steps):
+        a = 1 / (kernel @ b).clamp_min(tiny)
+        b = 1 / (a @ kernel).clamp_min(tiny)
+    return cost - (u + temperature * a.log())[:, None] - temperature * b.log()
 
 
 class ImleSource(MatchedSource):

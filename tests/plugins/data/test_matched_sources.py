@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from idemlab import BadInput, Batch, Dataset, Points, Source, Step, resolve
 from idemlab.contracts.step import Shard
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
-from idemlab_data.matched import ImleSource, TransportSource
+from idemlab_data.matched import ImleSource, TransportSource, _carried
 from idemlab_data.noise import FourierSource, GaussianSource
 
 
@@ -359,3 +360,26 @@ def test_two_processes_choose_as_one_does_and_share_the_work(tmp_path: Path):
 
 if __name__ == "__main__":
     _one_of_two(int(sys.argv[2]), Path(sys.argv[1]))
+
+
+def spread_out(count: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, 20, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (spread_out(64, 0), spread_out(64, 1)),
+        (spread_out(64, 0), 1e-3 * spread_out(64, 1)),
+        (spread_out(64, 0), spread_out(1, 1).expand(64, -1)),
+        (1e4 * spread_out(64, 0), 1e4 * spread_out(64, 0).flip(0)),
+        (spread_out(1, 0), spread_out(1, 1)),
+    ],
+    ids=["two draws", "nearly one point", "one point", "a permutation", "one pair"],
+)
+def test_the_plan_is_as_short_as_without_the_start_that_makes_it_fast(x, y):
+    length = torch.cdist(x, y)
+    order = _carried(x, y)
+    assert sorted(order.tolist()) == list(range(len(x)))
+    shortest = length[linear_sum_assignment(length.numpy())].sum()
+    torch.testing.assert_close(length[range(len(x)), order].sum(), shortest, rtol=1e-5, atol=0.0)
