@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import idemlab
+from idemlab.watching.progress import watching
 
 Make = Callable[..., dict[str, Any]]
 
@@ -62,7 +63,7 @@ def cells(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
 def test_a_notebook_gets_a_bar(
     tmp_path: Path, tiny: Make, cells: list[Handle], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    idemlab.train(tiny() | {"name": "<b>"}, tmp_path / "run")
+    idemlab.train(tiny(), tmp_path / "run")
     (cell,) = cells
     assert capsys.readouterr() == ("", "")
     assert repr(cell.shown[0]) == "preparing"
@@ -71,6 +72,9 @@ def test_a_notebook_gets_a_bar(
     assert '<progress value="12" max="12"' in pages[-1]
     assert "done after" in texts[-1]
     assert "mlp on gaussian, enforcer gradient" in texts[-1]
+    with watching() as watcher:
+        watcher.message("<script>")
+    assert "&lt;script&gt;" in cells[-1].shown[-1]._repr_html_()
 
 
 def test_a_notebook_says_that_a_run_failed(tmp_path: Path, tiny: Make, cells: list[Handle]) -> None:
