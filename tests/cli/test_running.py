@@ -77,6 +77,7 @@ def test_progress_is_a_bar_on_a_terminal(idemlab, monkeypatch, enforcer):
     result = idemlab("run", "tiny.toml", "--set", f"enforcer.name={enforcer}")
     assert result.exit_code == 0
     shown = plain(result.stderr)
+    assert "raised" not in shown, "the bar was left out"
     assert f"mlp on gaussian, enforcer {enforcer}; " in shown
     assert re.search(r"tiny .*4/6 .* steps/s loss \d\S* error \d\S* rank \d/4", shown)
     assert re.search(r"certifying .*6/6", shown)

@@ -182,7 +182,7 @@ def profile(
     outside = {
         "imports": imported - began,
         "preflight": events.began - imported,
-        "files": trained - events.ended - (sum(watch.totals.values()) - sum(events.totals[-1].values())),
+        "files": trained - events.reached - (sum(watch.totals.values()) - sum(events.totals[-1].values())),
         "report": reported - trained,
     }
     return _profile(whole, events, watch, outside)
@@ -203,7 +203,7 @@ class _Events(Watcher):
     """Notes when training begins and when each step ends.
 
     Attributes:
-        began, ended: when training began, and when the newest step ended.
+        began, reached: when training began, and when the newest step ended.
         totals: seconds in each phase until the end of each step.
         between: seconds of each step that no phase has.
         plan: what the preflight computed.
@@ -213,7 +213,7 @@ class _Events(Watcher):
 
     def __init__(self, watch: Stopwatch) -> None:
         self._watch = watch
-        self.began = self.ended = 0.0
+        self.began = self.reached = 0.0
         self.totals: list[dict[str, float]] = []
         self.between: list[float] = []
 
@@ -224,15 +224,15 @@ class _Events(Watcher):
             self._watch.wait = torch.cuda.synchronize
         self._watch.stretches.clear()  # the preflight takes steps, too
         self.plan = plan
-        self.began = self.ended = time.perf_counter()
+        self.began = self.reached = time.perf_counter()
 
     def stepped(self, step: int) -> None:
         self._watch.wait()
         now, totals = time.perf_counter(), self._watch.totals
         before = self.totals[-1] if self.totals else {}
-        self.between.append(now - self.ended - (sum(totals.values()) - sum(before.values())))
+        self.between.append(now - self.reached - (sum(totals.values()) - sum(before.values())))
         self.totals.append(totals)
-        self.ended = now
+        self.reached = now
 
 
 def _profile(whole: Experiment, events: _Events, watch: Stopwatch, outside: Mapping[str, float]) -> Profile:

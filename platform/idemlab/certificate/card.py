@@ -91,7 +91,7 @@ def spectrum_svg(one: Mapping[str, Any]) -> str:
     step = (_WIDTH - 6) / max(len(some) - 1, 1)
 
     def y(value: float) -> float:
-        return round(3 + (_HEIGHT - 6) * (1 - min(value, top) / top), 1)
+        return float(round(3 + (_HEIGHT - 6) * (1 - min(value, top) / top), 1))
 
     points = " ".join(f"{round(3 + i * step, 1)},{y(value)}" for i, value in enumerate(some))
     dots = "".join(f'<circle cx="{x}" cy="{y}" r="1.5"/>' for x, y in (p.split(",") for p in points.split(" ")))

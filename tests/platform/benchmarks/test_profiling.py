@@ -56,10 +56,11 @@ class Heard(Watcher):
         self.events.append(f"evaluation {step}")
 
 
-def test_a_profile_adds_up(tiny: Tiny) -> None:
+def test_a_profile_adds_up(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     heard = Heard()
     experiment = tiny(training=LONG, source={"name": "gaussian"}, evaluation__every=30)
     made = idemlab.profile(experiment, steps=6, watchers=[heard])
+    assert "raised" not in capsys.readouterr().err, "a watcher was left out"
     assert heard.events == [
         *("started", "step 1", "step 2", "log 2", "evaluation 2", "step 3", "step 4", "log 4", "evaluation 4"),
         *("step 5", "step 6", "log 6", "evaluation 6"),
