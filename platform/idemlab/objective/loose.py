@@ -112,6 +112,8 @@ class LooseEnforcer(nn.Module):
             self._step.given = reconstruction
         elif reconstruction is not None:
             step.reconstruction = reconstruction
+        elif self.traits is not None and self.traits.needs_reconstruction and not _has_reconstruction(step):
+            raise _no_reconstruction(self.name, self._where())
         try:
             loss = self.enforcer(_Orbit(f, x, condition), step).loss
         finally:
@@ -252,12 +254,7 @@ class _Step(Step):
             BadInput: if it gives none.
         """
         if self.given is None:
-            raise BadInput(
-                f"enforcer '{self._name}' reads your data term, and the call gives none",
-                where=self._place,
-                expected="reconstruction=r, your data term for each sample, [B], with its gradient",
-                next_step="give it, or choose arguments that do not need it (clamp=0 for ign)",
-            )
+            raise _no_reconstruction(self._name, self._place)
         return self.given
 
     @reconstruction.setter
@@ -277,6 +274,22 @@ class _Orbit(Orbit):
                 expected="f keeps the shape of its input",
             )
         return after
+
+
+def _no_reconstruction(name: str, where: str) -> BadInput:
+    return BadInput(
+        f"enforcer '{name}' reads your data term, and the call gives none",
+        where=where,
+        expected="reconstruction=r, your data term for each sample, [B], with its gradient",
+        next_step="give it, or choose arguments that do not need it (clamp=0 for ign)",
+    )
+
+
+def _has_reconstruction(step: Step) -> bool:
+    try:
+        return isinstance(step.reconstruction, Tensor)
+    except RuntimeError:
+        return False
 
 
 def _told(value: object) -> str:

@@ -155,6 +155,18 @@ def test_a_compiled_operator_is_followed_inside() -> None:
     assert type(enforce.enforcer.copy) is nn.Sequential
 
 
+def test_a_step_may_be_given() -> None:
+    f, x = network(), points()
+    given = idemlab.enforcer(Draws())(f, x, step=Step(seed=3, index=7))
+    own = idemlab.enforcer(Draws())
+    own.seed, own.index = 3, 7
+    assert own(f, x).item() == given.item() != idemlab.enforcer(Draws())(f, x).item()
+    fades = {"enforcers": [{"name": "cubic"}, {"name": "gradient"}], "mode": "crossfade"}
+    half = idemlab.enforcer("hybrid", **fades)(f, x, step=Step(progress=0.5))
+    ends = [idemlab.enforcer("hybrid", **fades)(f, x, step=Step(progress=p)) for p in (0.0, 1.0)]
+    torch.testing.assert_close(half, (ends[0] + ends[1]) / 2)
+
+
 def test_random_draws_go_on_within_a_step_and_are_the_same_again() -> None:
     def run() -> list[float]:
         enforce, f, x = idemlab.enforcer(Draws()), network(), points()
@@ -239,6 +251,7 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("no tensor comes back", call("cubic", lambda x: (x, x), X), "f makes a tuple of points"),
     ("condition of another length", call("cubic", nn.Identity(), X, condition=X[:2]), "one condition for each of 4"),
     ("no reconstruction", call("ign", nn.Linear(3, 3), X), "reads your data term.*reconstruction=r"),
+    ("no reconstruction", call("ign", nn.Linear(3, 3), X, step=Step()), "reads your data term.*reconstruction=r"),
     ("mean of it", call("ign", nn.Linear(3, 3), X, reconstruction=X.mean()), r"one value for each sample, \[4\]"),
     ("state without a module", call(Follower(), lambda x: x, X), "f is a plain function"),
     ("step of no module", lambda: idemlab.enforcer("relative").after_step(lambda x: x), "without parameters"),
