@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from idemlab.training.watcher import Watcher
+
 import idemlab
 from idemlab import Objective
 from idemlab.training.log import Sums
 from idemlab.training.loop import _Loop
-from idemlab.training.watcher import Watcher
 
 WARM_UP = 10
 PARTS: dict[str, list[tuple[type, str]]] = {

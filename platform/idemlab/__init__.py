@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from .errors import nearest_match as nearest_match
     from .experiment.experiment import Experiment as Experiment
     from .experiment.resolution import resolve as resolve
+    from .objective.loose import LooseEnforcer as LooseEnforcer
+    from .objective.loose import enforcer as enforcer
     from .objective.objective import Objective as Objective
     from .objective.projection import purify as purify
     from .reports.application import Applied as Applied
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from .sweeps.status import sweep_status as sweep_status
     from .sweeps.sweep import Sweep as Sweep
     from .training.loop import train as train
+    from .watching.watcher import Watcher as Watcher
 
 __version__ = "0.1.0"
 
@@ -129,6 +132,8 @@ _HOME = {
     "nearest_match": "errors",
     "Experiment": "experiment.experiment",
     "resolve": "experiment.resolution",
+    "LooseEnforcer": "objective.loose",
+    "enforcer": "objective.loose",
     "Objective": "objective.objective",
     "purify": "objective.projection",
     "Applied": "reports.application",
@@ -149,6 +154,7 @@ _HOME = {
     "sweep_status": "sweeps.status",
     "Sweep": "sweeps.sweep",
     "train": "training.loop",
+    "Watcher": "watching.watcher",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

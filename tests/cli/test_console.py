@@ -10,7 +10,7 @@ import pytest
 
 from idemlab.cli.certificates import show_certificate
 from idemlab.cli.console import show, table
-from idemlab.cli.progress import _FURTHER, _fitting
+from idemlab.watching.progress import _FURTHER, _fitting
 
 NUMBERS = [f"{i}.{i}{i}{i}299" for i in range(1, 8)]
 COLUMNS = ["inputs", *(f"error at f{i}" for i in range(1, 8)), "verdict"]

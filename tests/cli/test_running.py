@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from idemlab.cli import console, running
-from idemlab.cli.progress import watching
+from idemlab.watching.progress import watching
 from idemlab.wording import number
 
 QUICK = ["--set", "training.steps=4", "--set", "evaluation.rank_points=1"]
@@ -73,10 +73,11 @@ def test_an_enforcer_that_does_not_look_ahead_shows_the_error_of_the_last_evalua
 @pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("enforcer", ["gradient", "none"])
 def test_progress_is_a_bar_on_a_terminal(idemlab, monkeypatch, enforcer):
-    monkeypatch.setattr("idemlab.cli.progress.REDRAW", 0.0)
+    monkeypatch.setattr("idemlab.watching.progress.REDRAW", 0.0)
     result = idemlab("run", "tiny.toml", "--set", f"enforcer.name={enforcer}")
     assert result.exit_code == 0
     shown = plain(result.stderr)
+    assert "raised" not in shown, "the bar was left out"
     assert f"mlp on gaussian, enforcer {enforcer}; " in shown
     assert re.search(r"tiny .*4/6 .* steps/s loss \d\S* error \d\S* rank \d/4", shown)
     assert re.search(r"certifying .*6/6", shown)
@@ -142,7 +143,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders that `run` chose, with nothing trained in them."""
     folders: list[Path] = []
 
-    def chosen(experiment: object, out: Path, *, resume: bool, allow_changes: bool, watcher: object) -> None:
+    def chosen(experiment: object, out: Path, *, resume: bool, allow_changes: bool) -> None:
         folders.append(Path(out))
         raise KeyboardInterrupt
 

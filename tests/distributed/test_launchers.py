@@ -19,7 +19,7 @@ from accelerate import DistributedType
 import idemlab
 from idemlab.objective.engines import FSDP2, expected_processes, launched_alone
 from idemlab.runs.weights import read_weights
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
 
@@ -130,7 +130,7 @@ def test_a_run_says_that_it_trains_alone(tmp_path: Path, tiny: Make, monkeypatch
 
     messages: list[str] = []
     monkeypatch.setitem(os.environ, "SLURM_STEP_NUM_TASKS", "2")
-    idemlab.train(tiny(training__steps=1), tmp_path / "run", watcher=Heard())
+    idemlab.train(tiny(training__steps=1), tmp_path / "run", watchers=[Heard()])
     assert "srun started this command 2 times" in messages[0]
 
 

@@ -23,7 +23,7 @@ import idemlab
 from idemlab.objective.engines import FSDP2, Engine, Whole, shard_all
 from idemlab.runs.weights import fingerprint
 from idemlab.training import loop
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 alone = loop.start_engine
 finished = loop._Loop._finish
@@ -96,7 +96,7 @@ for job in given["jobs"]:
     note: dict[str, Any] = {}
     prints.clear()
     try:
-        idemlab.train(job["table"], job["out"], resume=job.get("resume", False), watcher=watcher, catalog=catalog)
+        idemlab.train(job["table"], job["out"], resume=job.get("resume", False), watchers=[watcher], catalog=catalog)
     except Exception as error:
         traceback.print_exc()
         note["error"] = f"{type(error).__name__}: {error}"

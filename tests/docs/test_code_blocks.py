@@ -38,6 +38,7 @@ import idemlab
 from idemlab.catalog.known import KnownPlugin
 from idemlab.cli import app
 from idemlab.reports.application import Applied
+from idemlab_data.vision import torchvision_datasets
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -115,6 +116,8 @@ class Reader:
             case "python" if block.title:
                 self._import(Path(block.title))
             case "python":
+                if "import lightning" in block.body:
+                    torchvision_datasets()  # Lightning loads torchvision, which needs help beside a CPU-only torch
                 exec(compile("\n" * block.line + block.body, block.page, "exec"), self._namespace)
             case "toml" if block.title == "pyproject.toml":
                 self._install(tomllib.loads(block.body))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import idemlab
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 TABLE: dict[str, Any] = {
     "summary": "tiny",
@@ -48,7 +48,7 @@ def resume() -> Callable[[idemlab.Run], list[str]]:
 
     def go_on(run: idemlab.Run) -> list[str]:
         heard = Heard()
-        idemlab.train(TABLE, run.path, resume=True, watcher=heard)
+        idemlab.train(TABLE, run.path, resume=True, watchers=[heard])
         return heard.messages
 
     return go_on

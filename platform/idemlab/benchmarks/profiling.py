@@ -14,12 +14,11 @@ from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..system.phases import Stopwatch
-from ..training.watcher import Watcher
+from ..watching.watcher import Watcher
 from ..wording import listed, number, percent, time_span
 from .faults import without_files
 
 if TYPE_CHECKING:
-    from ..objective.evaluation import Evaluation
     from ..objective.preflight import Plan
 
 __all__ = ["Phase", "Profile", "profile"]
@@ -138,7 +137,8 @@ def profile(
     *,
     overrides: Sequence[str] = (),
     steps: int = 30,
-    watcher: Watcher | None = None,
+    watchers: Sequence[Watcher] = (),
+    progress: bool = True,
     catalog: Catalog | None = None,
 ) -> Profile:
     """Train an experiment for a few steps in a temporary folder, and say where the time of the whole run goes.
@@ -152,7 +152,8 @@ def profile(
         experiment: a resolved experiment, or what `resolve` takes.
         overrides: as `resolve` takes them.
         steps: of the short run.
-        watcher: receives the events of the short run.
+        watchers: receive the events of the short run.
+        progress: show the progress of the short run, as `train` does.
         catalog: defaults to the installed plugins.
 
     Raises:
@@ -170,18 +171,18 @@ def profile(
     imported = time.perf_counter()
     check_alone()
     watch = Stopwatch()
-    events = _Events(watch, watcher or Watcher())
+    events = _Events(watch)
     with tempfile.TemporaryDirectory() as name, watch.running():
         folder = Path(name) / "run"
         with without_files(folder):
-            run = train(_short(whole, steps), folder, watcher=events, catalog=catalog)
+            run = train(_short(whole, steps), folder, watchers=[*watchers, events], progress=progress, catalog=catalog)
         trained = time.perf_counter()
         write_report(run)
     reported = time.perf_counter()
     outside = {
         "imports": imported - began,
         "preflight": events.began - imported,
-        "files": trained - events.ended - (sum(watch.totals.values()) - sum(events.totals[-1].values())),
+        "files": trained - events.reached - (sum(watch.totals.values()) - sum(events.totals[-1].values())),
         "report": reported - trained,
     }
     return _profile(whole, events, watch, outside)
@@ -199,10 +200,10 @@ def _short(experiment: Experiment, steps: int) -> Experiment:
 
 
 class _Events(Watcher):
-    """Notes when training begins and when each step ends, and passes all events on.
+    """Notes when training begins and when each step ends.
 
     Attributes:
-        began, ended: when training began, and when the newest step ended.
+        began, reached: when training began, and when the newest step ended.
         totals: seconds in each phase until the end of each step.
         between: seconds of each step that no phase has.
         plan: what the preflight computed.
@@ -210,9 +211,9 @@ class _Events(Watcher):
 
     plan: Plan
 
-    def __init__(self, watch: Stopwatch, other: Watcher) -> None:
-        self._watch, self._other = watch, other
-        self.began = self.ended = 0.0
+    def __init__(self, watch: Stopwatch) -> None:
+        self._watch = watch
+        self.began = self.reached = 0.0
         self.totals: list[dict[str, float]] = []
         self.between: list[float] = []
 
@@ -223,26 +224,15 @@ class _Events(Watcher):
             self._watch.wait = torch.cuda.synchronize
         self._watch.stretches.clear()  # the preflight takes steps, too
         self.plan = plan
-        self._other.started(experiment, plan, first_step)
-        self.began = self.ended = time.perf_counter()
+        self.began = self.reached = time.perf_counter()
 
     def stepped(self, step: int) -> None:
         self._watch.wait()
         now, totals = time.perf_counter(), self._watch.totals
         before = self.totals[-1] if self.totals else {}
-        self.between.append(now - self.ended - (sum(totals.values()) - sum(before.values())))
+        self.between.append(now - self.reached - (sum(totals.values()) - sum(before.values())))
         self.totals.append(totals)
-        self.ended = now
-        self._other.stepped(step)
-
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
-        self._other.logged(step, values)
-
-    def evaluated(self, step: int, evaluation: Evaluation) -> None:
-        self._other.evaluated(step, evaluation)
-
-    def message(self, text: str) -> None:
-        self._other.message(text)
+        self.reached = now
 
 
 def _profile(whole: Experiment, events: _Events, watch: Stopwatch, outside: Mapping[str, float]) -> Profile:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from ..contracts.orbit import Orbit, applied
 from ..contracts.step import generator
+from .card import badge, frame, rows_of
 from .differences import discrete
 from .spectrum import Spectrum, on_reals, spectra_at
 from .verdict import ROUNDING, THRESHOLDS, Evidence, Verdict
@@ -98,6 +100,12 @@ class Certificate:
             "trace": self.trace,
             "thresholds": THRESHOLDS,
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdict, errors and spectrum."""
+        measured = f"{self.points} inputs"
+        notes = f'<div style="margin: 4px 0">{escape(self.remark)}</div>' if self.remark else ""
+        return frame(badge(self.verdict.value, self.sentence), rows_of({measured: self.as_dict()}), notes)
 
 
 def certify(

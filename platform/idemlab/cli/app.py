@@ -21,7 +21,8 @@ from ..catalog.catalog import installed
 from ..catalog.faults import running
 from ..catalog.unreadable import scan_failure, spare_imports
 from ..errors import BadInput, Failure, IdemlabError, nearest_match
-from .console import is_main_process, note, only_results, show_error
+from ..watching.terminal import is_main_process
+from .console import note, only_results, show_error
 from .fields import as_typed
 
 __all__ = ["Group", "app", "example"]

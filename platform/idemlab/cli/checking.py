@@ -15,9 +15,10 @@ import typer
 from ..catalog.catalog import installed
 from ..catalog.provided import Provided
 from ..errors import BadInput
+from ..watching.terminal import console
 from .app import app, example
 from .browsing import kind_of, matching
-from .console import console, show, show_json, table
+from .console import show, show_json, table
 from .options import Json
 
 if TYPE_CHECKING:

@@ -12,26 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import IdemlabError
 from ..system import strict_json
+from ..watching.terminal import console, is_main_process, process_rank
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["console", "is_main_process", "loading", "note", "only_results", "show", "show_error", "show_json", "table"]
-
-PIPE_WIDTH = 10_000
-"""Width of lines in a pipe or a file, which are never wrapped, so that they can be searched."""
-
-
-def console(stream: TextIO) -> Console:
-    """A rich console on a stream: in colour on a terminal, plain elsewhere."""
-    from rich.console import Console
-
-    made = Console(file=stream, markup=False, highlight=False, emoji=False)
-    return (
-        made if made.is_terminal else Console(file=stream, markup=False, highlight=False, emoji=False, width=PIPE_WIDTH)
-    )
+__all__ = ["loading", "note", "only_results", "show", "show_error", "show_json", "table"]
 
 
 def show(*things: RenderableType) -> None:
@@ -51,15 +39,6 @@ def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
             out.print(thing)
     text = captured.get()
     stream.write(text if out.is_terminal else re.sub(r" +$", "", text, flags=re.MULTILINE))
-
-
-def is_main_process() -> bool:
-    """Whether this process of a distributed run prints, read from the launcher's variables without torch."""
-    return _rank() == "0"
-
-
-def _rank() -> str:
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager
@@ -120,7 +99,7 @@ def show_error(error: IdemlabError) -> None:
     """
     if not is_main_process():
         if error.exit_code != 130:
-            sys.stderr.write(f"error in process {_rank()}: {error.what}\n")
+            sys.stderr.write(f"error in process {process_rank()}: {error.what}\n")
         return
     title = "" if error.exit_code == 130 else "error"
     lines = [(label or title, text) for label, text in error.lines()]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInput
+from ..watching.terminal import console
 from .app import app, example
-from .console import console, loading, show, show_json, table
+from .console import loading, show, show_json, table
 from .options import ExperimentOrRun, Json
 
 if TYPE_CHECKING:
@@ -108,10 +109,8 @@ def profile(
 ) -> None:
     """Train an experiment for a few steps, and say where the time of the whole run goes."""
     from ..benchmarks.profiling import profile as profiled
-    from .progress import watching
 
-    with watching() as watcher:
-        result = profiled(experiment, overrides=overrides or [], steps=steps, watcher=watcher)
+    result = profiled(experiment, overrides=overrides or [], steps=steps)
     if as_json:
         show_json(result.as_dict())
     else:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput, IdemlabError
+from ..watching.terminal import is_main_process
 from .app import app, example
-from .console import is_main_process, loading, note, show, show_json
+from .console import loading, note, show, show_json
 from .options import ExperimentOrRun
 
 RUNS = Path("runs")
@@ -75,9 +76,7 @@ def run(
             from ..reports.page import write_report
             from ..training.loop import train
             from .certificates import show_certificate
-            from .progress import watching
-        with watching() as watcher:
-            finished = train(resolved, out, resume=resume, allow_changes=allow_changes, watcher=watcher)
+        finished = train(resolved, out, resume=resume, allow_changes=allow_changes)
         if not is_main_process():
             return
         if not as_json and finished.certificate is not None:

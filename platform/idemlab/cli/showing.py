@@ -19,9 +19,10 @@ from ..catalog.named import Named
 from ..catalog.provided import Provided
 from ..catalog.schema import REQUIRED, Parameter, parameters
 from ..contracts.specs import EnforcerSpec, Spec, StudySpec, Traits
+from ..watching.terminal import console
 from .app import app, example
 from .browsing import brief, kind_of, matching
-from .console import console, show, show_json, table
+from .console import show, show_json, table
 from .options import Json
 
 if TYPE_CHECKING:

@@ -165,6 +165,12 @@ class Run:
         values = self._sample()["range"]
         return tuple(values) if values else None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdict, errors, spectra, and the pictures of the report."""
+        from .card import run_html
+
+        return run_html(self)
+
     def _sample(self) -> dict[str, Any]:
         if not self.weights_file.is_file():
             raise BadInput(

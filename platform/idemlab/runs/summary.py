@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .run import Run
+if TYPE_CHECKING:
+    from .run import Run
 
 __all__ = ["Summary", "summarise"]
 

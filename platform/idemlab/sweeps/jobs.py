@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..catalog.catalog import Catalog
 from ..errors import IdemlabError, Interrupted
 from ..experiment.experiment import Experiment
-from ..training.watcher import Watcher
+from ..watching.watcher import Watcher
 from ..wording import AGAIN
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class _Refused(Exception):
     pass
 
 
-class _GivenUp(Exception):
-    pass
+class _GivenUp(Interrupted):
+    """Stops a run that the pruner gives up."""
 
 
 class _Remarking(Watcher):
@@ -108,7 +108,7 @@ class _Judged(_Remarking):
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         if step < self._steps and self._passing(self._number, step, evaluation.flat(), evaluation.verdict.value):
-            raise _GivenUp
+            raise _GivenUp("given up")
 
 
 def _together(
@@ -157,11 +157,11 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: W
         begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:
             shutil.rmtree(run.path, ignore_errors=True)  # it holds an unfinished run
-        train(task.experiment, run.path, resume=begun, watcher=watcher, catalog=catalog)
-    except Interrupted:
-        raise
+        train(task.experiment, run.path, resume=begun, watchers=[watcher], progress=False, catalog=catalog)
     except _GivenUp:
         pruned = True
+    except Interrupted:
+        raise
     except IdemlabError as error:
         return Outcome(task.number, error.what)
     shutil.rmtree(run.checkpoints, ignore_errors=True)  # a finished trial is never resumed

@@ -210,6 +210,12 @@ class Results:
             settings.setdefault(toml_value([trial.values[key] for key in self.keys]), []).append(trial)
         return settings
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings, the best first, and the run of the best."""
+        from .card import results_html
+
+        return results_html(self)
+
     def ranges(self, metrics: Sequence[str] | None = None) -> DataFrame:
         """One row per setting: its values, the numbers of trials, of failed and of pruned ones, the verdicts, and each
         metric's median, smallest and largest value over the seeds (columns ``NAME``, ``NAME min``, ``NAME max``). Pruned

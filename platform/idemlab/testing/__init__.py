@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .bases import exact_orthogonal_bases as exact_orthogonal_bases
     from .bases import oblique_bases as oblique_bases
     from .bases import orthogonal_bases as orthogonal_bases
+    from .callables import loss_spec as loss_spec
     from .doors import check_dataset as check_dataset
     from .doors import check_enforcer as check_enforcer
     from .doors import check_metric as check_metric
@@ -76,6 +77,7 @@ _HOME = {
     "exact_orthogonal_bases": "bases",
     "idempotents": "strategies",
     "linear_maps": "strategies",
+    "loss_spec": "callables",
     "maps_in_basin": "strategies",
     "near_idempotents": "strategies",
     "normal_maps": "strategies",

@@ -33,12 +33,12 @@ CHECKED_KINDS = ("enforcer", "model", "dataset", "source", "metric")
 
 F = TypeVar("F", bound=Callable[..., Any])
 Failures = Mapping[str, str]
-Thing = Spec | str
+Thing = Spec | Callable[..., Any] | str
 Given = Thing | tuple[Thing, Mapping[str, Any]]
 
 
 def check_enforcer(
-    enforcer: EnforcerSpec | str,
+    enforcer: EnforcerSpec | Callable[..., Any] | str,
     arguments: Mapping[str, Any] | None = None,
     *,
     expected_failures: Failures | None = None,
@@ -47,7 +47,8 @@ def check_enforcer(
     """Run every check that applies to an enforcer's traits, on small operators and linear maps.
 
     Args:
-        enforcer: a spec, or the name of an installed enforcer.
+        enforcer: a spec, the name of an installed enforcer, what `idemlab.enforcer` returns, or any loss `enforce(f, x)`
+            that gives a scalar; `loss_spec` takes its traits.
         arguments: arguments of its factory, as in an experiment.
         expected_failures: check -> why it fails. The report passes only if these checks fail and all others pass.
         quick: try fewer linear maps.
@@ -175,7 +176,7 @@ def enforcer_checks(
             check()
 
     Args:
-        enforcers: specs or names, each alone or as (name, arguments).
+        enforcers: specs, names or losses, each alone or as (name, arguments).
         expected_failures: check -> why it fails; these checks become a strict xfail.
         quick: try fewer linear maps.
     """

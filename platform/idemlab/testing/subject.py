@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from ..contracts.metric import Metric
 from ..contracts.source import Source
 from ..contracts.specs import Spec, Traits
 from ..errors import BadInput
+from .callables import loss_spec
 
 __all__ = ["Subject"]
 
@@ -51,13 +52,19 @@ class Subject:
     given: Mapping[str, Any]
 
     @classmethod
-    def of(cls, kind: str, thing: Spec | str, arguments: Mapping[str, Any] | None = None) -> Subject:
-        """The subject for a spec, or for a name that an installed plugin offers.
+    def of(
+        cls, kind: str, thing: Spec | Callable[..., Any] | str, arguments: Mapping[str, Any] | None = None
+    ) -> Subject:
+        """The subject for a spec, for a name that an installed plugin offers, or for a loss that is called.
 
         Raises:
             BadInput: if the name is unknown, or the arguments do not fit.
         """
         catalog, given = installed(), dict(arguments or {})
+        if callable(thing):
+            if kind != "enforcer":
+                raise BadInput(f"a {kind} is checked by its name or its spec, not by a function")
+            thing = loss_spec(thing)
         if isinstance(thing, Spec):
             if thing.kind != kind:
                 raise BadInput(f"{thing.kind} '{thing.name}' is no {kind}", next_step=f"use check_{thing.kind}")
@@ -132,7 +139,10 @@ class Subject:
         if self.offered:
             return "", repr(self.named.name)
         spec, module = self.entry.spec, self.entry.spec.factory.__module__
-        names = [name for name, value in vars(sys.modules.get(module, sys)).items() if value is spec]
+        own = [spec, getattr(spec.factory, "given", spec)]
+        names = [
+            name for name, value in vars(sys.modules.get(module, sys)).items() if any(value is each for each in own)
+        ]
         if names:
             return f"from {module} import {names[0]}\n", names[0]
         hook = f"provide_{spec.kind}s"

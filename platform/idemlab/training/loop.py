@@ -35,6 +35,9 @@ from ..runs.writing import append_entry, write_outcome
 from ..system.phases import phase, timed
 from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
+from ..watching.progress import watching
+from ..watching.watcher import Watcher, Watchers
+from ..wording import with_article
 from .accelerator import start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -43,7 +46,6 @@ from .latch import Latch, not_finite
 from .log import Clock, Sums
 from .schedule import RANK_POINTS_IN_PASSING, Schedule, set_rates
 from .trackers import check_trackers, tracking
-from .watcher import Watcher
 
 __all__ = ["train"]
 
@@ -57,7 +59,8 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = False,
     allow_changes: bool = False,
-    watcher: Watcher | None = None,
+    watchers: Sequence[Watcher] = (),
+    progress: bool = True,
     catalog: Catalog | None = None,
 ) -> Run:
     """Train an experiment and leave a run folder.
@@ -69,7 +72,8 @@ def train(
         resume: continue from the newest undamaged checkpoint of the folder.
         allow_changes: resume even if the experiment, or the version of idemlab, torch or a plugin it uses, has changed since
             the run began; environment.json lists the changes under "changes".
-        watcher: receives the events of the run.
+        watchers: receive the events of the run.
+        progress: show the progress: a bar in a notebook and on a terminal, lines on stderr elsewhere.
 
     Raises:
         BadInput: before anything is written, if the experiment or the folder does not fit.
@@ -90,25 +94,36 @@ def train(
             next_step="resume it unchanged, start a new run in another folder, or allow the changes (`allow_changes`)",
         )
     check_trackers(experiment)
-    loop = built(experiment, run, watcher or Watcher())
-    engine = loop.engine
-    with held(run, engine, resume=resume):
-        for remark in [
-            engine.remark,
-            *loop.parts.dataset.description,
-            *(f"changed since the run began: {change}" for change in changed),
-        ]:
-            if remark:
-                loop.watcher.message(remark)
-        first = loop.prepare(resume=resume)
-        if engine.main:
-            open_folder(run, experiment, catalog, loop.plan, engine, first=first, changes=changed)
-        engine.wait()
-        loop.run_from(first)
+    _check_watchers(watchers)
+    with watching() if progress else nullcontext(Watcher()) as shown:
+        loop = built(experiment, run, [shown, *watchers])
+        engine = loop.engine
+        with held(run, engine, resume=resume):
+            for remark in [
+                engine.remark,
+                *loop.parts.dataset.description,
+                *(f"changed since the run began: {change}" for change in changed),
+            ]:
+                if remark:
+                    loop.watcher.message(remark)
+            first = loop.prepare(resume=resume)
+            if engine.main:
+                open_folder(run, experiment, catalog, loop.plan, engine, first=first, changes=changed)
+            engine.wait()
+            loop.run_from(first)
     return run
 
 
-def built(experiment: Experiment, run: Run, watcher: Watcher, dataset: Dataset | None = None) -> _Loop:
+def _check_watchers(watchers: object) -> None:
+    wrong = (
+        [each for each in watchers if not isinstance(each, Watcher)] if isinstance(watchers, Sequence) else [watchers]
+    )
+    for each in wrong:
+        given = f"the class {each.__name__}" if isinstance(each, type) else with_article(type(each).__name__)
+        raise BadInput(f"watchers cannot be {given}", where="watchers", expected="a list of idemlab.Watcher objects")
+
+
+def built(experiment: Experiment, run: Run, watchers: Sequence[Watcher] = (), dataset: Dataset | None = None) -> _Loop:
     """The loop of an experiment, after its preflight; nothing is written yet."""
     accelerator, engine = start_engine(experiment, run)
     parts = assemble(experiment, dataset)
@@ -118,7 +133,7 @@ def built(experiment: Experiment, run: Run, watcher: Watcher, dataset: Dataset |
     blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
     optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
     engine.adapt(optimizers)
-    return _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watcher)
+    return _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watchers)
 
 
 class _Loop:
@@ -133,11 +148,11 @@ class _Loop:
         accelerator: Accelerator,
         engine: Engine,
         optimizers: list[torch.optim.Optimizer],
-        watcher: Watcher,
+        watchers: Sequence[Watcher],
     ) -> None:
         self.experiment, self.run, self.parts, self.plan = experiment, run, parts, plan
         self.accelerator, self.engine, self.optimizers = accelerator, engine, optimizers
-        self.watcher = watcher if engine.main else Watcher()
+        self.watcher = Watchers(watchers if engine.main else ())
         self.schedule = Schedule(experiment, plan.steps)
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
         self.projected: Projected | None = None
@@ -171,6 +186,16 @@ class _Loop:
     def run_from(self, first: int) -> None:
         """Run all steps from `first` on, then the last evaluation, and write the results."""
         self.watcher.started(self.experiment, self.plan, first)
+        error: BaseException | None = None
+        try:
+            self._run_from(first)
+        except BaseException as stopped:
+            error = stopped
+            raise
+        finally:
+            self.watcher.ended(self.run, error)
+
+    def _run_from(self, first: int) -> None:
         steps = range(first, self.plan.steps)
         engine, due = self.engine, self.schedule
         stream = batches(self.parts.dataset, self.experiment.training, steps, rank=engine.rank, world=engine.world)
@@ -182,17 +207,21 @@ class _Loop:
                 done = step + 1
                 if due.evaluates(done):
                     self._evaluate(done, RANK_POINTS_IN_PASSING)
-                stop = engine.stops(asked(), now=due.logs(done))
+                stop = engine.stops(asked() or self.watcher.stop is not None, now=due.logs(done))
                 if due.saves(done) or stop:
                     self._check_finite()
                     self._save(done)
                 if stop and done < self.plan.steps:
-                    raise Interrupted(
-                        f"stopped after step {done} of {self.plan.steps}; the state is saved",
-                        where=str(self.run.path),
-                        next_step=self.run.resuming,
-                    )
+                    raise self._stopped(done)
             self._finish()
+
+    def _stopped(self, done: int) -> Interrupted:
+        """The error that ends a run before its last step: a watcher's own, if one stopped it."""
+        stop = self.watcher.stop or Interrupted("")
+        why = f": {stop.what}" if stop.what else ""
+        stop.what = f"stopped after step {done} of {self.plan.steps}{why}; the state is saved"
+        stop.where, stop.next_step = str(self.run.path), self.run.resuming
+        return stop
 
     def train_at(self, index: int, stream: Iterator[Batch]) -> None:
         """One step, and its entry in the log where one is due."""
@@ -337,7 +366,8 @@ class _Loop:
         state = {"step": done, "sums": self.sums.state(self.engine), "logged_at": self.clock.logged_at}
         if self.engine.main:
             keep = self.experiment.training.keep
-            save_checkpoint(self.run.checkpoints, done, objective, optimizers, state, keep=keep)
+            path = save_checkpoint(self.run.checkpoints, done, objective, optimizers, state, keep=keep)
+            self.watcher.saved(done, path)
         self.engine.wait()
 
     def _stateful(self) -> tuple[Stateful, Sequence[Stateful]]:

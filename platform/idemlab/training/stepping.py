@@ -17,7 +17,6 @@ from ..objective.preflight import Plan
 from ..runs.run import Run
 from .batches import batches
 from .loop import built
-from .watcher import Watcher
 
 __all__ = ["Steps", "on_device"]
 
@@ -35,7 +34,7 @@ class Steps:
     """
 
     def __init__(self, experiment: Experiment, folder: Path, dataset: Dataset) -> None:
-        self._loop = built(experiment, Run(folder), Watcher(), dataset)
+        self._loop = built(experiment, Run(folder), dataset=dataset)
         self._loop.prepare(resume=False)
         steps, engine = range(self.plan.steps), self._loop.engine
         self._stream = batches(dataset, experiment.training, steps, rank=engine.rank, world=engine.world)

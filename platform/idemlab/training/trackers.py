@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
-from .watcher import Watcher
+from ..watching.watcher import Watcher
 
 __all__ = ["check_trackers", "tracking"]
 

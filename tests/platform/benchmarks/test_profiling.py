@@ -25,7 +25,7 @@ from idemlab import (
     Step,
 )
 from idemlab.benchmarks import profiling
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 Tiny = Callable[..., dict[str, Any]]
 LONG = {"steps": 100, "log_every": 10, "checkpoint_every": 25, "batch_size": 16}
@@ -56,10 +56,11 @@ class Heard(Watcher):
         self.events.append(f"evaluation {step}")
 
 
-def test_a_profile_adds_up(tiny: Tiny) -> None:
+def test_a_profile_adds_up(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     heard = Heard()
     experiment = tiny(training=LONG, source={"name": "gaussian"}, evaluation__every=30)
-    made = idemlab.profile(experiment, steps=6, watcher=heard)
+    made = idemlab.profile(experiment, steps=6, watchers=[heard])
+    assert "raised" not in capsys.readouterr().err, "a watcher was left out"
     assert heard.events == [
         *("started", "step 1", "step 2", "log 2", "evaluation 2", "step 3", "step 4", "log 4", "evaluation 4"),
         *("step 5", "step 6", "log 6", "evaluation 6"),
@@ -175,5 +176,5 @@ def test_errors_do_not_speak_of_the_temporary_folder(tiny: Tiny) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(Interrupted) as stopped:
-        idemlab.profile(tiny(), steps=2, watcher=Stops())
+        idemlab.profile(tiny(), steps=2, watchers=[Stops()])
     assert stopped.value.lines() == [("", "stopped after step 1 of 2")]

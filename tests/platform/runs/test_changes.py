@@ -16,7 +16,7 @@ from idemlab.catalog.catalog import Catalog, installed
 from idemlab.errors import Interrupted
 from idemlab.runs.changes import _differences, changes
 from idemlab.sweeps.jobs import Job, Task, work
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
 
@@ -38,7 +38,7 @@ class _Heard(Watcher):
 def cut(tmp_path: Path, tiny: Make) -> idemlab.Run:
     """A run of the tiny experiment that was stopped after 5 of its 12 steps."""
     with pytest.raises(Interrupted):
-        idemlab.train(tiny(), tmp_path / "run", watcher=_Heard(stop=5))
+        idemlab.train(tiny(), tmp_path / "run", watchers=[_Heard(stop=5)])
     return idemlab.Run(tmp_path / "run")
 
 
@@ -61,7 +61,7 @@ def test_a_changed_experiment_is_refused_unless_told(cut: idemlab.Run, tiny: Mak
     assert "allow the changes" in str(caught.value)
     assert cut.experiment.optimizer.lr == 0.01
     heard = _Heard()
-    run = idemlab.train(other, cut.path, resume=True, allow_changes=True, watcher=heard)
+    run = idemlab.train(other, cut.path, resume=True, allow_changes=True, watchers=[heard])
     assert heard.messages == ["changed since the run began: optimizer.lr: 0.01 -> 0.02", "resuming from step-5"]
     assert idemlab.Run.open(run.path).experiment.optimizer.lr == 0.02
     assert run.environment is not None
@@ -78,7 +78,7 @@ def test_a_changed_package_is_refused_unless_told(cut: idemlab.Run, tiny: Make, 
     with pytest.raises(idemlab.BadInput, match=re.escape(f"{package}: 0.0.1 -> {now}")):
         idemlab.train(tiny(), cut.path, resume=True)
     heard = _Heard()
-    run = idemlab.train(tiny(), cut.path, resume=True, allow_changes=True, watcher=heard)
+    run = idemlab.train(tiny(), cut.path, resume=True, allow_changes=True, watchers=[heard])
     assert f"changed since the run began: {package}: 0.0.1 -> {now}" in heard.messages
     assert run.environment is not None
     assert run.environment["packages"][package] == now
@@ -142,7 +142,7 @@ def test_a_finished_run_that_is_made_longer_is_not_finished_until_it_is(tmp_path
     assert run.certificate
     longer = tiny(training__steps=20)
     with pytest.raises(Interrupted):
-        idemlab.train(longer, run.path, resume=True, allow_changes=True, watcher=_Heard(stop=15))
+        idemlab.train(longer, run.path, resume=True, allow_changes=True, watchers=[_Heard(stop=15)])
     assert run.certificate is None
     assert idemlab.train(longer, run.path, resume=True).certificate
 

@@ -20,7 +20,7 @@ from idemlab.errors import Interrupted
 from idemlab.runs.weights import sha256
 from idemlab.training.checkpoint import latest
 from idemlab.training.stacked_loop import train_stacked
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
 
@@ -40,7 +40,7 @@ class _StopAt7(Watcher):
 FULL = """
 import json, resource, sys
 import idemlab
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 class Full(Watcher):
     def stepped(self, step):
@@ -48,7 +48,7 @@ class Full(Watcher):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # from here on the system refuses what is longer
 
 try:
-    idemlab.train(json.loads(sys.argv[1]), sys.argv[2], watcher=Full())
+    idemlab.train(json.loads(sys.argv[1]), sys.argv[2], watchers=[Full()])
 except idemlab.Failure as failure:
     print(failure)
     sys.exit(failure.exit_code)
@@ -111,7 +111,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any
     def copy(table: dict[str, Any], to: Path) -> idemlab.Run:
         if not folder.exists():
             with pytest.raises(Interrupted):
-                idemlab.train(table, folder, watcher=_StopAt7())
+                idemlab.train(table, folder, watchers=[_StopAt7()])
         shutil.copytree(folder, to)
         return idemlab.Run(to)
 
@@ -144,7 +144,7 @@ def test_a_run_falls_back_to_the_checkpoint_before_a_damaged_one(
     damage(run.checkpoints / "step-7" / name)
     watcher = _StopAt7()
     with pytest.raises(Interrupted):
-        idemlab.train(tiny(), run.path, resume=True, watcher=watcher)
+        idemlab.train(tiny(), run.path, resume=True, watchers=[watcher])
     assert watcher.messages[0].startswith("checkpoint step-7 is damaged (")
     # A manifest whose hashes have changed cannot know that it is itself what has.
     assert name in watcher.messages[0] or (name == "manifest.json" and "has changed" in watcher.messages[0])
@@ -165,7 +165,7 @@ def test_with_all_checkpoints_damaged_a_run_starts_over(
         _truncate(run.checkpoints / f"step-{step}" / "state.json")
     watcher = _StopAt7()
     with pytest.raises(Interrupted):
-        idemlab.train(tiny(), run.path, resume=True, watcher=watcher)
+        idemlab.train(tiny(), run.path, resume=True, watchers=[watcher])
     assert "starting from the beginning" in watcher.messages[2]
     assert latest(run.checkpoints, pytest.fail) == run.checkpoints / "step-7"
 
@@ -185,7 +185,7 @@ def test_a_new_checkpoint_is_never_pruned_for_a_damaged_one(
 
     table = tiny(training__keep=1)
     with pytest.raises(Interrupted):
-        idemlab.train(table, run.path, resume=True, allow_changes=True, watcher=StopAt6())
+        idemlab.train(table, run.path, resume=True, allow_changes=True, watchers=[StopAt6()])
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-6"]
     assert idemlab.train(table, run.path, resume=True).weights_file.read_bytes() == whole.weights_file.read_bytes()
 

@@ -22,7 +22,7 @@ from idemlab.testing import check_enforcer
 from idemlab.testing.kit import CHECKS, examine
 from idemlab.testing.subject import Subject
 from idemlab.training.stacked_loop import stackable
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
 
@@ -74,7 +74,7 @@ def test_the_example_resumes_bit_for_bit(
     table = tiny(enforcer=enforcer, source={"name": "gaussian"}, training__micro_batches=micro_batches)
     whole = idemlab.train(table, tmp_path / "whole", catalog=catalog)
     with pytest.raises(Interrupted):
-        idemlab.train(table, tmp_path / "cut", catalog=catalog, watcher=_StopAt(7))
+        idemlab.train(table, tmp_path / "cut", catalog=catalog, watchers=[_StopAt(7)])
     cut = idemlab.train(table, tmp_path / "cut", catalog=catalog, resume=True)
     assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
     assert _figures(cut) == _figures(whole)

@@ -15,7 +15,7 @@ import torch
 import idemlab
 from idemlab.errors import Interrupted
 from idemlab.experiment.settings import OptimizerSettings
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
 
@@ -89,12 +89,12 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, tiny: Make,
     table = tiny(source={"name": "gaussian"}, training__batch_size=24)  # does not divide an epoch: order matters
     whole = idemlab.train(table, tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"after step {stop} of 12") as caught:
-        idemlab.train(table, tmp_path / "cut", watcher=_StopAt(stop, number))
+        idemlab.train(table, tmp_path / "cut", watchers=[_StopAt(stop, number)])
     assert caught.value.exit_code == 130
     assert "--resume" in str(caught.value)
     assert (tmp_path / "cut" / "checkpoints" / f"step-{stop}").is_dir()
     again = _StopAt(0)
-    cut = idemlab.train(table, tmp_path / "cut", resume=True, watcher=again)
+    cut = idemlab.train(table, tmp_path / "cut", resume=True, watchers=[again])
     assert again.messages == [f"resuming from step-{stop}"]
     assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
     assert _figures(cut) == _figures(whole)
@@ -103,10 +103,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, tiny: Make,
 def test_resuming_falls_back_when_the_newest_checkpoint_is_damaged(tmp_path: Path, tiny: Make) -> None:
     whole = idemlab.train(tiny(), tmp_path / "whole")
     with pytest.raises(Interrupted):
-        idemlab.train(tiny(), tmp_path / "cut", watcher=_StopAt(7))
+        idemlab.train(tiny(), tmp_path / "cut", watchers=[_StopAt(7)])
     (tmp_path / "cut" / "checkpoints" / "step-7" / "state.json").write_text("{}")
     watcher = _StopAt(0)
-    cut = idemlab.train(tiny(), tmp_path / "cut", resume=True, watcher=watcher)
+    cut = idemlab.train(tiny(), tmp_path / "cut", resume=True, watchers=[watcher])
     assert "damaged" in watcher.messages[0]
     assert watcher.messages[1] == "resuming from step-5"
     assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
@@ -115,7 +115,7 @@ def test_resuming_falls_back_when_the_newest_checkpoint_is_damaged(tmp_path: Pat
 
 def test_resuming_without_a_checkpoint_starts_over(tmp_path: Path, tiny: Make) -> None:
     watcher = _StopAt(0)
-    run = idemlab.train(tiny(), tmp_path / "new", resume=True, watcher=watcher)
+    run = idemlab.train(tiny(), tmp_path / "new", resume=True, watchers=[watcher])
     assert "starting from the beginning" in watcher.messages[0]
     assert run.certificate
 
@@ -234,7 +234,7 @@ def test_trackers_are_closed_however_a_run_ends(
     if ends == "not finite":
         table["optimizer"] = {"name": "sgd", "lr": 1e30}
     with contextlib.suppress(KeyboardInterrupt, idemlab.Failure):
-        idemlab.train(table, tmp_path / "run", watcher=GivesUp())
+        idemlab.train(table, tmp_path / "run", watchers=[GivesUp()])
     assert closed == ["idemlab"]
     assert (tmp_path / "run" / "certificate.json").is_file() == (ends == "well")
 
@@ -267,7 +267,7 @@ def test_a_tracker_that_cannot_be_closed_hides_nothing_and_keeps_no_other_open(
 
     table = tiny(training__trackers=["tensorboard"], optimizer={"name": "sgd", "lr": 1e30})
     with pytest.raises(idemlab.Failure, match="not finite"):
-        idemlab.train(table, tmp_path / "run", watcher=Listens())
+        idemlab.train(table, tmp_path / "run", watchers=[Listens()])
     assert closed == ["lost 0", "wandb 1", "x 0"]
     assert "tracker 'lost' could not be closed: no network" in said
 
@@ -300,7 +300,7 @@ def test_a_watcher_hears_everything_in_order(tmp_path: Path, tiny: Make) -> None
         def evaluated(self, step: int, evaluation: object) -> None:
             heard.append(f"evaluated {step}")
 
-    idemlab.train(tiny(), tmp_path / "run", watcher=Listening())
+    idemlab.train(tiny(), tmp_path / "run", watchers=[Listening()])
     assert heard == ["started 0", "logged 4", "evaluated 6", "logged 8", "logged 12", "evaluated 12"]
 
 
@@ -327,7 +327,7 @@ def test_a_folder_without_a_run_is_bad_input(tmp_path: Path, tiny: Make) -> None
     with pytest.raises(idemlab.BadInput, match="holds no run"):
         idemlab.Run.open(tmp_path / "empty")
     with pytest.raises(Interrupted):
-        idemlab.train(tiny(), tmp_path / "run", watcher=_StopAt(5))
+        idemlab.train(tiny(), tmp_path / "run", watchers=[_StopAt(5)])
     with pytest.raises(idemlab.BadInput, match="no trained operator yet"):
         idemlab.load(tmp_path / "run")
 

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from idemlab import BadInput, train
-from idemlab.training.watcher import Watcher
+from idemlab.watching.watcher import Watcher
 from idemlab_data.hub import hub_dataset
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -303,5 +303,5 @@ def test_a_run_says_what_it_understood(tmp_path: Path, folder: Any) -> None:
         "training": {"steps": 1, "batch_size": 2},
         "evaluation": {"metrics": []},
     }
-    train(experiment, tmp_path / "run", watcher=watcher)
+    train(experiment, tmp_path / "run", watchers=[watcher])
     assert told[-2:] == ["18 images to train on, 2 (every tenth, at least two) to test on", "2 classes: a (10), b (10)"]

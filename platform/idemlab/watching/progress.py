@@ -1,4 +1,4 @@
-"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere; only in the main process."""
+"""Shows the progress of a run: a bar in a notebook and on a terminal, plain lines elsewhere; only in the main process."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import contextlib
 import math
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any
 
-from ..training.watcher import Watcher
 from ..wording import number, time_span
-from .console import console, is_main_process
+from .terminal import console, is_main_process, notebook
+from .watcher import Watcher
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ..experiment.experiment import Experiment
     from ..objective.evaluation import Evaluation
     from ..objective.preflight import Plan
+    from ..runs.run import Run
 
 __all__ = ["watching"]
 
@@ -31,9 +34,13 @@ REDRAW = 0.25
 
 @contextmanager
 def watching() -> Iterator[Watcher]:
-    """A watcher that shows the progress of a run on stderr; the bar disappears at the end."""
+    """A watcher that shows the progress of a run in a notebook's cell, or on stderr, where the bar disappears at the end."""
     if not is_main_process():
         yield Watcher()
+        return
+    display = notebook()
+    if display is not None:
+        yield _Cell(display)
         return
     out = console(sys.stderr)
     if not out.is_terminal:
@@ -96,14 +103,50 @@ class _Lines(Watcher):
         return time_span(round((time.monotonic() - self._began) / done * (self._total - step)))
 
 
-class _Bar(Watcher):
-    """Shows progress as a bar on a terminal, below the lines that stay."""
+class _Moving(Watcher):
+    """Shows progress as something that is drawn anew, at most every `REDRAW` seconds."""
 
-    def __init__(self, out: Console) -> None:
-        self._out = out
+    def __init__(self) -> None:
         self._values: dict[str, Any] = dict.fromkeys(("loss", "error", "rank"), number(None))
         self._from_training = False
         self._next = 0.0
+
+    def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
+        self._total, self._first = plan.steps, first_step
+        self._began = time.monotonic()
+
+    def stepped(self, step: int) -> None:
+        if time.monotonic() >= self._next or step == self._total:
+            self._show(step)
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        self._values["loss"] = number(values["loss"])
+        if "relative" in values:
+            self._from_training = True
+            self._values["error"] = number(values["relative"])
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        error, self._values["rank"] = _worst(evaluation)
+        if not self._from_training:
+            self._values["error"] = number(error)
+        self._show(step)
+
+    def _show(self, step: int) -> None:
+        now = time.monotonic()
+        self._next = now + REDRAW
+        self._draw(step, (step - self._first) / max(now - self._began, 1e-9))
+
+    @abstractmethod
+    def _draw(self, step: int, rate: float) -> None:
+        """Draw the state after a step, at this mean rate of steps per second."""
+
+
+class _Bar(_Moving):
+    """Shows progress as a bar on a terminal, below the lines that stay."""
+
+    def __init__(self, out: Console) -> None:
+        super().__init__()
+        self._out = out
         self._bar: Progress | None = None
         self._status = out.status("preparing")
         self._status.start()
@@ -132,28 +175,11 @@ class _Bar(Watcher):
             transient=True,
             expand=True,
         )
-        self._total, self._first = plan.steps, first_step
-        self._began = time.monotonic()
+        super().started(experiment, plan, first_step)
         self._task = self._bar.add_task(
             experiment.name, total=plan.steps, completed=first_step, rate=number(None), **self._values
         )
         self._bar.start()
-
-    def stepped(self, step: int) -> None:
-        if time.monotonic() >= self._next or step == self._total:
-            self._draw(step)
-
-    def logged(self, step: int, values: Mapping[str, float]) -> None:
-        self._values["loss"] = number(values["loss"])
-        if "relative" in values:
-            self._from_training = True
-            self._values["error"] = number(values["relative"])
-
-    def evaluated(self, step: int, evaluation: Evaluation) -> None:
-        error, self._values["rank"] = _worst(evaluation)
-        if not self._from_training:
-            self._values["error"] = number(error)
-        self._draw(step)
 
     def message(self, text: str) -> None:
         self._out.print(text)
@@ -164,14 +190,83 @@ class _Bar(Watcher):
         if self._bar is not None:
             self._bar.stop()
 
-    def _draw(self, step: int) -> None:
-        now = time.monotonic()
-        self._next = now + REDRAW
+    def _draw(self, step: int, rate: float) -> None:
         assert self._bar is not None
-        rate = self._bar.tasks[0].speed or (step - self._first) / max(now - self._began, 1e-9)
         words: dict[str, Any] = {"description": "certifying"} if step == self._total else {}
-        self._bar.update(self._task, completed=step, rate=number(rate), **words, **self._values)
+        recent = self._bar.tasks[0].speed or rate
+        self._bar.update(self._task, completed=step, rate=number(recent), **words, **self._values)
         self._bar.refresh()
+
+
+class _Cell(_Moving):
+    """Shows progress as a bar in the output of a notebook's cell, above the lines that stay.
+
+    Args:
+        display: the module `IPython.display`.
+    """
+
+    def __init__(self, display: Any) -> None:
+        super().__init__()
+        self._display = display
+        self._lines: list[str] = []
+        self._state = _Html("preparing", "preparing")
+        self._handle = display.display(self._state, display_id=True)
+
+    def started(self, experiment: Experiment, plan: Plan, first_step: int) -> None:
+        super().started(experiment, plan, first_step)
+        self._name = experiment.name
+        self._lines.insert(
+            0,
+            f"{experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
+            f"{plan.parameters:,} parameters on {plan.device}",
+        )
+        self._show(first_step)
+
+    def message(self, text: str) -> None:
+        self._lines.append(text)
+        self._redraw()
+
+    def ended(self, run: Run, error: BaseException | None) -> None:
+        took = time_span(round(time.monotonic() - self._began))
+        self._write(f"{'done' if error is None else 'stopped'} after {took}")
+
+    def _draw(self, step: int, rate: float) -> None:
+        self._step = step
+        left = (
+            "certifying"
+            if step == self._total
+            else f"{time_span(round((self._total - step) / rate))} left"
+            if rate
+            else ""
+        )
+        self._write(f"{number(rate)} steps/s", left)
+
+    def _write(self, *ends: str) -> None:
+        values = [f"{name} {value}" for name, value in self._values.items() if value != number(None)]
+        text = " · ".join([f"{self._step}/{self._total}", *values, *filter(None, ends)])
+        bar = (
+            f'<progress value="{self._step}" max="{self._total}" style="width: 14em; vertical-align: middle; '
+            f'accent-color: #0072B2"></progress>'
+        )
+        self._state = _Html(f"{self._name} {text}", f"<b>{escape(self._name)}</b> {bar} {escape(text)}")
+        self._redraw()
+
+    def _redraw(self) -> None:
+        lines = "".join(f"<br>{escape(line)}" for line in self._lines)
+        self._handle.update(_Html("\n".join([self._state.text, *self._lines]), f"{self._state.html}{lines}"))
+
+
+class _Html:
+    """What a notebook shows: HTML, or the same as text where it cannot."""
+
+    def __init__(self, text: str, html: str) -> None:
+        self.text, self.html = text, html
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f'<div style="font: 13px/1.6 system-ui, sans-serif">{self.html}</div>'
 
 
 _FURTHER = {
