@@ -174,7 +174,7 @@ class Catalog:
                 next_step=f"give the same {kind} as before, or start a new run in another folder",
             )
         entry = entry or absent(kind, table, where)
-        return Named(table["name"], entry, entry.arguments(table, where))
+        return Named(str(table["name"]), entry, entry.arguments(table, where))
 
 
 def _listing(kind: str) -> str:

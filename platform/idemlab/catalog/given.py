@@ -73,7 +73,7 @@ class Given(Provided):
         Raises:
             BadInput: if the table tells of another object, or has arguments that the object does not take.
         """
-        written = {key: value for key, value in table.items() if key != "name"}
+        written = _told(table)
         if self.missing:
             return written
         told = {key: value for key, value in written.items() if key in self.facts}
@@ -142,13 +142,27 @@ def _keyword(kind: str) -> str:
 def absent(kind: str, table: Mapping[str, Any], where: str) -> Given:
     """What stands in for a given object that is not here: it can be shown, but not built."""
     name = str(table["name"])
-    told = {key: value for key, value in table.items() if key != "name"}
+    told = _told(table)
     absence = _Absence(name, kind, told, where)
     bare = re.sub(r"[^a-z0-9]+", "-", name.rpartition(":")[2].lower()).strip("-") or "object"
-    extra = {"traits": absence.traits} if issubclass(KINDS[kind], EnforcerSpec) else {}
-    spec: Spec = KINDS[kind](name=bare, factory=absence, summary="An object that is not here.", **extra)
+    spec: Spec = KINDS[kind](name=bare, factory=absence, summary="An object that is not here.")
+    if isinstance(spec, EnforcerSpec):
+        spec = replace(spec, traits=absence.traits)
     origin = Origin.of(f"an object of class {told.get('class', '?')}", None)
     return Given(spec, origin, missing=True)
+
+
+def _told(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table tells besides the name, as plain values: texts without the folder of the file that they came from."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(each) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(each) for each in value]
+        return str(value) if isinstance(value, str) else value
+
+    return {str(key): plain(value) for key, value in table.items() if key != "name"}
 
 
 def check_present(things: Iterable[Named]) -> None:

@@ -19,7 +19,7 @@ from ..contracts.dataset import Dataset
 from ..contracts.enforcer import Enforcer
 from ..contracts.metric import Metric
 from ..contracts.source import Source
-from ..contracts.specs import KINDS
+from ..contracts.specs import KINDS, EnforcerSpec
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
@@ -196,8 +196,9 @@ class _Shelf:
         sample = make.sample() if kind == "enforcer" else None
         if sample is not None and not isinstance(sample, Enforcer):
             raise BadInput(f"{what} returned {with_article(type(sample).__name__)}, not an idemlab.Enforcer")
-        extra = {} if sample is None else {"traits": traits_of(sample)}
-        spec = KINDS[kind](name=self._free(kind, name), factory=make, summary=f"Given as {what}.", **extra)
+        spec = KINDS[kind](name=self._free(kind, name), factory=make, summary=f"Given as {what}.")
+        if isinstance(spec, EnforcerSpec):
+            spec = replace(spec, traits=traits_of(sample))
         identity = _IDENTITY.get(kind, ("class",)) if "factory" not in facts else ("factory",)
         declared = sample is None or hasattr(sample, "traits")
         return Given(spec, Origin.of(what, code), facts=facts, identity=identity, code=code, declared=declared)
