@@ -258,6 +258,21 @@ def test_what_is_missing_is_said_in_one_screen(
     assert "was given as an object" not in opened.report_file.read_text()
 
 
+def test_a_class_may_move_from_a_script_into_a_module(data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    class Net(nn.Linear):
+        pass
+
+    there = Net.__module__
+    Net.__module__ = "__main__"
+    run = idemlab.train(LEAST, tmp_path / "run", model=Net(4, 4), dataset=data)
+    assert "__main__." in run.experiment_file.read_text()
+    Net.__module__ = there
+    assert idemlab.load(run.path, model=Net(4, 4)) is not None
+    Net.__qualname__ = "Other"
+    with pytest.raises(BadInput, match=r"its class is .*Other\", and was .*Net"):
+        idemlab.load(run.path, model=Net(4, 4))
+
+
 def test_an_enforcer_is_needed_to_load_only_where_it_wraps(
     data: tuple[Tensor, Tensor], module: nn.Module, tmp_path: Path
 ) -> None:
