@@ -54,6 +54,11 @@ class Catalog:
         larger._given = tuple(both.values())
         return larger
 
+    @property
+    def gives(self) -> bool:
+        """Whether it holds objects that a caller gave."""
+        return bool(self._given)
+
     def restricted(self, wanted: Callable[[Provided], bool]) -> Catalog:
         """This catalog with only the wanted things; the lists of plugins and failures stay complete."""
         smaller = copy.copy(self)

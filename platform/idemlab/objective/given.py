@@ -197,7 +197,7 @@ class _Shelf:
         if sample is not None and not isinstance(sample, Enforcer):
             raise BadInput(f"{what} returned {with_article(type(sample).__name__)}, not an idemlab.Enforcer")
         spec = KINDS[kind](name=self._free(kind, name), factory=make, summary=f"Given as {what}.")
-        if isinstance(spec, EnforcerSpec):
+        if isinstance(spec, EnforcerSpec) and sample is not None:
             spec = replace(spec, traits=traits_of(sample))
         identity = _IDENTITY.get(kind, ("class",)) if "factory" not in facts else ("factory",)
         declared = sample is None or hasattr(sample, "traits")

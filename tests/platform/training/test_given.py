@@ -182,7 +182,7 @@ def test_each_run_starts_from_the_module_as_it_is(
 
 @pytest.fixture
 def stopped(module: nn.Module, data: tuple[Tensor, Tensor], tmp_path: Path) -> Path:
-    with pytest.raises(idemlab.Interrupted):
+    with pytest.raises(idemlab.Interrupted):  # as a killed process would leave it
         idemlab.train(
             LEAST,
             tmp_path / "cut",
@@ -373,6 +373,17 @@ def test_a_fault_in_a_given_part_points_to_the_callers_code(
     assert "test_given.py, line" in str(caught.value.where)
     assert "correct it there" in str(caught.value.next_step)
     assert "authors" not in str(caught.value)
+
+
+def test_a_run_that_holds_objects_says_how_to_resume_it(
+    module: nn.Module, data: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    run = idemlab.train(LEAST, tmp_path / "run", model=module, dataset=data)
+    with pytest.raises(BadInput, match="holds a run already") as caught:
+        idemlab.train(LEAST, tmp_path / "run", model=module, dataset=data)
+    assert "resume=True" in str(caught.value.next_step)
+    assert "idemlab run" not in str(caught.value.next_step)
+    assert idemlab.Run.open(run.path).resuming.startswith("idemlab run")
 
 
 def test_declared_traits_are_used(module: nn.Module, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
