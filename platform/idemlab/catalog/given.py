@@ -76,6 +76,15 @@ class Given(Provided):
         written = _told(table)
         if self.missing:
             return written
+        made, was_made = ("factory" in facts for facts in (self.facts, written))
+        if written and made != was_made:
+            kind, ways = self.spec.kind, {True: "a function that makes it", False: "an object"}
+            raise BadInput(
+                f"{kind} '{self.full_name}' was given as {ways[was_made]}; now it is {ways[made]}",
+                where=where,
+                expected=f"{ways[was_made]}, as before",
+                next_step="call the function yourself, and give what it returns" if made else None,
+            )
         told = {key: value for key, value in written.items() if key in self.facts}
         differing = [key for key in self.identity if key in told and not _same(key, told[key], self.facts[key])]
         if differing:

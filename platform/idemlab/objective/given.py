@@ -198,7 +198,8 @@ class _Shelf:
             raise BadInput(f"{what} returned {with_article(type(sample).__name__)}, not an idemlab.Enforcer")
         spec = KINDS[kind](name=self._free(kind, name), factory=make, summary=f"Given as {what}.")
         if isinstance(spec, EnforcerSpec) and sample is not None:
-            spec = replace(spec, traits=traits_of(sample))
+            traits = traits_of(sample)
+            spec, facts = replace(spec, traits=traits), facts | {"kinds": sorted(map(str, traits.kinds))}
         identity = _IDENTITY.get(kind, ("class",)) if "factory" not in facts else ("factory",)
         declared = sample is None or hasattr(sample, "traits")
         return Given(spec, Origin.of(what, code), facts=facts, identity=identity, code=code, declared=declared)
@@ -256,7 +257,7 @@ class _Made:
     def __init__(self, factory: Callable[..., Any], kind: str, place: str) -> None:
         self._factory, self._kind, self._place = factory, kind, place
 
-    def __call__(self, *shape: Any, factory: str = "", **arguments: Any) -> Any:
+    def __call__(self, *shape: Any, factory: str = "", kinds: Sequence[str] = (), **arguments: Any) -> Any:
         made = self._factory(**arguments)
         return as_dataset(made) if self._kind == "dataset" else made
 
@@ -306,9 +307,10 @@ def _check_factory(kind: str, value: Any, place: str) -> None:
             expected=expected,
             next_step=f"call it yourself, or give its arguments defaults and set them: {place}.{needed[0]}",
         )
-    if any(p.name in ("factory", "name") for p in parameters):
+    taken = [p.name for p in parameters if p.name in ("name", "factory", "kinds")]
+    if taken:
         raise BadInput(
-            f"the function {clipped(path_of(value))} has an argument named 'factory' or 'name'",
+            f"the function {clipped(path_of(value))} has an argument named '{taken[0]}'",
             where=place,
-            next_step="rename it, because a resolved file has keys of these names",
+            next_step="rename it, because the resolved file has a key of this name",
         )

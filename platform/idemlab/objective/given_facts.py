@@ -37,8 +37,6 @@ def facts_of(kind: str, value: Any, place: str) -> dict[str, Any]:
     shown = _arguments(value)
     if shown:
         facts["arguments"] = shown
-    if kind == "enforcer":
-        facts["kinds"] = sorted(str(each) for each in traits_of(value).kinds)
     if isinstance(value, nn.Module) and (state := _state(value)):
         facts["state"] = fingerprint(state)[:_HASH]
     copy_of(value)

@@ -54,6 +54,7 @@ def test_a_function_is_called_for_each_trial_with_the_values_to_try(
     assert [trial.error for trial in results.trials] == [""] * 4
     assert _sizes(results) == [31, 31, 49, 49]
     assert results.trials[0].metrics != results.trials[1].metrics, "each seed has its own start"
+    assert idemlab.load(results.trials[2].path, model=network)[0].out_features == 5  # type: ignore[index,union-attr]
     again = run_sweep(sweep, tmp_path / "sweep", model=network, dataset=data, enforcer=Pull, resume=True)
     assert again.trials[0].metrics == results.trials[0].metrics
     with pytest.raises(BadInput, match="were given as objects"):

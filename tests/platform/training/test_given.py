@@ -248,6 +248,8 @@ def test_what_is_missing_is_said_in_one_screen(
             load()
     with pytest.raises(BadInput, match=r"its parameters is 85, and was 76"):
         idemlab.load(opened, model=network(9))
+    with pytest.raises(BadInput, match="'given:sequential' was given as an object; now it is a function that makes it"):
+        idemlab.load(opened, model=nn.Sequential)
     with pytest.raises(BadInput, match="'given:sequential' was given before; now it is given:linear"):
         idemlab.load(opened, model=nn.Linear(4, 4))
     with pytest.raises(BadInput, match="this run took its enforcer by name: 'none'"):
