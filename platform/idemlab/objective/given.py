@@ -77,6 +77,7 @@ def resolved(
     name = None
     if isinstance(reference, Experiment):
         kept = [thing.provided for thing in reference.things if isinstance(thing.provided, Given)]
+        shelf = _Shelf(kept)
         catalog = catalog.giving(given for given in kept if not given.missing)
         name, table = reference.name, reference.table()
         if not parts and not overrides:
@@ -113,9 +114,10 @@ def check_agreement(experiment: Experiment, engine: Engine) -> None:
 
 
 class _Shelf:
-    """The given objects of one experiment."""
+    """The given objects of one experiment; those that it had `before` keep their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Sequence[Given] = ()) -> None:
+        self._before = before
         self.given: list[Given] = []
 
     def experiment(self, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +210,7 @@ class _Shelf:
         """A name of the right form that no other given object of this kind has."""
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
         bare = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or kind
-        taken = {given.spec.name for given in self.given if given.spec.kind == kind}
+        taken = {given.spec.name for given in (*self._before, *self.given) if given.spec.kind == kind}
         number, free = 1, bare
         while free in taken:
             number += 1

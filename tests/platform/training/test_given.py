@@ -33,10 +33,14 @@ class Pull(Enforcer):
 
 
 class Ball(Source):
-    """Points in a ball."""
+    """Normal points."""
+
+    def __init__(self, scale: float = 0.5) -> None:
+        super().__init__()
+        self.scale = scale
 
     def sample(self, batch: Batch, step: Step, operator: nn.Module) -> Points:
-        return Points(0.5 * step.normal(batch.input))
+        return Points(self.scale * step.normal(batch.input))
 
 
 class Size(Metric):
@@ -156,6 +160,9 @@ def test_objects_stand_wherever_a_name_may(tiny: Make, tmp_path: Path) -> None:
     assert [each["name"] for each in told["enforcer"]["enforcers"]] == ["gradient", "given:pull", "given:pull-2"]
     assert [each.get("arguments") for each in told["enforcer"]["enforcers"]][1:] == [{"weight": 1.0}, {"weight": 2.0}]
     assert run.certificate is not None
+    again = idemlab.train(run.experiment, tmp_path / "again", source=Ball(2.0)).experiment
+    scales = [thing.build().scale for thing in (*again.sources, again.corruption, *again.inputs.values())]
+    assert scales == [2.0, 0.5, 0.5], "objects of one class keep apart"
     assert [set(run.certificate["inputs"][name]["figures"]) for name in ("data", "ball")] == [
         {"size", "reconstruction_error"},
         {"size"},
