@@ -21,10 +21,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from idemlab.training.watcher import Watcher
-
 import idemlab
-from idemlab import Objective
+from idemlab import Objective, Watcher
 from idemlab.training.log import Sums
 from idemlab.training.loop import _Loop
 
@@ -68,7 +66,7 @@ def shares(table: dict[str, Any], steps: int) -> dict[str, float]:
         for part, methods in PARTS.items():
             for owner, name in methods:
                 stack.enter_context(patch.object(owner, name, clock.timed(part, getattr(owner, name))))
-        idemlab.train(table, Path(folder) / "run", watcher=clock)
+        idemlab.train(table, Path(folder) / "run", watchers=[clock], progress=False)
     return {part: seconds / clock.seconds for part, seconds in clock.parts.items()} | {
         "milliseconds": 1000 * clock.seconds / steps
     }

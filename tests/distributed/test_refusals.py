@@ -72,6 +72,7 @@ class Case:
         operator, enforcer, traits: in place of what the experiment names.
         instead: changes and engine that are admitted.
         advice: part of the next step that is told.
+        undeclared: whether the enforcer is one that does not declare its traits.
     """
 
     engine: Engine
@@ -81,6 +82,7 @@ class Case:
     operator: Callable[[], nn.Module] | None = None
     enforcer: Callable[[], idemlab.Enforcer] | None = None
     traits: idemlab.Traits | None = None
+    undeclared: bool = False
 
 
 ONE = Single()
@@ -105,6 +107,7 @@ CASES = {
         ONE, MICRO, (DDP, {"training__micro_batches": 1}), "micro_batches = 1", operator=lambda: Counting(False)
     ),
     "a buffer of samples and processes": Case(DDP, {}, (ONE, {}), "one process", operator=lambda: Counting(True)),
+    "an enforcer without traits": Case(DDP, {}, (ONE, {}), "idemlab.Traits()", undeclared=True),
     "an idle parameter and DDP": Case(DDP, {}, (FSDP2, {}), "requires_grad_", operator=Idle),
 }
 
@@ -116,6 +119,8 @@ def _ask(case: Case, tiny: Make, monkeypatch: pytest.MonkeyPatch, engine: Engine
         parts.objective.operator = case.operator().double()
     if case.enforcer:
         parts.objective.enforcer = case.enforcer()
+    if case.undeclared:
+        monkeypatch.setattr("idemlab.catalog.named.Named.declares_traits", False)
     if case.traits:
         monkeypatch.setattr("idemlab.catalog.named.Named.traits", lambda self: case.traits)
     preflight(experiment, parts, device=torch.device("cpu"), engine=engine)

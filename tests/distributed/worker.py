@@ -2,7 +2,8 @@
 
 It is run by its path (`runpy`), with `jobs`, `environment`, `told` and `log` among its globals. A job is a table for
 `train` with `out`; `resume`; `stop`, the step after which the main process is told to; `sharded`, whether the parameters are
-shared out by `fully_shard` on a mesh of CPUs, which tests the mathematics of FSDP2 (Accelerate's own needs a GPU).
+shared out by `fully_shard` on a mesh of CPUs, which tests the mathematics of FSDP2 (Accelerate's own needs a GPU); `own`, a
+seed for the objects of own_parts.py, which are then given.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import nn
 
 import idemlab
 from idemlab.objective.engines import FSDP2, Engine, Whole, shard_all
-from idemlab.runs.weights import fingerprint
+from idemlab.objective.fingerprint import fingerprint
 from idemlab.training import loop
 from idemlab.watching.watcher import Watcher
 
@@ -84,6 +85,7 @@ def finish(run: Any) -> None:
 
 given = globals()
 catalog = runpy.run_path(str(Path(__file__).with_name("penalty.py")))["catalog"]
+own_parts = runpy.run_path(str(Path(__file__).with_name("own_parts.py")))["parts"]
 log = Path(given["log"]).open("a")  # noqa: SIM115 -- to the end of the process
 os.dup2(log.fileno(), sys.stderr.fileno())
 sys.stderr = log
@@ -96,7 +98,9 @@ for job in given["jobs"]:
     note: dict[str, Any] = {}
     prints.clear()
     try:
-        idemlab.train(job["table"], job["out"], resume=job.get("resume", False), watchers=[watcher], catalog=catalog)
+        parts = own_parts(job["own"]) if "own" in job else {}
+        resume = job.get("resume", False)
+        idemlab.train(job["table"], job["out"], resume=resume, watchers=[watcher], catalog=catalog, **parts)
     except Exception as error:
         traceback.print_exc()
         note["error"] = f"{type(error).__name__}: {error}"

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint
+from typing import Any
 
 from ..contracts.specs import KINDS, Spec
 from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown, with_article
 from . import schema
+from .given import GIVEN, Given, absent
 from .loading import Loaded, chosen_plugins
 from .named import Named
 from .provided import Plugin, PluginFailure, Provided
@@ -34,6 +36,7 @@ class Catalog:
         loaded = Loaded(entry_points, failures, strict=strict)
         self.plugins, self.failures = loaded.plugins, loaded.failures
         self._provided = loaded.provided
+        self._given: tuple[Given, ...] = ()
 
     def including(self, spec: Spec) -> Catalog:
         """This catalog with one more spec, even if no plugin offers it. It replaces any spec of the same kind and name."""
@@ -44,10 +47,23 @@ class Catalog:
         larger._provided = self._provided | {spec.kind: [*kept, Provided(spec, plugin)]}
         return larger
 
+    def giving(self, given: Iterable[Given]) -> Catalog:
+        """This catalog with objects that a caller gave. One of the same kind and name replaces the one before."""
+        larger = copy.copy(self)
+        both = {(each.spec.kind, each.spec.name): each for each in (*self._given, *given)}
+        larger._given = tuple(both.values())
+        return larger
+
+    @property
+    def gives(self) -> bool:
+        """Whether it holds objects that a caller gave."""
+        return bool(self._given)
+
     def restricted(self, wanted: Callable[[Provided], bool]) -> Catalog:
         """This catalog with only the wanted things; the lists of plugins and failures stay complete."""
         smaller = copy.copy(self)
         smaller._provided = {kind: [e for e in entries if wanted(e)] for kind, entries in self._provided.items()}
+        smaller._given = tuple(filter(wanted, self._given))
         return smaller
 
     @property
@@ -124,6 +140,8 @@ class Catalog:
                 expected=f'{{ name = "...", arguments }}, with the name of {with_article(kind)}',
                 next_step=_listing(kind),
             )
+        if table["name"].startswith(f"{GIVEN}:"):
+            return self._object(kind, table, where)
         entry = self.find(kind, table["name"], f"{where}, key 'name'")
         given = {key: value for key, value in table.items() if key != "name"}
         skip = 1 if kind == "model" else 0
@@ -147,6 +165,21 @@ class Catalog:
                 )
         unique = len([e for e in self._provided[kind] if e.spec.name == entry.spec.name]) == 1
         return Named(entry.spec.name if unique else entry.full_name, entry, complete)
+
+    def _object(self, kind: str, table: Mapping[str, Any], where: str) -> Named:
+        """The given object that a table tells of. One that is not here is missed only when it is built."""
+        own = [given for given in self._given if given.spec.kind == kind]
+        entry = next((given for given in own if given.full_name == table["name"]), None)
+        if entry is None and own:
+            raise BadInput(
+                f"{kind} '{clipped(table['name'])}' was given before; now it is {own[0].full_name}, {own[0].plugin}",
+                where=f"{where}, key 'name'",
+                expected=f"the same {kind}"
+                + (f", an object of class {clipped(str(table['class']))}" if "class" in table else ""),
+                next_step=f"give the same {kind} as before, or start a new run in another folder",
+            )
+        entry = entry or absent(kind, table, where)
+        return Named(str(table["name"]), entry, entry.arguments(table, where))
 
 
 def _listing(kind: str) -> str:

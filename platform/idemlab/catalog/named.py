@@ -11,6 +11,7 @@ from ..contracts.specs import EnforcerSpec, Spec, Traits
 from ..errors import BadInput, Failure, IdemlabError
 from ..wording import with_article
 from .faults import one_line, running
+from .given import Given
 from .loading import foreign_package
 from .provided import Plugin, Provided
 from .unreadable import scan_failure
@@ -51,6 +52,31 @@ class Named:
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
+
+    @property
+    def given(self) -> bool:
+        """Whether a caller gave it as an object or a function, instead of a plugin offering it."""
+        return isinstance(self.provided, Given)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it was given as an object that is not here."""
+        return isinstance(self.provided, Given) and self.provided.missing
+
+    @property
+    def declares_traits(self) -> bool:
+        """Whether the traits of an enforcer are declared, so that nothing is taken for granted."""
+        return not isinstance(self.provided, Given) or self.provided.declared
+
+    @property
+    def how_to_look_up(self) -> str:
+        """The command that shows its arguments, or for a given object who knows about it."""
+        return f"look at the {self.kind} that you gave" if self.given else f"idemlab show {self.name}"
+
+    @property
+    def how_to_check(self) -> str:
+        """The command that checks it against its contract, or for a given object how to do so by hand."""
+        return f"call the {self.kind} that you gave with one batch" if self.given else f"idemlab check {self.name}"
 
     def inside(self) -> Iterator[Named]:
         """This thing and all named things among its arguments, at any depth."""
@@ -107,7 +133,7 @@ class Named:
             raise scan_failure(error) or BadInput(
                 f"{self}: {' '.join(str(error).split()) or 'it refuses its arguments'}",
                 where=str(self.plugin),
-                next_step=f"idemlab show {self.name}",
+                next_step=self.how_to_look_up,
             ) from error
         except Exception as error:
             raise scan_failure(error) or self._at_fault("raised", error) from error
@@ -145,6 +171,8 @@ class Named:
             traits = self.spec.traits_for(arguments)
             if not isinstance(traits, Traits):
                 raise TypeError(f"they are {with_article(type(traits).__name__)}, not idemlab.Traits")
+        except IdemlabError:
+            raise
         except Exception as error:
             raise self._at_fault("cannot determine its traits:", error) from error
         return traits
@@ -154,5 +182,5 @@ class Named:
         return Failure(
             f"{self} {what} {one_line(error)}",
             where=f"{self.plugin} ({place})" if place else str(self.plugin),
-            next_step=f"report it to the authors of {self.plugin.distribution}",
+            next_step=self.plugin.remedy,
         )

@@ -27,6 +27,11 @@ class Plugin:
         """The package or module that contains its code."""
         return re.split("[.:]", self.module)[0]
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a fault in its code."""
+        return f"report it to the authors of {self.distribution}"
+
 
 @dataclass(frozen=True)
 class PluginFailure:

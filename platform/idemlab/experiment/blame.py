@@ -27,11 +27,11 @@ def blame(experiment: Experiment, call: Callable[[], T], doing: str = "the train
         through = running(error, {thing.plugin for thing in experiment.things})
         if isinstance(error, OSError) and not through:
             raise
-        whose = f", and report it to the authors of {through[0][0].distribution}" if through else ""
+        whose = f", and {through[0][0].remedy}" if through else ""
         raise Failure(
             f"{doing} raised {one_line(error)}",
             where=", called by ".join(f"{plugin} ({line})" for plugin, line in through) or suspects(experiment),
-            next_step=f"idemlab check {experiment.enforcer.name}{whose}",
+            next_step=f"{experiment.enforcer.how_to_check}{whose}",
         ) from error
 
 

@@ -218,6 +218,7 @@ def entered(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
             f"{clipped(repr(value))} cannot be part of an experiment",
             where=where,
             expected="text, numbers, lists and tables, as in TOML",
+            next_step="objects are for calls such as idemlab.train(..., model=...)",
         )
 
     def _check_text(text: str) -> None:

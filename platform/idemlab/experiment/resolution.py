@@ -25,6 +25,7 @@ def resolve(
     overrides: Sequence[str] = (),
     *,
     catalog: Catalog | None = None,
+    parts: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """Load an experiment, apply its base and the overrides, and check every name, key, type and range.
 
@@ -35,6 +36,7 @@ def resolve(
         reference: name of a registered experiment, path of a TOML file or of a run, or the table itself.
         overrides: ``key=value`` with dotted keys, for instance ``enforcer.step=0.5``; the value is TOML, or else text.
         catalog: resolves names; default: the installed plugins.
+        parts: a table that is laid over the experiment before the overrides.
 
     Raises:
         BadInput: names the file, the key, the choices and the nearest match.
@@ -45,6 +47,9 @@ def resolve(
         where, table = _with_base(entered(reference, Path(), where), where, Path(), catalog, ())
     else:
         name, where, table = _loaded(locate(reference, catalog), catalog, ())
+    if parts:
+        table = merged(table, entered(parts, Path(), "the given parts"))
+        where = f"{where} with the given {', '.join(parts)}"
     if overrides:
         table = written_out(table)
         for override in in_order(overrides):

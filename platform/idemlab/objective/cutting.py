@@ -50,6 +50,14 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
             expected=f"a multiple of {parts}",
             next_step=f"set training.batch_size = {near}",
         )
+    if parts > 1 and not experiment.enforcer.declares_traits:
+        raise BadInput(
+            f"{experiment.enforcer} does not say whether it couples the samples of a batch, "
+            f"and each batch is cut into {parts} parts",
+            where=str(experiment.enforcer.plugin),
+            expected="an attribute `traits` of its class",
+            next_step="write traits = idemlab.Traits() into the class, or idemlab.Traits(batch_coupled=True)",
+        )
     if traits.batch_coupled and training.micro_batches > 1:
         raise BadInput(
             f"enforcer '{name}' couples the samples of a batch, so cutting the batch into micro-batches changes its loss",

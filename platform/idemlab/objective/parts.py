@@ -14,6 +14,7 @@ from ..contracts.metric import Metric
 from ..contracts.orbit import Operator
 from ..contracts.source import Source
 from ..contracts.specs import MetricSpec
+from ..errors import BadInput
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
 from .modules import check_model
@@ -115,6 +116,20 @@ def build_inputs(experiment: Experiment) -> Inputs:
 
 def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:
     """The network that the experiment names, for samples of this shape."""
+    _check_precision(experiment)
     operator: Operator = experiment.model.build_as(nn.Module, shape)
     check_model(operator, experiment.model.name, str(experiment.model.plugin))
     return operator
+
+
+def _check_precision(experiment: Experiment) -> None:
+    """Refuse a given model in another precision than the run's. What a factory builds is converted, since it is new."""
+    given = experiment.model.arguments.get("dtype") if experiment.model.given else None
+    wanted = experiment.training.dtype
+    if given not in (None, wanted):
+        way_out = f"set training.dtype = {given}, or " if given in ("float32", "float64") else ""
+        raise BadInput(
+            f"{experiment.model} has parameters in {given}, and the run trains in {wanted}",
+            where="[model] and [training], key 'dtype'",
+            next_step=f"{way_out}give the module in {wanted}: module.to(torch.{wanted})",
+        )

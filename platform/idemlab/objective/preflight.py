@@ -164,7 +164,7 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         raise BadInput(
             f"enforcer '{name}' is not exact on a model with batch statistics ({norms[0]} and {len(norms) - 1} more)",
             where="[enforcer] and [model]",
-            next_step=f"set model.norm = group, or another routing of the enforcer: idemlab show {name}",
+            next_step=f"set model.norm = group, or another routing of the enforcer: {experiment.enforcer.how_to_look_up}",
         )
 
 
@@ -179,7 +179,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             f"model '{experiment.model.name}' cannot take the samples of dataset '{experiment.dataset.name}', "
             f"of shape {shape}: {' '.join(str(error).split())}",
             where=where,
-            next_step=f"idemlab show {experiment.model.name}",
+            next_step=experiment.model.how_to_look_up,
         ) from error
     if not isinstance(out, torch.Tensor) or out.shape != batch.input.shape:
         got = list(out.shape[1:]) if isinstance(out, torch.Tensor) else type(out).__name__
@@ -195,7 +195,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             f"model '{experiment.model.name}' changes the precision of a sample: {was} became {became}",
             where=where,
             expected="an operator f: X -> X keeps the precision, so that f(f(x)) exists",
-            next_step=f"return y.to(x.dtype) from its forward: idemlab show {experiment.model.name}",
+            next_step=f"return y.to(x.dtype) from its forward: {experiment.model.how_to_look_up}",
         )
 
 
@@ -297,7 +297,7 @@ def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module,
                 f"the enforcer returned {fault} at the very first batch",
                 where=where,
                 expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported values, [B] each",
-                next_step=f"idemlab check {name}, and report it to the authors",
+                next_step=f"{experiment.enforcer.how_to_check}, and {experiment.enforcer.plugin.remedy}",
             )
 
     return hook
@@ -343,5 +343,5 @@ def _check_projection(experiment: Experiment, objective: Objective) -> None:
             + ("a matrix that is not finite" if right else made),
             where=f"enforcer '{name}' of {experiment.enforcer.plugin}",
             expected="a finite matrix of the same shape",
-            next_step=f"idemlab check {name}, and report it to the authors",
+            next_step=f"{experiment.enforcer.how_to_check}, and {experiment.enforcer.plugin.remedy}",
         )

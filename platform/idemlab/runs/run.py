@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 
-from ..catalog.catalog import Catalog
+from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..system import strict_json
 from ..wording import clipped, command
 from .reading import CertificateFile, Entry, EnvironmentFile, fault
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..contracts.orbit import Operator
 
 __all__ = ["Run"]
 
@@ -56,6 +61,41 @@ class Run:
             )
         return run
 
+    def giving(
+        self, *, model: Any = None, dataset: Any = None, source: Any = None, enforcer: Any = None, metrics: Any = None
+    ) -> Run:
+        """This run with the objects that it was given when it was trained, which its folder cannot hold.
+
+        ``Run.open("runs/mine").giving(model=my_module, dataset=(train, test))`` can be loaded and reported on.
+
+        Raises:
+            BadInput: if an object is not the one that the run began with, or if the run took that part by name.
+        """
+        from ..objective.given import offered, parts_of
+
+        given = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
+        if not given:
+            return self
+        _, catalog = offered(given, self.catalog or installed())
+        run = Run(self.path, catalog)
+        asked = {kind: [t for t in run.experiment.things if t.kind == kind] for kind in ("metric", *given)}
+        for key in given:
+            things = asked["metric" if key == "evaluation" else key]
+            if not any(thing.given for thing in things):
+                named = ", ".join(f"'{thing.name}'" for thing in things) or "none"
+                raise BadInput(
+                    f"this run took its {'metrics' if key == 'evaluation' else key} by name: {named}",
+                    where=str(self.experiment_file),
+                    next_step="leave the object out",
+                )
+        return run
+
+    def operator(self, *, device: str | torch.device = "cpu") -> Operator:
+        """The trained operator, in evaluation mode; see `idemlab.load`."""
+        from .operator import trained_operator
+
+        return trained_operator(self.experiment, self.weights_file, self._sample(), self.resuming).to(device)
+
     @property
     def name(self) -> str:
         """Name of the folder."""
@@ -63,7 +103,9 @@ class Run:
 
     @property
     def resuming(self) -> str:
-        """The command that resumes the run."""
+        """The command that resumes the run; for one with given objects, which no command has, the call that does."""
+        if self.catalog is not None and self.catalog.gives:
+            return "the same call from Python with resume=True"
         return command("run", self.path, resume=True)
 
     @property

@@ -1,14 +1,11 @@
-"""Weight files: atomic writes as safetensors, and a hash of their contents."""
+"""Weight files: atomic writes as safetensors, and the hash of a file."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,7 +14,7 @@ from ..errors import Failure
 from ..objective.engines import Stateful
 from ..system.files import replacing
 
-__all__ = ["fingerprint", "read_weights", "sha256", "write_tensors", "write_weights"]
+__all__ = ["read_weights", "sha256", "write_tensors", "write_weights"]
 
 
 def sha256(path: Path) -> str:
@@ -55,12 +52,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise Failure(f"cannot read the weights: {error}", where=str(path)) from error
-
-
-def fingerprint(tensors: Mapping[str, Tensor], remark: Any = None) -> str:
-    """Hash of tensors (names, types, shapes, values) and of a JSON remark, in hex."""
-    digest = hashlib.sha256(json.dumps(remark).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -18,12 +18,13 @@ from ..errors import Failure
 from ..experiment.experiment import Experiment
 from ..objective.engines import Stateful
 from ..objective.evaluation import Evaluation
+from ..objective.fingerprint import fingerprint
 from ..objective.preflight import Plan
 from ..system import strict_json
 from ..system.files import write_text
 from .environment import describe_environment
 from .run import Run
-from .weights import fingerprint, write_weights
+from .weights import write_weights
 
 __all__ = ["append_entry", "write_circumstances", "write_entries", "write_experiment", "write_outcome", "writing"]
 

@@ -45,9 +45,10 @@ class Course:
         catalog: Catalog,
         jobs: int,
         say: Callable[[str], None],
+        parts: Mapping[str, Any],
     ) -> None:
         self.sweep, self.path, self.ledger, self.catalog, self.jobs, self.say = sweep, path, ledger, catalog, jobs, say
-        self.settings, self.experiments = settings, experiments
+        self.settings, self.experiments, self.parts = settings, experiments, parts
         self.total = sweep.count * sweep.seeds
         self.ended: set[str] = set()
         self.running: dict[int, FrozenTrial] = {}
@@ -156,7 +157,7 @@ class Course:
         if key not in self.experiments:
             attributes = trial.user_attrs
             setting = Setting(attributes["values"], attributes["seed"], attributes["index"])
-            self.experiments[key] = self.sweep.resolve(setting, self.catalog)
+            self.experiments[key] = self.sweep.resolve(setting, self.catalog, self.parts)
         return self.experiments[key]
 
     def _together(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:

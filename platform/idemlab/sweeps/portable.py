@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..catalog.catalog import Catalog
+from ..catalog.given import Given
 from ..catalog.provided import Provided
 from ..contracts.specs import EnforcerSpec
 from ..errors import BadInput
@@ -42,6 +43,8 @@ def portable(catalog: Catalog) -> Catalog:
 def _fault(entry: Provided) -> str:
     """Why a spec cannot be sent to another process; empty if it can."""
     functions = {"its factory": entry.spec.factory}
+    if isinstance(entry, Given) and entry.code is not None:
+        functions = {"its class" if isinstance(entry.code, type) else "its factory": entry.code}
     if isinstance(entry.spec, EnforcerSpec) and callable(entry.spec.traits):
         functions["its traits function"] = entry.spec.traits
     for what, function in functions.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..catalog.catalog import Catalog, installed
+from ..catalog.given import check_present
 from ..errors import BadInput, nearest_match
 from ..experiment.experiment import Experiment
 from ..system.lock import exclusive
@@ -29,6 +31,11 @@ def run_sweep(
     sweep: Sweep,
     out: str | Path,
     *,
+    model: Any = None,
+    dataset: Any = None,
+    source: Any = None,
+    enforcer: Any = None,
+    metrics: Sequence[Any] | None = None,
     resume: bool = False,
     retry: bool = False,
     jobs: int = 1,
@@ -44,6 +51,10 @@ def run_sweep(
     Args:
         sweep: what is tried.
         out: folder of the sweep; must not hold a sweep unless `resume`.
+        model, dataset, source, enforcer, metrics: parts in place of those of the experiment, as `train` takes them. Give a
+            function to build a part anew for each trial, under the trial's seed; its annotated arguments can be tried:
+            ``over={"model.width": [16, 32]}`` with ``def network(width: int = 16)``. A module that is given itself is the
+            same start for every trial.
         resume: run the trials that are not done yet; `seeds` and `trials` may be larger than before.
         retry: run failed trials again.
         jobs: number of worker processes; 1 trains in this process.
@@ -64,8 +75,13 @@ def run_sweep(
     own = installed() if catalog is None else catalog
     sweep.check()
     settings = known_settings(sweep)
-    experiments = {setting.key: sweep.resolve(setting, own) for setting in settings}
-    probed = list(experiments.values()) or [sweep.resolve(setting, own) for setting in sweep.probes()]
+    from ..objective.given import offered, parts_of
+
+    parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
+    parts, own = offered(parts, own)
+    experiments = {setting.key: sweep.resolve(setting, own, parts) for setting in settings}
+    probed = list(experiments.values()) or [sweep.resolve(setting, own, parts) for setting in sweep.probes()]
+    check_present(probed[0].things)
     path = Path(out)
     storage = None if storage is None else located(storage)
     check_folder(sweep, path, probed[0], storage, resume=resume)
@@ -88,7 +104,8 @@ def run_sweep(
     with exclusive(path):
         open_folder(sweep, path, probed[0], storage, place)
         kept = shared or ledger()
-        course = Course(sweep, path, kept, {setting.key: setting for setting in settings}, experiments, own, jobs, say)
+        by_key = {setting.key: setting for setting in settings}
+        course = Course(sweep, path, kept, by_key, experiments, own, jobs, say, parts)
         course.all(retry=retry)
         write_summaries(results_of(sweep, path, kept))
     return open_sweep(path, storage=storage, catalog=own)

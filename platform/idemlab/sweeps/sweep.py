@@ -180,14 +180,20 @@ class Sweep:
             for seed in range(self.seeds)
         ]
 
-    def resolve(self, setting: Setting, catalog: Catalog | None = None) -> Experiment:
+    def resolve(
+        self, setting: Setting, catalog: Catalog | None = None, parts: Mapping[str, Any] | None = None
+    ) -> Experiment:
         """The experiment at a setting.
+
+        Args:
+            parts: a table that is laid over the experiment first.
 
         Raises:
             BadInput: names the key.
         """
         overrides = self.set | setting.values | {SEED: setting.seed}  # type: ignore[operator]
-        return resolve(self.experiment, [f"{k}={toml_value(v)}" for k, v in overrides.items()], catalog=catalog)
+        written = [f"{k}={toml_value(v)}" for k, v in overrides.items()]
+        return resolve(self.experiment, written, catalog=catalog, parts=parts)
 
     def table(self) -> dict[str, Any]:
         """All fields as plain values."""

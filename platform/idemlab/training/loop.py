@@ -21,9 +21,9 @@ from ..contracts.step import Shard, Step, seed_everything
 from ..errors import BadInput, Failure, IdemlabError, Interrupted
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
-from ..experiment.resolution import resolve
 from ..objective.engines import Engine, Stateful, whole
 from ..objective.evaluation import Evaluation, evaluate
+from ..objective.given import check_agreement, parts_of, resolved
 from ..objective.objective import Objective
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
@@ -56,6 +56,11 @@ def train(
     experiment: Experiment | str | Path | Mapping[str, Any],
     out: str | Path,
     *,
+    model: Any = None,
+    dataset: Any = None,
+    source: Any = None,
+    enforcer: Any = None,
+    metrics: Sequence[Any] | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
     allow_changes: bool = False,
@@ -65,9 +70,28 @@ def train(
 ) -> Run:
     """Train an experiment and leave a run folder.
 
+    The parts `model` to `metrics` replace those of the experiment. Each is a name, a table as in an experiment file, an
+    object, or a function that returns the object and is called without arguments. A table without a name changes arguments
+    of the experiment's own part. Objects may also stand in the table that is given as `experiment`.
+
+    **Your objects stay as they are.** The run trains a copy of the module, from the values that it has now; the trained
+    one is ``run.operator()``. So the same call twice gives the same run twice, and a run can be resumed with the module
+    that it began with. Frozen parameters stay frozen. Enforcers, sources and metrics are copied, too; data are not.
+
+    The resolved file tells of each object: its class, its size and a hash. It cannot hold the object, so `resume`, a second
+    run of the file and `load` from the folder need the object again, and refuse another one.
+
     Args:
         experiment: a resolved experiment, or what `resolve` takes.
         out: folder of the run; must not hold a run unless `resume`.
+        model: an `nn.Module` that maps samples to samples, in the precision of the run (`training.dtype`).
+        dataset: a pair (train, test), or an `idemlab.Dataset`. Each of the two is a tensor or an array [N, *shape], a pair
+            of one and its labels [N], or any map-style data set whose items are tensors or pairs (tensor, label). Samples
+            are floating point, or uint8 for images, which are scaled to [0, 1].
+        source: an `idemlab.Source`, or a list of sources.
+        enforcer: an `idemlab.Enforcer`. If its class has an attribute `traits`, an `idemlab.Traits`, the checks before the
+            training use it. Without one, batches are not cut over processes or micro-batches.
+        metrics: a list; an object in it is an `idemlab.Metric`.
         overrides: as `resolve` takes them.
         resume: continue from the newest undamaged checkpoint of the folder.
         allow_changes: resume even if the experiment, or the version of idemlab, torch or a plugin it uses, has changed since
@@ -76,15 +100,16 @@ def train(
         progress: show the progress: a bar in a notebook and on a terminal, lines on stderr elsewhere.
 
     Raises:
-        BadInput: before anything is written, if the experiment or the folder does not fit.
+        BadInput: before anything is written, if the experiment, an object or the folder does not fit, or an object that
+            the run began with is missing.
         Failure: if the loss is not finite, the disk is full or a plugin raises; results so far are kept.
         Interrupted: after Ctrl-C or SIGTERM; the state is saved.
     """
     if spinning() and torch.get_num_threads() > 1:
         warnings.warn(SPINNING, stacklevel=2)
     catalog = catalog or installed()
-    if not isinstance(experiment, Experiment):
-        experiment = resolve(experiment, overrides, catalog=catalog)
+    parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
+    experiment, catalog = resolved(experiment, overrides, parts, catalog)
     run = Run(Path(out), catalog)
     check_folder(run, resume=resume)
     changed = changes(run, experiment, catalog) if resume else []
@@ -98,6 +123,7 @@ def train(
     with watching() if progress else nullcontext(Watcher()) as shown:
         loop = built(experiment, run, [shown, *watchers])
         engine = loop.engine
+        check_agreement(experiment, engine)
         with held(run, engine, resume=resume):
             for remark in [
                 engine.remark,
