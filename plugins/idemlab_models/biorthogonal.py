@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import Literal
 
@@ -51,12 +50,12 @@ class Biorthogonal(nn.Module):
         latent = min(max(n // 2, 1), 64) if latent is None else latent
         widths = _between(latent, n) if widths is None else widths
         sizes = [latent, *widths, n]
-        if any(b < a for a, b in pairwise(sizes)):
+        if any(b <= a for a, b in pairwise(sizes)):
             raise BadInput(
                 f"model 'biorthogonal' cannot widen its code step by step to samples of {n} entries: "
                 + " to ".join(map(str, sizes)),
-                expected="widths that never fall, from 'latent' to the number of entries of a sample",
-                next_step=f"set latent = {min(latent, n)}, and leave 'widths' out",
+                expected="widths that rise from 'latent' to the number of entries of a sample, which is 2 or more",
+                next_step=f"set latent = {max(min(latent, n - 1), 1)}, and leave 'widths' out",
             )
         self.cell = cell
         self._pair = _Pair(slope, smooth=activation == "smooth")
@@ -97,9 +96,9 @@ class _Layer(nn.Module):
 
     def __init__(self, k: int, m: int) -> None:
         super().__init__()
-        P = torch.linalg.qr(torch.randn(m, k)).Q
+        P = torch.linalg.qr(torch.randn(m, k)).Q.contiguous()
         self.P = nn.Parameter(P)
-        self.X = nn.Parameter(P.T.clone())
+        self.X = nn.Parameter(P.T.contiguous().clone())
         self.b = nn.Parameter(torch.zeros(m))
 
     def forward(self, t: Tensor, inverse: bool = False) -> Tensor:
@@ -141,9 +140,9 @@ class _Pair:
 
 
 def _between(latent: int, n: int) -> list[int]:
-    """Two widths at equal ratios between the code and the sample."""
+    """Two widths at equal ratios between the code and the sample, or fewer where they are too near."""
     ratio = max(n / latent, 1) ** (1 / 3)
-    return [math.floor(latent * ratio), math.floor(latent * ratio**2)]
+    return [width for width in sorted({round(latent * ratio), round(latent * ratio**2)}) if latent < width < n]
 
 
 def _wide(t: Tensor) -> Tensor:

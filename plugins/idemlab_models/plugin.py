@@ -309,8 +309,8 @@ def biorthogonal(
 
     Args:
         latent: width of the code, the rank of f; half of the entries by default, at most 64.
-        widths: of the layers between the code and the sample, from the code on; they never fall. The default is two
-            widths at equal ratios.
+        widths: of the layers between the code and the sample, from the code on; they must rise. The default is
+            two widths at equal ratios.
         slope: of the activation at minus infinity; at plus infinity it is 1/slope. Nearer to 1 is more linear, and better
             conditioned.
         activation: "smooth", a hyperbola, or "leaky", with a kink.
