@@ -47,6 +47,19 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "ign, cubic": {"enforcer": {"name": "ign", "routing": "cubic"}},
     "ign, unclamped": {"enforcer": {"name": "ign", "clamp": 0.0, "tightness": 0.5}},
     "ign, without tightness": {"enforcer": {"name": "ign", "tightness": 0.0}},
+    "alignment": IMAGES
+    | {
+        "model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1},
+        "enforcer": "alignment",
+        "reconstruction": {"weight": 1.0},
+    },
+    "linearizer": {"model": {"name": "coupling", "width": 8}, "enforcer": {"name": "linearizer", "rank": 3}},
+    "linearizer, learned": {
+        "model": {"name": "coupling", "width": 8},
+        "enforcer": {"name": "linearizer", "rank": 3, "learned": True},
+    },
+    "limit, depth 2": {"enforcer": {"name": "limit", "depth": 2}},
+    "limit": {"enforcer": {"name": "limit", "most": 5, "terms": 3}},
     "hybrid, blend": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "warmup": 0.5}},
     "hybrid, crossfade": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "mode": "crossfade"}},
     "hybrid, switch": {"enforcer": SWITCH | {"enforcers": [CUBIC, GRADIENT]}},
@@ -61,6 +74,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "model conv": IMAGES | {"model": {"name": "conv", "channels": 4}},
     "model autoencoder": IMAGES
     | {"model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1, "norm": "group"}},
+    "model biorthogonal": {"model": {"name": "biorthogonal", "latent": 2}, "enforcer": "none"},
+    "model biorthogonal, rounded": {"model": {"name": "biorthogonal", "latent": 2, "cell": 0.1}, "enforcer": "none"},
     "model patches": IMAGES | {"model": {"name": "patches", "channels": 4, "latent": 4}},
     "model unet": IMAGES | {"model": {"name": "unet", "channels": 8}},
     "model attention": IMAGES | {"model": {"name": "attention", "width": 8, "depth": 1}},
