@@ -28,6 +28,8 @@ LINEAR = {"model": {"name": "linear", "init": "spectrum"}}
 IMAGES = {"dataset": {"name": "gaussian", "shape": [1, 8, 8], "train": 64, "test": 16}}
 CUBIC, GRADIENT = {"name": "cubic", "weight": 0.5}, {"name": "gradient"}
 SWITCH = {"name": "hybrid", "mode": "switch", "threshold": 0.25}
+COUPLING = {"model": {"name": "coupling", "width": 8}, "optimizer": {"name": "sgd", "lr": 0.05}}
+"""g^-1 takes back some biases that g adds, so f does not depend on them. Adam makes steps of their gradient's rounding."""
 
 ENFORCERS: dict[str, dict[str, Any]] = {
     "none": {"enforcer": "none"},
@@ -53,11 +55,8 @@ ENFORCERS: dict[str, dict[str, Any]] = {
         "enforcer": "alignment",
         "reconstruction": {"weight": 1.0},
     },
-    "linearizer": {"model": {"name": "coupling", "width": 8}, "enforcer": {"name": "linearizer", "rank": 3}},
-    "linearizer, learned": {
-        "model": {"name": "coupling", "width": 8},
-        "enforcer": {"name": "linearizer", "rank": 3, "learned": True},
-    },
+    "linearizer": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3}},
+    "linearizer, learned": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3, "learned": True}},
     "limit, depth 2": {"enforcer": {"name": "limit", "depth": 2}},
     "limit": {"enforcer": {"name": "limit", "most": 5, "terms": 3}},
     "hybrid, blend": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "warmup": 0.5}},
