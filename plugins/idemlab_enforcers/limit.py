@@ -90,8 +90,9 @@ class _Implicit(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        image, point = ctx.tape
         total, term = torch.zeros_like(v), v
         for _ in range(ctx.terms):
             total = total + term
-            (term,) = torch.autograd.grad(*ctx.tape, term, retain_graph=True)
+            (term,) = torch.autograd.grad(image, point, term, retain_graph=True)
         return total, term, None, None

@@ -73,12 +73,10 @@ class Linearized(nn.Module):
         self.network = network
         self.shape, self._rank = shape, rank
         n = math.prod(shape)
-        if learned:
-            # Which coordinates are kept at the start is clear, and which are the next to change, too.
-            self.preference = nn.Parameter(torch.linspace(1, -1, n))
-        else:
+        # Which coordinates are kept at the start is clear, and which are the next to change, too.
+        self.preference = nn.Parameter(torch.linspace(1, -1, n)) if learned else None
+        if not learned:
             assert rank is not None
-            self.preference = None
             self.register_buffer("keep", (torch.arange(n) < rank).to(torch.get_default_dtype()))
 
     def kept(self) -> Tensor:

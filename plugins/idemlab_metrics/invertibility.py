@@ -68,4 +68,5 @@ def _largest(map: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 def _norms(t: Tensor) -> Tensor:
     """The norm of each sample, [B, 1, ...]."""
-    return t.flatten(1).norm(dim=1).view(-1, *[1] * (t.ndim - 1))
+    norms: Tensor = t.flatten(1).norm(dim=1)
+    return norms.view(-1, *[1] * (t.ndim - 1))

@@ -40,7 +40,8 @@ class Basis(nn.Module):
         else:
             t = t - mean
             t = t - torch.linalg.solve_triangular(T_inverse, t @ V, upper=True, left=False) @ V.mT
-        return t.to(x.dtype)
+        back: Tensor = t.to(x.dtype)
+        return back
 
     @torch.no_grad()
     def set(self, mean: Tensor, components: Tensor) -> None:

@@ -107,7 +107,7 @@ class _Layer(nn.Module):
             return t @ P.mT + b
         try:
             solved: Tensor = torch.linalg.solve(X @ P, X @ (t - b).mT)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise Failure(
                 f"model 'biorthogonal': X P of the layer from {P.shape[1]} to {P.shape[0]} is singular, without an inverse",
                 where="[model]",

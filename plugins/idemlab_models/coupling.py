@@ -198,7 +198,7 @@ class _Reshaped(nn.Module):
         self._shape = shape
 
     def forward(self, t: Tensor, inverse: bool = False) -> Tensor:
-        return t.unflatten(1, self._shape) if inverse else t.flatten(1)  # type: ignore[no-untyped-call,no-any-return]
+        return t.unflatten(1, self._shape) if inverse else t.flatten(1)  # type: ignore[no-untyped-call]
 
 
 class _Chessboard(nn.Module):

@@ -50,4 +50,4 @@ def _move(operator: Operator) -> None:
         if p.is_floating_point():
             size = float(p.std()) if p.numel() > 1 else 0.0
             step = torch.randn(p.shape, generator=generator("other weights", name), dtype=torch.float64)
-            p += (_MOVED * size or 0.1) * step.to(p)
+            p.add_(step.to(p), alpha=_MOVED * size or 0.1)

@@ -114,7 +114,7 @@ class _Shear(nn.Module):
         super().__init__()
         self.shape = shape
         n = torch.Size(shape).numel()
-        self._sizes = (n // 2, n - n // 2)
+        self._sizes = [n // 2, n - n // 2]
         a, b = self._sizes
         self.there = nn.Sequential(nn.Linear(a, 9), nn.Tanh(), nn.Linear(9, b))
         self.back = nn.Sequential(nn.Linear(b, 9), nn.Tanh(), nn.Linear(9, a))
