@@ -97,7 +97,7 @@ class Coupling(nn.Module):
         parts += [_Part(inside, n, leading, i, limit) for i in range(layers)]
         self.parts = nn.ModuleList(parts)
 
-    def forward(self, x: Tensor, inverse: bool = False) -> Tensor:
+    def forward(self, x: Tensor, *, inverse: bool = False) -> Tensor:
         """g(x), or g^-1(x). Engines that shard parameters see forward alone, so both ways go through it."""
         with torch.autocast(x.device.type, enabled=False):
             t = x if x.element_size() >= 4 else x.to(next(self.parameters(), x).dtype)

@@ -43,6 +43,7 @@ def stackable(experiment: Experiment) -> bool:
     traits: Traits = experiment.enforcer.traits()
     plain = training.micro_batches == 1 and training.precision == "full" and not training.compile
     alone = bool(traits.kinds & {EnforcerKind.PROJECTION, EnforcerKind.ARCHITECTURE}) or traits.batch_coupled
+    alone |= bool(traits.calls)  # several operators as one have no methods of their own
     if not plain or training.trackers or alone or PartialState().num_processes > 1:
         return False
     parts = assemble(experiment)

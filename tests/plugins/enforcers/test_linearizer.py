@@ -127,3 +127,24 @@ def test_what_does_not_fit_is_refused_before_training(overrides, words, tmp_path
 def test_it_says_that_it_needs_a_rank_or_a_learned_diagonal():
     with pytest.raises(BadInput, match="'rank', or set learned = true"):
         built()
+
+
+def test_a_condition_reaches_the_network_and_its_inverse():
+    class Shifted(nn.Module):
+        """g(x, c) = 2 x + c."""
+
+        shape = (6,)
+
+        def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+            return 2 * x + condition
+
+        def inverse(self, z: Tensor, condition: Tensor) -> Tensor:
+            return (z - condition) / 2
+
+    f = installed().check("enforcer", {"name": "linearizer", "rank": 2}, "here").build().wrap(Shifted())
+    x, c = torch.randn(4, 6), torch.randn(4, 6)
+    y = f(x, c)
+    torch.testing.assert_close(y[:, :2], x[:, :2])
+    torch.testing.assert_close(y[:, 2:], -c[:, 2:] / 2)
+    torch.testing.assert_close(f(y, c), y)
+    torch.testing.assert_close(f.decode(f.encode(x, c), c), y)
