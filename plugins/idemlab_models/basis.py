@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from idemlab import generator
+from idemlab import Dataset, generator
 
-__all__ = ["Basis", "leading_components"]
+__all__ = ["Basis", "first_rows", "leading_components"]
+
+_SEEN = 4096
+"""Largest number of training samples whose principal components are taken."""
 
 
 class Basis(nn.Module):
@@ -51,6 +54,12 @@ class Basis(nn.Module):
         reflections.diagonal().fill_(1)
         self.mean.copy_(mean)
         self.reflections.copy_(reflections)
+
+
+def first_rows(dataset: Dataset) -> Tensor:
+    """The targets of the first training samples, [N, *shape], in float32 on the CPU."""
+    count = min(len(dataset.train), _SEEN)
+    return dataset.train.__getitems__(list(range(count))).to("cpu", torch.float32, dataset.range).target
 
 
 def leading_components(x: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Failure
+from idemlab import BadInput, Dataset, Failure
 
+from .basis import first_rows, leading_components
 from .sizes import checked_shape
 
 __all__ = ["Biorthogonal"]
@@ -43,6 +44,7 @@ class Biorthogonal(nn.Module):
         slope: float = 0.3,
         activation: Literal["smooth", "leaky"] = "smooth",
         cell: float | None = None,
+        start: Literal["pca", "none"] = "pca",
     ) -> None:
         super().__init__()
         n = checked_shape("biorthogonal", shape)
@@ -57,12 +59,30 @@ class Biorthogonal(nn.Module):
                 expected="widths that rise from 'latent' to the number of entries of a sample, which is 2 or more",
                 next_step=f"set latent = {max(min(latent, n - 1), 1)}, and leave 'widths' out",
             )
-        self.cell = cell
+        self.cell, self._start = cell, start
         self._pair = _Pair(slope, smooth=activation == "smooth")
         self.layers = nn.ModuleList(_Layer(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def start_from(self, dataset: Dataset) -> None:
+        """Start f at the projection onto the leading principal components of the first training samples.
+
+        The last layer decodes to the components, and each layer before it adds zeros to its input.
+        """
+        if self._start == "none":
+            return
+        *inner, last = self._layers()
+        mean, components = leading_components(first_rows(dataset).flatten(1).double(), last.P.shape[1])
+        last.set(components, mean)
+        for layer in inner:
+            layer.set(torch.eye(*layer.P.shape), torch.zeros(len(layer.P)))
+
+    def _layers(self) -> list[_Layer]:
+        """In the order of decoding."""
+        return [layer for layer in self.layers if isinstance(layer, _Layer)]
 
     def encode(self, x: Tensor) -> Tensor:
         """The code h [B, latent] of samples x, rounded if there is a cell."""
@@ -100,6 +120,13 @@ class _Layer(nn.Module):
         self.P = nn.Parameter(P)
         self.X = nn.Parameter(P.T.contiguous().clone())
         self.b = nn.Parameter(torch.zeros(m))
+
+    @torch.no_grad()
+    def set(self, P: Tensor, b: Tensor) -> None:
+        """Start at orthonormal columns P, which are their own left inverse, and at b."""
+        self.P.copy_(P)
+        self.X.copy_(P.mT)
+        self.b.copy_(b)
 
     def forward(self, t: Tensor, inverse: bool = False) -> Tensor:
         P, X, b = _wide(self.P), _wide(self.X), _wide(self.b)

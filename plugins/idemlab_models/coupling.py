@@ -10,16 +10,13 @@ from torch import Tensor, nn
 
 from idemlab import BadInput, Dataset
 
-from .basis import Basis, leading_components
+from .basis import Basis, first_rows, leading_components
 from .choices import Activation
 from .parts import activation as make_activation
 from .parts import start_small
 from .sizes import checked_shape, image_sizes
 
 __all__ = ["Coupling"]
-
-_SEEN = 4096
-"""Largest number of training samples whose principal components are taken."""
 
 
 class Coupling(nn.Module):
@@ -122,8 +119,7 @@ class Coupling(nn.Module):
             return
         basis = self.parts[self._before]
         assert isinstance(basis, Basis)
-        count = min(len(dataset.train), _SEEN)
-        t = dataset.train.__getitems__(list(range(count))).to("cpu", torch.float32, dataset.range).target
+        t = first_rows(dataset)
         for part in self.parts[: self._before]:
             t = part(t)
         basis.set(*leading_components(t.double(), basis.leading))

@@ -297,6 +297,7 @@ def biorthogonal(
     slope: Annotated[float, Gt(0), Lt(1)] = 0.3,
     activation: Literal["smooth", "leaky"] = "smooth",
     cell: Annotated[float, Gt(0)] | None = None,
+    start: Literal["pca", "none"] = "pca",
 ) -> Any:
     """An autoencoder with encode(decode(h)) = h by construction, for samples of any shape, so f is idempotent to rounding.
 
@@ -316,10 +317,12 @@ def biorthogonal(
         activation: "smooth", a hyperbola, or "leaky", with a kink.
         cell: distance of the codes that are left when each entry is rounded. f is then discrete and does not drift, with the
             gradient of f without rounding. Left out, codes are not rounded.
+        start: "pca" starts f at the projection onto the leading principal components of the first 4096 training samples,
+            "none" at random layers.
     """
     from .biorthogonal import Biorthogonal
 
-    return Biorthogonal(shape, latent=latent, widths=widths, slope=slope, activation=activation, cell=cell)
+    return Biorthogonal(shape, latent=latent, widths=widths, slope=slope, activation=activation, cell=cell, start=start)
 
 
 @hookimpl

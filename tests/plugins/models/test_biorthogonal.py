@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,42 @@ def test_a_singular_layer_is_told() -> None:
         f.layers[0].X.zero_()
     with pytest.raises(Failure, match="X P of the layer from 3 to 5 is singular"):
         f(torch.randn(2, 9))
+
+
+@pytest.mark.parametrize("activation", ["smooth", "leaky"])
+def test_it_starts_at_the_principal_components(activation: str) -> None:
+    rows = torch.randn(60, 9, generator=torch.Generator().manual_seed(0)) * torch.linspace(3, 0.1, 9) + 1
+    f = build("biorthogonal", (9,), {"latent": 3, "widths": [5, 7], "activation": activation})
+    f.start_from(idemlab.Dataset.of_tensors(rows, rows))
+    centred = rows - rows.mean(0)
+    components = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
+    torch.testing.assert_close(f(rows), centred @ components.T @ components + rows.mean(0), rtol=1e-4, atol=1e-4)
+    f(rows).square().sum().backward()
+    assert all(bool(p.grad.abs().max() > 0) for p in f.parameters())
+
+
+def test_a_training_is_exact_and_rounded_codes_stay(tmp_path: Path) -> None:
+    run = idemlab.train(
+        "mlp-gradient",
+        tmp_path / "run",
+        overrides=[
+            "model.name=biorthogonal",
+            "model.latent=4",
+            "model.cell=0.05",
+            "enforcer.name=none",
+            "training.steps=3",
+            "evaluation.points=32",
+            "evaluation.metrics=['codes-that-stay']",
+        ],
+    )
+    assert run.certificate is not None
+    for measured in run.certificate["inputs"].values():
+        assert measured["exact"] is True
+        assert measured["discrete"] is True
+        assert measured["drift"] < 1e-6  # the batches differ in size, and with it how sums are rounded
+        assert measured["relative"] == [0, 0, 0]
+        assert measured["figures"]["codes_that_stay"] == 1
+        assert measured["figures"]["code_error"] < 0.01
 
 
 def test_the_activations_are_inverses_of_each_other() -> None:
