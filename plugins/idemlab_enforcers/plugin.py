@@ -153,6 +153,61 @@ def hybrid(
     return Hybrid(enforcers, mode, threshold, warmup)
 
 
+def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False) -> Any:
+    """Idempotent by construction: f = g^-1 A g with an invertible model g and a diagonal A of zeros and ones.
+
+    f is idempotent to rounding, whatever the weights, and its rank is the number of ones in A, everywhere. There is no
+    loss, so the data term alone trains g; f costs twice g. The image is a smooth manifold without holes or separate parts.
+    Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
+
+    Args:
+        rank: r, number of coordinates of g(x) that A keeps; may be left out where A is learned.
+        learned: whether A is learned, with the gradient of a sigmoid: which r coordinates, or how many where no rank is
+            given. Otherwise A keeps the first r.
+    """
+    from .linearizer import Linearizer
+
+    return Linearizer(rank, learned)
+
+
+def limit(
+    depth: Annotated[int, Ge(1)] | None = None,
+    tolerance: Annotated[float, Gt(0)] = 1e-4,
+    most: Annotated[int, Ge(1)] = 50,
+    terms: Annotated[int, Ge(1)] = 10,
+) -> Any:
+    """The obvious baseline for any given network g: f = g^k, or the fixed point that g^k(x) reaches.
+
+    It claims nothing: f is idempotent where the iteration has converged, which the certificate measures. g^k costs k times
+    g. The fixed point costs as many forwards as the iteration takes, two more with gradient, and one backward to the input
+    for each term.
+
+    Args:
+        depth: k; left out, the fixed point, with implicit gradients as in deep equilibrium models.
+        tolerance: of the fixed point: relative change of a sample at which its iteration ends.
+        most: largest number of iterations to the fixed point.
+        terms: of the Neumann series that stands for the gradient at the fixed point. Directions that g keeps add up with
+            every term.
+    """
+    from .limit import Limit
+
+    return Limit(depth, tolerance, most, terms)
+
+
+def alignment(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
+    """Manifold alignment: the loss |encode(decode(h)) - h|^2 at the codes h = encode(x), for models that encode and decode.
+
+    Where it is zero, f(f(x)) = f(x). It asks for that in the code instead of in the samples, for 5F: two codes beside f(x).
+    Codes that shrink lower it, so it needs the reconstruction beside it.
+
+    Args:
+        weight: of the loss, the mean over the entries of a code, >= 0.
+    """
+    from .alignment import Alignment
+
+    return Alignment(weight)
+
+
 def none() -> Any:
     """The control: enforces nothing, and shows what the data term alone achieves."""
     from idemlab import Enforcer
@@ -217,7 +272,14 @@ def _hybrid_traits(enforcers: list[Traits], mode: str, **_: Any) -> Traits:
         live_depth=max(member.live_depth for member in enforcers),
         attracts=all(member.attracts for member in enforcers),
         expands=all(member.expands for member in enforcers),
+        exact=any(member.exact for member in enforcers),
+        wraps=_together(member.wraps for member in enforcers),
+        calls=_together(member.calls for member in enforcers),
     )
+
+
+def _together(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for each in names for name in each))
 
 
 _JENSEN_VICARY = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"
@@ -225,6 +287,15 @@ _JENSEN_VICARY = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Ne
 
 @hookimpl
 def provide_enforcers() -> Iterable[EnforcerSpec]:
+    yield EnforcerSpec(
+        name="alignment",
+        factory=alignment,
+        summary="Manifold alignment: a decoded code is encoded to itself.",
+        reference="arXiv 2606.22304",
+        traits=Traits(
+            kinds=_kinds(EnforcerKind.LOSS), orthogonally_equivariant=True, live_depth=1, calls=("encode", "decode")
+        ),
+    )
     yield EnforcerSpec(
         name="cubic",
         aliases=("cubic-iteration",),
@@ -263,6 +334,20 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         reference="A. Shocher et al., Idempotent Generative Network, ICLR 2024, arXiv 2311.01462",
         traits=_ign_traits,
         by_hand=partial(_by_hand, "ign"),
+    )
+    yield EnforcerSpec(
+        name="limit",
+        factory=limit,
+        summary="A given network applied k times, or to its fixed point.",
+        reference="S. Bai et al., Deep equilibrium models, NeurIPS 2019, arXiv 1909.01377",
+        traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), attracts=False),
+    )
+    yield EnforcerSpec(
+        name="linearizer",
+        factory=linearizer,
+        summary="Idempotent by construction, of a given rank: f = g^-1 A g on an invertible model.",
+        reference="arXiv 2510.08570",
+        traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), exact=True, wraps=("inverse",)),
     )
     yield EnforcerSpec(
         name="none",

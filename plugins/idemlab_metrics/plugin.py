@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from idemlab import MetricSpec, hookimpl
 
@@ -123,6 +123,31 @@ def drift(depth: Annotated[int, Ge(2)] = 3) -> Any:
     return Drift(depth)
 
 
+def codes_that_stay(cell: Annotated[float, Gt(0)] = 0.25) -> Any:
+    """Which share of rounded codes survives decoding and encoding, for operators that encode and decode.
+
+    A code q, a multiple of the cell in each entry, stays if encode(decode(q)) is off by less than half a cell in each
+    entry. If all stay, rounding the code makes f idempotent at these inputs. It reports `codes_that_stay`, the share of
+    samples, and `code_error`, the largest error of an entry in cells.
+
+    Args:
+        cell: distance of the rounded codes in each entry; that of the model, if it rounds.
+    """
+    from .codes import CodesThatStay
+
+    return CodesThatStay(cell)
+
+
+def invertibility() -> Any:
+    """How well the network inside `linearizer` inverts and is conditioned: rounding grows with its condition number.
+
+    It reports `inverse_error`, |g^-1(g(x)) - x| / |x|, and `condition`, an estimate from below of the largest condition
+    number of the Jacobian of g at four samples, by the power method."""
+    from .invertibility import Invertibility
+
+    return Invertibility()
+
+
 @hookimpl
 def provide_metrics() -> Iterable[MetricSpec]:
     """What can be measured beside the certificate."""
@@ -179,4 +204,16 @@ def provide_metrics() -> Iterable[MetricSpec]:
         name="drift",
         factory=drift,
         summary="Relative change from f(x) to f^k(x).",
+    )
+    yield MetricSpec(
+        name="codes-that-stay",
+        factory=codes_that_stay,
+        summary="Share of rounded codes that survive decoding and encoding.",
+        calls=("encode", "decode"),
+    )
+    yield MetricSpec(
+        name="invertibility",
+        factory=invertibility,
+        summary="Error of the inverse inside linearizer, and its condition number.",
+        calls=("transform", "inverse"),
     )

@@ -231,6 +231,100 @@ def attention(
     return Attention(shape, width=width, depth=depth, heads=heads, patch=patch, position=position)
 
 
+def coupling(
+    shape: tuple[int, ...],
+    scales: Annotated[int, Ge(0)] = 0,
+    convolutions: Annotated[int, Gt(0)] = 2,
+    channels: Annotated[int, Gt(0)] = 32,
+    mixing: Annotated[int, Ge(0)] = 4,
+    layers: Annotated[int, Ge(0)] = 2,
+    leading: Annotated[int, Gt(0)] | None = None,
+    width: Annotated[int, Gt(0)] = 256,
+    depth: Annotated[int, Gt(0)] = 2,
+    affine: bool = True,
+    bound: Annotated[float, Gt(0)] = 1.0,
+    activation: Activation = "silu",
+    start: Literal["pca", "none"] = "pca",
+) -> Any:
+    """An invertible network g of couplings, for the enforcer `linearizer`. Alone it has full rank and projects nothing.
+
+    A coupling moves one part of the coordinates by a function of the other part, which can be undone exactly. In this
+    order: convolutional couplings at each scale, dense couplings of a chessboard's black and white entries, a rotation to
+    the principal components of the data, dense couplings between the leading coordinates and the others. The networks
+    inside start small, so with `linearizer` f starts as the projection onto the leading components.
+
+    It works on samples of two entries or more, all computed in float32 at least: in bfloat16 couplings do not invert.
+
+    Args:
+        scales: number of times that 2x2 pixels become channels, each followed by convolutional couplings; images only,
+            with sides that are multiples of 2^scales.
+        convolutions: convolutional couplings at each scale.
+        channels: in the networks inside convolutional couplings.
+        mixing: dense couplings before the rotation.
+        layers: dense couplings after the rotation.
+        leading: coordinates that the rotation chooses, and that form one part of the couplings after it. The default is
+            half of the entries, at most 128. With `linearizer`, set it to the rank.
+        width: of the hidden layers inside dense couplings.
+        depth: number of hidden layers inside each coupling.
+        affine: whether a coupling scales, too; false for shifts alone, which keep volumes.
+        bound: largest |log| of a scale, which bounds the condition number.
+        activation: inside the couplings.
+        start: "pca" turns to the principal components of the first 4096 training samples, "none" leaves the rotation out.
+    """
+    from .coupling import Coupling
+
+    return Coupling(
+        shape,
+        scales=scales,
+        convolutions=convolutions,
+        channels=channels,
+        mixing=mixing,
+        layers=layers,
+        leading=leading,
+        width=width,
+        depth=depth,
+        affine=affine,
+        bound=bound,
+        activation=activation,
+        start=start,
+    )
+
+
+def biorthogonal(
+    shape: tuple[int, ...],
+    latent: Annotated[int, Gt(0)] | None = None,
+    widths: list[Annotated[int, Gt(0)]] | None = None,
+    slope: Annotated[float, Gt(0), Lt(1)] = 0.3,
+    activation: Literal["smooth", "leaky"] = "smooth",
+    cell: Annotated[float, Gt(0)] | None = None,
+    start: Literal["pca", "none"] = "pca",
+) -> Any:
+    """An autoencoder with encode(decode(h)) = h by construction, for samples of any shape, so f is idempotent to rounding.
+
+    Each encoding layer is an exact left inverse of a decoding layer: h -> act(P h + b) and x -> (X P)^-1 X (act^-1(x) - b),
+    with an activation that has an inverse. The rank of f is the width of the code, everywhere. All is computed in float32 at
+    least. If X P of a layer becomes singular, the run stops and says so.
+
+    Rounding the code is an argument and no model of its own, as the layers are the same: only here does a code survive
+    decoding and encoding by construction. The metric `codes-that-stay` measures it on any autoencoder.
+
+    Args:
+        latent: width of the code, the rank of f; half of the entries by default, at most 64.
+        widths: of the layers between the code and the sample, from the code on; they must rise. The default is
+            two widths at equal ratios.
+        slope: of the activation at minus infinity; at plus infinity it is 1/slope. Nearer to 1 is more linear, and better
+            conditioned.
+        activation: "smooth", a hyperbola, or "leaky", with a kink.
+        cell: distance of the codes that are left when each entry is rounded. f is then discrete and does not drift, with the
+            gradient of f without rounding. Left out, codes are not rounded.
+        start: "pca" starts f at the projection onto the leading principal components of the first 4096 training samples,
+            "none" at random layers.
+    """
+    from .biorthogonal import Biorthogonal
+
+    return Biorthogonal(shape, latent=latent, widths=widths, slope=slope, activation=activation, cell=cell, start=start)
+
+
 @hookimpl
 def provide_models() -> Iterable[ModelSpec]:
     cubic = "Jensen & Vicary, ICML 2025, PMLR 267:27070-27090"
@@ -244,12 +338,29 @@ def provide_models() -> Iterable[ModelSpec]:
         summary="DCGAN's discriminator as encoder, its generator as decoder: f(x) = G(D(x)).",
         reference="Shocher et al., ICLR 2024, arXiv 2311.01462; Radford et al., ICLR 2016, arXiv 1511.06434",
         aliases=("dcgan",),
+        offers=("encode", "decode"),
+    )
+    yield ModelSpec(
+        name="biorthogonal",
+        factory=biorthogonal,
+        summary="An autoencoder that is idempotent by construction; its codes may be rounded.",
+        reference="S. E. Otto, G. R. Macchio and C. W. Rowley, Chaos 33 (2023), arXiv 2307.15288",
+        exact=True,
+        offers=("encode", "decode"),
+    )
+    yield ModelSpec(
+        name="coupling",
+        factory=coupling,
+        summary="An invertible network of couplings, for the enforcer linearizer.",
+        reference="L. Dinh et al., Density estimation using Real NVP, ICLR 2017, arXiv 1605.08803",
+        offers=("inverse",),
     )
     yield ModelSpec(
         name="patches",
         factory=patches,
         summary="An autoencoder of overlapping patches: large matrix products only, fast on a CPU.",
         reference="embedding of patches: Dosovitskiy et al., ICLR 2021, arXiv 2010.11929",
+        offers=("encode", "decode"),
     )
     yield ModelSpec(name="conv", factory=conv, summary="A plain stack of convolutions on images.", reference=cubic)
     yield ModelSpec(

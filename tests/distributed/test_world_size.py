@@ -28,6 +28,8 @@ LINEAR = {"model": {"name": "linear", "init": "spectrum"}}
 IMAGES = {"dataset": {"name": "gaussian", "shape": [1, 8, 8], "train": 64, "test": 16}}
 CUBIC, GRADIENT = {"name": "cubic", "weight": 0.5}, {"name": "gradient"}
 SWITCH = {"name": "hybrid", "mode": "switch", "threshold": 0.25}
+COUPLING = {"model": {"name": "coupling", "width": 8}, "optimizer": {"name": "sgd", "lr": 0.05}}
+"""g^-1 takes back some biases that g adds, so f does not depend on them. Adam makes steps of their gradient's rounding."""
 
 ENFORCERS: dict[str, dict[str, Any]] = {
     "none": {"enforcer": "none"},
@@ -47,6 +49,16 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "ign, cubic": {"enforcer": {"name": "ign", "routing": "cubic"}},
     "ign, unclamped": {"enforcer": {"name": "ign", "clamp": 0.0, "tightness": 0.5}},
     "ign, without tightness": {"enforcer": {"name": "ign", "tightness": 0.0}},
+    "alignment": IMAGES
+    | {
+        "model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1},
+        "enforcer": "alignment",
+        "reconstruction": {"weight": 1.0},
+    },
+    "linearizer": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3}},
+    "linearizer, learned": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3, "learned": True}},
+    "limit, depth 2": {"enforcer": {"name": "limit", "depth": 2}},
+    "limit": {"enforcer": {"name": "limit", "most": 5, "terms": 3}},
     "hybrid, blend": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "warmup": 0.5}},
     "hybrid, crossfade": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "mode": "crossfade"}},
     "hybrid, switch": {"enforcer": SWITCH | {"enforcers": [CUBIC, GRADIENT]}},
@@ -61,6 +73,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "model conv": IMAGES | {"model": {"name": "conv", "channels": 4}},
     "model autoencoder": IMAGES
     | {"model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1, "norm": "group"}},
+    "model biorthogonal": {"model": {"name": "biorthogonal", "latent": 2}, "enforcer": "none"},
+    "model biorthogonal, rounded": {"model": {"name": "biorthogonal", "latent": 2, "cell": 0.1}, "enforcer": "none"},
     "model patches": IMAGES | {"model": {"name": "patches", "channels": 4, "latent": 4}},
     "model unet": IMAGES | {"model": {"name": "unet", "channels": 8}},
     "model attention": IMAGES | {"model": {"name": "attention", "width": 8, "depth": 1}},

@@ -27,6 +27,7 @@ Arguments = dict[str, object]
 
 PAIR = ["cubic", "gradient"]
 ENFORCERS: list[tuple[str, Arguments]] = [
+    ("alignment", {}),
     ("cubic", {}),
     ("cubic-projection", {}),
     ("gradient", {}),
@@ -37,6 +38,10 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("ign", {}),
     ("ign", {"routing": "surrogate"}),
     ("ign", {"tightness": 0.0, "routing": "cubic"}),
+    ("limit", {}),
+    ("limit", {"depth": 2}),
+    ("linearizer", {"rank": 2}),
+    ("linearizer", {"learned": True}),
     ("none", {}),
     ("relative", {}),
 ]
@@ -54,6 +59,7 @@ VARIANTS: list[tuple[str, Arguments]] = [
     ("ign", {"distance": "l2", "clamp": 0.0}),
     ("ign", {"routing": "surrogate", "distance": "l2"}),
     ("ign", {"tightness": 0.0}),
+    ("linearizer", {"rank": 3, "learned": True}),
 ]
 
 
@@ -111,7 +117,12 @@ MODELS: list[tuple[str, Arguments]] = [
     ("attention", {"position": False}),
     ("autoencoder", {}),
     ("autoencoder", {"norm": "batch", "init": "dcgan"}),
+    ("biorthogonal", {}),
+    ("biorthogonal", {"cell": 0.25}),
+    ("biorthogonal", {"activation": "leaky"}),
     ("conv", {}),
+    ("coupling", {"width": 16}),
+    ("coupling", {"width": 16, "affine": False, "start": "none"}),
     ("conv", {"residual": True, "norm": "group"}),
     ("patches", {}),
     ("linear", {}),
@@ -161,11 +172,13 @@ def test_sources(name: str, arguments: Arguments) -> None:
 
 METRICS: list[tuple[str, Arguments]] = [
     ("class-coverage", {}),
+    ("codes-that-stay", {}),
     ("diversity", {}),
     ("diversity", {"features": "pca"}),
     ("drift", {}),
     ("frechet-distance", {}),
     ("frechet-distance", {"features": "pca"}),
+    ("invertibility", {}),
     ("manifold-distance", {}),
     ("nearest-training", {}),
     ("precision-recall", {}),

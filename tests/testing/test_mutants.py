@@ -365,22 +365,68 @@ class Selected(nn.Module):
         return keep * x * (self.weight / self.weight.detach() if self.used else 1)
 
 
-@mutant("architecture-in-double-precision-only", Traits(kinds=ARCHITECTURE), "wrapped-is-idempotent")
+@mutant("architecture-in-double-precision-only", Traits(kinds=ARCHITECTURE), "wrapped-can-be-trained")
 class DoubleOnly(Enforcer):
     def wrap(self, operator: nn.Module) -> nn.Module:
         return Selected(torch.float64, used=True)
 
 
-@mutant("architecture-without-gradient", Traits(kinds=ARCHITECTURE), "wrapped-is-idempotent")
+@mutant("architecture-without-gradient", Traits(kinds=ARCHITECTURE), "wrapped-can-be-trained")
 class WithoutGradient(Enforcer):
     def wrap(self, operator: nn.Module) -> nn.Module:
         return Selected(None, used=False)
 
 
-@mutant("not-idempotent-by-construction", Traits(kinds=ARCHITECTURE), "wrapped-is-idempotent")
+@mutant("not-idempotent-by-construction", Traits(kinds=ARCHITECTURE, exact=True), "wrapped-is-idempotent")
 class Doubled(Enforcer):
     def wrap(self, operator: nn.Module) -> nn.Module:
         return nn.Sequential(operator, operator)
+
+
+CONJUGATED = Traits(kinds=ARCHITECTURE, exact=True, wraps=("inverse",))
+
+
+class Conjugated(nn.Module):
+    """g^-1 A g on the invertible operator g of the kit, where A keeps every other entry."""
+
+    def __init__(self, g: nn.Module) -> None:
+        super().__init__()
+        self.g = g
+
+    def kept(self, z: Tensor) -> Tensor:
+        return (torch.arange(z[0].numel()) % 2).view_as(z[0]).to(z.dtype)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return self.g.inverse(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.g(x)
+        return self.inverse(z * self.kept(z))
+
+
+@mutant("inverse-only-approximate", CONJUGATED, "wrapped-is-idempotent")
+class ApproximateInverse(Enforcer):
+    class Iterated(Conjugated):
+        """Solves g(x) = z by three steps x <- x + z - g(x)."""
+
+        def inverse(self, z: Tensor) -> Tensor:
+            x = z
+            for _ in range(3):
+                x = x + z - self.g(x)
+            return x
+
+    def wrap(self, operator: nn.Module) -> nn.Module:
+        return self.Iterated(operator)
+
+
+@mutant("diagonal-not-of-zeros-and-ones", CONJUGATED, "wrapped-is-idempotent")
+class SoftDiagonal(Enforcer):
+    class Soft(Conjugated):
+        def kept(self, z: Tensor) -> Tensor:
+            return (20 * super().kept(z) - 10).sigmoid()
+
+    def wrap(self, operator: nn.Module) -> nn.Module:
+        return self.Soft(operator)
 
 
 def spec_of(name: str) -> EnforcerSpec:
@@ -424,6 +470,18 @@ def test_what_else_catches_the_mutant(name: str, record_property: Callable[[str,
 def test_every_check_must_catch_a_mutant() -> None:
     named = {check for mutant in MUTANTS.values() for check in mutant.caught_by}
     assert named == {check.name for check in CHECKS if check.kind == "enforcer"}
+
+
+def test_the_conjugation_without_its_mistakes_passes() -> None:
+    class Right(Enforcer):
+        def wrap(self, operator: nn.Module) -> nn.Module:
+            return Conjugated(operator)
+
+    def right() -> Any:
+        return Right()
+
+    report = check_enforcer(EnforcerSpec(name="right", factory=right, summary="", traits=CONJUGATED), quick=True)
+    assert report.passed, str(report)
 
 
 def test_without_their_mistake_they_pass() -> None:

@@ -113,6 +113,29 @@ class ScaleInAnAttribute(Square):
         return self.scale * super().forward(x)
 
 
+class Rounds(Square):
+    """decode(round(encode(x))) with an encoder that is off by some percent as a left inverse, and a cell for that."""
+
+    exact = True
+    cell = 1.0
+
+    def encode(self, x: Tensor) -> Tensor:
+        n = x[0].numel()
+        off = 0.02 * torch.sin(torch.arange(n * n)).view(n, n) / n
+        return x.flatten(1) @ (torch.eye(n) + off).to(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        code = self.encode(x)
+        rounded = (self.cell * torch.round(code / self.cell)).detach() + (code - code.detach())
+        used = self.linear(torch.zeros_like(x).flatten(1))
+        return (rounded + used - used.detach()).view_as(x)
+
+
+@mutant("model", "exact-as-claimed")
+class CellTooSmall(Rounds):
+    cell = 1e-3
+
+
 @mutant("model", "shape-is-kept")
 class TakesNothing(nn.Module):
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -317,9 +340,18 @@ def test_the_mutant_is_caught_by_name(kind: str, name: str) -> None:
     def factory_of_shape(shape: tuple[int, ...]) -> Any:
         return made(shape)
 
-    spec = SPECS[kind](name="mutant", factory=factory_of_shape if kind == "model" else factory, summary="")
+    claims = {"exact": True} if getattr(made, "exact", False) else {}
+    spec = SPECS[kind](name="mutant", factory=factory_of_shape if kind == "model" else factory, summary="", **claims)
     report = check_thing(kind, spec)
     assert set(caught_by) <= set(report.failed), str(report)
+
+
+def test_a_cell_that_is_large_enough_passes() -> None:
+    def factory(shape: tuple[int, ...]) -> Any:
+        return Rounds(shape)
+
+    report = check_thing("model", ModelSpec(name="rounds", factory=factory, summary="", exact=True))
+    assert "exact-as-claimed" not in report.failed, str(report)
 
 
 def test_every_check_must_catch_a_mutant() -> None:

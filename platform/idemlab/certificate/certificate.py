@@ -21,7 +21,7 @@ from ..contracts.step import generator
 from .card import badge, frame, rows_of
 from .differences import discrete
 from .spectrum import Spectrum, on_reals, spectra_at
-from .verdict import ROUNDING, THRESHOLDS, Evidence, Verdict
+from .verdict import EXACT, FAR, ROUNDING, STAYS, THRESHOLDS, Evidence, Verdict
 
 __all__ = ["Certificate", "certify", "certify_orbits", "orbits_of"]
 
@@ -30,6 +30,8 @@ Map = Callable[..., Tensor]
 
 TRIED = 8
 """Samples at which a small change of the input tests whether f is discrete."""
+FOLLOWED = 16
+"""Samples that are followed to f^50 where f claims to be exact."""
 RESAMPLED = 1000
 """Number of bootstrap samples for the interval."""
 
@@ -56,6 +58,8 @@ class Certificate:
         displacement: sqrt(sum |f(x) - x|^2 / sum |x - mean x|^2).
         off_manifold: whether f should move the inputs. False for test data, say.
         discrete: whether a small change of the input changes nothing, as for rounding.
+        exact: whether the claim to be idempotent to rounding holds; None where nothing claims it.
+        drift: |f^50(x) - f(x)| as a share of the spread, at some samples; None where no exactness is claimed.
         spectra: of the Jacobian at some f(x); empty if not requested, or for the reason in `remark`.
         verdict: see `Verdict`.
         sentence: the verdict in plain words, with the notes.
@@ -76,6 +80,8 @@ class Certificate:
     displacement: float
     off_manifold: bool
     discrete: bool
+    exact: bool | None
+    drift: float | None
     spectra: tuple[Spectrum, ...]
     verdict: Verdict
     sentence: str
@@ -117,6 +123,7 @@ def certify(
     rank_points: int = 8,
     off_manifold: bool = True,
     batch_size: int = 250,
+    exact: bool = False,
 ) -> Certificate:
     """Measure how idempotent f is at the inputs x, and give a verdict.
 
@@ -130,6 +137,7 @@ def certify(
         rank_points: number of inputs at which the Jacobian's spectrum is measured; 0 for none.
         off_manifold: set to False where f(x) = x is correct; then the verdict is never "identity".
         batch_size: samples per forward.
+        exact: whether f claims to be idempotent to rounding; then the claim is checked, at f^50 too.
 
     Raises:
         ValueError: if f changes the shape or returns complex values for real inputs, or if x is not as described.
@@ -152,6 +160,7 @@ def certify(
             batch_size=batch_size,
             eps=kept.eps,
             remark=kept.remark,
+            exact=exact,
         )
     finally:
         for module, training in modes.items():
@@ -238,6 +247,7 @@ def certify_orbits(
     batch_size: int,
     eps: float,
     remark: str = "",
+    exact: bool = False,
 ) -> Certificate:
     """The certificate of f from its orbits. Points are computed as needed, and metrics can share the orbits.
 
@@ -246,6 +256,7 @@ def certify_orbits(
         depth, rank_points, off_manifold, batch_size: as for `certify`.
         eps: machine epsilon of the precision that f computes in.
         remark: a remark to include in the certificate.
+        exact: whether f claims to be idempotent to rounding, in the precision of the inputs.
     """
     points = [[orbit.input for orbit in orbits]]
     points += [[orbit.ahead(k) for orbit in orbits] for k in range(depth + 1)]
@@ -275,14 +286,23 @@ def certify_orbits(
         each = inputs.split(1) if inputs is not None else [None] * len(y)  # type: ignore[no-untyped-call]
         at = ((_under(f, one), point) for one, point in zip(each, y, strict=True))
         spectra, told = spectra_at(at, discrete=flat, eps=eps, batch_size=batch_size)
+    relative, drift, holds = _relative(changes[0], distances[1]), None, None
+    if exact:
+        drift = _drift(f, orbits, points, (spreads[1] / N) ** 0.5)
+        rounding = torch.finfo(points[0][0].dtype).eps  # what computes exactly does so in the precision of its inputs
+        holds = relative <= EXACT * rounding and drift <= STAYS * rounding
+    if holds is False:
+        claim = f"the claim to be exact does not hold: relative error {relative:.2g}, and {drift:.2g} from f to f^{FAR}"
+        told = "; ".join(filter(None, [claim, told]))
     evidence = Evidence(
-        relative=_relative(changes[0], distances[1]),
+        relative=relative,
         spread=(spreads[1] / entries) ** 0.5,
         input_spread=(spreads[0] / entries) ** 0.5,
         displacement=_relative(settled(_squares(points[1], points[0])), distances[0]),
         rounding=eps * size,
         off_manifold=off_manifold,
         discrete=flat,
+        exact=bool(holds),
     )
     if bad := _not_finite(points[1]):
         told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {N} inputs", told]))
@@ -302,6 +322,8 @@ def certify_orbits(
         displacement=evidence.displacement,
         off_manifold=off_manifold,
         discrete=flat,
+        exact=holds,
+        drift=drift,
         spectra=spectra,
         verdict=evidence.verdict,
         sentence=evidence.sentence,
@@ -378,6 +400,17 @@ def _samples(
 
     conditions = [orbit.condition for orbit in orbits if orbit.condition is not None]
     return pick(points[0]), pick(points[1]), pick(conditions) if conditions else None
+
+
+@torch.no_grad()
+def _drift(f: Map, orbits: Sequence[Orbit], points: Sequence[Sequence[Tensor]], spread: float) -> float:
+    """Root mean square of |f^50(x) - f(x)| over some samples, as a share of the spread (of whole samples)."""
+    _, y, inputs = _samples(orbits, points, FOLLOWED)
+    still, far = _under(f, inputs), y
+    for _ in range(FAR - 1):
+        far = still(far)
+    moved = float(_squares([far], [y]).mean()) ** 0.5
+    return moved / spread if spread > 0 else 0.0 if moved == 0 else float("inf")
 
 
 def _under(f: Map, conditions: Tensor | None) -> Callable[[Tensor], Tensor]:

@@ -7,7 +7,19 @@ from enum import StrEnum
 
 from ..wording import number
 
-__all__ = ["CONSTANT", "NOT_IDEMPOTENT", "ROUNDING", "SINGULAR", "THRESHOLDS", "UNMOVED", "Evidence", "Verdict"]
+__all__ = [
+    "CONSTANT",
+    "EXACT",
+    "FAR",
+    "NOT_IDEMPOTENT",
+    "ROUNDING",
+    "SINGULAR",
+    "STAYS",
+    "THRESHOLDS",
+    "UNMOVED",
+    "Evidence",
+    "Verdict",
+]
 
 CONSTANT = 0.05
 """Spread of f(x), as a share of the spread of x, below which an operator is narrow, and constant if it is not idempotent."""
@@ -19,6 +31,12 @@ UNMOVED = 0.05
 """|f(x) - x| off the manifold, as a share of the spread, below which an operator is the identity."""
 SINGULAR = 0.5
 """Singular value of the Jacobian at f(x) above which it counts as rank: those of an idempotent are 0 or at least 1."""
+EXACT = 100.0
+"""Relative error, in machine epsilons, up to which an operator that claims to be exact is exact."""
+FAR = 50
+"""Number of applications after which an exact operator must still be where it was after the first."""
+STAYS = 10_000.0
+"""|f^50(x) - f(x)| as a share of the spread of f(x), in machine epsilons, up to which an operator is exact."""
 
 THRESHOLDS = {
     "constant: spread of f(x), as a share of the spread of x, below": CONSTANT,
@@ -27,6 +45,8 @@ THRESHOLDS = {
     "not idempotent: relative error above": NOT_IDEMPOTENT,
     "identity: |f(x) - x| off the manifold, as a share of the spread, below": UNMOVED,
     "rank: singular values of the Jacobian at f(x) above": SINGULAR,
+    "exact: relative error, in machine epsilons, at most": EXACT,
+    "exact: |f^50(x) - f(x)| as a share of the spread, in machine epsilons, at most": STAYS,
 }
 """The rules of the verdict, in this order, printed with the numbers. The rank does not affect the verdict."""
 
@@ -79,6 +99,7 @@ class Evidence:
         rounding: size of the rounding errors of f(x): machine epsilon times the root mean square of f(x).
         off_manifold: whether f should move the inputs.
         discrete: whether a small change of the input changes nothing.
+        exact: whether f claims to be idempotent to rounding, and is.
     """
 
     relative: float
@@ -88,6 +109,7 @@ class Evidence:
     rounding: float
     off_manifold: bool
     discrete: bool
+    exact: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -117,6 +139,8 @@ class Evidence:
             notes.append(f"narrow: {_percent(self.spread / self.input_spread)} of the inputs' spread")
         if self.discrete:
             notes.append("discrete: a small change of the input changes nothing")
+        if self.exact:
+            notes.append(f"exact: to rounding, and after {FAR} applications still where it was after one")
         first, second = self.displacement * self.input_spread, self.relative * self.spread
         if self.off_manifold and second > _GRADUAL * first:
             notes.append(

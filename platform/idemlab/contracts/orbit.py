@@ -63,6 +63,7 @@ class Orbit:
         self.condition = condition
         self._live = [input]
         self._still = [input.detach()]
+        self._codes: list[tuple[Tensor, Tensor, bool]] = []  # (point of the orbit, its code, whether with gradient)
 
     @property
     def operator(self) -> Operator:
@@ -126,6 +127,44 @@ class Orbit:
     def apply(self, y: Tensor) -> Tensor:
         """f(y) with gradient to y and to the parameters."""
         return applied(self._operator, y, self.condition)
+
+    def encode(self, y: Tensor) -> Tensor:
+        """The code of y under an operator f = decode(encode(x)), with gradient. Each point's code is computed once."""
+        live = torch.is_grad_enabled()
+        for point, code, graded in self._codes:
+            if point is y and (graded or not live):
+                return code if live else code.detach()
+        code = self.call("encode", y)
+        if any(y is point for point in (*self._live, *self._still)):
+            self._codes.append((y, code, live))
+        return code
+
+    def decode(self, h: Tensor) -> Tensor:
+        """The point of a code h, with gradient. That of the code of f^k(x) is f^(k+1)(x), computed once."""
+        for k, point in enumerate(self._live):
+            if any(known is point and code is h for known, code, _ in self._codes):
+                if len(self._live) == k + 1 and torch.is_grad_enabled():
+                    self._live.append(self.call("decode", h))
+                return self.live(k + 1)
+        return self.call("decode", h)
+
+    def offers(self, method: str) -> bool:
+        """Whether the operator has a method of this name."""
+        return callable(getattr(self._operator, method, None))
+
+    def call(self, method: str, t: Tensor, rows: slice | None = None) -> Tensor:
+        """A method of the operator other than forward at t, with gradient; it gets the condition, too, if there is one.
+
+        Args:
+            rows: the samples that t belongs to; all by default.
+
+        Raises:
+            TypeError: if the operator has no such method.
+        """
+        if not self.offers(method):
+            raise TypeError(f"the operator has no method '{method}'")
+        condition = self.condition if rows is None or self.condition is None else self.condition[rows]
+        return applied(getattr(self._operator, method), t, condition)
 
     def frozen(self, y: Tensor) -> Tensor:
         """f(y) with gradient to y only, as through a frozen copy of f."""

@@ -105,6 +105,9 @@ class Traits:
         watches_calls: observes the operator's calls themselves, with hooks on its modules, say. Each source then gets calls
             of its own; otherwise the points of all sources go through the operator together.
         expands: drives f(y) away from y where y is held fixed, as tightness does against a collapse.
+        exact: an architecture whose operators are idempotent to rounding, whatever their weights.
+        wraps: names of the methods beside forward that `wrap` needs of the model, `inverse` say.
+        calls: names of the methods beside forward that its loss calls on the operator through the orbit: `encode`, `decode`.
     """
 
     kinds: frozenset[EnforcerKind] = frozenset()
@@ -123,14 +126,28 @@ class Traits:
     attracts: bool = True
     watches_calls: bool = False
     expands: bool = False
+    exact: bool = False
+    wraps: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
     """A network. The factory takes `shape` (of one sample, no batch) as its first argument and returns the operator, an
-    `nn.Module` on [B, *shape] that keeps the shape; the other keyword arguments come from the experiment."""
+    `nn.Module` on [B, *shape] that keeps the shape; the other keyword arguments come from the experiment.
+
+    A model with a method `start_from(dataset)` sees the data once, before training, and may set its first weights and its
+    buffers by them; all of these must be saved with its state.
+
+    Args:
+        exact: the model is idempotent to rounding, whatever its weights. The kit and the certificate check the claim.
+        offers: names of its methods beside forward that enforcers and metrics use: `encode` and `decode`, with
+            f(x) = decode(encode(x)), or `inverse`, of an invertible network that has the shape of a sample as `shape`.
+    """
 
     kind = "model"
+    exact: bool = False
+    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +192,12 @@ class MetricSpec(Spec):
 
     Args:
         inputs: names of the evaluation inputs it is measured at (`data`, `noise`, `corrupted`, ...); empty means all.
+        calls: names of the methods beside forward that it calls on the operator through the orbit, `encode` say.
     """
 
     kind = "metric"
     inputs: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

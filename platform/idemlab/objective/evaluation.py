@@ -107,6 +107,7 @@ def evaluate(
     """
     certificates, values = {}, {}
     settings = experiment.evaluation
+    exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         orbits = orbits_of(apply, batch.input, batch.condition, settings.batch_size)
@@ -126,6 +127,7 @@ def evaluate(
             off_manifold=name != "data" or batch.target is not batch.input,
             batch_size=settings.batch_size,
             eps=torch.finfo(computed).eps,
+            exact=exact,
         )
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
         values[name] = _measured(metrics, orbits, batch)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..catalog.catalog import installed
+from ..catalog.named import Named
 from ..certificate.spectrum import gradient_refused
-from ..contracts.dataset import Batch
+from ..contracts.dataset import Batch, Dataset
 from ..contracts.orbit import Operator, applied
+from ..contracts.specs import ModelSpec
 from ..errors import BadInput
 
 __all__ = [
     "check_kept_buffers",
+    "check_methods",
     "check_model",
     "check_projected",
     "check_real",
@@ -22,6 +27,7 @@ __all__ = [
     "check_trained",
     "copied",
     "keeps_samples_apart",
+    "start_from",
     "unkept",
 ]
 
@@ -73,6 +79,38 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
                 f"keeps {type(value).__name__} in its state under '{key}', and a weight file holds only tensors",
                 "return a tensor from get_extra_state, or keep the value as a plain attribute that the factory sets",
             )
+
+
+def check_methods(operator: nn.Module, methods: Sequence[str], asking: Named, model: Named) -> None:
+    """Refuse an operator that lacks methods which an enforcer or a metric calls.
+
+    Args:
+        asking: the enforcer or metric.
+        model: what the operator was made of.
+
+    Raises:
+        BadInput: names the methods that are missing, and the models that have them.
+    """
+    missing = [name for name in methods if not callable(getattr(operator, name, None))]
+    if not missing:
+        return
+    models = [entry.spec for entry in installed().entries("model")]
+    having = [spec.name for spec in models if isinstance(spec, ModelSpec) and set(missing) <= set(spec.offers)]
+    needed = " and ".join(f"'{name}'" for name in missing)
+    raise BadInput(
+        f"{asking} calls {needed} of the operator, which {model} does not have",
+        where=f"[{asking.kind if asking.kind == 'enforcer' else 'evaluation'}] and [model]",
+        expected=f"an operator with {'the methods' if len(missing) > 1 else 'a method'} {needed}",
+        choices=having,
+        next_step=f"set model.name = {having[0]}" if having else f"choose another {asking.kind}",
+    )
+
+
+def start_from(operator: nn.Module, dataset: Dataset) -> None:
+    """Let a model with a method `start_from` set its first weights by the data."""
+    start = getattr(operator, "start_from", None)
+    if callable(start):
+        start(dataset)
 
 
 def check_trained(objective: nn.Module, name: str) -> None:

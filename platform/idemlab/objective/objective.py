@@ -6,7 +6,7 @@ one forward per micro-step. In a distributed run, only the objective calls the o
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from ..contracts.source import Source
 from ..contracts.step import Step
 from ..system.phases import phase
 
-__all__ = ["Objective", "Values"]
+__all__ = ["Objective", "Through", "Values"]
 
 Values = dict[str, Tensor]
 """Detached measured values of one step, by name: scalars, or one value for each replica, [R]."""
@@ -66,15 +66,16 @@ class Objective(nn.Module):
         self._replicas = replicas
         self.joins = False
 
-    def forward(
-        self, batch: Batch, step: Step | None = None, mode: Literal["train", "apply"] = "train"
-    ) -> tuple[Tensor, Values]:
-        """One loss and its values (mode "train"), or f(input) and no values (mode "apply").
+    def forward(self, batch: Batch, step: Step | None = None, mode: str = "train") -> tuple[Tensor, Values]:
+        """One loss and its values (mode "train"), f(input) and no values (mode "apply"), or another method of the operator
+        at the input, and no values (mode "encode", say).
 
         `batch` is a `Batch` in floating point on the module's device.
         """
         if mode == "apply":
             return Orbit(self.operator, batch.input, batch.condition).output, {}
+        if mode != "train":
+            return Orbit(self.operator, batch.input, batch.condition).call(mode, batch.input), {}
         assert step is not None, "training needs a step"
         return self._train(batch, step)
 
@@ -146,3 +147,27 @@ class Objective(nn.Module):
         changes, spreads = sums if step.shard.world == 1 else step.mean(sums[None])
         relative = (changes / spreads.clamp_min(1e-24)).sqrt()
         return {"idempotence": torch.stack(absolute).mean(0), "relative": relative}
+
+
+class Through:
+    """f and the operator's other methods, called through the wrapped objective, as distributed engines require.
+
+    Args:
+        objective: as the engine wrapped it.
+        operator: the operator inside, which says what methods there are.
+    """
+
+    def __init__(self, objective: nn.Module, operator: Operator) -> None:
+        self._objective, self._operator = objective, operator
+
+    def __call__(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self._run("apply", x, condition)
+
+    def __getattr__(self, name: str) -> Callable[..., Tensor]:
+        if name.startswith("_") or not callable(getattr(self._operator, name, None)):
+            raise AttributeError(f"the operator has no method '{name}'")
+        return lambda x, condition=None: self._run(name, x, condition)
+
+    def _run(self, mode: str, x: Tensor, condition: Tensor | None) -> Tensor:
+        out: Tensor = self._objective(Batch(x, x, condition), mode=mode)[0]
+        return out

@@ -17,7 +17,7 @@ from ..contracts.specs import MetricSpec
 from ..errors import BadInput
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
-from .modules import check_model
+from .modules import check_methods, check_model, start_from
 from .objective import Objective
 
 __all__ = ["Inputs", "Parts", "assemble", "build_inputs", "build_operator"]
@@ -64,14 +64,18 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     def source(named: Named) -> Source | None:
         return None if named.name == SHARED_ORBIT else named.build_as(Source)
 
+    operator, traits = build_operator(experiment, dataset.shape), experiment.enforcer.traits()
+    start_from(operator, dataset)
+    check_methods(operator, traits.wraps, experiment.enforcer, experiment.model)
     objective = Objective(
-        build_operator(experiment, dataset.shape),
+        operator,
         enforcer,
         [source(named) for named in experiment.sources],
         corruption=source(experiment.corruption),
         weight=experiment.reconstruction.weight,
         distance=DISTANCES[experiment.reconstruction.distance],
     ).to(dtype)
+    check_methods(objective.operator, traits.calls, experiment.enforcer, experiment.model)
     inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}
     sources = [*objective.sources, *inputs.values(), *([objective.corruption] if objective.corruption else [])]
     for each in sources:
@@ -80,6 +84,7 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     metrics = []
     for named in experiment.metrics:
         assert isinstance(named.spec, MetricSpec)
+        check_methods(objective.operator, named.spec.calls, named, experiment.model)
         metric = named.build_as(Metric)
         metric.fit(dataset)
         metrics.append((named.spec.inputs, metric))

@@ -18,7 +18,7 @@ from ..contracts.dataset import Dataset
 from ..contracts.enforcer import Enforcer
 from ..contracts.metric import Metric
 from ..contracts.source import Source
-from ..contracts.specs import Spec, Traits
+from ..contracts.specs import ModelSpec, Spec, Traits
 from ..errors import BadInput
 from .callables import loss_spec
 
@@ -107,7 +107,9 @@ class Subject:
 
     @cached_property
     def traits(self) -> Traits:
-        """The traits of an enforcer; the default traits for the other kinds."""
+        """The traits of an enforcer; for a model whether it is exact; the default traits for the other kinds."""
+        if isinstance(self.entry.spec, ModelSpec):
+            return Traits(exact=self.entry.spec.exact)
         if self.named.kind != "enforcer":
             return Traits()
         traits: Traits = self.named.traits()

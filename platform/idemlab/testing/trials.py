@@ -22,6 +22,7 @@ from .subject import Subject
 
 __all__ = [
     "SHAPES",
+    "Coded",
     "Linear",
     "Pass",
     "Trial",
@@ -62,7 +63,18 @@ def shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
 # -- operators --------------------------------------------------------------------------------------------------------
 
 
-class Linear(nn.Module):
+class Coded(nn.Module):
+    """An operator that encodes and decodes: the code of x is f(x), which decodes to itself."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        h: Tensor = self(x)
+        return h
+
+    def decode(self, h: Tensor) -> Tensor:
+        return h
+
+
+class Linear(Coded):
     """x -> K x on flattened samples of any shape."""
 
     def __init__(self, matrix: Tensor) -> None:
@@ -79,7 +91,7 @@ class Linear(nn.Module):
         return y.view_as(x)
 
 
-class _Near(nn.Module):
+class _Near(Coded):
     """f(x) = P x + g(x) / 10 with a projector P that keeps every other entry: nonlinear and nearly idempotent."""
 
     keep: Tensor
@@ -93,6 +105,33 @@ class _Near(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.keep * x + 0.1 * self.network(x)
         return y
+
+
+class _Shear(nn.Module):
+    """An invertible network: one half of the entries moves by a function of the other half, and then the other way."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        n = torch.Size(shape).numel()
+        self._sizes = [n // 2, n - n // 2]
+        a, b = self._sizes
+        self.there = nn.Sequential(nn.Linear(a, 9), nn.Tanh(), nn.Linear(9, b))
+        self.back = nn.Sequential(nn.Linear(b, 9), nn.Tanh(), nn.Linear(9, a))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = torch.split(x.flatten(1), self._sizes, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            second = second + self.there(first)
+            first = first + self.back(second)
+        return torch.cat([first, second], 1).view_as(x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        first, second = torch.split(z.flatten(1), self._sizes, 1)
+        with torch.autocast(z.device.type, enabled=False):
+            first = first - self.back(second)
+            second = second - self.there(first)
+        return torch.cat([first, second], 1).view_as(z)
 
 
 class _Mixer(nn.Module):
@@ -118,6 +157,8 @@ def generic(subject: Subject, shape: tuple[int, ...]) -> Operator:
 def _drawn(subject: Subject, shape: tuple[int, ...]) -> Operator:
     if subject.traits.linear_only:
         return Linear(inside(subject.traits, torch.Size(shape).numel()))
+    if "inverse" in subject.traits.wraps:
+        return _Shear(shape).double()
     network: nn.Module
     if len(shape) == 1:
         network = nn.Sequential(nn.Linear(shape[0], 9), nn.Tanh(), nn.Linear(9, shape[0]))

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from ..catalog.catalog import Catalog, installed
 from ..contracts.dataset import Batch, Dataset
@@ -24,7 +23,7 @@ from ..experiment.experiment import Experiment
 from ..objective.engines import Engine, Stateful, whole
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.given import check_agreement, parts_of, resolved
-from ..objective.objective import Objective
+from ..objective.objective import Objective, Through
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import Plan, preflight
@@ -363,11 +362,6 @@ class _Loop:
 
     # -- evaluation and files -----------------------------------------------------------------------------------------
 
-    def _apply(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """f, called through the wrapped objective, as distributed engines require."""
-        out: Tensor = self.objective(Batch(x, x, condition), mode="apply")[0]
-        return out
-
     @timed("evaluation")
     def _evaluate(self, done: int, rank_points: int) -> Evaluation:
         began = time.perf_counter()
@@ -375,7 +369,11 @@ class _Loop:
         evaluation = self._answerable(
             done,
             lambda: evaluate(
-                self.experiment, self.parts, self._apply, self.accelerator.device, rank_points=rank_points
+                self.experiment,
+                self.parts,
+                Through(self.objective, self.bare.operator),
+                self.accelerator.device,
+                rank_points=rank_points,
             ),
             "the evaluation",
         )

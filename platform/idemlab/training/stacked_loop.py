@@ -43,7 +43,8 @@ def stackable(experiment: Experiment) -> bool:
     traits: Traits = experiment.enforcer.traits()
     plain = training.micro_batches == 1 and training.precision == "full" and not training.compile
     alone = bool(traits.kinds & {EnforcerKind.PROJECTION, EnforcerKind.ARCHITECTURE}) or traits.batch_coupled
-    alone = alone or not experiment.enforcer.declares_traits
+    # Several operators as one have no methods of their own.
+    alone = alone or not experiment.enforcer.declares_traits or bool(traits.calls)
     if not plain or training.trackers or alone or PartialState().num_processes > 1:
         return False
     parts = assemble(experiment)

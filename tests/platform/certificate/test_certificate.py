@@ -231,3 +231,39 @@ def test_it_is_written_with_its_thresholds() -> None:
     assert any("relative error" in key for key in written["thresholds"])
     assert written["sentence"] == Verdict("identity").sentence
     assert {"interval", "percentile_99", "worst_sample", "worst_error", "discrete", "remark"} <= set(written)
+
+
+# -- the claim to be exact ------------------------------------------------------------------------------------------------
+
+
+def _drifting(x: torch.Tensor) -> torch.Tensor:
+    """A projector of float32 that shrinks what it keeps by 3e-5 at each application: too little to see at depth 1."""
+    return x * (torch.arange(12) < 6).to(x) * (1 - 3e-5)
+
+
+CLAIMS: list[tuple[str, Callable[[torch.Tensor], torch.Tensor], torch.dtype, bool]] = [
+    ("a projector", lambda x: x @ _oblique(4).T.to(x), torch.float64, True),
+    ("a projector in float32", lambda x: x @ _oblique(4).T.to(x), torch.float32, True),
+    ("rounding", torch.round, torch.float32, True),
+    ("off by a thousandth", lambda x: x * (torch.arange(12) < 6) * 0.999, torch.float32, False),
+    ("drifting", _drifting, torch.float32, False),
+    ("exact in float32 alone", lambda x: (x.float() @ _oblique(4).T.float()).to(x), torch.float64, False),
+]
+
+
+@pytest.mark.parametrize(("name", "f", "dtype", "holds"), CLAIMS, ids=[name for name, *_ in CLAIMS])
+def test_a_claim_to_be_exact_is_shown_only_if_it_holds(
+    name: str, f: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype, holds: bool
+) -> None:
+    x = _inputs().to(dtype)
+    certificate = certify(f, x, exact=True, rank_points=0)
+    assert certificate.exact is holds
+    assert ("Exact: to rounding" in certificate.sentence) == holds
+    assert ("the claim to be exact does not hold" in certificate.remark) == (not holds)
+    assert certificate.as_dict()["drift"] == certificate.drift
+
+
+def test_what_nothing_claims_is_not_measured() -> None:
+    certificate = certify(lambda x: x @ _oblique(4).T, _inputs(), rank_points=0)
+    assert (certificate.exact, certificate.drift) == (None, None)
+    assert "exact" not in certificate.sentence.lower()

@@ -135,3 +135,55 @@ def test_points_ahead_have_no_gradient_though_the_operator_returns_what_it_train
     assert not orbit.ahead(0).requires_grad
     assert not orbit.ahead(1).requires_grad
     assert orbit.live(1).requires_grad
+
+
+class _Coder(_Counting):
+    """f = decode(encode(x)), which counts its codes, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes = 0
+
+    def forward(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        return self.decode(self.encode(x, condition), condition)
+
+    def encode(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        self.codes += 1
+        return 2 * x if condition is None else 2 * x + condition
+
+    def decode(self, h: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        self.calls += 1
+        out: torch.Tensor = self.inner(h)
+        return out if condition is None else out - condition
+
+
+@pytest.mark.parametrize("condition", [None, torch.ones(3, 5, dtype=torch.float64)], ids=["plain", "conditioned"])
+def test_codes_are_shared_like_the_points(condition: torch.Tensor | None) -> None:
+    f = _Coder()
+    orbit = Orbit(f, X, condition)
+    h = orbit.encode(X)
+    assert orbit.encode(orbit.input) is h
+    y = orbit.decode(h)
+    assert orbit.output is y, "f(x) is the decoded code of x"
+    assert (f.codes, f.calls) == (1, 1)
+    torch.testing.assert_close(y, f(X) if condition is None else f(X, condition))
+    orbit.encode(y)
+    assert f.codes == 3
+    assert orbit.decode(orbit.encode(y)) is orbit.live(2)
+    torch.testing.assert_close(orbit.decode(h + 1), orbit.call("decode", h + 1))
+    with torch.no_grad():
+        assert not orbit.encode(X).requires_grad
+
+
+def test_a_code_without_gradient_is_not_taken_for_one_with_gradient() -> None:
+    orbit = Orbit(_Coder(), X.clone().requires_grad_())
+    with torch.no_grad():
+        orbit.encode(orbit.input)
+    assert orbit.encode(orbit.input).requires_grad
+
+
+def test_an_operator_without_the_method_is_told() -> None:
+    orbit = Orbit(_Counting(), X)
+    assert not orbit.offers("encode")
+    with pytest.raises(TypeError, match="no method 'encode'"):
+        orbit.encode(X)

@@ -176,6 +176,7 @@ def test_one_that_diverges_does_not_touch_the_others(tmp_path: Path) -> None:
     "changes",
     [
         {"enforcer": "relative"},
+        {"model": {"name": "biorthogonal", "latent": 2}, "enforcer": "alignment"},
         {"source": "imle"},
         {"source": "transport"},
         {"model": {"name": "linear"}, "enforcer": "cubic-projection"},

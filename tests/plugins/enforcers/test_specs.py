@@ -12,7 +12,18 @@ from torch import nn
 
 from idemlab import BadInput, EnforcerKind, EnforcerSpec, Orbit, Step, Traits, installed
 
-NAMES = ["cubic", "cubic-projection", "gradient", "hybrid", "ign", "none", "relative"]
+NAMES = [
+    "alignment",
+    "cubic",
+    "cubic-projection",
+    "gradient",
+    "hybrid",
+    "ign",
+    "limit",
+    "linearizer",
+    "none",
+    "relative",
+]
 CUBIC_AND_GRADIENT = [{"name": "cubic"}, {"name": "gradient"}]
 
 
@@ -59,7 +70,7 @@ def test_the_hook_module_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "hybrid"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer")])
 def test_it_works_with_its_defaults(name):
     enforcer, operator = build(name=name), nn.Linear(3, 3)
     step = Step()
@@ -72,7 +83,7 @@ def test_it_works_with_its_defaults(name):
         assert loss is None
     projected = enforcer.project(torch.full((2, 2), 0.75))
     assert torch.equal(projected, torch.full((2, 2), 0.75)) == (EnforcerKind.PROJECTION not in declared.kinds)
-    assert enforcer.wrap(operator) is operator
+    assert (enforcer.wrap(operator) is operator) == (EnforcerKind.ARCHITECTURE not in declared.kinds)
 
 
 def test_defaults_are_those_of_the_papers():
@@ -99,6 +110,12 @@ def test_defaults_are_those_of_the_papers():
         ({"name": "ign", "clamp": -0.5}, "clamp"),
         ({"name": "hybrid", "enforcers": CUBIC_AND_GRADIENT, "warmup": 2.0}, "warmup"),
         ({"name": "hybrid", "enforcers": CUBIC_AND_GRADIENT, "threshold": 0.0}, "threshold"),
+        ({"name": "linearizer", "rank": 0}, "rank"),
+        ({"name": "linearizer", "rank": 2.5}, "rank"),
+        ({"name": "linearizer", "rank": True}, "rank"),
+        ({"name": "limit", "depth": 0}, "depth"),
+        ({"name": "limit", "tolerance": 0.0}, "tolerance"),
+        ({"name": "alignment", "weight": -1.0}, "weight"),
         ({"name": "hybrid", "enforcers": []}, "enforcers"),
         ({"name": "hybrid"}, "enforcers"),
     ],
@@ -139,7 +156,14 @@ def test_a_clamp_without_reconstruction_says_so():
         ({"name": "ign", "distance": "l2", "clamp": 0}, {"smooth": True, "orthogonally_equivariant": True}),
         ({"name": "ign", "distance": "l2"}, {"smooth": True, "orthogonally_equivariant": False}),
         ({"name": "ign", "routing": "cubic", "tightness": 0}, {"smooth": True, "live_depth": 0}),
-        ({"name": "none"}, {"kinds": frozenset(), "live_depth": 0}),
+        ({"name": "none"}, {"kinds": frozenset(), "live_depth": 0, "exact": False}),
+        ({"name": "linearizer", "rank": 2}, {"exact": True, "wraps": ("inverse",)}),
+        ({"name": "limit"}, {"exact": False}),
+        ({"name": "alignment"}, {"calls": ("encode", "decode")}),
+        (
+            {"name": "hybrid", "enforcers": [{"name": "linearizer", "rank": 2}, "alignment", "alignment"]},
+            {"exact": True, "wraps": ("inverse",), "calls": ("encode", "decode")},
+        ),
     ],
 )
 def test_traits(table, expected):

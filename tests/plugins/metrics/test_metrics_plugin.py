@@ -12,9 +12,11 @@ from idemlab_metrics import plugin
 
 INPUTS = {
     "class-coverage": ("noise",),
+    "codes-that-stay": (),
     "diversity": ("noise",),
     "drift": (),
     "frechet-distance": ("noise",),
+    "invertibility": (),
     "manifold-distance": (),
     "nearest-training": ("noise",),
     "precision-recall": ("noise",),

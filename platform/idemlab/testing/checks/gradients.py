@@ -6,12 +6,12 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...contracts.orbit import Operator, Orbit
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
-from ..trials import Trial, begun, draws, enforce, generic, has_loss, one_pass, shapes, suitable
+from ..trials import Coded, Trial, begun, draws, enforce, generic, has_loss, one_pass, shapes, suitable
 
 __all__: list[str] = []
 
@@ -121,7 +121,7 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return difference and difference / max(float(b.norm()), 1e-300)
 
 
-class _Watched(nn.Module):
+class _Watched(Coded):
     """An operator that records through which applications a gradient passes, and whether the gradient has its own graph.
 
     Two applications are consecutive if the input of one was computed from the output of the other, with gradient.

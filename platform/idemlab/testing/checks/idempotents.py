@@ -23,7 +23,21 @@ from ..linear_map import Block
 from ..spectrum import eigenvalues, spectra
 from ..strategies import idempotents, linear_maps, near_idempotents
 from ..subject import Subject
-from ..trials import Linear, Trial, begun, draws, ended, generic, has_loss, one_pass, pull, residual_of, shapes, white
+from ..trials import (
+    Coded,
+    Linear,
+    Trial,
+    begun,
+    draws,
+    ended,
+    generic,
+    has_loss,
+    one_pass,
+    pull,
+    residual_of,
+    shapes,
+    white,
+)
 
 __all__: list[str] = []
 
@@ -333,7 +347,7 @@ def loss_is_flat_at_idempotents(subject: Subject, K: Tensor) -> None:
         at_most(values[1] / values[0], 0.03, "loss at distance 0.001 / loss at 0.01")
 
 
-class _TwoPlaces(torch.nn.Module):
+class _TwoPlaces(Coded):
     """An operator with separate weights for f(x) and for later applications, equal in value."""
 
     def __init__(self, make: Callable[[], Operator], x: Tensor) -> None:

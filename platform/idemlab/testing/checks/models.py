@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...contracts.orbit import Operator
 from ...errors import BadInput
+from ..exactness import exact_whatever_the_weights
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from ..trials import draws
@@ -150,3 +151,15 @@ def state_round_trips(subject: Subject) -> None:
             expected = f.eval()(x)
             must(torch.equal(restored.eval()(x), expected), "restored from its state_dict it gives other outputs")
             must(torch.equal(copy.deepcopy(f)(x), expected), "its deep copy gives other outputs")
+
+
+@check(
+    "model",
+    applies=lambda traits: traits.exact,
+    cause="the model claims `exact`, and the encoder is no left inverse of the decoder, or the code is off by more than "
+    "half a cell, or half precision is left on under autocast: do not claim it, or mend it",
+)
+def exact_as_claimed(subject: Subject) -> None:
+    """A model that claims it is idempotent to rounding, at depth 1 and at f^50, whatever its weights."""
+    for shape, f in _taken(subject):
+        exact_whatever_the_weights(f, shape)

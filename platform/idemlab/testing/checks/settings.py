@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...contracts.dataset import Batch, Dataset, TensorRows
 from ...contracts.orbit import Operator
@@ -48,11 +48,21 @@ def batch_of(dataset: Dataset, start: int = 0, rows: int = ROWS, dtype: torch.dt
     return dataset.test.__getitems__(list(range(start, start + rows))).to("cpu", dtype, dataset.range)
 
 
+class _Everything(Linear):
+    """A linear map that also encodes and decodes, and has an invertible map x -> -x."""
+
+    def transform(self, x: Tensor) -> Tensor:
+        return -x
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return -z
+
+
 def operator_for(dataset: Dataset) -> Operator:
     """A linear map near a projector."""
     n = torch.Size(dataset.shape).numel()
     K = torch.diag((torch.arange(n) % 2).float())
-    return nn.Sequential(Linear(K + 0.1 * torch.randn(n, n, generator=generator("operator", n)) / n**0.5))
+    return _Everything(K + 0.1 * torch.randn(n, n, generator=generator("operator", n)) / n**0.5)
 
 
 def step(index: int = 0, half: int | None = None) -> Step:
