@@ -29,7 +29,7 @@ from .style import (
     threshold,
 )
 
-__all__ = ["jacobian_spectrum", "overlaid_curves", "training_curves"]
+__all__ = ["jacobian_spectrum", "overlaid_curves", "training_curves", "training_panels"]
 
 _FLOOR = 1e-3
 """Smaller singular values are drawn at the lower edge."""
@@ -38,7 +38,9 @@ _FLOOR = 1e-3
 # -- curves -------------------------------------------------------------------------------------------------------------
 
 
-_LOSS, _RELATIVE = "loss and its terms", "relative error"
+_LOSS, _RELATIVE, _RANK = "loss and its terms", "relative error", "rank of the Jacobian at f(x)"
+_PASSING = "in training"
+"""The curve of the errors of training batches."""
 
 
 def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
@@ -50,33 +52,50 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
     Raises:
         ValueError: if there is nothing to draw.
     """
+    panels = _panels(entries)
+    figure, grid = grid_of(len(panels))
+    for axes, (label, curves) in zip(grid, panels.items(), strict=True):
+        _draw_panel(axes, label, curves, entries)
+    return figure
+
+
+def training_panels(entries: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Label -> the panel of `training_curves` as a figure of its own, so that a page can place them to fit its width."""
+    panels = {}
+    for label, curves in _panels(entries).items():
+        panels[label], (axes,) = grid_of(1)
+        _draw_panel(axes, label, curves, entries)
+    return panels
+
+
+def _panels(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Curve]]:
+    """Label of a panel -> its curves."""
     train = [entry for entry in entries if entry["split"] == "train"]
     evaluation = [entry for entry in entries if entry["split"] == "evaluation"]
     terms = [key for key in _keys(train) if key not in ("lr", "relative")]
-    relative = _at_inputs(evaluation, "relative")
-    rank = _at_inputs(evaluation, "rank")
-    passing = {"in training": _series(train, "relative")} if any("relative" in entry for entry in train) else {}
-    panels: list[tuple[str, dict[str, Curve]]] = [
-        (_LOSS, {key.replace("_", " "): _series(train, key) for key in terms}),
-        (_RELATIVE, relative | passing),
-        ("rank of the Jacobian at f(x)", rank),
-        ("learning rate", {"": _series(train, "lr")} if train else {}),
-    ]
-    panels = [(label, curves) for label, curves in panels if curves]
-    figure, grid = grid_of(len(panels))
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        for i, (name, (steps, values)) in enumerate(curves.items()):
-            axes.plot(steps, values, label=name, **line_style(i, markers=curves is rank or name in relative))
-        _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
-        if label == _RELATIVE:
-            threshold(axes)
-            _bound(axes, [value for _, values in relative.values() for value in values])
-        if curves is rank:
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        decimal(axes.yaxis)
-        panel_legend(axes)
-        axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
-    return figure
+    passing = {_PASSING: _series(train, "relative")} if any("relative" in entry for entry in train) else {}
+    panels = {
+        _LOSS: {key.replace("_", " "): _series(train, key) for key in terms},
+        _RELATIVE: _at_inputs(evaluation, "relative") | passing,
+        _RANK: _at_inputs(evaluation, "rank"),
+        "learning rate": {"": _series(train, "lr")} if train else {},
+    }
+    return {label: curves for label, curves in panels.items() if curves}
+
+
+def _draw_panel(axes: Axes, label: str, curves: Mapping[str, Curve], entries: Sequence[Mapping[str, Any]]) -> None:
+    for i, (name, (steps, values)) in enumerate(curves.items()):
+        measured = label == _RANK or (label == _RELATIVE and name != _PASSING)
+        axes.plot(steps, values, label=name, **line_style(i, markers=measured))
+    _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
+    if label == _RELATIVE:
+        threshold(axes)
+        _bound(axes, [value for name, (_, values) in curves.items() if name != _PASSING for value in values])
+    if label == _RANK:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    decimal(axes.yaxis)
+    panel_legend(axes)
+    axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
 
 
 def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
