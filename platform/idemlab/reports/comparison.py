@@ -127,13 +127,13 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None, html: 
         for label, run, experiment in zip(labels, opened, experiments, strict=True)
     )
     entries = {label: run.metrics for label, run in zip(labels, opened, strict=True)}
-    drawn = (out or html) and any(entries.values())
-    figure = curves.overlaid_curves(entries) if drawn else None
-    if out is not None and figure is not None:
-        _write("picture", out, lambda: style.save(style.png(figure), out))
-    comparison = Comparison(rows, out if figure else None, html)
+    picture = out if any(entries.values()) else None
+    if picture is not None:
+        image = style.png(curves.overlaid_curves(entries))
+        _write("picture", picture, lambda: style.save(image, picture))
+    comparison = Comparison(rows, picture, html)
     if html is not None:
-        page = _page(comparison, opened, figure, html)
+        page = _page(comparison, opened, curves.overlaid_panels(entries), html)
         _write("page", html, lambda: write_text(html, page))
     return comparison
 
@@ -151,7 +151,7 @@ def _write(what: str, path: Path, write: Callable[[], None]) -> None:
 # -- page ---------------------------------------------------------------------------------------------------------------
 
 
-def _page(comparison: Comparison, runs: Sequence[Run], figure: Figure | None, target: Path) -> str:
+def _page(comparison: Comparison, runs: Sequence[Run], figures: Sequence[Figure], target: Path) -> str:
     """The comparison as a page, with the curves in the colours of the page."""
     rows = comparison.rows
     pictures = [thumbnail(path) if (path := picture_of(run.figures)) else None for run in runs]
@@ -160,7 +160,10 @@ def _page(comparison: Comparison, runs: Sequence[Run], figure: Figure | None, ta
         "counted FLOPs": [number(row.summary.flops) for row in rows],
         "time": [time_span(row.summary.seconds) for row in rows],
     }
-    reached |= {metric: [number(comparison.value(row, metric)) for row in rows] for metric in comparison.metrics}
+    measured = {metric: [comparison.value(row, metric) for row in rows] for metric in comparison.metrics}
+    reached |= {
+        name: [number(v) for v in values] for name, values in measured.items() if any(v is not None for v in values)
+    }
     keys = dict.fromkeys(key for row in rows for key in row.differs)
     caption = (
         "Loss, reconstruction and relative error over the optimiser steps, one line for each run. The dotted line is the "
@@ -184,9 +187,10 @@ def _page(comparison: Comparison, runs: Sequence[Run], figure: Figure | None, ta
         pictures=any(pictures),
         reached=reached,
         differs={key: [_told(row.differs[key]) for row in rows] for key in keys},
-        curves=None
-        if figure is None
-        else Drawing(panels=(style.inline(figure),), alt="Curves of all runs", caption=caption),
+        curves=figures
+        and Drawing(
+            panels=tuple(style.inline(figure) for figure in figures), alt="Curves of all runs", caption=caption
+        ),
         limit=NOT_IDEMPOTENT,
     )
 

@@ -29,7 +29,7 @@ from .style import (
     threshold,
 )
 
-__all__ = ["jacobian_spectrum", "overlaid_curves", "training_curves", "training_panels"]
+__all__ = ["jacobian_spectrum", "overlaid_curves", "overlaid_panels", "training_curves", "training_panels"]
 
 _FLOOR = 1e-3
 """Smaller singular values are drawn at the lower edge."""
@@ -107,38 +107,60 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     Raises:
         ValueError: if there is nothing to draw.
     """
+    panels = _overlaid(runs)
+    figure, grid = grid_of(len(panels))
+    for axes, (label, curves) in zip(grid, panels.items(), strict=True):
+        _draw_overlaid(axes, label, curves)
+    legend_above(figure, _handles(runs, limit=any(label.startswith(_RELATIVE) for label in panels)))
+    return figure
+
+
+def overlaid_panels(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Figure]:
+    """The panels of `overlaid_curves` as figures of their own, so that a page can place them to fit its width."""
+    figures = []
+    for label, curves in _overlaid(runs).items():
+        figure, (axes,) = grid_of(1)
+        _draw_overlaid(axes, label, curves)
+        legend_above(figure, _handles(runs, limit=label.startswith(_RELATIVE)))
+        figures.append(figure)
+    return figures
+
+
+def _overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Curve]]:
+    """Label of a panel -> the curve of each run."""
     train = {name: [e for e in entries if e["split"] == "train"] for name, entries in runs.items()}
     evaluation = {name: [e for e in entries if e["split"] == "evaluation"] for name, entries in runs.items()}
     inputs = [key for key in _keys(e for entries in evaluation.values() for e in entries) if key.endswith("/relative")]
-    panels: list[tuple[str, dict[str, Curve]]] = [
-        (key, {name: _series(entries, key) for name, entries in train.items()}) for key in ("loss", "reconstruction")
-    ]
-    panels += [
-        (f"relative error at {key.removesuffix('/relative')}", {n: _series(e, key) for n, e in evaluation.items()})
-        for key in inputs
-    ]
-    panels = [(label, curves) for label, curves in panels if any(len(steps) for steps, _ in curves.values())]
-    figure, grid = grid_of(len(panels))
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        once = [len(steps) == 1 for steps, _ in curves.values()]
-        for i, (steps, values) in enumerate(curves.values()):
-            style = line_style(i, markers=True)
-            if once[i]:  # a single point is no line: let it be seen
-                style |= {"ms": 9, "mec": BLACK, "mew": 0.8, "ls": "", "zorder": 3, "clip_on": False}
-            axes.plot(steps, values, **style, markevery=max(1, len(steps) // 8))
-        _finish(axes, label, logarithmic=True)
-        if any(once):
-            told = "each run measured once" if all(once) else "large markers: measured once"
-            axes.set_ylabel(f"{axes.get_ylabel()}\n{told}")
-        if label.startswith("relative"):
-            threshold(axes)
-        decimal(axes.yaxis)
-        axes.set_xlim(left=0)
-    handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(runs)]
-    if inputs:
-        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
-    legend_above(figure, handles)
-    return figure
+    panels = {
+        key: {name: _series(entries, key) for name, entries in train.items()} for key in ("loss", "reconstruction")
+    }
+    for key in inputs:
+        label = f"{_RELATIVE} at {key.removesuffix('/relative')}"
+        panels[label] = {name: _series(entries, key) for name, entries in evaluation.items()}
+    return {label: curves for label, curves in panels.items() if any(len(steps) for steps, _ in curves.values())}
+
+
+def _draw_overlaid(axes: Axes, label: str, curves: Mapping[str, Curve]) -> None:
+    once = [len(steps) == 1 for steps, _ in curves.values()]
+    for i, (steps, values) in enumerate(curves.values()):
+        style = line_style(i, markers=True)
+        if once[i]:  # a single point is no line: let it be seen
+            style |= {"ms": 9, "mec": BLACK, "mew": 0.8, "ls": "", "zorder": 3, "clip_on": False}
+        axes.plot(steps, values, **style, markevery=max(1, len(steps) // 8))
+    _finish(axes, label, logarithmic=True)
+    if any(once):
+        told = "each run measured once" if all(once) else "large markers: measured once"
+        axes.set_ylabel(f"{axes.get_ylabel()}\n{told}")
+    if label.startswith(_RELATIVE):
+        threshold(axes)
+    decimal(axes.yaxis)
+    axes.set_xlim(left=0)
+
+
+def _handles(names: Iterable[str], *, limit: bool) -> list[Line2D]:
+    """Entries of the legend: a line per run, and the limit of the verdict."""
+    handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(names)]
+    return handles + [Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}")] * limit
 
 
 Curve = tuple[list[int], list[float]]

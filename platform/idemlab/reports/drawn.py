@@ -92,7 +92,7 @@ def _orbits(one: Examples, beside: Examples | None, range: pictures.Range, capti
     rows = pictures.strips(one, range)
     if beside is not None:
         own = pictures.strips(beside, range)
-        rows |= {f"control: {pictures.power(k)}": own[pictures.power(k)] for k in (1, 2) if pictures.power(k) in own}
+        rows |= {f"control {pictures.power(k)}": own[pictures.power(k)] for k in (1, 2) if pictures.power(k) in own}
     return Drawing(
         headings=(f"x: {one.name}, the first samples",),
         strips={label: (_uri(pixels),) for label, pixels in rows.items()},
@@ -143,15 +143,15 @@ def _legend(rows: Mapping[str, Any]) -> dict[str, str]:
         "f(x)": "what the operator makes of it.",
         "f(f(x))": "the operator applied again: where f is idempotent, this row looks like the one above.",
         "target": "what f(x) should be.",
-        "control: f(x)": "what the control, which enforces nothing, makes of the same x.",
-        "control: f(f(x))": "the control applied again.",
+        "control f(x)": "what the control, which enforces nothing, makes of the same x.",
+        "control f(f(x))": "the control applied again.",
     }
     return {label: texts[label] for label in rows if label in texts}
 
 
 def _vector_legend(shown: Sequence[Examples]) -> dict[str, str]:
     legend = {
-        "x": "black points: the input.",
+        "x": "small points: the input.",
         "f(x)": "blue: what the operator makes of it.",
         "f(f(x))": "orange: the operator applied again. Where f is idempotent, it lies on f(x).",
     }
@@ -223,7 +223,7 @@ def spectrum_drawings(certificate: Mapping[str, Any] | None) -> Drawn:
             "thin lines": "the spectrum at one point f(x) each; the broad line is their median.",
             "dashed line": "singular values above it count as rank. A slope across it means directions that are neither "
             "kept nor dropped.",
-            "dotted line": "the median rank.",
+            "upright line": "the median rank.",
         },
     )
     return Drawn((drawing,), {"spectrum": style.png(curves.jacobian_spectrum(inputs))})

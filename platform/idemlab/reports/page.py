@@ -117,6 +117,7 @@ def _control(run: Run, control: Control | None) -> dict[str, Any]:
         (inputs, labels.get(name, name.replace("_", " ")), number(own), number(other), _factor(own, other))
         for inputs, values in control.values.items()
         for name, (own, other) in values.items()
+        if own is not None or other is not None
     ]
     return {
         "control": {

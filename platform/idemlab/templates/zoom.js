@@ -19,9 +19,10 @@
     x = y = 0;
     draw();
     const { width, height } = stage.getBoundingClientRect();
-    scale = Math.min(innerWidth / width, innerHeight / height);
+    const bar = 56; // pixels above, for the buttons
+    scale = 0.97 * Math.min(innerWidth / width, (innerHeight - bar) / height);
     x = (innerWidth - width * scale) / 2;
-    y = (innerHeight - height * scale) / 2;
+    y = bar + (innerHeight - bar - height * scale) / 2;
     draw();
   }
 
