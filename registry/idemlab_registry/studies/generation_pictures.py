@@ -60,8 +60,8 @@ def dots(variants: list[Variant]) -> Figure:
     for row, variant in enumerate(variants):
         for axes, measured in ((quality, _FRECHETS), (readable, _READABLE)):
             at = {k: variant.values(name) for k, name in measured.items()}
-            for values in zip(*at.values(), strict=False):  # from f to f^3, a line a trial
-                axes.plot(values, [row] * len(values), color=GREY, lw=1, zorder=1)
+            for along in zip(*at.values(), strict=False):  # from f to f^3, a line a trial
+                axes.plot(along, [row] * len(along), color=GREY, lw=1, zorder=1)
             for k, values in at.items():
                 _, colour, marker, size = _MARKS[k]
                 axes.plot(values, [row] * len(values), ls="", marker=marker, color=colour, ms=size, mfc="none", mew=1.6)
