@@ -61,17 +61,16 @@ def picture_drawings(
     range = parts.dataset.range
     figures = pictures.orbit_figures(shown, range)
     if not images:
+        names = list(origin)
         said = "; ".join(f"{name}: {where}" for name, where in origin.items())
-        drawings = [
-            Drawing(
-                panels=(style.inline(figure),),
-                alt=f"x, f(x) and f(f(x)) for {listed(list(origin))}",
-                caption=f"x is {said}. Each point, or curve, is one sample. {_measured(certificate, list(origin))}".rstrip(),
-                legend=_vector_legend(shown),
-            )
-            for figure in figures.values()
-        ]
-        drawings += _extreme_values(ranked) if pictures.has_targets(shown[0]) else []
+        caption = f"x is {said}. Each point, or curve, is one sample. {_measured(certificate, names)} {_moved(ranked)}"
+        drawing = Drawing(
+            panels=tuple(style.inline(figure) for figure in pictures.orbit_panels(shown)),
+            alt=f"x, f(x) and f(f(x)) for {listed(names)}",
+            caption=" ".join(caption.split()),
+            legend=_vector_legend(shown),
+        )
+        drawings = [drawing, *(_extreme_values(ranked) if pictures.has_targets(shown[0]) else [])]
         files = {"orbits": style.png(next(iter(figures.values()))), "thumbnail": style.png(pictures.tiny(shown))}
         return Drawn(tuple(drawings), files)
     beside = examples(experiment, parts, load(control, catalog=catalog), _CPU, count) if control is not None else None
@@ -147,6 +146,15 @@ def _legend(rows: Mapping[str, Any]) -> dict[str, str]:
         "control f(f(x))": "the control applied again.",
     }
     return {label: texts[label] for label in rows if label in texts}
+
+
+def _moved(ranked: Sequence[Extremes]) -> str:
+    """How far a second application moves typical and worst samples, in a sentence."""
+    told = [f"{number(one.typical[1])} and {number(one.worst[1])} at {one.typical[0].name}" for one in ranked]
+    moved = listed(told)
+    return (
+        f"A second application moves the median sample and the worst one by {moved}, as shares of the spread of f(x)."
+    )
 
 
 def _vector_legend(shown: Sequence[Examples]) -> dict[str, str]:

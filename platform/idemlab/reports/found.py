@@ -59,7 +59,7 @@ class Found:
         curves: inputs -> relative error over the steps.
         trials: (relative error, verdict) of each trial of a sweep, in their order.
         picture: file of its picture.
-        page: file to open: a report or a record.
+        page: file to open: a report, the picture of a sweep, or a record.
         changed: when its result was written, in seconds since 1970.
     """
 

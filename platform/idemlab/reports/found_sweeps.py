@@ -55,6 +55,7 @@ def found_sweep(folder: Path) -> tuple[Found, Trials]:
         values={} if best is None else metrics[best],
         trials=points,
         picture=first_file(folder, "sweep.png"),
+        page=first_file(folder, "sweep.png"),
         changed=changed(table, folder / "sweep.toml"),
     )
     return found, {row["trial"].zfill(4): (row, keys) for row in rows if row.get("trial")}

@@ -29,6 +29,7 @@ __all__ = [
     "hero",
     "is_image",
     "orbit_figures",
+    "orbit_panels",
     "orbit_values",
     "power",
     "strips",
@@ -238,9 +239,21 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
     return figure
 
 
-def orbit_plane(shown: Sequence[Examples]) -> Figure:
-    """Draw a line from each x to f(x), and f(f(x)), in the plane of the principal components of the first set's f(x)."""
-    origin, plane, labels = _plane(_array(shown[0].orbit[1]).reshape(len(shown[0].orbit[1]), -1))
+def orbit_panels(shown: Sequence[Examples]) -> list[Figure]:
+    """What `orbit_figures` draws of vectors, as a figure for each set, so that a page can place them to fit its width."""
+    if has_targets(shown[0]):
+        return [orbit_values([examples]) for examples in shown]
+    return [orbit_plane([examples], shown[0]) for examples in shown]
+
+
+def orbit_plane(shown: Sequence[Examples], first: Examples | None = None) -> Figure:
+    """Draw a line from each x to f(x), and f(f(x)), in the plane of the principal components of the first set's f(x).
+
+    Args:
+        first: the set whose plane is taken, if it is not the first one shown.
+    """
+    spanning = _array((first or shown[0]).orbit[1])
+    origin, plane, labels = _plane(spanning.reshape(len(spanning), -1))
     figure = Figure(figsize=(3.4 * len(shown) + 0.4, 4.4), dpi=DPI, layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for examples, axes in zip(shown, grid, strict=True):

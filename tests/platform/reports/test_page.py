@@ -240,6 +240,7 @@ def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
         "x is data: test samples of 'sequences'; noise: source 'gaussian'; corrupted: source 'corrupted'" in page.words
     )
     assert "Typical are those around the median of 32 samples" in page.words
+    assert "A second application moves the median sample and the worst one by" in page.words
 
 
 def test_files_with_the_values_are_linked(blank: Path) -> None:
