@@ -20,7 +20,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.
 @app.command(epilog=example("idemlab board", "idemlab board sweeps/rate --out rate.html"))
 def board(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where to look, with all subfolders.", show_default=False)
+        Path, typer.Argument(metavar="FOLDER", help="Where to look, with all subfolders.", show_default=False)
     ] = Path(),
     out: Annotated[
         Path | None,
