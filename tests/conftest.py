@@ -30,6 +30,7 @@ PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQV
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Render every figure as one pixel. A real one takes half a second, and few tests look at it."""
     monkeypatch.setattr("idemlab.reports.style.png", lambda figure: PIXEL)
+    monkeypatch.setattr("idemlab.reports.style.inline", lambda figure: "<svg></svg>")
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def unplotted(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("training_curves", "jacobian_spectrum"):
         monkeypatch.setattr(f"idemlab.reports.curves.{name}", lambda entries: Figure())
+    monkeypatch.setattr("idemlab.reports.curves.training_panels", lambda entries: {"loss": Figure()})
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .objective.projection import purify as purify
     from .reports.application import Applied as Applied
     from .reports.application import apply as apply
+    from .reports.board import board as board
     from .reports.comparison import compare as compare
     from .reports.page import write_report as write_report
     from .runs.loading import load as load
@@ -138,6 +139,7 @@ _HOME = {
     "purify": "objective.projection",
     "Applied": "reports.application",
     "apply": "reports.application",
+    "board": "reports.board",
     "compare": "reports.comparison",
     "write_report": "reports.page",
     "load": "runs.loading",

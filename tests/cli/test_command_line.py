@@ -25,6 +25,7 @@ COMMANDS = [
     ["show"],
     ["plugins"],
     ["plugins", "list"],
+    ["board"],
     ["compare"],
     ["report"],
     ["apply"],
@@ -40,7 +41,7 @@ BAD_INPUT = [
     # (command line, what the message must say)
     (
         ["frobnicate"],
-        ["there is no command 'frobnicate'", "choices: apply, bench, check, compare", "next: idemlab --help"],
+        ["there is no command 'frobnicate'", "choices: apply, bench, board, check, compare", "next: idemlab --help"],
     ),
     (["repot"], ["did you mean: report"]),
     (["plugins", "lst"], ["there is no command 'lst'", "where: idemlab plugins", "did you mean: list"]),
@@ -89,6 +90,9 @@ BAD_INPUT = [
     ),
     (["run", "tiny.toml", "--resume"], ["there is no run of 'tiny' in 'runs'", "next: leave --resume out"]),
     (["compare", "nowhere"], ["'nowhere' holds no run"]),
+    (["board", "nowhere"], ["'nowhere' does not exist", "expected: a folder with runs"]),
+    (["board", "."], ["there is no run, sweep or study below '.'", "next: name another folder"]),
+    (["board", ".", "--out", "b.txt"], ["'b.txt' is no name for a page", "ends in .html"]),
     (["report", "nowhere"], ["'nowhere' holds no run"]),
     (["apply", "nowhere", "in", "out"], ["'nowhere' holds no run"]),
 ]

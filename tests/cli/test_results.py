@@ -75,14 +75,31 @@ def test_compare_shows_unfinished_runs(idemlab, two):
 def test_report_names_the_page(idemlab, monkeypatch):
     written = []
 
-    def write_report(run: Path) -> Path:
-        written.append(run)
+    def write_report(run: Path, control: Path | None) -> Path:
+        written.append((run, control))
         return Path("a/report.html")
 
     monkeypatch.setattr("idemlab.reports.page.write_report", write_report)
     assert idemlab("report", "a").stdout == "Report:  a/report.html\n"
     assert json.loads(idemlab("report", "a", "--json").stdout) == {"report": "a/report.html"}
-    assert written == [Path("a"), Path("a")]
+    idemlab("report", "a", "--control", "b")
+    assert written == [(Path("a"), None), (Path("a"), None), (Path("a"), Path("b"))]
+
+
+def test_board_counts_what_it_shows(idemlab, two, here):
+    result = idemlab("board")
+    assert (result.exit_code, result.stdout) == (0, "Board:  board.html\nIt shows 2 runs.\n")
+    (two[0] / "certificate.json").write_text("{")
+    result = idemlab("board", ".", "--out", "other.html", "--json")
+    assert json.loads(result.stdout) == {"board": "other.html", "shows": {"run": 2}, "damaged": 1}
+    assert "1 of them is damaged" in result.stderr
+    assert idemlab("board", "nowhere").exit_code == 2
+    assert idemlab("board", ".", "--out", "other.txt").exit_code == 2
+
+
+def test_compare_writes_a_page_where_asked(idemlab, two, here):
+    assert idemlab("compare", "one", "other", "--html", "both.html").stdout.endswith("Page: both.html\n")
+    assert "<html" in (here / "both.html").read_text()
 
 
 def test_report_of_a_run(idemlab, two):

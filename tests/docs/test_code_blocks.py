@@ -179,7 +179,7 @@ class Reader:
         with self._monkeypatch.context() as patch:
             patch.setattr("idemlab.doctor.examine", lambda *_, **__: [])
             patch.setattr("idemlab.reports.application.apply", lambda *_, **__: Applied([], {}))
-            patch.setattr("idemlab.reports.page.write_report", lambda run: run)
+            patch.setattr("idemlab.reports.page.write_report", lambda run, **_: run)
             if words[0] == "run" and (self._here / words[1]).exists() and not refused:
                 words = [*words, *(word for override in BRIEFLY for word in ("--set", override))]
             elif words[0] == "run" and not refused:
@@ -192,6 +192,8 @@ class Reader:
                 patch.setattr("idemlab.benchmarks.profiling.profile", _enough)
             elif words[0] == "study":
                 patch.setattr("idemlab.studies.record.run_study", _enough)
+            elif words[0] == "board" and not any(self._here.rglob("experiment.toml")):
+                patch.setattr("idemlab.reports.board.board", _enough)
             elif words[0] == "compare" and not any((self._here / word).exists() for word in words):
                 patch.setattr("idemlab.reports.comparison.compare", _enough)
             result = CliRunner().invoke(app, words, catch_exceptions=False)

@@ -25,7 +25,7 @@ OTHERS = {
     "pip install": {"--upgrade", "--force-reinstall"},
 }
 """Options of other programs that a message may quote."""
-OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+OPTION = re.compile(r"(?<![\w-])(?<!var\()--[a-z][\w-]*")  # var(--blue) is a variable of a style sheet
 
 
 def texts(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`compare`, `report` and `apply`: compare runs, write a report, apply a trained operator."""
+"""`board`, `compare`, `report` and `apply`: survey and compare runs, write a report, apply a trained operator."""
 
 from __future__ import annotations
 
@@ -17,8 +17,36 @@ if TYPE_CHECKING:
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
 
 
+@app.command(epilog=example("idemlab board", "idemlab board sweeps/rate --out rate.html"))
+def board(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to look, with all subfolders.", show_default=False)
+    ] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="The page to write; default: board.html in the folder.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path and what the page shows as JSON.")] = False,
+) -> None:
+    """Write one page over all runs, sweeps and studies below a folder, to sort and to filter."""
+    with loading():
+        from ..reports.board import board as written
+    done = written(folder, out)
+    if as_json:
+        show_json({"board": str(done.path), "shows": done.counts, "damaged": done.damaged})
+    else:
+        show(f"Board:  {done.path}", f"It shows {done.counted}.")
+    if done.damaged:
+        note(f"{done.damaged} of them {'is' if done.damaged == 1 else 'are'} damaged; their rows say how.")
+
+
 @app.command(
-    epilog=example("idemlab compare runs/mlp-cubic runs/mlp-gradient --out curves.png", "idemlab compare runs/*")
+    epilog=example(
+        "idemlab compare runs/mlp-cubic runs/mlp-gradient --out curves.png",
+        "idemlab compare runs/* --html compared.html",
+    )
 )
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs.", show_default=False)],
@@ -26,18 +54,24 @@ def compare(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the curves of all runs in one picture.", show_default=False),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write the comparison as one page.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare runs: numbers, differences, curves."""
     with loading():
         from ..reports.comparison import compare as compared
-    comparison = compared(runs, out=out)
+    comparison = compared(runs, out=out, html=html)
     if as_json:
         show_json(comparison.as_dict())
         return
     _show_comparison(comparison)
     if comparison.picture is not None:
         show("", f"Curves: {comparison.picture}")
+    if comparison.page is not None:
+        show("", f"Page: {comparison.page}")
 
 
 def _show_comparison(comparison: Comparison) -> None:
@@ -63,15 +97,23 @@ def _show_comparison(comparison: Comparison) -> None:
         show("", table(["what differs", *names], differing, right=names))
 
 
-@app.command(epilog=example("idemlab report runs/digits-projector"))
+@app.command(
+    epilog=example("idemlab report runs/digits-projector", "idemlab report runs/mine --control runs/mine-without")
+)
 def report(
     run: RunFolder,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="The run without enforcer to show beside it, if it is not found.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,
 ) -> None:
     """Write the report of a run, finished or not, as one HTML page."""
     with loading():
         from ..reports.page import write_report
-    page = write_report(run)
+    page = write_report(run, control=control)
     if as_json:
         show_json({"report": str(page)})
     else:

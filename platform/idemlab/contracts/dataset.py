@@ -50,8 +50,8 @@ class Batch:
             None if self.label is None else self.label.to(device),
         )
 
-    def rows(self, rows: slice) -> Batch:
-        """A slice of the batch."""
+    def rows(self, rows: slice | list[int]) -> Batch:
+        """Some samples of the batch."""
 
         def pick(t: Tensor | None) -> Tensor | None:
             return None if t is None else t[rows]

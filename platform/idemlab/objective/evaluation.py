@@ -19,7 +19,7 @@ from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
 from .parts import Inputs, Parts
 
-__all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
+__all__ = ["Evaluation", "Examples", "Extremes", "evaluate", "evaluation_batch", "examples", "extremes", "overall"]
 
 Apply = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition; the operator may be wrapped."""
@@ -171,12 +171,50 @@ def examples(
     experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 12
 ) -> list[Examples]:
     """The first few orbits of each set of evaluation inputs, without selection."""
-    shown = []
+    batches = _inputs(experiment, parts, evaluation_batch(experiment, parts, device))
+    return [_shown(name, batch.rows(slice(0, count)), experiment, parts, apply) for name, batch in batches.items()]
+
+
+def _shown(name: str, part: Batch, experiment: Experiment, parts: Parts | Inputs, apply: Apply) -> Examples:
+    """The orbits of the samples of a batch."""
+    orbit = Orbit(apply, part.input, part.condition)
+    made_of_data = name == "data" or parts.inputs[name].made_of_data
+    target = part.target.float().cpu() if made_of_data else None
+    points = [orbit.input, *(orbit.ahead(k) for k in range(experiment.evaluation.depth))]
+    return Examples(name, [point.float().cpu() for point in points], target)
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Typical and worst samples of one set of inputs, by the change of f(x) in a second application.
+
+    Args:
+        typical: the samples around the median, and the median of their relative errors.
+        worst: the samples with the largest errors, the largest first, and the largest error.
+        points: number of samples they are chosen from.
+    """
+
+    typical: tuple[Examples, float]
+    worst: tuple[Examples, float]
+    points: int
+
+
+@torch.no_grad()
+def extremes(
+    experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 6
+) -> list[Extremes]:
+    """Typical and worst samples of each set of evaluation inputs, among all that the certificate measured."""
+    found = []
     for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
-        part = batch.rows(slice(0, count))
-        orbit = Orbit(apply, part.input, part.condition)
-        made_of_data = name == "data" or parts.inputs[name].made_of_data
-        target = part.target.float().cpu() if made_of_data else None
-        points = [orbit.input, *(orbit.ahead(k) for k in range(experiment.evaluation.depth))]
-        shown.append(Examples(name, [point.float().cpu() for point in points], target))
-    return shown
+        orbits = orbits_of(apply, batch.input, batch.condition, experiment.evaluation.batch_size)
+        y = torch.cat([orbit.output for orbit in orbits]).flatten(1).double()
+        change = (torch.cat([orbit.ahead(1) for orbit in orbits]).flatten(1).double() - y).norm(dim=1)
+        errors = change / (y - y.mean(0)).norm(dim=1).square().mean().sqrt()
+        order = errors.argsort(descending=True).tolist()
+        some = max(1, min(count, len(order) // 2))
+        first = (len(order) - some) // 2
+        chosen = [order[first : first + some], order[:some]]
+        shown = [_shown(name, batch.rows(rows), experiment, parts, apply) for rows in chosen]
+        at = [float(errors.median()), float(errors[order[0]])]
+        found.append(Extremes((shown[0], at[0]), (shown[1], at[1]), len(order)))
+    return found

@@ -1,1 +1,1 @@
-"""Output for people: pictures, the report of a run, the comparison of runs, and a trained operator applied to files."""
+"""Output for people: pictures, pages (the report of a run, comparisons, the board), and an operator applied to files."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from ..certificate.verdict import NOT_IDEMPOTENT
 from ..errors import BadInput, Failure
 from ..experiment import toml
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
+from ..system.files import write_text
+from ..wording import number, time_span
 from . import curves, style
+from .html import COLOURS, Drawing, check_target, link, render
+from .thumbnails import picture_of, thumbnail
 
 __all__ = ["Comparison", "Row", "compare"]
 
@@ -40,10 +47,12 @@ class Comparison:
     Args:
         rows: one for each run, in the order given.
         picture: the overlaid curves, or None.
+        page: the comparison as a page, or None.
     """
 
     rows: tuple[Row, ...]
     picture: Path | None
+    page: Path | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -81,19 +90,21 @@ class Comparison:
                 for row in self.rows
             ],
             "picture": None if self.picture is None else str(self.picture),
+            "page": None if self.page is None else str(self.page),
         }
 
 
-def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Comparison:
+def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None, html: Path | None = None) -> Comparison:
     """Compare runs, finished or not.
 
     Args:
         runs: runs or their folders, at least one.
         out: PNG file for the overlaid curves; None draws nothing. Runs without any log entry have no curves.
+        html: file for the comparison as a self-contained page; None writes none.
 
     Raises:
-        BadInput: if a folder holds no run, a run is given twice, or `out` does not end in .png.
-        Failure: if a file of a run is damaged, or `out` cannot be written.
+        BadInput: if a folder holds no run, a run is given twice, `out` does not end in .png, or `html` not in .html.
+        Failure: if a file of a run is damaged, or `out` or `html` cannot be written.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     if not opened:
@@ -102,6 +113,8 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Com
         )
     if out is not None and (out.suffix.lower() != ".png" or out.is_dir()):
         raise BadInput(f"'{out}' is no name for a picture", expected="a file that ends in .png")
+    if html is not None:
+        check_target(html)
     folders = [run.path.resolve() for run in opened]
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
@@ -113,17 +126,74 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None) -> Com
         Row(label, run.path, summarise(run), {key: experiment.get(key) for key in toml.differing(experiments)})
         for label, run, experiment in zip(labels, opened, experiments, strict=True)
     )
-    return Comparison(rows, _draw({label: run.metrics for label, run in zip(labels, opened, strict=True)}, out))
+    entries = {label: run.metrics for label, run in zip(labels, opened, strict=True)}
+    picture = out if any(entries.values()) else None
+    if picture is not None:
+        image = style.png(curves.overlaid_curves(entries))
+        _write("picture", picture, lambda: style.save(image, picture))
+    comparison = Comparison(rows, picture, html)
+    if html is not None:
+        page = _page(comparison, opened, curves.overlaid_panels(entries), html)
+        _write("page", html, lambda: write_text(html, page))
+    return comparison
 
 
-def _draw(entries: Mapping[str, Sequence[Mapping[str, Any]]], out: Path | None) -> Path | None:
-    if out is None or not any(entries.values()):
-        return None
-    picture = style.png(curves.overlaid_curves(entries))
+def _write(what: str, path: Path, write: Callable[[], None]) -> None:
     try:
-        style.save(picture, out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
     except OSError as error:
         raise Failure(
-            f"the picture cannot be written: {error}", where=str(out), next_step="choose another file"
+            f"the {what} cannot be written: {error}", where=str(path), next_step="choose another file"
         ) from error
-    return out
+
+
+# -- page ---------------------------------------------------------------------------------------------------------------
+
+
+def _page(comparison: Comparison, runs: Sequence[Run], figures: Sequence[Figure], target: Path) -> str:
+    """The comparison as a page, with the curves in the colours of the page."""
+    rows = comparison.rows
+    pictures = [thumbnail(path) if (path := picture_of(run.figures)) else None for run in runs]
+    reached: dict[str, list[str]] = {
+        "steps": [number(row.summary.step) for row in rows],
+        "counted FLOPs": [number(row.summary.flops) for row in rows],
+        "time": [time_span(row.summary.seconds) for row in rows],
+    }
+    measured = {metric: [comparison.value(row, metric) for row in rows] for metric in comparison.metrics}
+    reached |= {
+        name: [number(v) for v in values] for name, values in measured.items() if any(v is not None for v in values)
+    }
+    keys = dict.fromkeys(key for row in rows for key in row.differs)
+    caption = (
+        "Loss, reconstruction and relative error over the optimiser steps, one line for each run. The dotted line is the "
+        "limit of the verdict."
+    )
+    return render(
+        "comparison.html.j2",
+        scripts=["zoom.js"],
+        names=[row.run for row in rows],
+        rows=[
+            {
+                "name": row.run,
+                "link": link(run.report_file, target) if run.report_file.is_file() else None,
+                "verdict": row.summary.verdict,
+                "sentence": row.summary.sentence,
+                "colour": COLOURS.get(row.summary.verdict or "not finished", "wrong"),
+                "picture": picture,
+            }
+            for row, run, picture in zip(rows, runs, pictures, strict=True)
+        ],
+        pictures=any(pictures),
+        reached=reached,
+        differs={key: [_told(row.differs[key]) for row in rows] for key in keys},
+        curves=figures
+        and Drawing(
+            panels=tuple(style.inline(figure) for figure in figures), alt="Curves of all runs", caption=caption
+        ),
+        limit=NOT_IDEMPOTENT,
+    )
+
+
+def _told(value: Any) -> str:
+    return number(None) if value is None else str(value)

@@ -29,7 +29,7 @@ from .style import (
     threshold,
 )
 
-__all__ = ["jacobian_spectrum", "overlaid_curves", "training_curves"]
+__all__ = ["jacobian_spectrum", "overlaid_curves", "overlaid_panels", "training_curves", "training_panels"]
 
 _FLOOR = 1e-3
 """Smaller singular values are drawn at the lower edge."""
@@ -38,7 +38,9 @@ _FLOOR = 1e-3
 # -- curves -------------------------------------------------------------------------------------------------------------
 
 
-_LOSS, _RELATIVE = "loss and its terms", "relative error"
+_LOSS, _RELATIVE, _RANK = "loss and its terms", "relative error", "rank of the Jacobian at f(x)"
+_PASSING = "in training"
+"""The curve of the errors of training batches."""
 
 
 def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
@@ -50,33 +52,50 @@ def training_curves(entries: Sequence[Mapping[str, Any]]) -> Figure:
     Raises:
         ValueError: if there is nothing to draw.
     """
+    panels = _panels(entries)
+    figure, grid = grid_of(len(panels))
+    for axes, (label, curves) in zip(grid, panels.items(), strict=True):
+        _draw_panel(axes, label, curves, entries)
+    return figure
+
+
+def training_panels(entries: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Label -> the panel of `training_curves` as a figure of its own, so that a page can place them to fit its width."""
+    panels = {}
+    for label, curves in _panels(entries).items():
+        panels[label], (axes,) = grid_of(1)
+        _draw_panel(axes, label, curves, entries)
+    return panels
+
+
+def _panels(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Curve]]:
+    """Label of a panel -> its curves."""
     train = [entry for entry in entries if entry["split"] == "train"]
     evaluation = [entry for entry in entries if entry["split"] == "evaluation"]
     terms = [key for key in _keys(train) if key not in ("lr", "relative")]
-    relative = _at_inputs(evaluation, "relative")
-    rank = _at_inputs(evaluation, "rank")
-    passing = {"in training": _series(train, "relative")} if any("relative" in entry for entry in train) else {}
-    panels: list[tuple[str, dict[str, Curve]]] = [
-        (_LOSS, {key.replace("_", " "): _series(train, key) for key in terms}),
-        (_RELATIVE, relative | passing),
-        ("rank of the Jacobian at f(x)", rank),
-        ("learning rate", {"": _series(train, "lr")} if train else {}),
-    ]
-    panels = [(label, curves) for label, curves in panels if curves]
-    figure, grid = grid_of(len(panels))
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        for i, (name, (steps, values)) in enumerate(curves.items()):
-            axes.plot(steps, values, label=name, **line_style(i, markers=curves is rank or name in relative))
-        _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
-        if label == _RELATIVE:
-            threshold(axes)
-            _bound(axes, [value for _, values in relative.values() for value in values])
-        if curves is rank:
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        decimal(axes.yaxis)
-        panel_legend(axes)
-        axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
-    return figure
+    passing = {_PASSING: _series(train, "relative")} if any("relative" in entry for entry in train) else {}
+    panels = {
+        _LOSS: {key.replace("_", " "): _series(train, key) for key in terms},
+        _RELATIVE: _at_inputs(evaluation, "relative") | passing,
+        _RANK: _at_inputs(evaluation, "rank"),
+        "learning rate": {"": _series(train, "lr")} if train else {},
+    }
+    return {label: curves for label, curves in panels.items() if curves}
+
+
+def _draw_panel(axes: Axes, label: str, curves: Mapping[str, Curve], entries: Sequence[Mapping[str, Any]]) -> None:
+    for i, (name, (steps, values)) in enumerate(curves.items()):
+        measured = label == _RANK or (label == _RELATIVE and name != _PASSING)
+        axes.plot(steps, values, label=name, **line_style(i, markers=measured))
+    _finish(axes, label, logarithmic=label in (_LOSS, _RELATIVE))
+    if label == _RELATIVE:
+        threshold(axes)
+        _bound(axes, [value for name, (_, values) in curves.items() if name != _PASSING for value in values])
+    if label == _RANK:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    decimal(axes.yaxis)
+    panel_legend(axes)
+    axes.set_xlim(0, 1.03 * max(entry["step"] for entry in entries))
 
 
 def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
@@ -88,38 +107,60 @@ def overlaid_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     Raises:
         ValueError: if there is nothing to draw.
     """
+    panels = _overlaid(runs)
+    figure, grid = grid_of(len(panels))
+    for axes, (label, curves) in zip(grid, panels.items(), strict=True):
+        _draw_overlaid(axes, label, curves)
+    legend_above(figure, _handles(runs, limit=any(label.startswith(_RELATIVE) for label in panels)))
+    return figure
+
+
+def overlaid_panels(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Figure]:
+    """The panels of `overlaid_curves` as figures of their own, so that a page can place them to fit its width."""
+    figures = []
+    for label, curves in _overlaid(runs).items():
+        figure, (axes,) = grid_of(1)
+        _draw_overlaid(axes, label, curves)
+        legend_above(figure, _handles(runs, limit=label.startswith(_RELATIVE)))
+        figures.append(figure)
+    return figures
+
+
+def _overlaid(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Curve]]:
+    """Label of a panel -> the curve of each run."""
     train = {name: [e for e in entries if e["split"] == "train"] for name, entries in runs.items()}
     evaluation = {name: [e for e in entries if e["split"] == "evaluation"] for name, entries in runs.items()}
     inputs = [key for key in _keys(e for entries in evaluation.values() for e in entries) if key.endswith("/relative")]
-    panels: list[tuple[str, dict[str, Curve]]] = [
-        (key, {name: _series(entries, key) for name, entries in train.items()}) for key in ("loss", "reconstruction")
-    ]
-    panels += [
-        (f"relative error at {key.removesuffix('/relative')}", {n: _series(e, key) for n, e in evaluation.items()})
-        for key in inputs
-    ]
-    panels = [(label, curves) for label, curves in panels if any(len(steps) for steps, _ in curves.values())]
-    figure, grid = grid_of(len(panels))
-    for axes, (label, curves) in zip(grid, panels, strict=True):
-        once = [len(steps) == 1 for steps, _ in curves.values()]
-        for i, (steps, values) in enumerate(curves.values()):
-            style = line_style(i, markers=True)
-            if once[i]:  # a single point is no line: let it be seen
-                style |= {"ms": 9, "mec": BLACK, "mew": 0.8, "ls": "", "zorder": 3, "clip_on": False}
-            axes.plot(steps, values, **style, markevery=max(1, len(steps) // 8))
-        _finish(axes, label, logarithmic=True)
-        if any(once):
-            told = "each run measured once" if all(once) else "large markers: measured once"
-            axes.set_ylabel(f"{axes.get_ylabel()}\n{told}")
-        if label.startswith("relative"):
-            threshold(axes)
-        decimal(axes.yaxis)
-        axes.set_xlim(left=0)
-    handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(runs)]
-    if inputs:
-        handles.append(Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}"))
-    legend_above(figure, handles)
-    return figure
+    panels = {
+        key: {name: _series(entries, key) for name, entries in train.items()} for key in ("loss", "reconstruction")
+    }
+    for key in inputs:
+        label = f"{_RELATIVE} at {key.removesuffix('/relative')}"
+        panels[label] = {name: _series(entries, key) for name, entries in evaluation.items()}
+    return {label: curves for label, curves in panels.items() if any(len(steps) for steps, _ in curves.values())}
+
+
+def _draw_overlaid(axes: Axes, label: str, curves: Mapping[str, Curve]) -> None:
+    once = [len(steps) == 1 for steps, _ in curves.values()]
+    for i, (steps, values) in enumerate(curves.values()):
+        style = line_style(i, markers=True)
+        if once[i]:  # a single point is no line: let it be seen
+            style |= {"ms": 9, "mec": BLACK, "mew": 0.8, "ls": "", "zorder": 3, "clip_on": False}
+        axes.plot(steps, values, **style, markevery=max(1, len(steps) // 8))
+    _finish(axes, label, logarithmic=True)
+    if any(once):
+        told = "each run measured once" if all(once) else "large markers: measured once"
+        axes.set_ylabel(f"{axes.get_ylabel()}\n{told}")
+    if label.startswith(_RELATIVE):
+        threshold(axes)
+    decimal(axes.yaxis)
+    axes.set_xlim(left=0)
+
+
+def _handles(names: Iterable[str], *, limit: bool) -> list[Line2D]:
+    """Entries of the legend: a line per run, and the limit of the verdict."""
+    handles = [Line2D([], [], label=name, **line_style(i, markers=True)) for i, name in enumerate(names)]
+    return handles + [Line2D([], [], color=BLACK, lw=1, ls=":", label=f"limit {NOT_IDEMPOTENT:g}")] * limit
 
 
 Curve = tuple[list[int], list[float]]

@@ -2,103 +2,87 @@
 
 from __future__ import annotations
 
-import base64
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from .. import __version__
 from ..catalog.catalog import Catalog, installed
-from ..errors import Failure, IdemlabError
+from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
-from ..objective.evaluation import examples
-from ..objective.parts import build_inputs
-from ..runs.loading import load
 from ..runs.run import Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
-from ..wording import command, listed, number, percent, time_span
-from . import curves, pictures, style
+from ..wording import command, listed, number, percent
+from . import pictures, style
+from .control import Control, control_of
+from .drawn import Drawn, curve_drawings, picture_drawings, spectrum_drawings
+from .html import COLOURS, link, render
 
 __all__ = ["write_report"]
 
-_BADGES = {"genuine": "genuine", None: "open"}
-_SAMPLES = 80
-"""Number of orbits in a picture of vectors."""
 
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page.
-
-    Args:
-        png: content of the PNG file.
-        alt: text for readers who cannot see the picture.
-        caption: what to look at.
-    """
-
-    png: bytes
-    alt: str
-    caption: str
-
-    @property
-    def source(self) -> str:
-        """Data URI of the image."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
-
-
-def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
+def write_report(
+    run: Run | str | Path, catalog: Catalog | None = None, *, control: Run | str | Path | None = None
+) -> Path:
     """Draw the figures of a run, finished or not, and write its page; returns the page's path.
+
+    A finished run is shown beside its control: a finished run in a folder beside it, with the same data, model and
+    evaluation inputs, that enforces nothing. Of several, the one with the fewest other differences is taken.
 
     Args:
         run: the run or its folder.
         catalog: defaults to the installed plugins.
+        control: a run to take as control in place of the one that is found.
 
     Raises:
-        BadInput: if the folder holds no run.
+        BadInput: if the folder holds no run, or `control` is no finished run on such samples.
         Failure: if a file of the run is damaged, or the folder cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     catalog = catalog or run.catalog or installed()
     summary, certificate = summarise(run), run.certificate
+    if control is not None and certificate is None:
+        raise BadInput(f"run '{run.path}' is not finished, so there is nothing to compare", next_step=run.resuming)
+    beside: Control | None = None
     notes: list[str] = []
-    drawn: dict[str, Picture] = {}
+    drawn = Drawn()
     explanations: dict[str, str] = {}
     try:
         experiment = resolve(run.experiment_file, catalog=catalog)
         explanations = _explanations(experiment)
         if certificate is not None:
-            drawn |= _pictures(run, experiment, catalog, certificate)
+            beside = control_of(run, experiment, catalog, control)
+            drawn = picture_drawings(run, experiment, catalog, certificate, beside.run if beside else None)
     except IdemlabError as error:  # a plugin or the data are missing: the page says so and shows everything else
+        if control is not None and beside is None:
+            raise
         notes.append(
             "The pictures could not be drawn. " + " · ".join(f"{k}: {t}" if k else t for k, t in error.lines())
         )
-    pictures = [picture for name, picture in drawn.items() if name != "hero"]
-    drawn |= _curves(run) | _spectrum(certificate)
-    page = _template().render(
+    curves, spectrum = curve_drawings(run), spectrum_drawings(certificate)
+    page = render(
+        "report.html.j2",
+        scripts=["zoom.js"],
         name=run.name,
         summary=summary,
-        badge=_BADGES.get(summary.verdict, "wrong"),
+        badge=COLOURS.get(summary.verdict or "not finished", "wrong"),
         notes=notes,
-        pictures=pictures,
-        curves=drawn.get("curves"),
-        spectrum=drawn.get("spectrum"),
+        pictures=drawn.drawings,
+        curves=curves.drawings,
+        spectrum=spectrum.drawings,
         explanations=explanations,
-        version=__version__,
+        tables=_tables(run),
+        **_control(run, beside),
         **_certificates(certificate),
         **_metrics(summary, certificate),
         **_experiment(run),
         **_environment(run),
     )
     try:
-        for name, picture in drawn.items():
-            style.save(picture.png, run.figures / f"{name}.png")
+        for name, png in {**(drawn.files or {}), **(curves.files or {}), **(spectrum.files or {})}.items():
+            style.save(png, run.figures / f"{name}.png")
         write_text(run.report_file, page)
     except OSError as error:
         raise Failure(
@@ -109,90 +93,46 @@ def write_report(run: Run | str | Path, catalog: Catalog | None = None) -> Path:
     return run.report_file
 
 
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("idemlab", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "time_span": time_span}
-    return environment.get_template("report.html.j2")
-
-
-# -- pictures -----------------------------------------------------------------------------------------------------------
-
-
-def _pictures(run: Run, experiment: Experiment, catalog: Catalog, certificate: Mapping[str, Any]) -> dict[str, Picture]:
-    """File name -> picture of orbits at one set of inputs; for images also the summary picture, "hero"."""
-    operator = load(run, catalog=catalog)
-    parts = build_inputs(experiment)
-    images = pictures.is_image(parts.dataset.shape)
-    shown = examples(
-        experiment,
-        parts,
-        operator,
-        torch.device("cpu"),
-        pictures.COLUMNS if images else _SAMPLES,
-    )
-    origin = {"data": f"test samples of '{experiment.dataset.name}'"}
-    origin |= {name: f"source '{source.name}'" for name, source in experiment.inputs.items()}
-    drawn = {}
-    for name, figure in pictures.orbit_figures(shown, parts.dataset.range).items():
-        inputs = [name] if images else list(origin)
-        said = "; ".join(f"{each}: {origin[each]}" for each in inputs)
-        reading = "Each column is one orbit, from top to bottom." if images else "Each point, or curve, is one sample."
-        drawn[f"orbits-{name}" if images else "orbits"] = Picture(
-            style.png(figure),
-            f"x, f(x), f(f(x)), and so on, for {', '.join(inputs)}",
-            f"x is {said}. {reading} {_measured(certificate, inputs)}".rstrip(),
-        )
-    if images:
-        ordered = sorted(shown, key=lambda each: each.name == "data")[-3:]
-        picture = pictures.hero(ordered, parts.dataset.range)
-        drawn["hero"] = Picture(style.png(picture), "x, f(x) and f(f(x)), side by side", "")
-    return drawn
-
-
-def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """A sentence with the metrics at these inputs: the picture shows a few samples, the metrics cover all."""
-    parts = []
-    for name, measured in certificate["inputs"].items():
-        if name not in inputs:
-            continue
-        said = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in measured["figures"].items())
-        if said:
-            parts.append(f"Measured at {measured['points']} inputs of '{name}': {said}.")
-    return " ".join(parts)
-
-
-def _curves(run: Run) -> dict[str, Picture]:
-    if not run.metrics:
-        return {}
-    caption = "During training, the rank is measured at one point; at the end, it is the median over several points."
-    figure = curves.training_curves(run.metrics)
-    return {"curves": Picture(style.png(figure), "Loss terms, relative error, rank and learning rate", caption)}
-
-
-def _spectrum(certificate: Mapping[str, Any] | None) -> dict[str, Picture]:
-    inputs = certificate["inputs"] if certificate else {}
-    if not any(one["spectra"] for one in inputs.values()):
-        return {}
-    caption = (
-        "The Jacobian of an exact projection has only the eigenvalues 0 and 1, and its singular values are 0 or at least 1: "
-        "look for a cliff at the rank. A slope across the dashed line means directions that are neither kept nor dropped."
-    )
-    figure = curves.jacobian_spectrum(inputs)
-    return {"spectrum": Picture(style.png(figure), "Singular values and eigenvalues of the Jacobian at f(x)", caption)}
-
-
 # -- words and tables ---------------------------------------------------------------------------------------------------
 
 
 def _explanations(experiment: Experiment) -> dict[str, str]:
     """Name -> summary of each metric of the experiment."""
     return {metric.name.replace("-", " "): metric.spec.summary for metric in experiment.metrics}
+
+
+def _tables(run: Run) -> dict[str, str]:
+    """Name of each file with values -> the way to it from the page."""
+    files = (run.certificate_file, run.metrics_file, run.experiment_file, run.environment_file)
+    return {file.name: link(file, run.report_file) for file in files if file.is_file()}
+
+
+def _control(run: Run, control: Control | None) -> dict[str, Any]:
+    """The control's name, the way to its report, what differs, and (inputs, value, run, control, factor) line by line."""
+    if control is None:
+        return {"control": None}
+    report = control.run.report_file
+    labels = {"relative": "relative error", "absolute": "absolute error", "spread": "spread of f(x)"}
+    rows = [
+        (inputs, labels.get(name, name.replace("_", " ")), number(own), number(other), _factor(own, other))
+        for inputs, values in control.values.items()
+        for name, (own, other) in values.items()
+        if own is not None or other is not None
+    ]
+    return {
+        "control": {
+            "name": control.run.name,
+            "verdict": summarise(control.run).verdict,
+            "link": link(report, run.report_file) if report.is_file() else None,
+            "differs": [f"{key}" for key in control.differs],
+            "rows": rows,
+        }
+    }
+
+
+def _factor(own: float | None, other: float | None) -> str:
+    """How many times as large the control's value is."""
+    return f"{number(other / own)} x" if own and other is not None and own > 0 else number(None)
 
 
 def _certificates(certificate: Mapping[str, Any] | None) -> dict[str, Any]:

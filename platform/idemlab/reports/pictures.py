@@ -24,13 +24,21 @@ from .style import (
 
 __all__ = [
     "COLUMNS",
+    "Range",
+    "has_targets",
     "hero",
     "is_image",
     "orbit_figures",
+    "orbit_panels",
+    "orbit_values",
     "power",
+    "strips",
+    "thumbnail",
+    "tiny",
 ]
 
 Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
 Range = tuple[float, float] | None
 
 COLUMNS = 12
@@ -52,19 +60,51 @@ def orbit_figures(shown: Sequence[Examples], range: Range) -> dict[str, Figure]:
     """
     if is_image(shown[0].orbit[0].shape[1:]):
         return {examples.name: orbit_rows(examples, range) for examples in shown}
-    draw = orbit_values if _differs(shown[0]) else orbit_plane
+    draw = orbit_values if has_targets(shown[0]) else orbit_plane
     return {", ".join(examples.name for examples in shown): draw(shown)}
 
 
 def orbit_rows(examples: Examples, range: Range) -> Figure:
     """Draw images in rows x, f(x), f(f(x)), ..., and the target if it is not the input; each column is one orbit."""
-    rows = {power(k): points[:COLUMNS] for k, points in enumerate(examples.orbit)}
-    if _differs(examples):
-        assert examples.target is not None
-        rows["target"] = examples.target[:COLUMNS]
+    rows = _rows(examples, COLUMNS)
     shades = _shades(examples, range)
     tiles = _mosaic([[shades(image) for image in row] for row in rows.values()])
     return _drawn([tiles], list(rows), [f"x: {examples.name}"])
+
+
+def strips(examples: Examples, range: Range) -> dict[str, Pixels]:
+    """Label -> images of a row side by side, pixel by pixel, [H, W, 4]; the gaps between them are transparent."""
+    shades = _shades(examples, range)
+    return {label: _transparent([[shades(image) for image in row]]) for label, row in _rows(examples, COLUMNS).items()}
+
+
+def thumbnail(examples: Examples, range: Range, columns: int = 6) -> Pixels:
+    """Rows x, f(x), f(f(x)) of a few samples, pixel by pixel, [H, W, 4]."""
+    shades = _shades(examples, range)
+    return _transparent([[shades(image) for image in points[:columns]] for points in examples.orbit[:3]])
+
+
+def tiny(shown: Sequence[Examples]) -> Figure:
+    """Draw x and f(x) of vectors without axes or words, as a thumbnail."""
+    origin, plane, _ = _plane(_array(shown[0].orbit[1]).reshape(len(shown[0].orbit[1]), -1))
+    figure = Figure(figsize=(1.9 * len(shown[:3]), 1.6), dpi=66)
+    figure.patch.set_visible(False)
+    for examples, axes in zip(shown[:3], figure.subplots(1, len(shown[:3]), squeeze=False)[0], strict=True):
+        x, y = ((_array(points).reshape(len(points), -1) - origin) @ plane for points in examples.orbit[:2])
+        axes.add_collection(LineCollection(list(np.stack([x, y], axis=1)), colors=GREY, linewidths=0.5))
+        axes.plot(*y.T, "o", color=BLUE, ms=3)
+        axes.set_axis_off()
+    figure.subplots_adjust(0.02, 0.02, 0.98, 0.98, wspace=0.04)
+    return figure
+
+
+def _rows(examples: Examples, columns: int) -> dict[str, Any]:
+    """Label -> the first images of a row: x, f(x), f(f(x)), ..., and the target if it is not the input."""
+    rows = {power(k): points[:columns] for k, points in enumerate(examples.orbit)}
+    if has_targets(examples):
+        assert examples.target is not None
+        rows["target"] = examples.target[:columns]
+    return rows
 
 
 _CLAIMS = {"noise": "noise → data", "corrupted": "corrupted → repaired", "data": "data → left alone"}
@@ -96,7 +136,7 @@ def is_image(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and shape[0] in (1, 3) and min(shape[1:]) > 1
 
 
-def _differs(examples: Examples) -> bool:
+def has_targets(examples: Examples) -> bool:
     """Whether the samples have a target that differs from the input."""
     return examples.target is not None and not bool((examples.target == examples.orbit[0]).all())
 
@@ -123,14 +163,26 @@ def _array(points: Any) -> Array:
     return np.asarray(points, dtype=np.float64)
 
 
-def _mosaic(rows: Sequence[Sequence[Array]]) -> Array:
-    """Images [H, W, 3] in rows on white, with gaps of a fourteenth of their size."""
-    height, width = rows[0][0].shape[:2]
-    gap = max(1, round(min(height, width) / 14))
-    canvas = np.ones((len(rows) * (height + gap) - gap, len(rows[0]) * (width + gap) - gap, 3))
+def _transparent(rows: Sequence[Sequence[Array]]) -> Pixels:
+    """Images [H, W, 3] in rows as bytes [H, W, 4], with transparent gaps."""
+    opaque = [[np.concatenate([image, np.ones((*image.shape[:2], 1))], axis=2) for image in row] for row in rows]
+    return (_mosaic(opaque, gap=0.0) * 255).round().astype(np.uint8)
+
+
+def _mosaic(rows: Sequence[Sequence[Array]], gap: float = 1.0) -> Array:
+    """Images [H, W, C] in rows, with gaps of a fourteenth of their size.
+
+    Args:
+        gap: value of all channels in the gaps: white, or transparent.
+    """
+    height, width, channels = rows[0][0].shape
+    between = max(1, round(min(height, width) / 14))
+    canvas = np.full(
+        (len(rows) * (height + between) - between, len(rows[0]) * (width + between) - between, channels), gap
+    )
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            top, left = i * (height + gap), j * (width + gap)
+            top, left = i * (height + between), j * (width + between)
             canvas[top : top + height, left : left + width] = image
     return canvas
 
@@ -165,7 +217,7 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
         orbit = [_array(points).reshape(len(points), -1) for points in examples.orbit[:3]]
         position = np.arange(1, orbit[0].shape[1] + 1)
         for i, axes in enumerate(row[: len(orbit[0])]):
-            if _differs(examples):
+            if has_targets(examples):
                 assert examples.target is not None
                 axes.plot(position, _array(examples.target[i]).ravel(), color=GREY, lw=4, alpha=0.5)
             axes.plot(position, orbit[0][i], ".", color=BLACK, ms=5)
@@ -187,9 +239,21 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
     return figure
 
 
-def orbit_plane(shown: Sequence[Examples]) -> Figure:
-    """Draw a line from each x to f(x), and f(f(x)), in the plane of the principal components of the first set's f(x)."""
-    origin, plane, labels = _plane(_array(shown[0].orbit[1]).reshape(len(shown[0].orbit[1]), -1))
+def orbit_panels(shown: Sequence[Examples]) -> list[Figure]:
+    """What `orbit_figures` draws of vectors, as a figure for each set, so that a page can place them to fit its width."""
+    if has_targets(shown[0]):
+        return [orbit_values([examples]) for examples in shown]
+    return [orbit_plane([examples], shown[0]) for examples in shown]
+
+
+def orbit_plane(shown: Sequence[Examples], first: Examples | None = None) -> Figure:
+    """Draw a line from each x to f(x), and f(f(x)), in the plane of the principal components of the first set's f(x).
+
+    Args:
+        first: the set whose plane is taken, if it is not the first one shown.
+    """
+    spanning = _array((first or shown[0]).orbit[1])
+    origin, plane, labels = _plane(spanning.reshape(len(spanning), -1))
     figure = Figure(figsize=(3.4 * len(shown) + 0.4, 4.4), dpi=DPI, layout="constrained")
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for examples, axes in zip(shown, grid, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ __all__ = [
     "VERMILLION",
     "decimal",
     "grid_of",
+    "inline",
     "legend_above",
     "line_style",
     "logarithmic",
@@ -62,6 +64,19 @@ BLACK, BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = (
 GREY = "#8a8a8a"
 """Colour of the background: diagonals, targets."""
 _GRID = "#d9d9d9"
+_VARIABLES = {
+    BLACK: "currentColor",
+    "#ffffff": "var(--page)",
+    _GRID: "var(--line)",
+    GREY: "var(--grey)",
+    BLUE.lower(): "var(--blue)",
+    VERMILLION.lower(): "var(--vermillion)",
+    GREEN.lower(): "var(--green)",
+    ORANGE.lower(): "var(--orange)",
+    PURPLE.lower(): "var(--purple)",
+    SKY.lower(): "var(--sky)",
+}
+"""Colours of figures -> colours of a page, which differ on light and dark."""
 _CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
@@ -85,6 +100,24 @@ def svg(figure: Figure) -> bytes:
     with rc_context({"svg.hashsalt": "idemlab"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def inline(figure: Figure) -> str:
+    """The figure as SVG to put into a page: transparent, its text as text, and in the colours of the page's style sheet.
+
+    What a file says comes in as text, which matplotlib escapes.
+    """
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "idemlab", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = _HEAD.sub("", text[text.index("<svg") :])
+    return _COLOUR.sub(lambda found: f"{found[1]}: {_VARIABLES.get(found[2].lower(), found[2])}", text).strip()
+
+
+_HEAD = re.compile(r"<metadata>.*?</metadata>|<style\b.*?</style>|<defs>\s*</defs>", re.DOTALL)
+"""Parts of matplotlib's files that a page does not need, or that would reach beyond the figure."""
+_COLOUR = re.compile(r"\b(fill|stroke): (#[0-9a-fA-F]{6})\b")
 
 
 def save(image: bytes, path: Path) -> None:

@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from idemlab.reports.style import BLUE, DPI, GREEN, ORANGE, VERMILLION, legend_above, logarithmic, plain, point_style
+from idemlab.reports.style import (
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILLION,
+    legend_above,
+    logarithmic,
+    plain,
+    point_style,
+)
 
 from .gallery import Block, gallery
 from .generation_variants import (
@@ -27,7 +38,9 @@ from .trained import Trained
 __all__ = ["dots", "generated", "price_drawn"]
 
 _READABLE = {1: READABLE, 3: "noise/readable_3"}
-_MARKS = {1: ("f", BLUE, "o"), 2: ("f²", VERMILLION, "s"), 3: ("f³", GREEN, "^")}
+_FRECHETS = {k: f"noise/frechet_cnn_{k}" for k in (1, 2, 3)}
+_MARKS = {1: ("f", BLUE, "o", 8), 2: ("f²", VERMILLION, "s", 5), 3: ("f³", GREEN, "^", 5)}
+"""Label, colour, marker and size: the largest is hollow and holds the others where nothing moves."""
 _COLUMNS = 10
 
 
@@ -42,26 +55,31 @@ def generated(variants: Iterable[Variant]) -> Figure:
 
 def dots(variants: list[Variant]) -> Figure:
     """Fréchet distance at f, f^2, f^3, share readable with the number of classes, and the change from f to f^3."""
-    figure = Figure(figsize=(10, 0.42 * len(variants) + 1.6), dpi=DPI, layout="constrained")
-    quality, readable, change = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1))
+    figure = Figure(figsize=(11, 0.36 * len(variants) + 1.7), dpi=DPI, layout="constrained")
+    quality, readable, change = panels = figure.subplots(1, 3, sharey=True, width_ratios=(1.2, 1.2, 1))
     for row, variant in enumerate(variants):
-        for k, (_, colour, marker) in _MARKS.items():
-            style = {"ls": "", "marker": marker, "color": colour, "ms": 5}
-            for axes, measured in ((quality, f"noise/frechet_cnn_{k}"), (readable, _READABLE.get(k, ""))):
-                values = variant.values(measured)
-                axes.plot(values, [row + 0.22 * (k - 2)] * len(values), **style)
+        for axes, measured in ((quality, _FRECHETS), (readable, _READABLE)):
+            at = {k: variant.values(name) for k, name in measured.items()}
+            for along in zip(*at.values(), strict=False):  # from f to f^3, a line a trial
+                axes.plot(along, [row] * len(along), color=GREY, lw=1, zorder=1)
+            for k, values in at.items():
+                _, colour, marker, size = _MARKS[k]
+                axes.plot(values, [row] * len(values), ls="", marker=marker, color=colour, ms=size, mfc="none", mew=1.6)
         values = variant.values(CHANGED)
         change.plot(values, [row] * len(values), ls="", marker="D", color=ORANGE, ms=5)
         classes = variant.middle(CLASSES)
         if classes is not None:
-            text = f"{classes:g} of 10"
-            readable.annotate(text, (1.04, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+            place = {"textcoords": "offset points", "va": "center", "fontsize": 9}
+            readable.annotate(f"{classes:g} of 10", (1.04, row), xytext=(4, 0), **place)
+        if row % 2 == 0:
+            for axes in panels:
+                axes.axhspan(row - 0.5, row + 0.5, color="#f3f3f1", lw=0, zorder=0)
     quality.set_yticks(range(len(variants)), [variant.label for variant in variants])
-    quality.invert_yaxis()
-    quality.set_xlabel("Fréchet distance\n(log scale)")
-    readable.set_xlabel("share readable; classes covered")
+    quality.set_ylim(len(variants) - 0.5, -0.5)
+    quality.set_xlabel("Fréchet distance (log scale):\nsmaller is better")
+    readable.set_xlabel("share readable: larger is better;\nclasses covered")
     readable.set_xlim(-0.04, 1.04)
-    change.set_xlabel("relative change\nfrom f to f³ (log scale)")
+    change.set_xlabel("relative change from f to f³\n(log scale): smaller is stiller")
     of_ign = best_of_ign(variants)
     if of_ign is not None:
         quality.axvline(SHARE_OF_IGN * of_ign, color="black", ls="--", lw=1)
@@ -69,10 +87,12 @@ def dots(variants: list[Variant]) -> Figure:
     change.axvline(CHANGE, color="black", ls="--", lw=1)
     for axes in (quality, change):
         logarithmic(axes.xaxis)
-    for axes in (quality, readable, change):
+    for axes in panels:
         plain(axes)
+        axes.grid(axis="y", visible=False)
     handles = [
-        Line2D([], [], ls="", marker=marker, color=colour, label=label) for label, colour, marker in _MARKS.values()
+        Line2D([], [], ls="", marker=marker, color=colour, ms=size, mfc="none", mew=1.6, label=label)
+        for label, colour, marker, size in _MARKS.values()
     ]
     handles.append(
         Line2D([], [], color="black", ls="--", lw=1, label="asked for: left of it, or right of it for the share")

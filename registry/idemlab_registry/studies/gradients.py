@@ -10,11 +10,10 @@ from statistics import median
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from pandas import DataFrame
 
 from idemlab import Claim, Findings, Material, Study
-from idemlab.reports.style import BLACK, BLUE, DPI, ORANGE, VERMILLION, decimal, legend_above, plain
+from idemlab.reports.style import BLACK, BLUE, DPI, ORANGE, VERMILLION, decimal, panel_legend, plain
 from idemlab.wording import number
 
 from .arms import range_of
@@ -80,7 +79,8 @@ def examine(material: Material) -> Findings:
     findings.captions["gradients"] = (
         "Gradients over all weights, computed on one batch of 512 noises. Above: the norm that each method follows, in its "
         "own run. Middle: their ratio, MB over OB, between the separate runs and at the same weights. Below: the cosine "
-        f"between the two at the same weights. Medians over {seeds} seeds, shading from the lowest to the highest."
+        f"between the two at the same weights. Medians over {seeds} seeds, shading from the lowest to the highest; "
+        "the frame of the ratios may cut it."
     )
     findings.tables["norms"] = DataFrame([row for problem in problems for row in _rows(measured, problem)])
     findings.captions["norms"] = "Start and end of each run, median and range over the seeds."
@@ -125,45 +125,60 @@ def _ratio(above: float, below: float) -> float:
 
 
 def _draw(measured: Sequence[Measured], problems: Sequence[Problem]) -> Figure:
-    figure = Figure(figsize=(3.7 * len(problems) + 0.4, 7.6), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(4.6 * len(problems) + 0.6, 9.2), dpi=DPI, layout="constrained")
     cells = figure.subplots(3, len(problems), sharex=True, sharey="row", squeeze=False)
+    ratios = []
     for column, problem in zip(cells.T, problems, strict=True):
-        column[0].set_title(_name(problem), loc="left", fontsize=10, fontweight="bold")
         for path in METHODS:
             runs = _of(measured, problem, path)
             steps, colour = runs[0].steps, COLOURS[path]
-            _band(column[0], steps, [one.norms[path] for one in runs], colour)
-            _band(column[1], steps, _together(runs), colour, dashes="--")
-            _band(column[2], steps, [one.cosines for one in runs], colour)
-        _band(column[1], steps, _apart(measured, problem), BLACK)
-        column[1].plot([0, problem.steps], NORM_RATIO, "D", color=ORANGE, ms=7, mfc="none", mew=1.8, clip_on=False)
-        column[2].axhspan(*COSINE, color=ORANGE, alpha=0.15, lw=0)
+            own, together, cosines = [one.norms[path] for one in runs], _together(runs), [one.cosines for one in runs]
+            _band(column[0], steps, own, colour, label=LABELS[path])
+            _band(column[1], steps, together, colour, "--", label=f"same weights, of {path}'s run")
+            _band(column[2], steps, cosines, colour, label=f"at weights of {path}'s run")
+            ratios += [median(at) for at in zip(*together, strict=True)]
+        apart = _apart(measured, problem)
+        _band(column[1], steps, apart, BLACK, label="separate runs")
+        ratios += [median(at) for at in zip(*apart, strict=True)]
+        column[1].plot(
+            [0, problem.steps],
+            NORM_RATIO,
+            "D",
+            color=ORANGE,
+            ms=7,
+            mfc="none",
+            mew=1.8,
+            clip_on=False,
+            label="the paper",
+        )
+        column[2].axhspan(*COSINE, color=ORANGE, alpha=0.12, lw=0, label="the paper's range")
+        column[2].axhline(0, color=BLACK, lw=0.8)
         column[2].set_xlabel("optimiser step")
-        for axes in column:
+        for axes, title in zip(column, ("norm of the gradient", "ratio of the norms, MB / OB", "cosine"), strict=True):
             plain(axes)
-    for row, label in zip(cells, ("norm of the gradient", "ratio of norms, MB / OB", "cosine(OB, MB)"), strict=True):
+            panel_legend(axes, f"{_name(problem)}: {title}")
+    for row, label in zip(cells, ("norm (log scale)", "MB / OB (log scale)", "cosine of OB and MB"), strict=True):
         row[0].set_ylabel(label)
     for axes in (*cells[0], *cells[1]):
         axes.set_yscale("log")
+    finite = [ratio for ratio in ratios if math.isfinite(ratio) and ratio > 0]
+    cells[1, 0].set_ylim(
+        min([*finite, 1.0]) / 2, 3 * max([*finite, *NORM_RATIO])
+    )  # one wild seed must not squeeze the rest
+    for axes in (*cells[0], *cells[1]):
         decimal(axes.yaxis)
     low = min(min(one.cosines) for one in measured)
     cells[2, 0].set_ylim(min(-0.05, low - 0.05), 1.02)
-    handles = [Line2D([], [], color=COLOURS[path], label=f"{LABELS[path]}, in its own run") for path in METHODS]
-    handles += [
-        Line2D([], [], color=COLOURS[path], ls="--", label=f"ratio at weights of {path}'s run") for path in METHODS
-    ]
-    handles += [
-        Line2D([], [], color=BLACK, label="ratio between separate runs"),
-        Line2D([], [], color=ORANGE, marker="D", mfc="none", mew=1.8, ls="", label="the paper (ratio; cosine shaded)"),
-    ]
-    legend_above(figure, handles)
     return figure
 
 
-def _band(axes: Axes, steps: Sequence[int], curves: Sequence[Sequence[float]], colour: str, dashes: str = "-") -> None:
+def _band(
+    axes: Axes, steps: Sequence[int], curves: Sequence[Sequence[float]], colour: str, dashes: str = "-", *, label: str
+) -> None:
+    """Draw the median over the seeds, and the range from the lowest to the highest."""
     columns = list(zip(*curves, strict=True))
-    axes.fill_between(steps, [min(c) for c in columns], [max(c) for c in columns], color=colour, alpha=0.18, lw=0)
-    axes.plot(steps, [median(c) for c in columns], color=colour, lw=1.5, ls=dashes)
+    axes.fill_between(steps, [min(c) for c in columns], [max(c) for c in columns], color=colour, alpha=0.12, lw=0)
+    axes.plot(steps, [median(c) for c in columns], color=colour, lw=1.6, ls=dashes, label=label)
 
 
 def _rows(measured: Sequence[Measured], problem: Problem) -> list[dict[str, object]]:

@@ -231,8 +231,8 @@ def _scale(y: Tensor) -> float:
 
 def _drift(trained: Trained, inputs: Mapping[str, Tensor], findings: Findings) -> None:
     """How far f^k moves in each application, and how far from f(x) it gets."""
-    figure = Figure(figsize=(10, 3.9), dpi=DPI, layout="constrained")
-    changes, distances, spreads = figure.subplots(1, 3)
+    figure = Figure(figsize=(10, 4.2), dpi=DPI, layout="constrained")
+    changes, distances = figure.subplots(1, 2)
     rows, last = [], {}
     for name, x in inputs.items():
         first = point = trained.apply(x)
@@ -256,24 +256,29 @@ def _drift(trained: Trained, inputs: Mapping[str, Tensor], findings: Findings) -
         style = _STYLES[name]
         for axes, key in ((changes, "change"), (distances, "distance")):
             _band(axes, torch.stack(measured[key]), name, first=1 if key == "change" else 2, **style)
-        spreads.plot(range(1, _APPLIED + 1), spread, label=name, **style)
-    for axes, label in (
-        (changes, "|f$^{k+1}$ - f$^k$|, over the spread of f"),
-        (distances, "|f$^k$ - f|, over the spread of f"),
-        (spreads, "spread of f$^k$, over that of f"),
+    for axes, title, label in (
+        (
+            changes,
+            "how far one more application moves a point",
+            "|f$^{k+1}$ - f$^k$|, over the spread of f (log scale)",
+        ),
+        (distances, "how far it has moved since the first", "|f$^k$ - f|, over the spread of f (log scale)"),
     ):
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.set_xlabel("k, applications of f (log scale)")
-        axes.set_ylabel(label + (" (log scale)" if axes is not spreads else ""))
+        axes.set_ylabel(label)
         logarithmic(axes.xaxis)
-        plain(axes)
-    for axes in (changes, distances):
         logarithmic(axes.yaxis)
-    spreads.set_ylim(bottom=0)
-    legend_above(figure, changes.get_lines())
+        plain(axes)
+    limit = changes.axhline(_LIMIT, color=BLACK, ls=":", lw=1, label=f"limit of the verdict, {_LIMIT:g}")
+    distances.axhline(_LIMIT, color=BLACK, ls=":", lw=1)
+    wanted = {"marker": "D", "color": ORANGE, "mfc": "none", "mew": 1.8, "ls": ""}
+    asked = distances.plot(3, _CHANGE, label=f"asked for at k = 3: {_CHANGE:g}", **wanted)
+    legend_above(figure, [*changes.get_lines()[: len(inputs)], limit, *asked])
     findings.figures["drift"] = figure
     findings.captions["drift"] = (
         "What repeated application does, to fresh noise and to test digits: median over the points, and from the 5th to the "
-        "95th percentile. The table: the same over whole sets, as in a certificate."
+        "95th percentile. The table has the same over whole sets, as in a certificate, and the spread of f^k over that of f."
     )
     labels = ["x", *(f"k = {k}" for k in _SHOWN)]
     blocks = [[Block(name, dict(zip(labels, shown, strict=True)))] for name, shown in last.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 
@@ -13,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from idemlab.reports.style import BLACK, BLUE, DPI, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, legend_above, plain
 from idemlab.wording import number
@@ -32,8 +31,6 @@ STYLES = {
     "8 unit": (SKY, "P"),
 }
 """Colour and marker by the constant in front of the cotangent; empty for the gradient."""
-_VERDICTS = {"genuine": "*", "identity": "+", "not idempotent": "^", "constant": "s"}
-
 _RATIOS = ((BLUE, "o"), (VERMILLION, "D"))
 """Colour and marker of absolute and of relative errors."""
 
@@ -94,89 +91,95 @@ def _curve(axes: Axes, outcomes: Sequence[Outcome], colour: tuple[float, float, 
 
 
 def error_against_rate(panels: Sequence[tuple[str, Sequence[Arm]]]) -> Figure:
-    """Absolute error, relative error and rank at the end against the learning rate, a column a configuration.
+    """Absolute and relative error at the end, and the verdicts, against the learning rate, a column a configuration.
 
-    Lines go through medians over the seeds, shading from the lowest to the highest; crosses at the top count the seeds
-    that diverged.
+    Markers are medians over the seeds, and upright lines reach from the lowest to the highest. The arms stand side by side
+    at each rate, since several have the same errors. Bars show the share of the seeds that ended with each verdict.
 
     Args:
         panels: (heading, arms) of each column.
     """
     count = len(panels)
-    figure = Figure(figsize=(2.6 * count + 0.9, 7.4), dpi=DPI, layout="constrained")
-    cells = figure.subplots(3, count, sharex="col", sharey="row", squeeze=False)
-    for axes in cells[:2, 0]:
-        axes.set_yscale("log")
+    names = list(dict.fromkeys((arm.label, arm.constant) for _, arms in panels for arm in arms))
+    figure = Figure(figsize=(3.9 * count + 1.5, 5.6 + 0.34 * len(names)), dpi=DPI, layout="constrained")
+    ratios = (2.4, 1.6, 0.34 * len(names) + 0.2)
+    cells = figure.subplots(3, count, sharex="col", sharey="row", squeeze=False, height_ratios=ratios)
+    medians: dict[str, list[float]] = {"absolute": [], "relative": []}
     for column, (heading, arms) in zip(cells.T, panels, strict=True):
         column[0].set_title(heading, loc="left", fontsize=10, fontweight="bold")
+        rates = sorted({rate for arm in arms for rate in arm.rates})
         for i, arm in enumerate(arms):
-            _against_rate(column, arm, 9 - 2 * min(i, 3))
-        for axes in column:
-            axes.set_xscale("log")
-            plain(axes)
+            shift = 0.7 * ((i + 0.5) / len(arms) - 0.5)
+            for axes, measured in zip(column, medians, strict=False):
+                medians[measured] += _against_rate(axes, arm, measured, {r: k + shift for k, r in enumerate(rates)})
+            _outcomes(column[2], arm, rates, names.index((arm.label, arm.constant)))
         column[1].axhline(0.1, color=BLACK, lw=1, ls=":")
-        _few_decades(column[2])
+        column[2].set_xticks(range(len(rates)), [number(rate) for rate in rates], rotation=90, fontsize=9)
         column[2].set_xlabel("learning rate")
-    for axes, label in zip(
-        cells[:, 0], ("mean |f(f(x)) - f(x)|", "relative error", "rank of the Jacobian at f(x)"), strict=True
-    ):
+        for axes in column:
+            plain(axes)
+            axes.grid(axis="x", visible=False)
+        column[2].grid(visible=False)
+    labels = ("mean |f(f(x)) - f(x)|", "relative error", "verdicts")
+    for axes, label in zip(cells[:, 0], labels, strict=True):
         axes.set_ylabel(label)
-    for axes in cells[:2].flat:
+    for axes, values in zip(cells[:2, 0], medians.values(), strict=True):
+        axes.set_yscale("log")
+        shown = [*(values or [1.0]), 0.1] if axes is cells[1, 0] else values or [1.0]  # none if all trials diverged
+        axes.set_ylim(min(shown) / 3, 3 * max(shown))  # one seed that collapses would squeeze all others
         _decades(axes)
-    low = min(0.05, cells[1, 0].get_ylim()[0])
-    cells[1, 0].set_ylim(low, 20)
-    cells[2, 0].set_ylim(-0.5, max(2.5, cells[2, 0].get_ylim()[1]))
-    cells[2, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
-    _mark_divergence(cells[0], panels)
-    shown = list(dict.fromkeys((arm.label, arm.constant) for _, arms in panels for arm in arms))
-    handles = [Line2D([], [], color=STYLES[c][0], marker=STYLES[c][1], ms=5, label=label) for label, c in shown]
+    cells[2, 0].set_yticks(range(len(names)), [label for label, _ in names], fontsize=9)
+    cells[2, 0].set_ylim(len(names) - 0.4, -0.6)
+    handles = [Line2D([], [], color=STYLES[c][0], marker=STYLES[c][1], ms=5, label=label) for label, c in names]
+    handles.append(Line2D([], [], color=BLACK, ls=":", lw=1, label="0.1: above is not idempotent"))
+    seen = {_ending(o) for _, arms in panels for arm in arms for o in arm.outcomes}
     handles += [
-        Line2D([], [], color=BLACK, marker="x", ls="", mew=1.8, label="some seeds diverged"),
-        Line2D([], [], color=BLACK, ls=":", lw=1, label="0.1: above is not idempotent"),
-    ]
-    seen = {o.verdict for _, arms in panels for arm in arms for o in arm.outcomes}
-    handles += [
-        Line2D([], [], color=GREY, marker=marker, ls="", ms=8, label=f"mostly {verdict}")
-        for verdict, marker in _VERDICTS.items()
-        if verdict in seen
+        Line2D([], [], color=colour, marker="s", ls="", ms=8, label=ending)
+        for ending, colour in _ENDINGS.items()
+        if ending in seen
     ]
     legend_above(figure, handles)
     return figure
 
 
-def _against_rate(column: Sequence[Axes], arm: Arm, size: float) -> None:
-    """One arm; ranks are equal more often than not, so the size of their markers tells those that lie upon each other."""
+_ENDINGS = {
+    "genuine": GREEN,
+    "identity": SKY,
+    "not idempotent": "#f2d492",
+    "constant": "#c4c4c4",
+    "diverged": "#4d4d4d",
+}
+"""Colours of the ways in which a trial ends."""
+
+
+def _ending(outcome: Outcome) -> str:
+    return "diverged" if outcome.failed else outcome.verdict
+
+
+def _against_rate(axes: Axes, arm: Arm, measured: str, places: Mapping[float, float]) -> list[float]:
+    """Draw one quantity of an arm at the places of its rates; returns the medians."""
     colour, marker = STYLES.get(arm.constant, (GREY, "X"))
-    for axes, figure in zip(column, ("absolute", "relative", "rank"), strict=True):
-        rates, middle, low, high = [], [], [], []
-        for rate in arm.rates:
-            values = [v for o in arm.at(rate) if math.isfinite(v := getattr(o, figure))]
-            if values:
-                values = values if figure == "rank" else [max(v, FLOOR) for v in values]
-                rates.append(rate)
-                middle.append(median(values))
-                low.append(min(values))
-                high.append(max(values))
-        axes.fill_between(rates, low, high, color=colour, alpha=0.2, lw=0)
-        axes.plot(rates, middle, color=colour, lw=1.4, marker=marker if figure != "rank" else "", ms=4)
-        if figure == "rank":
-            for rate, value in zip(rates, middle, strict=True):
-                verdicts = [o.verdict for o in arm.at(rate) if o.verdict]
-                ((common, _),) = Counter(verdicts).most_common(1)
-                axes.plot(rate, value, _VERDICTS.get(common, "o"), color=colour, ms=size)
+    xs, middle = [], []
+    for rate in arm.rates:
+        values = [max(v, FLOOR) for o in arm.at(rate) if math.isfinite(v := getattr(o, measured))]
+        if values:
+            xs.append(places[rate])
+            middle.append(median(values))
+            axes.plot([xs[-1]] * 2, [min(values), max(values)], color=colour, lw=1.3, alpha=0.55)
+    axes.plot(xs, middle, color=colour, lw=0.8, marker=marker, ms=4)
+    return middle
 
 
-def _mark_divergence(row: Sequence[Axes], panels: Sequence[tuple[str, Sequence[Arm]]]) -> None:
-    """Crosses above the data, one row for each arm."""
-    for axes, (_, arms) in zip(row, panels, strict=True):
-        for i, arm in enumerate(arms):
-            rates = [rate for rate in arm.rates if any(o.failed for o in arm.at(rate))]
-            axes.plot(
-                rates, [0.98 - 0.045 * i] * len(rates), "x", color=STYLES.get(arm.constant, (GREY, "X"))[0], ms=5,
-                mew=1.6, transform=axes.get_xaxis_transform(),
-            )  # fmt: skip
-    low, high = row[0].get_ylim()
-    row[0].set_ylim(low, high * (high / low) ** 0.22)
+def _outcomes(axes: Axes, arm: Arm, rates: Sequence[float], row: int) -> None:
+    """Draw a bar at each rate: how many of the seeds ended with each verdict."""
+    for k, rate in enumerate(rates):
+        endings = [_ending(outcome) for outcome in arm.at(rate)] if rate in arm.rates else []
+        top = row - 0.4
+        for ending, colour in _ENDINGS.items():
+            share = 0.8 * endings.count(ending) / max(1, len(endings))
+            if share:
+                axes.bar(k, share, 0.86, top, color=colour)
+            top += share
 
 
 def matches(found: Sequence[tuple[Poster, Pair]]) -> Figure:
@@ -219,40 +222,75 @@ def matches(found: Sequence[tuple[Poster, Pair]]) -> Figure:
 
 
 def ratios(rows: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Figure:
-    """Best error of the gradient over the best of the cubic iteration: a row a comparison, a point a configuration.
+    """Best error of the gradient over the best of the cubic iteration: a band a comparison, a line a configuration.
 
     Args:
         rows: label -> for each configuration the ratios of absolute and those of relative errors, by seed.
     """
-    figure = Figure(figsize=(7.2, 0.42 * len(rows) + 1.5), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+    lines = sum(len(configurations) for configurations in rows.values())
+    figure = Figure(figsize=(10, 0.155 * lines + 0.2 * len(rows) + 1.5), dpi=DPI, layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    ticks, at = [], 0.0
     for i, configurations in enumerate(rows.values()):
-        lines = [(values, *style) for pair in configurations for values, style in zip(pair, _RATIOS, strict=True)]
-        lines.sort(key=lambda line: line[1] != BLUE)
-        for j, (values, colour, marker) in enumerate(lines):
-            at = i + 0.7 * ((j + 0.5) / len(lines) - 0.5)
-            finite = [value for value in values if math.isfinite(value) and value > 0]
-            if finite:
-                axes.plot([min(finite), max(finite)], [at] * 2, color=colour, lw=1.2)
-                axes.plot(median(finite), at, marker, color=colour, ms=4)
-            if any(math.isinf(value) for value in values):
-                axes.plot(0.99, at, ">", color=colour, ms=5, transform=axes.get_yaxis_transform())
-    axes.axvline(1, color=BLACK, lw=1)
-    axes.axvline(10, color=BLACK, lw=1, ls=":")
-    axes.set_xscale("log")
-    _few_decades(axes)
-    axes.set_yticks(range(len(rows)), list(rows), fontsize=9)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("best error of the gradient / best error of the cubic iteration")
-    plain(axes)
+        bottom = at + len(configurations) + 1.2
+        ticks.append((at + bottom) / 2)
+        for axes, which in zip(panels, (0, 1), strict=True):
+            if i % 2 == 0:
+                axes.axhspan(at, bottom, color="#f3f3f1", lw=0, zorder=0)
+            drawn = [
+                _ratio(axes, configuration[which], at + 1.1 + j, *_RATIOS[which])
+                for j, configuration in enumerate(configurations)
+            ]
+            if not any(drawn):
+                axes.text(_SHOWN[0] * 1.4, ticks[-1], "no ratio: both collapse", va="center", fontsize=9, color=GREY)
+        at = bottom
+    for axes, title in zip(panels, ("absolute error", "relative error"), strict=True):
+        axes.set_xscale("log")
+        axes.set_xlim(*_SHOWN)
+        axes.axvline(1, color=BLACK, lw=1)
+        axes.axvline(10, color=BLACK, lw=1, ls=":")
+        _few_decades(axes)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes.set_xlabel("gradient's best error / cubic's best error\nsmaller: gradient better; larger: cubic better")
+        plain(axes)
+        axes.grid(axis="y", visible=False)
+    panels[0].set_yticks(ticks, list(rows), fontsize=9)
+    panels[0].set_ylim(at, 0)
     handles = [
-        Line2D([], [], color=colour, marker=marker, ms=4, label=label)
-        for label, (colour, marker) in zip(("absolute error", "relative error"), _RATIOS, strict=True)
+        Line2D([], [], color=GREY, marker="o", ms=4, label="a configuration: median and range over the seeds"),
+        Line2D(
+            [], [], color=GREY, marker=">", ls="", ms=8, label="median beyond the edge, or infinite (small: some seeds)"
+        ),
+        Line2D([], [], color=BLACK, ls="-", lw=1, label="1: equal"),
+        Line2D([], [], color=BLACK, ls=":", lw=1, label="10: the claim"),
     ]
-    handles.append(Line2D([], [], color=BLACK, ls=":", lw=1, label="10: the claim"))
-    handles.append(Line2D([], [], color=GREY, marker=">", ls="", ms=5, label="infinite: an error of 0"))
     legend_above(figure, handles)
     return figure
+
+
+_SHOWN = (1e-3, 1e3)
+"""Ratios that are drawn in place; others are marked at the edge."""
+
+
+def _ratio(axes: Axes, values: Sequence[float], at: float, colour: str, marker: str) -> bool:
+    """Draw median and range of the ratios of one configuration; returns whether there is any."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return False
+    low, high = _SHOWN
+    inside = [min(max(value, low), high) for value in known]
+    axes.plot([min(inside), max(inside)], [at] * 2, color=colour, lw=1.2)
+    middle = median(known)
+    if low < middle < high:
+        axes.plot(middle, at, marker, color=colour, ms=4.5)
+    for beyond, whole, place, arrow in (
+        (max(known) >= high, middle >= high, 0.993, ">"),
+        (min(known) <= low, middle <= low, 0.007, "<"),
+    ):
+        if beyond:
+            size = 8 if whole else 4
+            axes.plot(place, at, arrow, color=colour, ms=size, transform=axes.get_yaxis_transform(), clip_on=False)
+    return True
 
 
 def _decades(axes: Axes) -> None:

@@ -92,9 +92,9 @@ def _draw_protocol(findings: Findings, paper: Sequence[Arm], material: Material)
         name = "final-error" if first == 0 else f"final-error-{first // COLUMNS + 1}"
         findings.figures[name] = figures.error_against_rate(panels[first : first + COLUMNS])
         findings.captions[name] = (
-            "What plain SGD without a data term leaves, against the learning rate: absolute error, relative error and "
-            "rank. Medians over the seeds, shading from "
-            "the lowest to the highest; crosses at the top where seeds diverged."
+            "What plain SGD without a data term leaves, against the learning rate, whose values stand side by side: "
+            "absolute error and relative error, medians over the seeds with lines from the lowest to the highest, which "
+            "the frame may cut. Below, the share of the seeds that ended with each verdict."
         )
     for configuration, members in panels:
         material.say(f"curves of {configuration}")
@@ -130,8 +130,9 @@ def _draw_controls(findings: Findings, protocol: Sequence[Pair], controlled: dic
         of_row.append((pair.ratios(), _by_relative(pair).ratios()))
     findings.figures["ratios"] = figures.ratios(drawn)
     findings.captions["ratios"] = (
-        "Best against best; above 1 the cubic iteration is better. A point is a configuration: median and range over the "
-        "seeds. Each error is shown at the rates that are best by it."
+        "Best against best; above 1 the cubic iteration is better. A line is a configuration: median and range over the "
+        "seeds. Arrows at the edges are ratios beyond a thousand, infinite ones among them. Each error is shown at the "
+        "rates that are best by it; a relative error counts only where the operator does not collapse."
     )
     rows = [
         {"comparison": label, "chosen by": chosen.figure} | _row(chosen)

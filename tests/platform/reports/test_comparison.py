@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from idemlab import BadInput, Failure, Run, compare, train
 from idemlab.experiment.toml import differing, flat, read
+from idemlab.wording import number
 
 EXPERIMENT: dict[str, Any] = {
     "summary": "One of two.",
@@ -158,6 +160,49 @@ def test_a_picture_that_cannot_be_written(runs: tuple[Path, Path], tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(Failure, match="cannot be written"):
         compare(runs, out=tmp_path / "file" / "curves.png")
+
+
+# -- the page -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_values_differences_and_curves(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    comparison = compare(runs, html=tmp_path / "pages" / "both.html")
+    assert comparison.page == tmp_path / "pages" / "both.html"
+    assert comparison.as_dict()["page"] == str(comparison.page)
+    page = comparison.page.read_text(encoding="utf-8")
+    text = " ".join(re.sub(r"<[^>]*>", "", page).split())
+    for row in comparison.rows:
+        assert f"{number(comparison.value(row, 'noise/relative'))}" in text
+        assert row.summary.sentence in text
+    assert "enforcer.name" in text
+    assert page.count("<svg ") == 4  # loss, reconstruction, and the relative error at data and noise
+    assert "<a " not in page  # neither has a report yet
+    (runs[0] / "report.html").touch()
+    compare(runs, html=comparison.page)
+    assert 'href="./../first/report.html"' in comparison.page.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_people_wrote_is_text_there_too(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    other = runs[1].rename(runs[1].with_name(evil))
+    toml = (other / "experiment.toml").read_text()
+    (other / "experiment.toml").write_text(toml.replace('name = "none"', f'name = "{evil}"'))
+    certificate = json.loads((other / "certificate.json").read_text())
+    certificate["inputs"] = {evil: certificate["inputs"]["data"]}
+    (other / "certificate.json").write_text(json.dumps(certificate | {"sentence": evil, "verdict": evil}))
+    compare([runs[0], other], html=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert page.count("&lt;img") >= 6
+
+
+def test_pages_that_cannot_be_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no name for a page"):
+        compare(runs, html=tmp_path / "page.txt")
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match="the page cannot be written"):
+        compare(runs, html=tmp_path / "file" / "page.html")
 
 
 # -- tables -------------------------------------------------------------------------------------------------------------

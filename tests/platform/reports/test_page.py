@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
-from idemlab import BadInput, Failure, Run, resolve, train, write_report
+from idemlab import BadInput, Failure, Run, load, resolve, train, write_report
 from idemlab.catalog.catalog import installed
-from idemlab.objective.evaluation import examples
+from idemlab.objective.evaluation import examples, extremes
 from idemlab.objective.parts import assemble
 
 NASTY = "Sorts <script>alert(\"1 & 2\")</script> 'lists'"
@@ -35,7 +37,7 @@ IMAGES: dict[str, Any] = {
     },
 }
 VECTORS = IMAGES | {"dataset": {"name": "sequences", "length": 5, "train": 64, "test": 32}}
-SECTIONS = ["pictures", "certificates", "metrics", "curves", "spectrum", "cost", "experiment", "environment"]
+SECTIONS = ["pictures", "certificates", "metrics", "curves", "spectrum", "cost", "tables", "experiment", "environment"]
 VOID = {"meta", "link", "img", "br"}
 
 
@@ -163,9 +165,9 @@ def test_metrics_have_plain_labels_and_explanations(blank: Path) -> None:
 
 def test_nothing_comes_from_outside(blank: Path) -> None:
     page = Page(write_report(blank))
-    assert {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "base", "form"} == set()
+    assert {tag for tag, _ in page.tags} & {"iframe", "object", "embed", "base", "form"} == set()
     for value in page.values("src", "href", "srcset", "action", "data", "poster"):
-        assert value.startswith(("data:", "#")), value
+        assert value.startswith(("data:", "#", "./")), value
     style = re.search(r"<style>(.*?)</style>", page.source, re.S)
     assert style is not None
     assert "url(" not in style[1]
@@ -176,7 +178,11 @@ def test_nothing_comes_from_outside(blank: Path) -> None:
     policy = [
         a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy"
     ]
-    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    (script,) = re.findall(r"<script>(.*?)</script>", page.source, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == [
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    ]  # so that no other script runs
 
 
 def test_what_people_wrote_is_escaped(blank: Path) -> None:
@@ -184,32 +190,113 @@ def test_what_people_wrote_is_escaped(blank: Path) -> None:
     assert tomllib.loads((blank / "experiment.toml").read_text())["summary"] == NASTY
     assert NASTY in page.words
     assert "a <run> & more" in page.words
-    assert "<script" not in page.source
+    assert page.source.count("<script") == 1
     assert "<run>" not in page.source
 
 
 def test_pictures_are_in_the_page_and_in_the_folder(run: Path) -> None:
     page = Page(write_report(run))
-    sources = page.values("src")
-    names = ["orbits-data", "orbits-noise", "orbits-corrupted", "curves", "spectrum"]
-    assert sorted(path.name for path in (run / "figures").iterdir()) == sorted(
-        f"{name}.png" for name in [*names, "hero"]
-    )
-    for name, source in zip(names, sources, strict=True):
-        content = base64.b64decode(source.removeprefix("data:image/png;base64,"))
-        assert content == (run / "figures" / f"{name}.png").read_bytes()
-        assert Image.open(io.BytesIO(content)).width > 400
-    assert all(page.values("alt"))
-    assert len(page.values("alt")) == len(names)
+    names = ["orbits-data", "orbits-noise", "orbits-corrupted", "curves", "spectrum", "hero", "thumbnail"]
+    assert sorted(path.name for path in (run / "figures").iterdir()) == sorted(f"{name}.png" for name in names)
+    for name in names[:-1]:
+        with Image.open(run / "figures" / f"{name}.png") as image:
+            assert image.width > 400
+    rows = [Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in page.values("src")]
+    first = [image.size for image in rows if image.width == 12 * 5 + 11]  # twelve images, pixel by pixel, with gaps
+    halves = [image.size for image in rows if image.width == 6 * 5 + 5]  # six typical ones, or the six worst
+    assert len(first) == 4 + 4 + 5  # the corrupted ones have a target
+    assert len(halves) == 2 * len(first)
+    assert {image.mode for image in rows} == {"RGBA"}
+    assert rows[0].getpixel((5, 0)) == (0, 0, 0, 0)
+    panels = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(panels) == 4 + 3
+    assert [attributes["role"] for _, attributes in page.tags if "drawing" in str(attributes.get("class"))] == [
+        "img"
+    ] * 8
+    assert all(attributes["aria-label"] for _, attributes in page.tags if attributes.get("role") == "img")
+
+
+def test_typical_and_worst_samples_are_those_of_the_certificate(blank: Path) -> None:
+    experiment = resolve(IMAGES)
+    ranked = extremes(experiment, assemble(experiment), load(blank), torch.device("cpu"), count=3)
+    certificates = json.loads((blank / "certificate.json").read_text())["inputs"]
+    for one, (name, certificate) in zip(ranked, certificates.items(), strict=True):
+        examples, largest = one.worst
+        assert (examples.name, one.points) == (name, certificate["points"])
+        assert largest == pytest.approx(certificate["worst_error"], rel=1e-5)
+        assert one.typical[1] <= largest
+        orbits = [shown.orbit for shown, _ in (one.typical, one.worst)]
+        changes = [(again - y).flatten(1).norm(dim=1) for _, y, again, *_ in orbits]
+        assert (changes[1] >= changes[0].max()).all()
+        assert len(changes[0]) == len(changes[1]) == 3
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
     page = Page(write_report(Run.open(trained["vectors"])))
-    assert {path.stem for path in (trained["vectors"] / "figures").iterdir()} == {"orbits", "curves", "spectrum"}
+    files = {path.stem for path in (trained["vectors"] / "figures").iterdir()}
+    assert files == {"orbits", "curves", "spectrum", "thumbnail"}
     assert (
         "x is data: test samples of 'sequences'; noise: source 'gaussian'; corrupted: source 'corrupted'" in page.words
     )
+    assert "Typical are those around the median of 32 samples" in page.words
+    assert "A second application moves the median sample and the worst one by" in page.words
+
+
+def test_files_with_the_values_are_linked(blank: Path) -> None:
+    links = [href for href in Page(write_report(blank)).values("href") if href.startswith("./")]
+    assert links == ["./certificate.json", "./metrics.jsonl", "./experiment.toml", "./environment.json"]
+
+
+# -- the control --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(IMAGES | {"enforcer": {"name": "none"}}, tmp_path_factory.mktemp("controls") / "control").path
+
+
+def test_the_control_beside_a_run_is_found(blank: Path, control: Path) -> None:
+    assert "control" not in [attributes.get("id") for _, attributes in Page(write_report(blank)).tags]
+    shutil.copytree(control, blank.parent / "without")
+    other = Path(shutil.copytree(control, blank.parent / "nearer than another", dirs_exist_ok=True))
+    text = (blank.parent / "without" / "experiment.toml").read_text()
+    (blank.parent / "without" / "experiment.toml").write_text(text.replace("log_every = 2", "log_every = 3"))
+    far = Path(shutil.copytree(control, blank.parent / "other model"))
+    (far / "experiment.toml").write_text(text.replace("width = 8", "width = 9"))
+    page = Page(write_report(blank))
+    assert "The control nearer than another enforces nothing" in page.words
+    assert "Their experiments differ in the enforcer alone." in page.words
+    own, others = (json.loads((path / "certificate.json").read_text())["inputs"] for path in (blank, other))
+    rows = {(row[0], row[1]): row[2:] for row in page.cells("control")[1:]}
+    for name in own:
+        run, control_, factor = rows[name, "relative error"]
+        assert float(run) == pytest.approx(own[name]["relative"][0], rel=6e-3)
+        assert float(control_) == pytest.approx(others[name]["relative"][0], rel=6e-3)
+        assert float(factor.removesuffix(" x")) == pytest.approx(float(control_) / float(run), rel=2e-2)
+    assert page.words.count("control f(f(x))") == 2 * 3  # the rows, and their legends
+
+
+def test_a_control_has_no_control(control: Path, unplotted: None) -> None:
+    shutil.copytree(control, control.parent / "second")
+    assert "Beside the control" not in Page(write_report(control)).words
+
+
+def test_a_control_can_be_given(blank: Path, control: Path, trained: dict[str, Path]) -> None:
+    assert "Beside the control" in Page(write_report(blank, control=control)).words
+    with pytest.raises(BadInput, match="has samples of shape"):
+        write_report(blank, control=trained["vectors"])
+    with pytest.raises(BadInput, match="holds no run"):
+        write_report(blank, control=blank.parent)
+    begun = Path(shutil.copytree(control, blank.parent / "begun"))
+    unfinish(begun)
+    with pytest.raises(BadInput, match="is not finished"):
+        write_report(blank, control=begun)
+    with pytest.raises(BadInput, match="nothing to compare"):
+        write_report(begun, control=blank)
+
+
+# -- what stays as it is ------------------------------------------------------------------------------------------------
 
 
 def test_writing_again_gives_the_same_and_leaves_nothing_beside(blank: Path) -> None:
@@ -276,7 +363,7 @@ def test_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(blank: Path) -> 
     assert "Not finished: it got to step 2 of 4 (50 %)." in page.words
     assert f"idemlab run '{blank}' --resume" in page.words
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["metrics", "curves", "cost", "experiment", "environment"]
+    assert sections == ["metrics", "curves", "cost", "tables", "experiment", "environment"]
     assert "badge open" in page.values("class")
     labels = [row[0] for row in page.cells("metrics")]
     assert labels[:3] == ["metric", "absolute error", "relative error"]
@@ -291,7 +378,7 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     assert "Not recorded." in page.words
     assert not (tmp_path / "figures").exists()
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["cost", "experiment", "environment"]
+    assert sections == ["cost", "tables", "experiment", "environment"]
 
 
 def test_plugins_that_are_gone_cost_the_pictures_only(blank: Path) -> None:

@@ -163,6 +163,14 @@ def test_vectors_in_the_plane_in_which_f_spreads() -> None:
     assert len(starts_and_ends) == 31
 
 
+def test_panels_of_their_own_show_the_same_plane() -> None:
+    shown = shown_vectors(5)
+    together = pictures.orbit_plane(shown).axes
+    for axes, figure in zip(together, pictures.orbit_panels(shown), strict=True):
+        for line, other in zip(axes.get_lines(), figure.axes[0].get_lines(), strict=True):
+            assert np.array_equal(line.get_xydata(), other.get_xydata())
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_vectors_of_one_or_two_entries_are_drawn_as_they_are(n: int) -> None:
     shown = shown_vectors(n)

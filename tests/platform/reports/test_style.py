@@ -19,6 +19,26 @@ def test_save_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert [(path.name, path.read_bytes()) for path in target.parent.iterdir()] == [("a.png", b"new")]
 
 
+def test_inline_figures_take_the_colours_of_the_page_and_keep_text_as_text() -> None:
+    figure, (axes,) = style.grid_of(1)
+    axes.plot([1, 2], color=style.BLUE, label="<script> & fill: #000000")
+    axes.plot([2, 1], color=style.BLACK)
+    style.plain(axes)
+    style.panel_legend(axes)
+    svg = style.inline(figure)
+    assert svg.startswith("<svg")
+    assert "&lt;script&gt; &amp;" in svg
+    assert "<script" not in svg
+    assert "<style" not in svg
+    assert "<metadata" not in svg
+    for colour in ("--blue", "--line"):
+        assert f"var({colour})" in svg
+    assert "currentColor" in svg
+    assert style.BLUE.lower() not in svg.lower()
+    assert "fill: #ffffff" not in svg
+    assert style.inline(figure) == svg
+
+
 def test_lines_do_not_look_alike() -> None:
     looks = {
         (look["color"], look["marker"], look["ls"]) for look in (style.line_style(i, markers=True) for i in range(28))
