@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from idemlab import BadInput, Batch, Dataset, Operator, Points, Source, Step, generator
 
 __all__ = ["ImleSource", "MatchedSource", "TransportSource"]
+
+_Matrix = npt.NDArray[np.float32]
 
 
 class MatchedSource(Source):
@@ -74,28 +78,28 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 def _carried(x: Tensor, y: Tensor) -> Tensor:
     """sigma = argmin over permutations of sum_i |y_sigma(i) - x_i|_2, as numbers [N]."""
-    _, order = linear_sum_assignment(_reduced(_distances(x, y)).cpu().numpy())
+    _, order = linear_sum_assignment(_reduced(_distances(x, y).cpu().numpy()))
     return torch.as_tensor(order, device=x.device)
 
 
-def _reduced(cost: Tensor, *, steps: int = 50) -> Tensor:
+def _reduced(cost: _Matrix, *, steps: int = 50) -> _Matrix:
     """cost_ij - u_i - v_j, [N, N]: it has the same best permutations, and SciPy finds them several times as fast.
 
-    u and v are nearly the dual solution, by fifty steps of Sinkhorn's iteration at a temperature far below the spread of
-    the costs. The search for shortest augmenting paths would otherwise begin with u = v = 0.
+    u and v are nearly the dual solution, by Sinkhorn's iteration at a temperature far below the spread of the costs. The
+    search for shortest augmenting paths would otherwise begin with u = v = 0.
     """
-    temperature = cost.std()
-    if not temperature > 0:  # one row, or all costs equal
+    temperature = 0.1 * cost.std()
+    if not temperature > 0:  # one pair, or all costs equal
         return cost
-    temperature = 0.1 * temperature
-    u = cost.amin(1)
-    kernel = torch.exp((u[:, None] - cost) / temperature)
-    tiny = torch.finfo(kernel.dtype).tiny
-    b = torch.ones_like(u)
+    u = cost.min(1)
+    kernel = np.exp((u[:, None] - cost) / temperature)
+    tiny = np.finfo(kernel.dtype).tiny
+    b = np.ones_like(u)
     for _ in range(steps):
-        a = 1 / (kernel @ b).clamp_min(tiny)
-        b = 1 / (a @ kernel).clamp_min(tiny)
-    return cost - (u + temperature * a.log())[:, None] - temperature * b.log()
+        a = 1 / np.maximum(kernel @ b, tiny)
+        b = 1 / np.maximum(a @ kernel, tiny)
+    reduced: _Matrix = cost - (u + temperature * np.log(a))[:, None] - temperature * np.log(b)
+    return reduced
 
 
 class ImleSource(MatchedSource):

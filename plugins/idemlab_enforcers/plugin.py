@@ -170,6 +170,22 @@ def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False)
     return Linearizer(rank, learned)
 
 
+def section(rank: Annotated[int, Ge(1)]) -> Any:
+    """Idempotent by construction, of a given rank, on any given network F.
+
+    f = s(e(x)) with e(s(h)) = h, whatever the weights. h are the leading principal components of the data. s gives F the
+    linear reconstruction of h, a blurred sample, and puts the components of what comes back right again. e takes the
+    components of F(x), by a gate that is zero where x is in the image of s already. There is no loss, so the data term alone
+    trains F, and a step needs no f(f(x)). f costs three forwards of F.
+
+    Args:
+        rank: r, number of components: the rank of f, everywhere.
+    """
+    from .section import Section
+
+    return Section(rank)
+
+
 def limit(
     depth: Annotated[int, Ge(1)] | None = None,
     tolerance: Annotated[float, Gt(0)] = 1e-4,
@@ -348,6 +364,12 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="Idempotent by construction, of a given rank: f = g^-1 A g on an invertible model.",
         reference="arXiv 2510.08570",
         traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), exact=True, wraps=("inverse",)),
+    )
+    yield EnforcerSpec(
+        name="section",
+        factory=section,
+        summary="Idempotent by construction, of a given rank, on any given network.",
+        traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), exact=True),
     )
     yield EnforcerSpec(
         name="none",

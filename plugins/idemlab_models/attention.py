@@ -39,6 +39,7 @@ class Attention(nn.Module):
         position: bool = True,
     ) -> None:
         super().__init__()
+        self.shape = shape
         if width % heads:
             raise BadInput(
                 f"model 'attention': width = {width} cannot be shared among {heads} heads",

@@ -46,6 +46,7 @@ class Autoencoder(nn.Module):
         init: Literal["default", "dcgan"] = "default",
     ) -> None:
         super().__init__()
+        self.shape = shape
         if depth is None:
             C, H, W = image_sizes("autoencoder", shape, 4, "where 'depth' is not given", "depth")
             depth = _default_depth(H, W)

@@ -32,6 +32,7 @@ class Conv(nn.Module):
         norm: Literal["none", "group"] = "none",
     ) -> None:
         super().__init__()
+        self.shape = shape
         C, _, _ = image_sizes("conv", shape, 1, "any size", "depth")
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([C] + depth * [channels]):

@@ -22,6 +22,7 @@ class Linear(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], *, bias: bool = False) -> None:
         super().__init__()
+        self.shape = shape
         self.n = checked_shape("linear", shape)
         self.map = nn.Linear(self.n, self.n, bias=bias)
 

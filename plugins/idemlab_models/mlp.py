@@ -33,6 +33,7 @@ class MLP(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        self.shape = shape
         n = checked_shape("mlp", shape)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([n] + depth * [width]):

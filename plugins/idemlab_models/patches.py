@@ -42,6 +42,7 @@ class Patches(nn.Module):
         output: Literal["tanh", "none"] = "tanh",
     ) -> None:
         super().__init__()
+        self.shape = shape
         C, H, W = image_sizes("patches", shape, patch, f"patch = {patch}", "patch")
         h, w, side = H // patch, W // patch, patch + 2 * overlap
         window, flat = C * side**2, h * w * channels

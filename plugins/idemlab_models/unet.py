@@ -22,6 +22,7 @@ class UNet(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], *, channels: int = 32, depth: int = 2, residual: bool = False) -> None:
         super().__init__()
+        self.shape = shape
         C, _, _ = image_sizes("unet", shape, 2**depth, f"2^depth with depth = {depth}", "depth")
         widths = [channels * 2**i for i in range(depth + 1)]
         stages = list(pairwise(widths))

@@ -346,6 +346,7 @@ def test_the_mutant_is_caught_by_name(kind: str, name: str) -> None:
     assert set(caught_by) <= set(report.failed), str(report)
 
 
+@pytest.mark.long
 def test_a_cell_that_is_large_enough_passes() -> None:
     def factory(shape: tuple[int, ...]) -> Any:
         return Rounds(shape)

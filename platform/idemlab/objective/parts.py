@@ -75,6 +75,8 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
         weight=experiment.reconstruction.weight,
         distance=DISTANCES[experiment.reconstruction.distance],
     ).to(dtype)
+    if objective.operator is not operator:
+        start_from(objective.operator, dataset)  # what the enforcer adds
     check_methods(objective.operator, traits.calls, experiment.enforcer, experiment.model)
     inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}
     sources = [*objective.sources, *inputs.values(), *([objective.corruption] if objective.corruption else [])]

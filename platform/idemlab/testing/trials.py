@@ -100,7 +100,7 @@ class _Near(Coded):
         super().__init__()
         keep = (torch.arange(torch.Size(shape).numel()) % 2 == 0).to(torch.float64).view(shape)
         self.register_buffer("keep", keep)
-        self.network = network
+        self.network, self.shape = network, shape
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.keep * x + 0.1 * self.network(x)

@@ -21,6 +21,7 @@ from idemlab import BadInput, Failure, Run, load, resolve, train, write_report
 from idemlab.catalog.catalog import installed
 from idemlab.objective.evaluation import examples, extremes
 from idemlab.objective.parts import assemble
+from idemlab.wording import number
 
 NASTY = "Sorts <script>alert(\"1 & 2\")</script> 'lists'"
 IMAGES: dict[str, Any] = {
@@ -123,7 +124,7 @@ def test_everything_is_there(blank: Path) -> None:
     assert certificate["sentence"] in page.words
     assert certificate["verdict"] in page.words
     for threshold, value in certificate["inputs"]["data"]["thresholds"].items():
-        assert f"{threshold} {value:g}" in page.words
+        assert f"{threshold} {number(value)}" in page.words
     assert f"{30 * 8 + 8 + 8 * 30 + 30}" in page.words  # parameters
     assert json.loads((blank / "environment.json").read_text())["packages"]["torch"] in page.words
     assert (blank / "experiment.toml").read_text().strip() in "".join(page.text)

@@ -23,6 +23,7 @@ NAMES = [
     "linearizer",
     "none",
     "relative",
+    "section",
 ]
 CUBIC_AND_GRADIENT = [{"name": "cubic"}, {"name": "gradient"}]
 
@@ -70,7 +71,9 @@ def test_the_hook_module_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "section")]
+)
 def test_it_works_with_its_defaults(name):
     enforcer, operator = build(name=name), nn.Linear(3, 3)
     step = Step()
@@ -113,6 +116,7 @@ def test_defaults_are_those_of_the_papers():
         ({"name": "linearizer", "rank": 0}, "rank"),
         ({"name": "linearizer", "rank": 2.5}, "rank"),
         ({"name": "linearizer", "rank": True}, "rank"),
+        ({"name": "section", "rank": 0}, "rank"),
         ({"name": "limit", "depth": 0}, "depth"),
         ({"name": "limit", "tolerance": 0.0}, "tolerance"),
         ({"name": "alignment", "weight": -1.0}, "weight"),
@@ -158,6 +162,7 @@ def test_a_clamp_without_reconstruction_says_so():
         ({"name": "ign", "routing": "cubic", "tightness": 0}, {"smooth": True, "live_depth": 0}),
         ({"name": "none"}, {"kinds": frozenset(), "live_depth": 0, "exact": False}),
         ({"name": "linearizer", "rank": 2}, {"exact": True, "wraps": ("inverse",)}),
+        ({"name": "section", "rank": 2}, {"exact": True}),
         ({"name": "limit"}, {"exact": False}),
         ({"name": "alignment"}, {"calls": ("encode", "decode")}),
         (
