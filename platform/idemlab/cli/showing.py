@@ -262,6 +262,7 @@ def _keys(experiment: Experiment) -> Iterator[str]:
 
     yield from of_named("dataset", experiment.dataset)
     yield from of_named("model", experiment.model)
+    yield from (f"model.{key}" for key in ("weights", "freeze"))
     yield from of_value("source", experiment.sources if len(experiment.sources) > 1 else experiment.sources[0])
     yield from of_named("enforcer", experiment.enforcer)
     for part in ("reconstruction", "optimizer", "training", "evaluation"):

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
+from ..experiment.operators import WEIGHTS, find_operator
 from ..experiment.resolution import resolve
 from ..system import strict_json
 from ..wording import clipped, command
@@ -60,6 +61,18 @@ class Run:
                 next_step=f"{command('status', path)} shows the sweep" if is_sweep else "idemlab run EXPERIMENT",
             )
         return run
+
+    @classmethod
+    def find(cls, reference: str | Path, *, catalog: Catalog | None = None) -> Run:
+        """The run in a folder, or a trained operator by its name: a folder first, then a shipped one, then the hub.
+
+        A trained operator is laid out as a run, without checkpoints and log.
+
+        Raises:
+            BadInput: if there is no such folder or operator.
+            Failure: if the hub cannot be reached.
+        """
+        return cls.open(find_operator(reference, catalog or installed()), catalog=catalog)
 
     def giving(
         self, *, model: Any = None, dataset: Any = None, source: Any = None, enforcer: Any = None, metrics: Any = None
@@ -121,7 +134,7 @@ class Run:
     @property
     def weights_file(self) -> Path:
         """The trained operator."""
-        return self.path / "operator.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def certificate_file(self) -> Path:

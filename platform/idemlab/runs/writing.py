@@ -91,15 +91,25 @@ def write_circumstances(
 
 
 def write_outcome(
-    run: Run, operator: Stateful, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
+    run: Run,
+    operator: Stateful,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    plan: Plan,
+    remark: str = "",
+    *,
+    prefix: str | None = "",
 ) -> None:
     """Write operator.safetensors and then certificate.json, which marks the run as finished.
 
     Args:
         remark: a further sentence for the verdict.
+        prefix: as in `Objective`; lets another run start from the model inside the operator.
     """
     # One key: safetensors writes several in no fixed order, and equal runs must leave equal bytes.
     sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
+    if prefix != "":
+        sample["model"] = prefix
     sample["sha256"] = fingerprint(operator.state_dict(), sample)
     with writing(run, run.weights_file.name):
         write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
