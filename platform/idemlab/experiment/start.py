@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ class Start:
         shipped: the folder of the shipped operator that `weights` names.
     """
 
-    settings: StartSettings = StartSettings()
+    settings: StartSettings = field(default_factory=StartSettings)
     shipped: Path | None = None
 
     @property

@@ -19,7 +19,7 @@ from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
 from .parts import Inputs, Parts
 
-__all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "examples", "overall"]
+__all__ = ["Evaluation", "Examples", "evaluate", "evaluation_batch", "evaluation_inputs", "examples", "overall"]
 
 Apply = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition; the operator may be wrapped."""
@@ -84,7 +84,7 @@ def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torc
     return parts.dataset.test.__getitems__(list(range(count))).to(device, dtype, parts.dataset.range)
 
 
-def _inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
+def evaluation_inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
     """The evaluation inputs by name, the test data first. Every evaluation draws the same inputs."""
     named = {"data": batch}
     for name, source in parts.inputs.items():
@@ -109,7 +109,7 @@ def evaluate(
     settings = experiment.evaluation
     exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
-    for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
+    for name, batch in evaluation_inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         orbits = orbits_of(apply, batch.input, batch.condition, settings.batch_size)
         with torch.no_grad():
             wild = sum(int((~torch.isfinite(orbit.output)).flatten(1).any(1).sum()) for orbit in orbits)
@@ -172,7 +172,7 @@ def examples(
 ) -> list[Examples]:
     """The first few orbits of each set of evaluation inputs, without selection."""
     shown = []
-    for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
+    for name, batch in evaluation_inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         part = batch.rows(slice(0, count))
         orbit = Orbit(apply, part.input, part.condition)
         made_of_data = name == "data" or parts.inputs[name].made_of_data

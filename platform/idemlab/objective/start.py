@@ -39,9 +39,7 @@ def load_start(operator: Operator, start: Start, model: Named) -> None:
     """
     file = start.file()
     if start.settings.weights_sha256 not in (None, sha256(file)):
-        raise BadInput(
-            "the weights have changed since the run began", where=str(file), next_step="put the earlier file back"
-        )
+        raise BadInput("the weights have changed since the run began", where=f"{_WHERE}: {file}")
     weights, own = _read(file), operator.state_dict()
     _check_names(weights, own, model, file)
     converted = {}

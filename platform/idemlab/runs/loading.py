@@ -38,8 +38,8 @@ def load(
         catalog: resolves names; default: the run's own catalog, or the installed plugins.
 
     Raises:
-        BadInput: if there is no such operator, or the folder holds no run, or no trained operator yet; if the model was given as an object and is missing
-            here, or is another one.
+        BadInput: if there is no such operator, or no trained operator in the folder yet; if the model was given as an object
+            and is missing here, or is another one.
         Failure: if the weights are damaged, or the hub cannot be reached.
     """
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)

@@ -21,6 +21,7 @@ from .reading import CertificateFile, Entry, EnvironmentFile, fault
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ..contracts.orbit import Operator
 
@@ -107,7 +108,17 @@ class Run:
         """The trained operator, in evaluation mode; see `idemlab.load`."""
         from .operator import trained_operator
 
-        return trained_operator(self.experiment, self.weights_file, self._sample(), self.resuming).to(device)
+        return trained_operator(self.experiment, self.weights_file, self.sample, self.resuming).to(device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the trained operator, as they were written.
+
+        Raises:
+            Failure: if they are damaged.
+        """
+        from .operator import trained_weights
+
+        return trained_weights(self.weights_file, self.sample, self.resuming)
 
     @property
     def name(self) -> str:
@@ -212,12 +223,12 @@ class Run:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample, as stored with the weights."""
-        return tuple(self._sample()["shape"])
+        return tuple(self.sample["shape"])
 
     @property
     def range(self) -> tuple[float, float] | None:
         """Smallest and largest value of a sample, as stored with the weights."""
-        values = self._sample()["range"]
+        values = self.sample["range"]
         return tuple(values) if values else None
 
     def _repr_html_(self) -> str:
@@ -226,7 +237,9 @@ class Run:
 
         return run_html(self)
 
-    def _sample(self) -> dict[str, Any]:
+    @property
+    def sample(self) -> dict[str, Any]:
+        """What is stored with the weights: shape and range of a sample, the hash of the weights."""
         if not self.weights_file.is_file():
             raise BadInput(
                 f"run '{self.path}' has no trained operator yet",

@@ -26,7 +26,15 @@ from .environment import describe_environment
 from .run import Run
 from .weights import write_weights
 
-__all__ = ["append_entry", "write_circumstances", "write_entries", "write_experiment", "write_outcome", "writing"]
+__all__ = [
+    "append_entry",
+    "write_certificate",
+    "write_circumstances",
+    "write_entries",
+    "write_experiment",
+    "write_outcome",
+    "writing",
+]
 
 
 @contextmanager
@@ -113,11 +121,21 @@ def write_outcome(
     sample["sha256"] = fingerprint(operator.state_dict(), sample)
     with writing(run, run.weights_file.name):
         write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
+    write_certificate(run, evaluation, steps=plan.steps, flops=plan.steps * plan.flops_per_step, remark=remark)
+
+
+def write_certificate(run: Run, evaluation: Evaluation, *, steps: int, flops: float, remark: str = "") -> None:
+    """Write certificate.json.
+
+    Args:
+        steps, flops: what the training took.
+        remark: a further sentence for the verdict.
+    """
     certificate = {
         "verdict": evaluation.verdict.value,
         "sentence": f"{evaluation.sentence} {remark}".strip(),
-        "steps": plan.steps,
-        "flops": plan.steps * plan.flops_per_step,
+        "steps": steps,
+        "flops": flops,
         "inputs": {
             name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
         },

@@ -65,15 +65,15 @@ def model_card(run: Run, name: str, license: str, pictures: Sequence[str]) -> st
         f"**Verdict: {certificate['verdict']}.** {certificate['sentence']}",
         *(f"![{_caption(path)}]({path})" for path in pictures),
         "## Certificate",
-        "The operator f should be idempotent, f(f(x)) = f(x). The relative error is |f(f(x)) - f(x)| as a share of the spread "
-        "of f(x); at f2 it compares f(f(f(x))) with f(f(x)), and so on.",
+        "The operator f should be idempotent, f(f(x)) = f(x). The relative error is |f(f(x)) - f(x)| as a share of the "
+        "spread of f(x); at f2 it compares f(f(f(x))) with f(f(x)), and so on.",
         _errors(certificate["inputs"]),
         *_metrics(certificate["inputs"]),
         "## How to load it",
         _loading(run, name),
         "## Training",
-        f"Trained for {certificate['steps']:,} steps ({certificate['flops']:.2g} counted floating-point operations) on the data "
-        f"set `{run.experiment.dataset.name}`, as model `{run.experiment.model.name}` with the enforcer "
+        f"Trained for {certificate['steps']:,} steps ({certificate['flops']:.2g} counted floating-point operations) on the "
+        f"data set `{run.experiment.dataset.name}`, as model `{run.experiment.model.name}` with the enforcer "
         f"`{run.experiment.enforcer.name}`. `experiment.toml` holds every setting, `environment.json` the versions, and "
         f"`certificate.json` all that was measured. Made with idemlab {__version__}.",
     ]

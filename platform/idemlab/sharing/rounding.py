@@ -24,8 +24,9 @@ __all__ = ["write_rounded"]
 
 
 def write_rounded(run: Run, folder: Path, *, largest: int) -> Run:
-    """Write the operator of a finished run into a new folder, its weights rounded to float16. They are loaded in the precision
-    of the run, which represents them exactly.
+    """Write the operator of a finished run into a new folder, its weights rounded to float16.
+
+    They are loaded in the precision of the run, which represents them exactly.
 
     The certificate is measured anew, with the rounded weights, at the inputs and with the metrics of the run. The folder is
     laid out as a run and appears complete or not at all.

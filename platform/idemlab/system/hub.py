@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import BadInput, Failure, IdemlabError
 from ..wording import clipped
 
-__all__ = ["fetch", "is_hub_name", "publish"]
+__all__ = ["check_token", "fetch", "is_hub_name", "publish"]
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _LOGIN = "log in with 'hf auth login', or set the variable HF_TOKEN; huggingface.co/settings/tokens makes a token"
@@ -36,10 +36,22 @@ def api() -> Any:
 
 
 def token() -> str | None:
-    """The token that huggingface_hub would use; asked for only to know whether there is one."""
+    """The token that huggingface_hub would use."""
     import huggingface_hub
 
     return huggingface_hub.get_token()
+
+
+def check_token() -> None:
+    """Check that there is a token; whether it may write, only the hub knows.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    if not token():
+        raise BadInput(
+            "there is no token for the Hugging Face hub", expected="a token that may write", next_step=_LOGIN
+        )
 
 
 def fetch(name: str, files: Sequence[str]) -> Path:
@@ -76,13 +88,9 @@ def publish(folder: Path, name: str, *, private: bool, update: bool, message: st
         message: of the commit.
 
     Raises:
-        BadInput: if there is no token, or the repository exists and is not to be updated.
+        BadInput: if the token is refused, or the repository exists and is not to be updated.
         Failure: if the hub cannot be reached, or refuses.
     """
-    if token() is None:
-        raise BadInput(
-            "there is no token for the Hugging Face hub", expected="a token that may write", next_step=_LOGIN
-        )
     client, made = api(), False
     try:
         if not update:
