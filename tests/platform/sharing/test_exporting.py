@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ import idemlab
 from idemlab import BadInput, Failure, export
 from idemlab.objective.parts import assemble
 from idemlab.runs.run import Run
+from idemlab.runs.weights import write_weights
 from idemlab.sharing import exporting
-
-from .conftest import TABLE
 
 IMAGES = {"name": "gaussian", "shape": [1, 16, 16], "train": 64, "test": 256}
 FLAT = {"name": "gaussian", "shape": [8], "train": 64, "test": 256}
@@ -43,10 +43,6 @@ NOT: set[tuple[str, str]] = set()
 
 def make_run(folder: Path, table: dict[str, Any]) -> Run:
     """A run with an operator that is not trained."""
-    import json
-
-    from idemlab.runs.weights import write_weights
-
     experiment = idemlab.resolve(table)
     parts, run = assemble(experiment), Run(folder)
     folder.mkdir(parents=True)
@@ -141,8 +137,10 @@ class Noisy(nn.Module):
 @pytest.mark.parametrize(
     ("module", "what"), [(Fickle, "cannot be exported to torch-export"), (Noisy, "differs by .* at its own inputs")]
 )
-def test_what_cannot_be_exported_says_so_and_leaves_nothing(module: type[nn.Module], what: str, tmp_path: Path) -> None:
-    table: dict[str, Any] = TABLE | {"enforcer": "none", "training": {"steps": 1, "batch_size": 16}}
+def test_what_cannot_be_exported_says_so_and_leaves_nothing(
+    module: type[nn.Module], what: str, tmp_path: Path, plane: dict[str, Any]
+) -> None:
+    table: dict[str, Any] = plane | {"enforcer": "none", "training": {"steps": 1, "batch_size": 16}}
     table |= {"evaluation": {"rank_points": 0}, "model": None}
     table.pop("model")
     run = idemlab.train(table, tmp_path / "run", model=module(), progress=False)

@@ -3,24 +3,87 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 import idemlab
 from idemlab import BadInput, Failure, Run, push
 from idemlab.system import hub
 
-from .conftest import TABLE, TOKEN, FakeHub, http_error
+TOKEN = "hf_averysecrettoken0123456789"
 
 
-def test_what_is_pushed_can_be_loaded_and_applied(projector: Path, tmp_path: Path, fake: FakeHub) -> None:
+class Response:
+    """As much of an answer of the hub as its errors read."""
+
+    def __init__(self, status: int) -> None:
+        self.status_code, self.headers, self.request, self.text = status, {"authorization": TOKEN}, None, ""
+
+
+def http_error(status: int, text: str = "") -> HfHubHTTPError:
+    kind = RepositoryNotFoundError if status == 404 else HfHubHTTPError
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    error.response = Response(status)  # type: ignore[assignment]
+    return error
+
+
+class FakeHub:
+    """The client of the hub, over a folder; `fails` is raised by the upload."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.calls, self.fails = folder, list[str](), None
+
+    fails: Exception | None
+
+    def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> None:
+        self.calls.append(f"create {name}{' privately' if private else ''}")
+        if (self.folder / name).exists() and not exist_ok:
+            raise http_error(409)
+        (self.folder / name).mkdir(parents=True)
+
+    def delete_repo(self, name: str, *, missing_ok: bool) -> None:
+        self.calls.append(f"delete {name}")
+        shutil.rmtree(self.folder / name)
+
+    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> None:
+        self.calls.append(f"upload {repo_id}: {commit_message}")
+        if self.fails is not None:
+            raise self.fails
+        if not (self.folder / repo_id).exists():
+            raise http_error(404)
+        shutil.copytree(folder_path, self.folder / repo_id, dirs_exist_ok=True)
+
+    def snapshot_download(self, name: str, *, allow_patterns: list[str]) -> str:
+        self.calls.append(f"download {name}")
+        if not (self.folder / name).exists():
+            raise http_error(404)
+        return str(self.folder / name)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub in place of the real one, for somebody with a token."""
+    made = FakeHub(tmp_path / "hub")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(hub, "api", lambda: made)
+    yield made
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+
+
+def test_what_is_pushed_can_be_loaded_and_applied(
+    projector: Path, tmp_path: Path, fake: FakeHub, plane: dict[str, Any]
+) -> None:
     address = push(projector, "me/plane", license="mit", private=True)
     assert address == "https://huggingface.co/me/plane"
     assert fake.calls == ["create me/plane privately", "upload me/plane: experiment, pushed by idemlab"]
@@ -33,7 +96,7 @@ def test_what_is_pushed_can_be_loaded_and_applied(projector: Path, tmp_path: Pat
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "a.npy", x[0].numpy())
     assert len(idemlab.apply("me/plane", tmp_path / "in", tmp_path / "out")) == 1
-    started = idemlab.resolve(TABLE | {"model": {"name": "linear", "weights": "me/plane"}})
+    started = idemlab.resolve(plane | {"model": {"name": "linear", "weights": "me/plane"}})
     assert started.start.file() == fake.folder / "me/plane" / "operator.safetensors"
 
 
@@ -56,7 +119,7 @@ def test_the_card_says_what_it_is_and_how_to_load_it(projector: Path, fake: Fake
         "x is a tensor [N, 4]",
     ):
         assert told in rest
-    tables = [line.count("|") for line in rest.splitlines() if line.startswith("| inputs") or line.startswith("| data")]
+    tables = [line.count("|") for line in rest.splitlines() if line.startswith(("| inputs", "| data"))]
     assert len(set(tables)) == 1
 
 
@@ -133,9 +196,9 @@ def test_without_a_token_nothing_is_sent(projector: Path, fake: FakeHub, monkeyp
     assert fake.calls == []
 
 
-def test_paths_of_this_machine_are_told(tmp_path: Path, projector: Path, fake: FakeHub) -> None:
+def test_paths_of_this_machine_are_told(tmp_path: Path, projector: Path, fake: FakeHub, plane: dict[str, Any]) -> None:
     shutil.copytree(projector, tmp_path / "run")
-    experiment = idemlab.resolve(TABLE | {"model": TABLE["model"] | {"weights": str(projector)}})
+    experiment = idemlab.resolve(plane | {"model": plane["model"] | {"weights": str(projector)}})
     (tmp_path / "run" / "experiment.toml").write_text(experiment.to_toml())
     heard: list[str] = []
     push(tmp_path / "run", "me/plane", license="mit", message=heard.append)
@@ -146,13 +209,17 @@ def test_paths_of_this_machine_are_told(tmp_path: Path, projector: Path, fake: F
 
 
 def test_names_are_looked_up_as_folder_then_shipped_then_on_the_hub(
-    projector: Path, tmp_path: Path, fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+    projector: Path,
+    tmp_path: Path,
+    fake: FakeHub,
+    monkeypatch: pytest.MonkeyPatch,
+    plane: dict[str, Any],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     spec = idemlab.ExperimentSpec(name="plane", factory=lambda: projector, summary="s", operator=projector)
     catalog = idemlab.installed().including(spec)
     assert Run.find("plane", catalog=catalog).path == projector
-    weights = idemlab.resolve(TABLE | {"model": {"name": "linear", "weights": "plane"}}, catalog=catalog).start
+    weights = idemlab.resolve(plane | {"model": {"name": "linear", "weights": "plane"}}, catalog=catalog).start
     assert (weights.weights, weights.file()) == ("plane", projector / "operator.safetensors")
     shutil.copytree(projector, tmp_path / "plane")
     assert Run.find("plane", catalog=catalog).path == Path("plane")
@@ -198,8 +265,6 @@ def test_a_folder_in_the_layout_of_the_hub_is_loaded_without_a_network(projector
     shutil.copytree(projector, tmp_path / "run")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    import os
-
     variables = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "HF_TOKEN": TOKEN}
     done = subprocess.run(
         [sys.executable, "-c", LOAD],

@@ -75,8 +75,8 @@ def test_a_path_is_relative_to_the_experiment_file(
     experiment = idemlab.resolve(home / "mine.toml")
     assert experiment.table()["model"]["weights"] == str(home / "runs" / "earlier")
     check_equal(assemble(experiment).objective.operator.state_dict(), load_file(earlier / "operator.safetensors"))
+    (home / "mine.toml").write_text(tomli_w.dumps(tiny(model__weights="runs/earlyer")))
     with pytest.raises(BadInput, match="there are no weights") as caught:
-        (home / "mine.toml").write_text(tomli_w.dumps(tiny(model__weights="runs/earlyer")))
         assemble(idemlab.resolve(home / "mine.toml"))
     assert caught.value.nearest == str(home / "runs" / "earlier")
 
@@ -280,7 +280,7 @@ def test_a_model_that_is_frozen_altogether_is_refused(tmp_path: Path, tiny: Make
         idemlab.train(tiny(model__freeze=["*"]), tmp_path / "run", progress=False)
 
 
-# -- whose keys they are ------------------------------------------------------------------------------------------------------
+# -- whose keys they are --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
