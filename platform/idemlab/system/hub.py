@@ -28,11 +28,12 @@ def is_hub_name(text: str) -> bool:
 
 def api() -> Any:
     """The client of the hub, through which every request goes."""
-    import huggingface_hub
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
 
     if not sys.stderr.isatty():
-        huggingface_hub.utils.disable_progress_bars()
-    return huggingface_hub.HfApi(library_name="idemlab")
+        disable_progress_bars()
+    return HfApi(library_name="idemlab")
 
 
 def token() -> str | None:
@@ -63,8 +64,9 @@ def fetch(name: str, files: Sequence[str]) -> Path:
     """
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+    client = api()
     try:
-        return Path(api().snapshot_download(name, allow_patterns=list(files)))
+        return Path(client.snapshot_download(name, allow_patterns=list(files)))
     except RepositoryNotFoundError as error:
         raise BadInput(
             f"the hub has no operator '{name}' that may be read",

@@ -174,11 +174,11 @@ def test_a_run_that_is_not_finished_or_damaged_is_refused(projector: Path, tmp_p
         (http_error(401, f"Bearer {TOKEN}"), BadInput, "the hub refuses the token"),
         (http_error(500, f"a fault; token={TOKEN}"), Failure, r"cannot be pushed to the hub: .*token=\*\*\*"),
         (ConnectionError("Name or service not known"), Failure, "cannot be pushed to the hub: ConnectionError: Name"),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
     ],
 )
 def test_a_push_that_fails_leaves_nothing_and_tells_no_token(
-    error: Any, kind: type[BaseException], what: str, projector: Path, fake: FakeHub
+    error: Any, kind: type[BaseException], what: str | None, projector: Path, fake: FakeHub
 ) -> None:
     fake.fails = error
     with pytest.raises(kind, match=what) as caught:
