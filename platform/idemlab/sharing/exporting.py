@@ -156,12 +156,19 @@ def _write(operator: Operator, example: Batch, to: str, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # whatever tracing meets in the code of a model
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise Failure(
-            f"the operator cannot be exported to {to}: {clipped(reason.strip(), 300)}",
+            f"the operator cannot be exported to {to}: {_reason(error)}",
             expected="a model whose forward does the same operations whatever the values and the batch size",
             next_step="docs/sharing.md lists what can be exported",
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the error behind an error: torch wraps it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return clipped(line.strip(), 200)
 
 
 def _read_onnx(path: Path) -> Callee:

@@ -37,7 +37,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 }
 """Data, model and enforcer of everything that is shipped and can be exported, on small samples."""
 
-NOT: set[tuple[str, str]] = set()
+NOT = {("biorthogonal", "onnx"), ("linearizer", "onnx")}
 """What a format cannot hold; docs/sharing.md says so."""
 
 
