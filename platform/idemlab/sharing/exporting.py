@@ -20,6 +20,7 @@ from ..objective.parts import build_inputs
 from ..runs.run import Run
 from ..system.files import replacing
 from ..wording import clipped, listed, shown
+from .folding import folded
 
 __all__ = ["Exported", "Format", "export"]
 
@@ -149,6 +150,7 @@ def _write(operator: Operator, example: Batch, to: str, path: Path) -> None:
                 torch.export.save(program, path)
                 return
             names = ["x", "condition"][: len(arguments)]
+            program = torch.export.export(folded(program), arguments, dynamic_shapes=sizes, strict=False)
             made: Any = torch.onnx.export(
                 program, input_names=names, output_names=["y"], dynamic_shapes=sizes, dynamo=True, verbose=False
             )

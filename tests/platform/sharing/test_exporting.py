@@ -18,6 +18,7 @@ from idemlab.objective.parts import assemble
 from idemlab.runs.run import Run
 from idemlab.runs.weights import write_weights
 from idemlab.sharing import exporting
+from idemlab.sharing.folding import folded
 
 IMAGES = {"name": "gaussian", "shape": [1, 16, 16], "train": 64, "test": 256}
 FLAT = {"name": "gaussian", "shape": [8], "train": 64, "test": 256}
@@ -27,6 +28,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "mlp": (FLAT, {"name": "mlp", "width": 16, "depth": 2, "norm": "layer"}, {}),
     "autoencoder": (IMAGES, {"name": "autoencoder", "channels": 4, "latent": 8}, {}),
     "biorthogonal": (IMAGES, {"name": "biorthogonal"}, {}),
+    "quantised": (IMAGES, {"name": "biorthogonal", "cell": 0.5}, {}),
     "coupling": (FLAT, {"name": "coupling"}, {}),
     "linearizer": (FLAT, {"name": "coupling"}, {"name": "linearizer", "rank": 3}),
     "patches": (IMAGES, {"name": "patches"}, {}),
@@ -36,9 +38,6 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "limit": (FLAT, {"name": "mlp", "width": 16}, {"name": "limit", "depth": 3}),
 }
 """Data, model and enforcer of everything that is shipped and can be exported, on small samples."""
-
-NOT = {("biorthogonal", "onnx"), ("linearizer", "onnx")}
-"""What a format cannot hold; docs/sharing.md says so."""
 
 
 def make_run(folder: Path, table: dict[str, Any]) -> Run:
@@ -53,18 +52,15 @@ def make_run(folder: Path, table: dict[str, Any]) -> Run:
 
 
 @pytest.mark.parametrize("to", ["onnx", "torch-export"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if name == "mlp" else pytest.param(name, marks=pytest.mark.long) for name in MODELS]
+)
 def test_it_is_exported_exactly(name: str, to: exporting.Format, tmp_path: Path) -> None:
     if to == "onnx":
         pytest.importorskip("onnxruntime")
     dataset, model, enforcer = MODELS[name]
     table: dict[str, Any] = {"dataset": dataset, "model": model, "training": {"steps": 1}}
     run = make_run(tmp_path / "run", table | ({"enforcer": enforcer} if enforcer else {}))
-    if (name, to) in NOT:
-        with pytest.raises(Failure, match=f"cannot be exported to {to}"):
-            export(run, to)
-        assert not list(run.path.glob("operator.[op]*"))
-        return
     done = export(run, to)
     assert done.inputs == {"data": 256, "noise": 256}
     assert done.scale > 0.01
@@ -148,3 +144,30 @@ def test_what_cannot_be_exported_says_so_and_leaves_nothing(
     with pytest.raises(Failure, match=what):
         export(run, "torch-export")
     assert sorted(run.path.iterdir()) == before
+
+
+def test_an_iteration_to_the_end_cannot_be_exported(tmp_path: Path) -> None:
+    """docs/sharing.md says so."""
+    table: dict[str, Any] = {"dataset": FLAT, "model": "mlp", "enforcer": "limit", "training": {"steps": 1}}
+    run = make_run(tmp_path / "run", table)
+    with pytest.raises(Failure, match="cannot be exported to torch-export"):
+        export(run, "torch-export")
+    assert not list(run.path.glob("operator.[op]*"))
+
+
+def test_linear_systems_of_weights_become_products() -> None:
+    class Solving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Parameter(torch.eye(4) + 0.1 * torch.randn(4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = torch.linalg.solve(self.a, x.T).T + torch.linalg.solve(self.a, x, left=False)
+            y = y + torch.linalg.solve_triangular(self.a, x.T, upper=True).T
+            return y + torch.linalg.solve_triangular(self.a, x, upper=False, left=False, unitriangular=True)
+
+    module, x = Solving(), torch.randn(5, 4)
+    sizes = ({0: torch.export.Dim("batch")},)
+    made = folded(torch.export.export(module, (x[:3],), dynamic_shapes=sizes, strict=False))
+    assert not [node for node in made.graph.nodes if "solve" in str(node.target)]
+    assert torch.allclose(made(x), module(x), atol=1e-5)
