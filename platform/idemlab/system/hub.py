@@ -29,7 +29,7 @@ def is_hub_name(text: str) -> bool:
 def api() -> Any:
     """The client of the hub, through which every request goes."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
