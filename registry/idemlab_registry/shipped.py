@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from idemlab import BadInput, IdemlabError, Run, Verdict, installed
-from idemlab.sharing.rounding import write_rounded
+from idemlab.sharing.rounding import packed_size, write_rounded
 
 from .plugin import OPERATORS
 
 __all__ = ["LARGEST", "main", "ship"]
 
 LARGEST = 2_000_000
-"""Bytes that the files of a shipped operator may have together."""
+"""Bytes that the files of a shipped operator may take together in the wheel."""
 
 
 def ship(run: Run | str | Path, name: str | None = None, folder: Path = OPERATORS) -> Run:
@@ -55,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IdemlabError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    size = sum(file.stat().st_size for file in shipped.path.iterdir())
     sentence = (shipped.certificate or {})["sentence"]
-    sys.stdout.write(f"{shipped.path}: {size / 1e6:.2f} MB. {sentence}\n")
+    sys.stdout.write(f"{shipped.path}: {packed_size(shipped.path) / 1e6:.2f} MB in a wheel. {sentence}\n")
     return 0
 
 

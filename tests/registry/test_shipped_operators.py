@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import idemlab
 from idemlab import BadInput, Run
-from idemlab.sharing.rounding import write_rounded
+from idemlab.sharing.rounding import packed_size, write_rounded
 from idemlab_registry import shipped
 from idemlab_registry.plugin import OPERATORS
 
@@ -65,7 +65,7 @@ def test_one_command_makes_it(
 
 
 def test_what_cannot_be_shipped_is_refused_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"the operator takes .* MB, and may take 0\.0001 MB"):
+    with pytest.raises(BadInput, match=r"the operator takes .* MB in a wheel, and may take 0\.0001 MB"):
         write_rounded(run, tmp_path / "small", largest=100)
     with pytest.raises(BadInput, match="there is no experiment 'nothing'"):
         shipped.ship(run, "nothing", tmp_path)
@@ -86,7 +86,7 @@ def test_what_cannot_be_shipped_is_refused_and_leaves_nothing(run: Run, tmp_path
     not MADE.is_dir(), reason="digits-projector is not shipped yet: python -m idemlab_registry.shipped RUN"
 )
 def test_digits_projector_is_shipped(tmp_path: Path) -> None:
-    assert sum(file.stat().st_size for file in MADE.iterdir()) < shipped.LARGEST
+    assert packed_size(MADE) < shipped.LARGEST
     certificate = Run(MADE).certificate
     assert certificate is not None
     assert certificate["verdict"] == "genuine"

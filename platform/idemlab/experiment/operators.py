@@ -50,7 +50,7 @@ def shipped_operator(name: str, catalog: Catalog) -> Path | None:
 
 
 def find_operator(reference: str | Path, catalog: Catalog) -> Path:
-    """The folder of a trained operator, by path or by name: a folder first, then a shipped operator, then the hub.
+    """The folder of a trained operator, by path or by name: a run first, then a shipped operator, then the hub.
 
     A `Path` is a folder and nothing else. A text that can only be a path is returned as a path, even if nothing is there.
 
@@ -61,12 +61,12 @@ def find_operator(reference: str | Path, catalog: Catalog) -> Path:
     if isinstance(reference, Path):
         return reference
     path = Path(os.path.expanduser(reference.replace("\0", "")))
-    if os.path.lexists(path):
+    if (path / FILES[0]).is_file():
         return path
     shipped = shipped_operator(reference, catalog)
     if shipped is not None:
         return shipped
-    if can_only_be_path(reference, path):
+    if os.path.lexists(path) or can_only_be_path(reference, path):
         return path
     if is_hub_name(reference):
         return fetch_operator(reference)
