@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,10 +97,13 @@ def export(
             nearest=nearest_match(str(to), _ENDINGS),
         )
     _check_packages(to)
-    in_folder = not isinstance(run, str) or Path(run).is_dir()
+    if out is not None:
+        path = Path(out)
+    elif isinstance(run, str) and not Path(run).is_dir():
+        path = Path(re.split("[/:]", run)[-1] + _ENDINGS[to])
+    else:
+        path = (run.path if isinstance(run, Run) else Path(run)) / f"operator{_ENDINGS[to]}"
     run = run if isinstance(run, Run) else Run.find(run)
-    named = Path(f"{run.name if in_folder else str(run.path.name)}{_ENDINGS[to]}")
-    path = Path(out) if out is not None else run.path / f"operator{_ENDINGS[to]}" if in_folder else named
     if path.is_dir() or (path.exists() and not overwrite):
         raise BadInput(
             f"'{path}' {'is a folder' if path.is_dir() else 'exists already'}",

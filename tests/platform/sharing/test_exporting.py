@@ -95,8 +95,8 @@ def test_files_are_written_where_asked_and_never_over_others(
         export("run", "torch-export", out="run", overwrite=True)
     spec = idemlab.ExperimentSpec(name="plane", factory=lambda: projector, summary="s", operator=projector)
     monkeypatch.setattr("idemlab.runs.run.installed", lambda: idemlab.installed().including(spec))
-    assert export("plane", "torch-export").path == Path("mlp-cubic.pt2")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.pt2", "mlp-cubic.pt2", "run"]
+    assert export("plane", "torch-export").path == Path("plane.pt2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.pt2", "plane.pt2", "run"]
 
 
 def test_bad_input_is_refused(projector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,11 +230,15 @@ def test_other_weights_are_told_from_those_that_a_run_began_with(earlier: Path, 
 def test_a_sweep_resumes_with_the_same_weights_only(earlier: Path, tmp_path: Path, tiny: Make) -> None:
     start = tmp_path / "start.safetensors"
     shutil.copyfile(earlier / "operator.safetensors", start)
-    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tiny(model__weights="start.safetensors", training__steps=2)))
+    table = tiny(model__weights="start.safetensors", model__freeze=["*.0.*"], training__steps=2)
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(table))
     sweep = idemlab.Sweep(experiment=str(tmp_path / "tiny.toml"), over={"optimizer.lr": [0.0, 0.01]})
     results = idemlab.run_sweep(sweep, tmp_path / "sweep")
     assert [trial.state for trial in results.trials] == ["complete", "complete"]
-    check_equal(load_file(results.trials[0].path / "operator.safetensors"), load_file(start))
+    before, after = load_file(start), load_file(results.trials[1].path / "operator.safetensors")
+    check_equal(load_file(results.trials[0].path / "operator.safetensors"), before)
+    stayed = {name for name in before if torch.equal(before[name], after[name])}
+    assert stayed == {name for name in before if ".0." in name}
     save_file({name: t + 1 for name, t in load_file(start).items()}, start)
     with pytest.raises(BadInput, match="weights_sha256"):
         idemlab.run_sweep(sweep, tmp_path / "sweep", resume=True)
