@@ -69,6 +69,9 @@ if TYPE_CHECKING:
     from .reports.page import write_report as write_report
     from .runs.loading import load as load
     from .runs.run import Run as Run
+    from .sharing.exporting import Exported as Exported
+    from .sharing.exporting import export as export
+    from .sharing.push import push as push
     from .studies.record import run_study as run_study
     from .studies.study import Claim as Claim
     from .studies.study import Findings as Findings
@@ -144,6 +147,9 @@ _HOME = {
     "write_report": "reports.page",
     "load": "runs.loading",
     "Run": "runs.run",
+    "Exported": "sharing.exporting",
+    "export": "sharing.exporting",
+    "push": "sharing.push",
     "run_study": "studies.record",
     "Claim": "studies.study",
     "Findings": "studies.study",

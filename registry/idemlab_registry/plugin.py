@@ -12,6 +12,8 @@ from typing import Any
 from idemlab import ExperimentSpec, StudySpec, hookimpl
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
+OPERATORS = Path(__file__).parent / "operators"
+"""One folder for each experiment whose trained operator is shipped; made by `shipped`."""
 
 
 def _summary(path: Path) -> str:
@@ -29,7 +31,13 @@ def _located(path: Path) -> Path:
 def provide_experiments() -> Iterable[ExperimentSpec]:
     """One experiment for every file in experiments/."""
     for path in sorted(EXPERIMENTS.glob("*.toml")):
-        yield ExperimentSpec(name=path.stem, factory=partial(_located, path), summary=_summary(path))
+        shipped = OPERATORS / path.stem
+        yield ExperimentSpec(
+            name=path.stem,
+            factory=partial(_located, path),
+            summary=_summary(path),
+            operator=shipped if shipped.is_dir() else None,
+        )
 
 
 _PAPER = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"

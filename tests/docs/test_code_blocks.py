@@ -8,10 +8,10 @@ What a block needs to be followed:
 - `toml` blocks with a table [sweep.NAME] are studies.
 - other `toml` blocks are experiments, or parts of one, and must resolve.
 - `sh` lines and `$ ` lines of `console` are commands. Those of idemlab are called: `run` resolves the experiment, and trains
-  it for two steps if it is the reader's own; `report`, `apply`, `doctor`, `bench` and `profile` are only parsed. Lines below
-  a `$ ` line must be printed by the command, in that order (`...`: others). Where one begins with `error:`, the command
-  must end with 2, where one ends with ` failed`, with 1. `mkdir` and `cd` are followed; `pip install -e` and `pytest` in a
-  project that the reader made install its entry points and collect its tests.
+  it for two steps if it is the reader's own; `report`, `apply`, `push`, `export`, `doctor`, `bench` and `profile` are only
+  parsed. Lines below a `$ ` line must be printed by the command, in that order (`...`: others). Where one begins with
+  `error:`, the command must end with 2, where one ends with ` failed`, with 1. `mkdir` and `cd` are followed; `pip install
+  -e` and `pytest` in a project that the reader made install its entry points and collect its tests.
 - `<!-- not run: reason -->` above a block exempts it.
 """
 
@@ -190,6 +190,10 @@ class Reader:
                 patch.setattr("idemlab.benchmarks.benchmark.bench", _enough)
             elif words[0] == "profile":
                 patch.setattr("idemlab.benchmarks.profiling.profile", _enough)
+            elif words[0] == "push":
+                patch.setattr("idemlab.sharing.push.push", _enough)
+            elif words[0] == "export":
+                patch.setattr("idemlab.sharing.exporting.export", _enough)
             elif words[0] == "study":
                 patch.setattr("idemlab.studies.record.run_study", _enough)
             elif words[0] == "board" and not any(self._here.rglob("experiment.toml")):

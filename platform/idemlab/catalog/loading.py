@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint
 import pluggy
 
 from ..contracts.hookspecs import PROJECT, HookSpecs
-from ..contracts.specs import API_VERSION, KINDS, OLDEST_API_VERSION, EnforcerSpec, Traits
+from ..contracts.specs import API_VERSION, KINDS, OLDEST_API_VERSION, EnforcerSpec, ModelSpec, Traits
 from ..errors import BadInput, Failure, nearest_match
 from ..wording import clipped, with_article
 from . import schema
@@ -118,7 +118,10 @@ class Loaded:
             return
         try:
             if kind not in ("experiment", "study"):  # these factories take no arguments, so any callable works
-                schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
+                found = schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
+                taken = [each.name for each in found if kind == "model" and each.name in ModelSpec.reserved]
+                if taken:
+                    raise TypeError(f"argument '{taken[0]}' has the name of a key that every model has: rename it")
         except (TypeError, ValueError) as error:
             self._fail(
                 plugin, f"{kind} '{spec.name}': {error}", "make it a plain function whose arguments are annotated"

@@ -16,6 +16,7 @@ from . import (  # noqa: F401  (each registers its commands)
     plugins,
     results,
     running,
+    sharing,
     showing,
     sweeping,
 )

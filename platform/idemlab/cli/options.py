@@ -6,13 +6,21 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ExperimentOrRun", "Json"]
+__all__ = ["ExperimentOrRun", "Json", "OperatorName"]
 
 ExperimentOrRun = Annotated[
     str,
     typer.Argument(
         metavar="EXPERIMENT",
         help="Name of an experiment, path of a TOML file, or folder of a run.",
+        show_default=False,
+    ),
+]
+OperatorName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of a run, name of a shipped operator, or OWNER/NAME on the Hugging Face hub.",
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ import typer
 
 from .app import app, example
 from .console import loading, note, show, show_json, table
-from .options import Json
+from .options import Json, OperatorName
 
 if TYPE_CHECKING:
     from ..reports.comparison import Comparison
@@ -123,11 +123,11 @@ def report(
 @app.command(
     epilog=example(
         "idemlab apply runs/digits-projector images projected",
-        "idemlab apply runs/digits-projector images projected --times 2",
+        "idemlab apply digits-projector images projected --times 2",
     )
 )
 def apply(
-    run: RunFolder,
+    run: OperatorName,
     inputs: Annotated[
         Path, typer.Argument(metavar="IN", help="Folder of images, or of .npy arrays.", show_default=False)
     ],

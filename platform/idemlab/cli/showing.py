@@ -18,7 +18,7 @@ from ..catalog.catalog import Catalog, installed
 from ..catalog.named import Named
 from ..catalog.provided import Provided
 from ..catalog.schema import REQUIRED, Parameter, parameters
-from ..contracts.specs import EnforcerSpec, ModelSpec, Spec, StudySpec, Traits
+from ..contracts.specs import EnforcerSpec, ExperimentSpec, ModelSpec, Spec, StudySpec, Traits
 from ..watching.terminal import console
 from .app import app, example
 from .browsing import brief, kind_of, matching
@@ -176,6 +176,8 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
     if isinstance(spec, ModelSpec):
         facts.append(("offers", ", ".join(spec.offers)))
         facts.append(("claims", "to be idempotent to rounding, whatever its weights" if spec.exact else ""))
+    if isinstance(spec, ExperimentSpec) and spec.operator is not None:
+        facts.append(("trained", f"its operator is shipped: idemlab apply {entry.full_name} IN OUT"))
     facts.append(("from", str(entry.plugin)))
     _show_facts(facts)
     if spec.kind == "experiment":
@@ -262,6 +264,7 @@ def _keys(experiment: Experiment) -> Iterator[str]:
 
     yield from of_named("dataset", experiment.dataset)
     yield from of_named("model", experiment.model)
+    yield from (f"model.{key}" for key in ("weights", "freeze"))
     yield from of_value("source", experiment.sources if len(experiment.sources) > 1 else experiment.sources[0])
     yield from of_named("enforcer", experiment.enforcer)
     for part in ("reconstruction", "optimizer", "training", "evaluation"):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar
 
 __all__ = [
@@ -146,6 +147,9 @@ class ModelSpec(Spec):
     """
 
     kind = "model"
+    reserved: ClassVar[tuple[str, ...]] = ("weights", "weights_sha256", "freeze")
+    """Keys of [model] that every model has, so that no factory has arguments of these names."""
+
     exact: bool = False
     offers: tuple[str, ...] = ()
 
@@ -202,9 +206,14 @@ class MetricSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSpec(Spec):
-    """A named experiment. The factory takes no argument and returns the path of its TOML file."""
+    """A named experiment. The factory takes no argument and returns the path of its TOML file.
+
+    Args:
+        operator: folder of an operator that the experiment trained and that is shipped with it, laid out as a run.
+    """
 
     kind = "experiment"
+    operator: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from .experiment import Experiment
 from .optimizers import check_optimizer
 from .overrides import TABLES
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
+from .start import split
 
 __all__ = ["check"]
 
@@ -94,6 +95,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
                 expected="at most 80 letters, digits, spaces and . _ + -, the first one a letter, a digit or _",
                 next_step="rename it",
             )
+    model, start = split(table["model"], f"{where}, [model]", catalog)
     sources = table.get("source", "data")
     many = isinstance(sources, list)
     sources = sources if many else [sources]
@@ -106,7 +108,8 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         name=name,
         summary=str(summary),
         dataset=catalog.check("dataset", table["dataset"], f"{where}, [dataset]"),
-        model=catalog.check("model", table["model"], f"{where}, [model]"),
+        model=catalog.check("model", model, f"{where}, [model]"),
+        start=start,
         enforcer=catalog.check("enforcer", table.get("enforcer", "none"), f"{where}, [enforcer]"),
         sources=tuple(
             catalog.check("source", source, f"{where}, [source]{f'[{i}]' if many else ''}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..catalog.named import Named
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
+from .start import Start
 
 __all__ = ["Experiment"]
 
@@ -19,6 +20,7 @@ class Experiment:
     Args:
         name: of the file, without its extension.
         summary: what the experiment shows, in one sentence.
+        start: what the model starts from, and what of it is frozen.
         sources: supply the points at which idempotence is enforced.
         corruption: makes the reconstruction's inputs from the data; the source `data` leaves them unchanged.
         inputs: evaluation inputs besides the test data, by name.
@@ -29,6 +31,7 @@ class Experiment:
     summary: str
     dataset: Named
     model: Named
+    start: Start
     enforcer: Named
     sources: tuple[Named, ...]
     corruption: Named
@@ -52,7 +55,7 @@ class Experiment:
         return {
             "summary": self.summary,
             "dataset": self.dataset.table(),
-            "model": self.model.table(),
+            "model": self.model.table() | self.start.table(),
             "source": sources[0] if len(sources) == 1 else sources,
             "enforcer": self.enforcer.table(),
             "reconstruction": self.reconstruction.model_dump() | {"input": self.corruption.table()},

@@ -52,6 +52,8 @@ def _laid_over(below: Any, value: Any, at: str) -> Any:
         return {}  # an empty table removes all inputs
     if at == "training" and not _LENGTHS.isdisjoint(value):
         below = {key: kept for key, kept in below.items() if key not in _LENGTHS}
+    if at == "model" and "weights" in value:
+        below = {key: kept for key, kept in below.items() if key != "weights_sha256"}
     if "name" in value and value["name"] != below.get("name"):
         # Rate and schedule belong to the experiment and survive another optimiser. Other arguments do not.
         kept = OptimizerSettings.model_fields if at == "optimizer" else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "EvaluationSettings",
     "OptimizerSettings",
     "ReconstructionSettings",
+    "StartSettings",
     "TrainingSettings",
 ]
 
@@ -27,6 +28,20 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class StartSettings(_Table):
+    """The keys of [model] that every model has.
+
+    Args:
+        weights: what to start from: a run folder, a .safetensors file, or the name of an operator, shipped or on the hub.
+        weights_sha256: hash of that file, which a run writes into its resolved experiment.
+        freeze: patterns of parameters that are not trained, for instance ``encoder.*``.
+    """
+
+    weights: Annotated[str, MinLen(1)] | None = None
+    weights_sha256: Annotated[str, MinLen(64), MaxLen(64)] | None = None
+    freeze: list[str] = []
 
 
 class ReconstructionSettings(_Table):

@@ -19,7 +19,17 @@ from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
 from .parts import Inputs, Parts
 
-__all__ = ["Evaluation", "Examples", "Extremes", "evaluate", "evaluation_batch", "examples", "extremes", "overall"]
+__all__ = [
+    "Evaluation",
+    "Examples",
+    "Extremes",
+    "evaluate",
+    "evaluation_batch",
+    "evaluation_inputs",
+    "examples",
+    "extremes",
+    "overall",
+]
 
 Apply = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition; the operator may be wrapped."""
@@ -84,7 +94,7 @@ def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torc
     return parts.dataset.test.__getitems__(list(range(count))).to(device, dtype, parts.dataset.range)
 
 
-def _inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
+def evaluation_inputs(experiment: Experiment, parts: Parts | Inputs, batch: Batch) -> dict[str, Batch]:
     """The evaluation inputs by name, the test data first. Every evaluation draws the same inputs."""
     named = {"data": batch}
     for name, source in parts.inputs.items():
@@ -109,7 +119,7 @@ def evaluate(
     settings = experiment.evaluation
     exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
-    for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
+    for name, batch in evaluation_inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         orbits = orbits_of(apply, batch.input, batch.condition, settings.batch_size)
         with torch.no_grad():
             wild = sum(int((~torch.isfinite(orbit.output)).flatten(1).any(1).sum()) for orbit in orbits)
@@ -171,7 +181,7 @@ def examples(
     experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 12
 ) -> list[Examples]:
     """The first few orbits of each set of evaluation inputs, without selection."""
-    batches = _inputs(experiment, parts, evaluation_batch(experiment, parts, device))
+    batches = evaluation_inputs(experiment, parts, evaluation_batch(experiment, parts, device))
     return [_shown(name, batch.rows(slice(0, count)), experiment, parts, apply) for name, batch in batches.items()]
 
 
@@ -205,7 +215,7 @@ def extremes(
 ) -> list[Extremes]:
     """Typical and worst samples of each set of evaluation inputs, among all that the certificate measured."""
     found = []
-    for name, batch in _inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
+    for name, batch in evaluation_inputs(experiment, parts, evaluation_batch(experiment, parts, device)).items():
         orbits = orbits_of(apply, batch.input, batch.condition, experiment.evaluation.batch_size)
         y = torch.cat([orbit.output for orbit in orbits]).flatten(1).double()
         change = (torch.cat([orbit.ahead(1) for orbit in orbits]).flatten(1).double() - y).norm(dim=1)

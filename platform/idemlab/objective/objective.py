@@ -6,7 +6,7 @@ one forward per micro-step. In a distributed run, only the objective calls the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class Objective(nn.Module):
             the sum over replicas of their batch means, and values are [R].
 
     Attributes:
+        prefix: of the names of the model's tensors in the state of the operator, which the enforcer may have wrapped; None
+            if the wrapping renamed them otherwise, or replaced some.
         joins: whether all orbits of a step go through the operator in the same calls. The preflight sets it where that
             changes nothing but rounding.
     """
@@ -56,7 +58,9 @@ class Objective(nn.Module):
         replicas: int | None = None,
     ) -> None:
         super().__init__()
+        model = operator.state_dict(keep_vars=True)
         self.operator = enforcer.wrap(operator)
+        self.prefix = prefix_in(self.operator.state_dict(keep_vars=True), model)
         self.enforcer = enforcer
         self.corruption = corruption
         self.sources = nn.ModuleList([source for source in sources if source is not None])
@@ -147,6 +151,17 @@ class Objective(nn.Module):
         changes, spreads = sums if step.shard.world == 1 else step.mean(sums[None])
         relative = (changes / spreads.clamp_min(1e-24)).sqrt()
         return {"idempotence": torch.stack(absolute).mean(0), "relative": relative}
+
+
+def prefix_in(wrapped: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str | None:
+    """What stands before the names of a model's tensors in the state of the operator that was made of it."""
+    for name in wrapped if model else ():
+        first = next(iter(model))
+        prefix = name.removesuffix(first)
+        same = (wrapped.get(prefix + key) is tensor or key.endswith("_extra_state") for key, tensor in model.items())
+        if name.endswith(first) and all(same):
+            return prefix
+    return None if model else ""
 
 
 class Through:

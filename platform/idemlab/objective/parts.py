@@ -19,6 +19,7 @@ from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
 from .modules import check_methods, check_model, start_from
 from .objective import Objective
+from .start import freeze, load_start
 
 __all__ = ["Inputs", "Parts", "assemble", "build_inputs", "build_operator"]
 
@@ -65,7 +66,11 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
         return None if named.name == SHARED_ORBIT else named.build_as(Source)
 
     operator, traits = build_operator(experiment, dataset.shape), experiment.enforcer.traits()
-    start_from(operator, dataset)
+    freeze(operator, experiment.start.settings.freeze, experiment.model)
+    if experiment.start.weights is None:
+        start_from(operator, dataset)
+    else:
+        load_start(operator, experiment.start, experiment.model)
     check_methods(operator, traits.wraps, experiment.enforcer, experiment.model)
     objective = Objective(
         operator,

@@ -29,11 +29,12 @@ def residual(matrix: Tensor) -> Tensor:
 
 
 def square_maps(operator: nn.Module) -> dict[str, Tensor]:
-    """The weights [n, n] of all linear layers that keep the width, by name."""
+    """The weights [n, n] of all linear layers that keep the width and are trained, by name."""
     return {
         f"{name}.weight" if name else "weight": module.weight
         for name, module in operator.named_modules()
         if isinstance(module, nn.Linear) and module.in_features == module.out_features
+        if not isinstance(module.weight, nn.Parameter) or module.weight.requires_grad
     }
 
 

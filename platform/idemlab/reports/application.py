@@ -62,7 +62,7 @@ def apply(
     read, or whose output name another file needs, is skipped with its reason. `outputs` appears complete or not at all.
 
     Args:
-        run: the run or its folder; it must have a trained operator.
+        run: the run or its folder, or the name of an operator, as for `idemlab.load`; it must have a trained operator.
         inputs: folder to read; links that lead out of it are refused.
         outputs: folder to make; if it exists, it must be empty.
         times: how often f is applied.
@@ -80,7 +80,7 @@ def apply(
         raise BadInput(
             f"f cannot be applied {times} times", expected="a whole number, 1 or more", next_step="`times = 1`"
         )
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     catalog = catalog or run.catalog or installed()
     source, target = _folders(Path(inputs), Path(outputs))
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)

@@ -30,17 +30,19 @@ def load(
     saved comes out the same. The caller's random numbers are not touched.
 
     Args:
+        run: a run, its folder, the name of a shipped operator, or a name on the Hugging Face hub, ``owner/name``. Names are
+            looked up in this order; a `Path` is always a folder.
         model: the module (or the function that makes it) that the run was given; needed if the run was given one and is
             opened from its folder. The trained weights go into a copy; your module stays as it is.
         enforcer: the enforcer that the run was given; needed only if it wraps the operator.
         catalog: resolves names; default: the run's own catalog, or the installed plugins.
 
     Raises:
-        BadInput: if the folder holds no run, or no trained operator yet; if the model was given as an object and is missing
-            here, or is another one.
-        Failure: if the weights are damaged.
+        BadInput: if there is no such operator, or no trained operator in the folder yet; if the model was given as an object
+            and is missing here, or is another one.
+        Failure: if the weights are damaged, or the hub cannot be reached.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     if catalog is not None:
         run = replace(run, catalog=catalog)
     return run.giving(model=model, enforcer=enforcer).operator(device=device)

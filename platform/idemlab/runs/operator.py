@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..catalog.named import Named
 from ..contracts.enforcer import Enforcer
@@ -17,7 +18,7 @@ from ..objective.fingerprint import fingerprint
 from ..objective.parts import build_operator
 from .weights import read_weights
 
-__all__ = ["trained_operator"]
+__all__ = ["trained_operator", "trained_weights"]
 
 
 def trained_operator(experiment: Experiment, file: Path, sample: dict[str, Any], resuming: str) -> Operator:
@@ -40,10 +41,7 @@ def trained_operator(experiment: Experiment, file: Path, sample: dict[str, Any],
         enforcer = Enforcer() if _only_trains(experiment.enforcer) else experiment.enforcer.build_as(Enforcer)
         operator = enforcer.wrap(build_operator(experiment, tuple(sample["shape"])))
     operator = operator.to(getattr(torch, experiment.training.dtype))
-    weights, sample = read_weights(file), dict(sample)
-    # Weights that idemlab did not write have no hash.
-    if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
-        raise Failure("the weights have changed since they were written", where=str(file), next_step=resuming)
+    weights = trained_weights(file, sample, resuming)
     try:
         operator.load_state_dict(weights)
     except RuntimeError as error:
@@ -53,6 +51,19 @@ def trained_operator(experiment: Experiment, file: Path, sample: dict[str, Any],
             next_step="install the versions that environment.json names",
         ) from error
     return operator.eval()
+
+
+def trained_weights(file: Path, sample: dict[str, Any], resuming: str) -> dict[str, Tensor]:
+    """The weights of a trained operator, as they were written.
+
+    Raises:
+        Failure: if they are damaged, or have changed since.
+    """
+    weights, sample = read_weights(file), dict(sample)
+    # Weights that idemlab did not write have no hash.
+    if sample.pop("sha256", None) not in (None, fingerprint(weights, sample)):
+        raise Failure("the weights have changed since they were written", where=str(file), next_step=resuming)
+    return weights
 
 
 def _only_trains(enforcer: Named) -> bool:

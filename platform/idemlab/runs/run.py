@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
+from ..experiment.operators import WEIGHTS, find_operator
 from ..experiment.resolution import resolve
 from ..system import strict_json
 from ..wording import clipped, command
@@ -20,6 +21,7 @@ from .reading import CertificateFile, Entry, EnvironmentFile, fault
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ..contracts.orbit import Operator
 
@@ -61,6 +63,18 @@ class Run:
             )
         return run
 
+    @classmethod
+    def find(cls, reference: str | Path, *, catalog: Catalog | None = None) -> Run:
+        """The run in a folder, or a trained operator by its name: a folder first, then a shipped one, then the hub.
+
+        A trained operator is laid out as a run, without checkpoints and log.
+
+        Raises:
+            BadInput: if there is no such folder or operator.
+            Failure: if the hub cannot be reached.
+        """
+        return cls.open(find_operator(reference, catalog or installed()), catalog=catalog)
+
     def giving(
         self, *, model: Any = None, dataset: Any = None, source: Any = None, enforcer: Any = None, metrics: Any = None
     ) -> Run:
@@ -94,7 +108,17 @@ class Run:
         """The trained operator, in evaluation mode; see `idemlab.load`."""
         from .operator import trained_operator
 
-        return trained_operator(self.experiment, self.weights_file, self._sample(), self.resuming).to(device)
+        return trained_operator(self.experiment, self.weights_file, self.sample, self.resuming).to(device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the trained operator, as they were written.
+
+        Raises:
+            Failure: if they are damaged.
+        """
+        from .operator import trained_weights
+
+        return trained_weights(self.weights_file, self.sample, self.resuming)
 
     @property
     def name(self) -> str:
@@ -121,7 +145,7 @@ class Run:
     @property
     def weights_file(self) -> Path:
         """The trained operator."""
-        return self.path / "operator.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def certificate_file(self) -> Path:
@@ -199,12 +223,12 @@ class Run:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample, as stored with the weights."""
-        return tuple(self._sample()["shape"])
+        return tuple(self.sample["shape"])
 
     @property
     def range(self) -> tuple[float, float] | None:
         """Smallest and largest value of a sample, as stored with the weights."""
-        values = self._sample()["range"]
+        values = self.sample["range"]
         return tuple(values) if values else None
 
     def _repr_html_(self) -> str:
@@ -213,7 +237,9 @@ class Run:
 
         return run_html(self)
 
-    def _sample(self) -> dict[str, Any]:
+    @property
+    def sample(self) -> dict[str, Any]:
+        """What is stored with the weights: shape and range of a sample, the hash of the weights."""
         if not self.weights_file.is_file():
             raise BadInput(
                 f"run '{self.path}' has no trained operator yet",

@@ -1,8 +1,7 @@
-"""Weight files: atomic writes as safetensors, and the hash of a file."""
+"""Weight files: safetensors, written atomically."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,13 +13,7 @@ from ..errors import Failure
 from ..objective.engines import Stateful
 from ..system.files import replacing
 
-__all__ = ["read_weights", "sha256", "write_tensors", "write_weights"]
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+__all__ = ["read_weights", "write_tensors", "write_weights"]
 
 
 def write_weights(path: Path, module: Stateful, metadata: dict[str, str] | None = None) -> None:

@@ -26,7 +26,15 @@ from .environment import describe_environment
 from .run import Run
 from .weights import write_weights
 
-__all__ = ["append_entry", "write_circumstances", "write_entries", "write_experiment", "write_outcome", "writing"]
+__all__ = [
+    "append_entry",
+    "write_certificate",
+    "write_circumstances",
+    "write_entries",
+    "write_experiment",
+    "write_outcome",
+    "writing",
+]
 
 
 @contextmanager
@@ -91,23 +99,43 @@ def write_circumstances(
 
 
 def write_outcome(
-    run: Run, operator: Stateful, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
+    run: Run,
+    operator: Stateful,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    plan: Plan,
+    remark: str = "",
+    *,
+    prefix: str | None = "",
 ) -> None:
     """Write operator.safetensors and then certificate.json, which marks the run as finished.
 
     Args:
         remark: a further sentence for the verdict.
+        prefix: as in `Objective`; lets another run start from the model inside the operator.
     """
     # One key: safetensors writes several in no fixed order, and equal runs must leave equal bytes.
     sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
+    if prefix != "":
+        sample["model"] = prefix
     sample["sha256"] = fingerprint(operator.state_dict(), sample)
     with writing(run, run.weights_file.name):
         write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
+    write_certificate(run, evaluation, steps=plan.steps, flops=plan.steps * plan.flops_per_step, remark=remark)
+
+
+def write_certificate(run: Run, evaluation: Evaluation, *, steps: int, flops: float, remark: str = "") -> None:
+    """Write certificate.json.
+
+    Args:
+        steps, flops: what the training took.
+        remark: a further sentence for the verdict.
+    """
     certificate = {
         "verdict": evaluation.verdict.value,
         "sentence": f"{evaluation.sentence} {remark}".strip(),
-        "steps": plan.steps,
-        "flops": plan.steps * plan.flops_per_step,
+        "steps": steps,
+        "flops": flops,
         "inputs": {
             name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
         },

@@ -13,6 +13,7 @@ from ..catalog.catalog import Catalog
 from ..errors import BadInput, nearest_match
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
+from ..experiment.start import pinned
 from ..experiment.toml import toml_value
 from .goal import Goal
 
@@ -193,7 +194,7 @@ class Sweep:
         """
         overrides = self.set | setting.values | {SEED: setting.seed}  # type: ignore[operator]
         written = [f"{k}={toml_value(v)}" for k, v in overrides.items()]
-        return resolve(self.experiment, written, catalog=catalog, parts=parts)
+        return pinned(resolve(self.experiment, written, catalog=catalog, parts=parts))
 
     def table(self) -> dict[str, Any]:
         """All fields as plain values."""

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..errors import Failure
 from ..objective.engines import Stateful
-from ..runs.weights import read_weights, sha256, write_tensors, write_weights
+from ..runs.weights import read_weights, write_tensors, write_weights
+from ..system.files import sha256
 
 __all__ = ["latest", "load_checkpoint", "prune", "save_checkpoint"]
 

@@ -20,6 +20,7 @@ from ..contracts.step import Shard, Step, seed_everything
 from ..errors import BadInput, Failure, IdemlabError, Interrupted
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
+from ..experiment.start import pinned
 from ..objective.engines import Engine, Stateful, whole
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.given import check_agreement, parts_of, resolved
@@ -109,6 +110,7 @@ def train(
     catalog = catalog or installed()
     parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
     experiment, catalog = resolved(experiment, overrides, parts, catalog)
+    experiment = pinned(experiment)
     run = Run(Path(out), catalog)
     check_folder(run, resume=resume)
     changed = changes(run, experiment, catalog) if resume else []
@@ -403,4 +405,6 @@ class _Loop:
         operator = self.engine.stateful(self.bare.operator)
         if self.engine.main:
             remark = self.projected.sentence if self.projected else ""
-            write_outcome(self.run, operator, self.parts.dataset, evaluation, self.plan, remark)
+            write_outcome(
+                self.run, operator, self.parts.dataset, evaluation, self.plan, remark, prefix=self.bare.prefix
+            )

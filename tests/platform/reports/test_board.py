@@ -101,7 +101,7 @@ def make_run(folder: Path, *, enforcer: str = "relative", seed: int = 3, **conte
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Runs in every state, a sweep with trials, a record of a study, and damage of several kinds."""
-    root = tmp_path / "work"
+    root = tmp_path / "mine"
     make_run(root / "runs" / "good")
     make_run(root / "runs" / "flat", verdict="constant", data=inputs("Infinity", rank=None))
     (make_run(root / "runs" / "begun") / "certificate.json").unlink()
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_read_has_a_row(folder: Path) -> None:
 
 def test_links_lead_from_the_page_to_the_reports(folder: Path, tmp_path: Path) -> None:
     rows = Rows(board(folder / "runs", tmp_path / "pages" / "all.html").path)
-    assert rows.of("good")["links"] == ["./../work/runs/good/report.html"]
+    assert rows.of("good")["links"] == ["./../mine/runs/good/report.html"]
 
 
 def test_bad_calls(folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 import idemlab
 from idemlab import installed
 from idemlab.errors import Interrupted
-from idemlab.runs.weights import sha256
+from idemlab.system.files import sha256
 from idemlab.training.checkpoint import latest
 from idemlab.training.stacked_loop import train_stacked
 from idemlab.watching.watcher import Watcher
