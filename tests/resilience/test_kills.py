@@ -37,6 +37,15 @@ TABLE: dict[str, Any] = {
     "evaluation": {"every": 10, "rank_points": 2, "metrics": ["reconstruction-error"]},
 }
 
+KEEPING = copy.deepcopy(TABLE)
+"""The same with all that a run can keep, which ends early: no evaluation improves by so much."""
+KEEPING["training"] |= {
+    "ema": 0.9,
+    "best": {"metric": "data/reconstruction_error", "minimum_spread": 0.0},
+    "stop": {"metric": "noise/relative", "patience": 4, "margin": 1.0},
+}
+KEEPING["evaluation"]["every"] = 6
+
 # Each process is a fork of a server that has imported everything, as an interpreter of its own takes seconds to start.
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -201,6 +210,14 @@ def kill_at_random(folder: Path, table: dict[str, Any], *, kills: int, writing: 
 )
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path, kills: int, writing: int) -> None:
     kill_at_random(tmp_path, TABLE, kills=kills, writing=writing)
+
+
+@pytest.mark.long
+def test_average_best_weights_and_early_end_survive_ten_kills(tmp_path: Path) -> None:
+    kill_at_random(tmp_path, KEEPING, kills=10, writing=2)
+    run = idemlab.Run(tmp_path / "run-0")
+    assert list(run.certificates) == ["last", "ema", "best"]
+    assert run.certificates["last"]["steps"] == 30
 
 
 @pytest.mark.slow

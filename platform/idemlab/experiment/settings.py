@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from ..certificate.goal import Goal
 
 __all__ = [
     "UNSUITABLE_OPTIMIZERS",
+    "BestSettings",
     "EvaluationSettings",
     "OptimizerSettings",
     "ReconstructionSettings",
+    "StopSettings",
     "TrainingSettings",
 ]
 
@@ -75,12 +79,51 @@ class OptimizerSettings(BaseModel):
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
+class BestSettings(_Table):
+    """Which evaluation of a run is the best.
+
+    Args:
+        metric: as in the log, ``noise/relative`` say; a metric alone takes its worst value over all inputs.
+        maximize: a larger value is better; otherwise a smaller one is.
+        minimum_spread: an operator that is narrower than this share of its inputs never counts as the best.
+    """
+
+    metric: Annotated[str, MinLen(1)]
+    maximize: bool = False
+    minimum_spread: Share = 0.05
+
+    @property
+    def goal(self) -> Goal:
+        """What compares two evaluations."""
+        return Goal(metric=self.metric, maximize=self.maximize, minimum_spread=self.minimum_spread)
+
+
+class StopSettings(BestSettings):
+    """When to end a run early.
+
+    Args:
+        patience: number of evaluations in a row without an improvement after which the run ends.
+        margin: smallest change of the metric that counts as an improvement.
+    """
+
+    patience: Annotated[int, Gt(0)] = 5
+    margin: Annotated[float, Ge(0)] = 0.0
+
+
+def _metric_alone(value: Any) -> Any:
+    """A metric's name is short for its table, and an empty one stands for none."""
+    if not isinstance(value, str):
+        return value
+    return {"metric": value} if value else None
+
+
 class TrainingSettings(_Table):
     """How long and how to train.
 
     Args:
-        steps: optimiser steps; omit if `flops` is given.
-        flops: budget of counted floating-point operations instead of steps; the preflight turns it into steps.
+        steps: optimiser steps; or give `epochs` or `flops`.
+        epochs: passes over the training set, each of as many whole batches as it holds.
+        flops: budget of counted floating-point operations; the preflight turns it into steps.
         batch_size: of the global batch, over all processes and micro-steps.
         micro_batches: number of parts of the global batch, processed one after the other (gradient accumulation).
         seed: of all random draws.
@@ -89,10 +132,15 @@ class TrainingSettings(_Table):
         compile: `torch.compile` the objective.
         log_every, checkpoint_every: steps between entries in metrics.jsonl and between checkpoints.
         keep: number of checkpoints kept.
+        ema: decay of an exponential moving average of the weights; 0 keeps none. After n steps the decay is at most
+            (1 + n) / (10 + n), so that the first weights are soon forgotten.
+        best: metric whose best evaluation is kept, or a table with further keys (`BestSettings`).
+        stop: metric whose standstill ends the run, or a table with further keys (`StopSettings`).
         trackers: services that receive the metrics besides metrics.jsonl.
     """
 
     steps: Annotated[int, Gt(0)] | None = None
+    epochs: Annotated[int, Gt(0)] | None = None
     flops: Annotated[float, Gt(0)] | None = None
     batch_size: Annotated[int, Gt(0)] = 64
     micro_batches: Annotated[int, Gt(0)] = 1
@@ -103,6 +151,9 @@ class TrainingSettings(_Table):
     log_every: Annotated[int, Gt(0)] = 50
     checkpoint_every: Annotated[int, Gt(0)] = 1000
     keep: Annotated[int, Gt(0)] = 2
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.0
+    best: Annotated[BestSettings | None, BeforeValidator(_metric_alone)] = None
+    stop: Annotated[StopSettings | None, BeforeValidator(_metric_alone)] = None
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
 
 

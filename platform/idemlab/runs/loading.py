@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.catalog import Catalog
 from ..contracts.orbit import Operator
-from .run import Run
+from .run import Run, Which
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,7 @@ __all__ = ["load"]
 def load(
     run: Run | str | Path,
     *,
+    which: Which = "last",
     model: Any = None,
     enforcer: Any = None,
     catalog: Catalog | None = None,
@@ -30,17 +31,19 @@ def load(
     saved comes out the same. The caller's random numbers are not touched.
 
     Args:
+        which: `last`, `ema` (their moving average, `training.ema`) or `best` (those of the best evaluation,
+            `training.best`); the best ones are there as soon as an evaluation was made.
         model: the module (or the function that makes it) that the run was given; needed if the run was given one and is
             opened from its folder. The trained weights go into a copy; your module stays as it is.
         enforcer: the enforcer that the run was given; needed only if it wraps the operator.
         catalog: resolves names; default: the run's own catalog, or the installed plugins.
 
     Raises:
-        BadInput: if the folder holds no run, or no trained operator yet; if the model was given as an object and is missing
+        BadInput: if the folder holds no run, or no such trained operator; if the model was given as an object and is missing
             here, or is another one.
         Failure: if the weights are damaged.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     if catalog is not None:
         run = replace(run, catalog=catalog)
-    return run.giving(model=model, enforcer=enforcer).operator(device=device)
+    return run.giving(model=model, enforcer=enforcer).operator(which=which, device=device)

@@ -11,22 +11,30 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from ..catalog.catalog import Catalog
 from ..contracts.dataset import Dataset
 from ..errors import Failure
 from ..experiment.experiment import Experiment
-from ..objective.engines import Stateful
 from ..objective.evaluation import Evaluation
 from ..objective.fingerprint import fingerprint
 from ..objective.preflight import Plan
 from ..system import strict_json
 from ..system.files import write_text
 from .environment import describe_environment
-from .run import Run
-from .weights import write_weights
+from .run import Run, Which
+from .weights import write_tensors
 
-__all__ = ["append_entry", "write_circumstances", "write_entries", "write_experiment", "write_outcome", "writing"]
+__all__ = [
+    "append_entry",
+    "write_certificate",
+    "write_circumstances",
+    "write_entries",
+    "write_experiment",
+    "write_operator",
+    "writing",
+]
 
 
 @contextmanager
@@ -90,30 +98,44 @@ def write_circumstances(
         _write_json(run.environment_file, content)
 
 
-def write_outcome(
-    run: Run, operator: Stateful, dataset: Dataset, evaluation: Evaluation, plan: Plan, remark: str = ""
+def write_operator(
+    run: Run, weights: Mapping[str, Tensor], dataset: Dataset, *, which: Which = "last", step: int | None = None
 ) -> None:
-    """Write operator.safetensors and then certificate.json, which marks the run as finished.
+    """Write the weights of an operator, with the shape and range of its samples.
 
     Args:
-        remark: a further sentence for the verdict.
+        weights: the whole state of the operator.
+        step: after which the weights were this, if that is not the end of the run.
     """
     # One key: safetensors writes several in no fixed order, and equal runs must leave equal bytes.
-    sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
-    sample["sha256"] = fingerprint(operator.state_dict(), sample)
-    with writing(run, run.weights_file.name):
-        write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
+    sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range} | ({} if step is None else {"step": step})
+    sample["sha256"] = fingerprint(weights, sample)
+    path = run.weights_of(which)
+    with writing(run, path.name):
+        write_tensors(path, weights, {"sample": json.dumps(sample)})
+
+
+def write_certificate(
+    run: Run, evaluation: Evaluation, plan: Plan, steps: int, *, which: Which = "last", remark: str = ""
+) -> None:
+    """Write a certificate. That of the last weights, certificate.json, marks the run as finished: write it last.
+
+    Args:
+        steps: number of steps that the weights were trained for.
+        remark: a further sentence for the verdict.
+    """
     certificate = {
         "verdict": evaluation.verdict.value,
         "sentence": f"{evaluation.sentence} {remark}".strip(),
-        "steps": plan.steps,
-        "flops": plan.steps * plan.flops_per_step,
+        "steps": steps,
+        "flops": steps * plan.flops_per_step,
         "inputs": {
             name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
         },
     }
-    with writing(run, run.certificate_file.name):
-        _write_json(run.certificate_file, certificate)
+    path = run.certificate_of(which)
+    with writing(run, path.name):
+        _write_json(path, certificate)
 
 
 def _write_json(path: Path, content: Any) -> None:

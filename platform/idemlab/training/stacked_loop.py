@@ -23,7 +23,7 @@ from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import preflight
 from ..runs.run import Run
-from ..runs.writing import append_entry, write_outcome
+from ..runs.writing import append_entry, write_certificate, write_operator
 from .batches import batches
 from .folder import open_folder
 from .latch import Latch, not_finite
@@ -45,6 +45,7 @@ def stackable(experiment: Experiment) -> bool:
     alone = bool(traits.kinds & {EnforcerKind.PROJECTION, EnforcerKind.ARCHITECTURE}) or traits.batch_coupled
     # Several operators as one have no methods of their own.
     alone = alone or not experiment.enforcer.declares_traits or bool(traits.calls)
+    plain = plain and not training.ema and training.best is None and training.stop is None
     if not plain or training.trackers or alone or PartialState().num_processes > 1:
         return False
     parts = assemble(experiment)
@@ -227,7 +228,8 @@ class _Stack:
             append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)
             if done == self.plan.steps:
                 parts = self.parts[r]
-                write_outcome(self.runs[r], parts.objective.operator, parts.dataset, evaluation, self.plan)
+                write_operator(self.runs[r], parts.objective.operator.state_dict(), parts.dataset)
+                write_certificate(self.runs[r], evaluation, self.plan, done)
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:

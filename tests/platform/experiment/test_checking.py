@@ -37,6 +37,7 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
             "log_every": 50,
             "checkpoint_every": 1000,
             "keep": 2,
+            "ema": 0.0,
             "trackers": [],
         },
         "evaluation": {
