@@ -192,9 +192,10 @@ def _short(experiment: Experiment, steps: int) -> Experiment:
     """The same experiment with fewer steps: entries and evaluations after each third of them, where there are enough."""
     third = max(1, steps // 3)
     length: dict[str, Any] = {"steps": steps, "epochs": None, "flops": None, "stop": None}
-    changed = length | {"log_every": third, "trackers": []}
+    changed = length | {"log_every": third}
     return replace(
         experiment,
+        trackers=(),
         training=experiment.training.model_copy(update=changed),
         evaluation=experiment.evaluation.model_copy(update={"every": third}),
     )

@@ -29,6 +29,9 @@ HOOKS = {
     "provide_enforcers": "enforcer",
     "provide_sources": "source",
     "provide_metrics": "metric",
+    "provide_optimizers": "optimizer",
+    "provide_schedules": "schedule",
+    "provide_trackers": "tracker",
     "provide_experiments": "experiment",
     "provide_studies": "study",
 }
@@ -118,7 +121,7 @@ class Loaded:
             return
         try:
             if kind not in ("experiment", "study"):  # these factories take no arguments, so any callable works
-                schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
+                schema.parameters(spec.factory, skip=spec.passed)
         except (TypeError, ValueError) as error:
             self._fail(
                 plugin, f"{kind} '{spec.name}': {error}", "make it a plain function whose arguments are annotated"

@@ -48,6 +48,9 @@ class _Source(_NamedThing):
 _STAND_INS: dict[str, type[Any]] = {"Enforcer": _Enforcer, "Source": _Source}
 
 
+_FIRST = "the shape of a sample, or the parameters to train,"
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One argument of a factory.
@@ -138,7 +141,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
     arguments = list(inspect.signature(factory).parameters.items())
     if len(arguments) < skip:
-        raise TypeError(f"{factory.__name__} takes no argument, but must take the shape of a sample first")
+        raise TypeError(f"{factory.__name__} takes no argument, but must take {_FIRST} first")
     found = []
     for name, parameter in arguments[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

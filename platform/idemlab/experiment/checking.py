@@ -67,7 +67,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
                 where=f"{where}, [optimizer], key '{clipped(key)}'",
                 expected="finite numbers",
             )
-    check_optimizer(optimizer, f"{where}, [optimizer]")
+    method = check_optimizer(optimizer, catalog, f"{where}, [optimizer]")
     lengths = [key for key in LENGTHS if getattr(training, key) is not None]
     if len(lengths) != 1:
         raise BadInput(
@@ -123,6 +123,14 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         metrics=tuple(
             catalog.check("metric", metric, f"{where}, [evaluation], key 'metrics'[{i}]")
             for i, metric in enumerate(within("evaluation", "metrics", evaluation.metrics))
+        ),
+        method=method,
+        schedule=catalog.check(
+            "schedule", within("optimizer", "schedule", optimizer.schedule), f"{where}, [optimizer], key 'schedule'"
+        ),
+        trackers=tuple(
+            catalog.check("tracker", tracker, f"{where}, [training], key 'trackers'[{i}]")
+            for i, tracker in enumerate(within("training", "trackers", training.trackers))
         ),
         reconstruction=reconstruction,
         optimizer=optimizer,

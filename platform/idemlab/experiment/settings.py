@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -11,7 +10,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from ..certificate.goal import Goal
 
 __all__ = [
-    "UNSUITABLE_OPTIMIZERS",
     "BestSettings",
     "EvaluationSettings",
     "OptimizerSettings",
@@ -19,12 +17,6 @@ __all__ = [
     "StopSettings",
     "TrainingSettings",
 ]
-
-UNSUITABLE_OPTIMIZERS = {
-    "lbfgs": "it evaluates the loss several times a step, but a training step has one batch and one backward",
-    "sparseadam": "it takes sparse gradients only, but those of an operator are dense",
-}
-"""Classes of torch.optim, in lower case, that cannot train an operator, and why."""
 
 Share = Annotated[float, Ge(0), Le(1)]
 
@@ -52,11 +44,11 @@ class OptimizerSettings(BaseModel):
 
     Args:
         name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...; LBFGS and SparseAdam cannot be used), or
-            `muon`: Muon on matrices and AdamW on the rest, with the arguments in the table `adamw`.
+            `muon`: Muon on matrices and AdamW on the rest, with the arguments in the table `adamw`; or one of a plugin.
         lr: highest learning rate.
-        schedule: `constant`, or `cosine` from lr down to final * lr.
+        schedule: how the rate falls after the warm-up: `constant`, `cosine`, `linear`, `step`, or one of a plugin.
         warmup: share of the run over which the rate rises linearly from 0.
-        final: last rate of the cosine schedule, as a share of lr.
+        final: rate at which a schedule that falls to 0 ends, as a share of lr.
         clip: largest norm of the gradient; 0 switches clipping off.
     """
 
@@ -64,19 +56,10 @@ class OptimizerSettings(BaseModel):
 
     name: str = "adam"
     lr: Annotated[float, Ge(0)] = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Any = "constant"
     warmup: Share = 0.0
     final: Share = 0.0
     clip: Annotated[float, Ge(0)] = 0.0
-
-    def share_of_rate(self, progress: float) -> float:
-        """Learning rate as a share of the highest rate; `progress` is the share of the run that is done, in [0, 1)."""
-        if progress < self.warmup:
-            return progress / self.warmup
-        if self.schedule == "constant":
-            return 1.0
-        done = (progress - self.warmup) / max(1 - self.warmup, 1e-12)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 
 class BestSettings(_Table):
@@ -154,7 +137,7 @@ class TrainingSettings(_Table):
     ema: Annotated[float, Ge(0), Lt(1)] = 0.0
     best: Annotated[BestSettings | None, BeforeValidator(_metric_alone)] = None
     stop: Annotated[StopSettings | None, BeforeValidator(_metric_alone)] = None
-    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    trackers: list[Any] = []
 
 
 class EvaluationSettings(_Table):

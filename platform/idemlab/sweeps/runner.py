@@ -114,9 +114,9 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
 
     from ..objective.optimizers import build_optimizers
 
-    different = {repr(experiment.optimizer): experiment.optimizer for experiment in experiments}
-    for settings in different.values():
-        build_optimizers(settings, list(nn.Linear(1, 1).parameters()))
+    different = {repr((experiment.optimizer, experiment.method)): experiment for experiment in experiments}
+    for experiment in different.values():
+        build_optimizers(experiment.optimizer, list(nn.Linear(1, 1).parameters()), experiment.method)
 
 
 def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:

@@ -26,6 +26,7 @@ from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import Plan, preflight
 from ..objective.projection import Projected, project_weights
+from ..objective.rates import Rates
 from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import append_entry
@@ -42,8 +43,8 @@ from .evaluations import Evaluations
 from .folder import check_folder, held, newest, open_folder
 from .latch import Latch, not_finite
 from .log import Clock, Sums
-from .schedule import Schedule, set_rates
-from .trackers import check_trackers, tracking
+from .schedule import Schedule
+from .trackers import Trackers
 
 __all__ = ["train"]
 
@@ -116,7 +117,6 @@ def train(
             f"the run in '{run.path}' began differently: " + "; ".join(changed),
             next_step="resume it unchanged, start a new run in another folder, or allow the changes (`allow_changes`)",
         )
-    check_trackers(experiment)
     _check_watchers(watchers)
     with watching() if progress else nullcontext(Watcher()) as shown:
         loop = built(experiment, run, [shown, *watchers])
@@ -155,7 +155,8 @@ def built(experiment: Experiment, run: Run, watchers: Sequence[Watcher] = (), da
     objective = parts.objective.to(accelerator.device)
     objective.joins = plan.joins
     blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
-    optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    optimizers = build_optimizers(experiment.optimizer, trained, experiment.method)
     engine.adapt(optimizers)
     return _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watchers)
 
@@ -177,13 +178,14 @@ class _Loop:
         self.experiment, self.run, self.parts, self.plan = experiment, run, parts, plan
         self.accelerator, self.engine, self.optimizers = accelerator, engine, optimizers
         self.watcher = Watchers(watchers if engine.main else ())
-        self.schedule = Schedule(experiment, plan.steps)
+        self.schedule, self.rates = Schedule(experiment, plan.steps), Rates(experiment)
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
         self.projected: Projected | None = None
         self.follows = follows_training(parts.objective.enforcer)
         # Projections, followers and averages change after a bad step, too: with them, every step is checked.
         self.latch = Latch(engine, [] if self.projects or self.follows or experiment.training.ema else optimizers)
         self.sums, self.clock = Sums(), Clock()
+        self.trackers = Trackers(accelerator, experiment, run, self.watcher, engine.main)
         self.evaluations = Evaluations(experiment, run, parts, plan, engine, self.watcher, self)
 
     @property
@@ -226,7 +228,7 @@ class _Loop:
         engine, due = self.engine, self.schedule
         done, steps = first, range(first, first if self.evaluations.over else self.plan.steps)
         stream = batches(self.parts.dataset, self.experiment.training, steps, rank=engine.rank, world=engine.world)
-        with tracking(self.accelerator, self.experiment, self.watcher), stop_signals() as asked:
+        with self.trackers.tracking(), stop_signals() as asked:
             self.evaluations.write_best()
             if first == 0:
                 self._save(0)
@@ -245,6 +247,7 @@ class _Loop:
                 if stop and done < self.plan.steps:
                     raise self._stopped(done)
             self._finish(done)
+            self.trackers.finish(done)
 
     def _stopped(self, done: int) -> Interrupted:
         """The error that ends a run before its last step: a watcher's own, if one stopped it."""
@@ -291,10 +294,10 @@ class _Loop:
         with phase("optimiser"):
             if settings.clip > 0:
                 self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-            set_rates(self.optimizers, settings, progress)
+            self.rates.set(self.optimizers, progress)
             # The bare optimisers: Accelerate's wrappers add an unused loss scaler, and an import at every step.
             for optimizer in self.optimizers:
-                optimizer.step()
+                self.answerable(index, optimizer.step)
                 optimizer.zero_grad()
         with phase("projection"):
             self._after_step(index)
@@ -323,15 +326,14 @@ class _Loop:
         """Write the means since the last entry."""
         means = self.engine.mean(self.sums.means())
         values = {name: float(value) for name, value in means.items()}
-        values["lr"] = self.schedule.rate(self.experiment.optimizer, done)
+        values["lr"] = self.rates.rate(self.schedule.progress(done - 1))
         self.write(done, "train", values, {"steps_per_second": self.clock.steps_per_second(done)})
         self.watcher.logged(done, values)
         self.sums.clear()
 
     def write(self, step: int, split: str, values: dict[str, float], timings: dict[str, float]) -> None:
         """Write one line of metrics.jsonl, and send it to the trackers."""
-        if self.experiment.training.trackers:
-            self.accelerator.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
+        self.trackers.log({f"{split}/{name}": value for name, value in values.items()}, step)
         if self.engine.main:
             append_entry(self.run, step, split, values, {"seconds": self.clock.seconds()} | timings)
 
