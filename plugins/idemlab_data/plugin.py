@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from idemlab import DatasetSpec, SourceSpec, hookimpl
 
@@ -184,6 +184,62 @@ def torchvision(
     return torchvision_dataset(dataset, root, size, channels, download)
 
 
+def npz(
+    path: Path,
+    samples: str = "x_train",
+    labels: str | None = None,
+    test: str | None = None,
+    test_labels: str | None = None,
+    range: tuple[float, float] | None = None,
+) -> Any:
+    """Arrays of an .npz file: floating point as it is, bytes as images in [-1, 1]. Objects, NaN and infinities are refused.
+
+    Args:
+        path: of a file that `numpy.savez` has written.
+        samples: name of the array of training samples, [N, ...].
+        labels: name of the array of their classes, [N]; "y_train" by default if it is there, none if it is "".
+        test: name of the array of test samples; "x_test" by default if it is there, else every tenth sample, at least two.
+        test_labels: name of the array of their classes; "y_test" by default if it is there, none if it is "".
+        range: smallest and largest value of floating-point samples; values outside are refused.
+    """
+    from . import arrays
+
+    return arrays.npz(path, samples=samples, labels=labels, test=test, test_labels=test_labels, range=range)
+
+
+def table(
+    path: Path,
+    columns: Annotated[list[str], MinLen(1)] | None = None,
+    label: str | None = None,
+    test: Path | None = None,
+    separator: Annotated[str, MinLen(1), MaxLen(1)] = ",",
+    standardise: bool = False,
+    incomplete: Literal["refuse", "leave out"] = "refuse",
+) -> Any:
+    """A table of numbers, from a CSV or a Parquet file: each row is a sample, each column an entry of it.
+
+    Args:
+        path: of the file; a CSV file has the names of the columns in its first line.
+        columns: those to use; by default all but the label.
+        label: column of the classes, texts or whole numbers; none by default.
+        test: another file with the same columns; by default every tenth row is held out, at least two.
+        separator: between the cells of a CSV file.
+        standardise: subtract the mean of each column and divide by its standard deviation, those of the training rows.
+        incomplete: what becomes of rows with an empty cell or without one class: "refuse" the file, or "leave out" the rows.
+    """
+    from . import tables
+
+    return tables.table(
+        path,
+        columns=columns,
+        label=label,
+        test=test,
+        separator=separator,
+        standardise=standardise,
+        incomplete=incomplete,
+    )
+
+
 def data_source() -> Any:
     """The reconstruction's own inputs: the cheapest source, because both share their forward passes."""
     from .noise import DataSource
@@ -315,6 +371,8 @@ def provide_datasets() -> Iterable[DatasetSpec]:
         summary="Any image data set that Hugging Face datasets can open: a hub name, a folder or a Parquet file.",
         reference="https://huggingface.co/docs/datasets",
     )
+    yield DatasetSpec(name="npz", factory=npz, summary="Arrays of an .npz file, with or without labels.")
+    yield DatasetSpec(name="table", factory=table, summary="A table of numbers, from a CSV or a Parquet file.")
     yield DatasetSpec(
         name="torchvision",
         factory=torchvision,
