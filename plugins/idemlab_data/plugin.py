@@ -291,6 +291,21 @@ def corrupted_source(
     return CorruptedSource(noise, random_strength, fraction, mask, blur)
 
 
+def augmented_source(transforms: Annotated[list[dict[str, Any]], MinLen(1)], then: Source | None = None) -> Any:
+    """Augmented images, each changed by random transforms of torchvision (v2); the target is changed in the same way.
+
+    As the input of the reconstruction, it augments the training data.
+
+    Args:
+        transforms: tables with the name of a class of torchvision.transforms.v2 and its arguments, in the order in which
+            they are applied: [{ name = "RandomAffine", degrees = 10 }]. They see images in [0, 1], and keep the shape.
+        then: source that makes the points of the augmented samples: "corrupted", say.
+    """
+    from .augmentation import AugmentedSource
+
+    return AugmentedSource(transforms, then)
+
+
 def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
     """Noise matched to data: each x of the batch gets the z of a pool whose f(z) is nearest, and is its target.
 
@@ -394,6 +409,12 @@ def provide_sources() -> Iterable[SourceSpec]:
     )
     yield SourceSpec(
         name="corrupted", factory=corrupted_source, summary="Noisy, blurred or masked data; the target is clean."
+    )
+    yield SourceSpec(
+        name="augmented",
+        factory=augmented_source,
+        summary="Images under random transforms of torchvision; the target is changed likewise.",
+        reference="https://pytorch.org/vision/stable/transforms.html",
     )
     yield SourceSpec(
         name="imle",
