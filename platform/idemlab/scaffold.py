@@ -35,8 +35,8 @@ def new_plugin(
 ) -> list[Path]:
     """Write a complete project that offers one thing of a kind, and return its files.
 
-    The distribution and its folder are called `name`. The package has underscores instead of hyphens, and the enforcer (or what
-    it offers) lacks a leading `idemlab-`.
+    The distribution and its folder are called `name`. The package has underscores instead of hyphens, and what it offers
+    lacks a leading `idemlab-`.
 
     Args:
         name: lower-case words joined by hyphens.

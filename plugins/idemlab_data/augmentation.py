@@ -103,7 +103,7 @@ def _composed(tables: Sequence[Mapping[str, Any]]) -> Callable[[Tensor], Any]:
 
 def _built(table: Mapping[str, Any], key: str) -> Callable[[Tensor], Any]:
     module = torchvision_transforms()
-    known = {
+    known: dict[str, Any] = {
         name: cls
         for name, cls in vars(module).items()
         if inspect.isclass(cls) and issubclass(cls, module.Transform) and cls is not module.Transform
