@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     from .contracts.specs import ExperimentSpec as ExperimentSpec
     from .contracts.specs import MetricSpec as MetricSpec
     from .contracts.specs import ModelSpec as ModelSpec
+    from .contracts.specs import OptimizerSpec as OptimizerSpec
+    from .contracts.specs import ScheduleSpec as ScheduleSpec
     from .contracts.specs import SourceSpec as SourceSpec
     from .contracts.specs import StudySpec as StudySpec
+    from .contracts.specs import TrackerSpec as TrackerSpec
     from .contracts.specs import Traits as Traits
     from .contracts.step import Step as Step
     from .contracts.step import generator as generator
@@ -124,8 +127,11 @@ _HOME = {
     "ExperimentSpec": "contracts.specs",
     "MetricSpec": "contracts.specs",
     "ModelSpec": "contracts.specs",
+    "OptimizerSpec": "contracts.specs",
+    "ScheduleSpec": "contracts.specs",
     "SourceSpec": "contracts.specs",
     "StudySpec": "contracts.specs",
+    "TrackerSpec": "contracts.specs",
     "Traits": "contracts.specs",
     "Step": "contracts.step",
     "generator": "contracts.step",

@@ -17,25 +17,31 @@ from . import __version__
 from .catalog.catalog import Catalog, installed
 from .catalog.distributions import installed_version, owner_of
 from .catalog.known import known_plugins
-from .errors import BadInput, Failure
+from .errors import BadInput, Failure, nearest_match
+from .wording import with_article
 
-__all__ = ["new_plugin"]
+__all__ = ["SCAFFOLDED", "new_plugin"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PREFIX = "idemlab-"
-_USED = {"hookimpl", "idemlab", "provide_enforcers"}
+SCAFFOLDED = ("enforcer", "optimizer", "schedule", "tracker")
+"""Kinds of which a project can be written."""
+_USED = {"hookimpl", "idemlab", *(f"provide_{kind}s" for kind in SCAFFOLDED)}
 """Names that the factory's module already uses."""
 
 
-def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | None = None) -> list[Path]:
-    """Write a complete project that offers one enforcer, and return its files.
+def new_plugin(
+    name: str, out: str | Path | None = None, *, kind: str = "enforcer", catalog: Catalog | None = None
+) -> list[Path]:
+    """Write a complete project that offers one thing of a kind, and return its files.
 
-    The distribution and its folder are called `name`. The package has underscores instead of hyphens, and the enforcer lacks
-    a leading `idemlab-`.
+    The distribution and its folder are called `name`. The package has underscores instead of hyphens, and what it offers
+    lacks a leading `idemlab-`.
 
     Args:
         name: lower-case words joined by hyphens.
         out: folder of the project, new or empty. Default: the folder `name`, here.
+        kind: `enforcer`, `optimizer`, `schedule` or `tracker`.
         catalog: its names are taken. Default: the installed plugins.
 
     Raises:
@@ -45,14 +51,22 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     folder = Path(name if out is None else out)
+    if kind not in SCAFFOLDED:
+        raise BadInput(
+            f"there is no project to write for the kind '{kind}'",
+            choices=SCAFFOLDED,
+            nearest=nearest_match(kind, SCAFFOLDED),
+            next_step="docs/plugins.md has an example of each kind",
+        )
     _check_form(name)
     package, enforcer = name.replace("-", "_"), name.removeprefix(_PREFIX)
-    _check_reserved(name, package, enforcer)
-    _check_taken(name, package, enforcer, catalog or installed())
+    _check_reserved(name, package, enforcer, kind)
+    _check_taken(name, package, enforcer, kind, catalog or installed())
     _check_folder(folder)
     values = {
         "name": name,
         "package": package,
+        "kind": kind,
         "enforcer": enforcer,
         "factory": enforcer.replace("-", "_"),
         "cls": "".join(word.capitalize() for word in enforcer.split("-")),
@@ -68,7 +82,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
     )
     written = []
     try:
-        for template, place in _files(package):
+        for template, place in _files(package, kind):
             path = folder / place
             path.parent.mkdir(parents=True, exist_ok=True)
             text = templates.get_template(f"{template}.j2").render(values) if template else ""
@@ -81,7 +95,7 @@ def new_plugin(name: str, out: str | Path | None = None, *, catalog: Catalog | N
     return written
 
 
-def _files(package: str) -> Iterator[tuple[str, str]]:
+def _files(package: str, kind: str) -> Iterator[tuple[str, str]]:
     """(name of the template, "" for an empty file; path in the project)."""
     yield "pyproject.toml", "pyproject.toml"
     yield "README.md", "README.md"
@@ -89,10 +103,11 @@ def _files(package: str) -> Iterator[tuple[str, str]]:
     yield "gitignore", ".gitignore"
     yield "ci.yml", ".github/workflows/ci.yml"
     yield "init.py", f"src/{package}/__init__.py"
-    yield "enforcer.py", f"src/{package}/enforcer.py"
-    yield "plugin.py", f"src/{package}/plugin.py"
+    if kind == "enforcer":
+        yield "enforcer.py", f"src/{package}/enforcer.py"
+    yield "plugin.py" if kind == "enforcer" else f"plugin_{kind}.py", f"src/{package}/plugin.py"
     yield "", f"src/{package}/py.typed"
-    yield "test_enforcer.py", "tests/test_enforcer.py"
+    yield f"test_{kind}.py", f"tests/test_{kind}.py"
 
 
 def _source() -> str:
@@ -122,7 +137,7 @@ def _check_form(name: str) -> None:
     )
 
 
-def _check_reserved(name: str, package: str, enforcer: str) -> None:
+def _check_reserved(name: str, package: str, enforcer: str, kind: str) -> None:
     def refuse(what: str) -> None:
         raise BadInput(what, next_step=f"idemlab plugins new {_another(name)}")
 
@@ -130,13 +145,13 @@ def _check_reserved(name: str, package: str, enforcer: str) -> None:
         refuse(f"a package '{package}' would hide the module of Python with that name")
     function = enforcer.replace("-", "_")
     if not _NAME.fullmatch(enforcer):
-        refuse(f"the enforcer would be called '{enforcer}', but its name must begin with a letter")
+        refuse(f"the {kind} would be called '{enforcer}', but its name must begin with a letter")
     for word in (package, function):
         if keyword.iskeyword(word) or hasattr(builtins, word) or word in _USED:
             refuse(f"Python or idemlab already uses '{word}', so it cannot name a package or function")
 
 
-def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> None:
+def _check_taken(name: str, package: str, enforcer: str, kind: str, catalog: Catalog) -> None:
     owner = _owner(name, package)
     if owner is not None:
         raise BadInput(
@@ -144,15 +159,15 @@ def _check_taken(name: str, package: str, enforcer: str, catalog: Catalog) -> No
             where=sys.prefix,
             next_step=f"idemlab plugins new {_another(name)}",
         )
-    for entry in catalog.entries("enforcer"):
+    for entry in catalog.entries(kind):
         if enforcer in (entry.spec.name, *entry.spec.aliases):
             raise BadInput(
-                f"there is an enforcer '{enforcer}' already",
+                f"there is {with_article(kind)} '{enforcer}' already",
                 where=str(entry.plugin),
                 next_step=f"idemlab plugins new {_another(name)}",
             )
     for plugin in known_plugins(catalog).plugins:
-        if plugin.name == name or enforcer in plugin.offers.get("enforcer", ()):
+        if plugin.name == name or enforcer in plugin.offers.get(kind, ()):
             raise BadInput(
                 f"'{name}' could be confused with a known plugin, {plugin.name}: {plugin.summary}",
                 next_step=f"{plugin.install}, or: idemlab plugins new {_another(name)}",

@@ -160,7 +160,7 @@ def _first(names: list[str]) -> str:
     return short(names[0]) + (" and others" if len(names) > 1 else "")
 
 
-def fixed_share(count: int) -> tuple[list[int], list[int]]:
+def fixed_share(count: int, noun: str = "image") -> tuple[list[int], list[int]]:
     """Indices to train on and to test on where a set has no test split of its own: every tenth is a test one, and at least
     two are, as a certificate measures a spread.
 
@@ -168,7 +168,9 @@ def fixed_share(count: int) -> tuple[list[int], list[int]]:
         BadInput: if there are fewer than three.
     """
     if count < 3:
-        raise BadInput(f"the set has {count} image(s)", expected="three at least: one to train on, two to test on")
+        raise BadInput(
+            f"the set has {counted(count, noun)}", expected="three at least: one to train on, two to test on"
+        )
     test = [count // 2, count - 1] if count < 20 else list(range(9, count, 10))
     held_out = set(test)
     return [index for index in range(count) if index not in held_out], test

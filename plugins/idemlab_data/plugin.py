@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 from idemlab import DatasetSpec, SourceSpec, hookimpl
 
@@ -184,6 +184,62 @@ def torchvision(
     return torchvision_dataset(dataset, root, size, channels, download)
 
 
+def npz(
+    path: Path,
+    samples: str = "x_train",
+    labels: str | None = None,
+    test: str | None = None,
+    test_labels: str | None = None,
+    range: tuple[float, float] | None = None,
+) -> Any:
+    """Arrays of an .npz file: floating point as it is, bytes as images in [-1, 1]. Objects, NaN and infinities are refused.
+
+    Args:
+        path: of a file that `numpy.savez` has written.
+        samples: name of the array of training samples, [N, ...].
+        labels: name of the array of their classes, [N]; "y_train" by default if it is there, none if it is "".
+        test: name of the array of test samples; "x_test" by default if it is there, else every tenth sample, at least two.
+        test_labels: name of the array of their classes; "y_test" by default if it is there, none if it is "".
+        range: smallest and largest value of floating-point samples; values outside are refused.
+    """
+    from . import arrays
+
+    return arrays.npz(path, samples=samples, labels=labels, test=test, test_labels=test_labels, range=range)
+
+
+def table(
+    path: Path,
+    columns: Annotated[list[str], MinLen(1)] | None = None,
+    label: str | None = None,
+    test: Path | None = None,
+    separator: Annotated[str, MinLen(1), MaxLen(1)] = ",",
+    standardise: bool = False,
+    incomplete: Literal["refuse", "leave out"] = "refuse",
+) -> Any:
+    """A table of numbers, from a CSV or a Parquet file: each row is a sample, each column an entry of it.
+
+    Args:
+        path: of the file; a CSV file has the names of the columns in its first line.
+        columns: those to use; by default all but the label.
+        label: column of the classes, texts or whole numbers; none by default.
+        test: another file with the same columns; by default every tenth row is held out, at least two.
+        separator: between the cells of a CSV file.
+        standardise: subtract the mean of each column and divide by its standard deviation, those of the training rows.
+        incomplete: what becomes of rows with an empty cell or without one class: "refuse" the file, or "leave out" the rows.
+    """
+    from . import tables
+
+    return tables.table(
+        path,
+        columns=columns,
+        label=label,
+        test=test,
+        separator=separator,
+        standardise=standardise,
+        incomplete=incomplete,
+    )
+
+
 def data_source() -> Any:
     """The reconstruction's own inputs: the cheapest source, because both share their forward passes."""
     from .noise import DataSource
@@ -233,6 +289,21 @@ def corrupted_source(
     from .corruption import CorruptedSource
 
     return CorruptedSource(noise, random_strength, fraction, mask, blur)
+
+
+def augmented_source(transforms: Annotated[list[dict[str, Any]], MinLen(1)], then: Source | None = None) -> Any:
+    """Augmented images, each changed by random transforms of torchvision (v2); the target is changed in the same way.
+
+    As the input of the reconstruction, it augments the training data.
+
+    Args:
+        transforms: tables with the name of a class of torchvision.transforms.v2 and its arguments, in the order in which
+            they are applied: [{ name = "RandomAffine", degrees = 10 }]. They see images in [0, 1], and keep the shape.
+        then: source that makes the points of the augmented samples: "corrupted", say.
+    """
+    from .augmentation import AugmentedSource
+
+    return AugmentedSource(transforms, then)
 
 
 def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
@@ -315,6 +386,8 @@ def provide_datasets() -> Iterable[DatasetSpec]:
         summary="Any image data set that Hugging Face datasets can open: a hub name, a folder or a Parquet file.",
         reference="https://huggingface.co/docs/datasets",
     )
+    yield DatasetSpec(name="npz", factory=npz, summary="Arrays of an .npz file, with or without labels.")
+    yield DatasetSpec(name="table", factory=table, summary="A table of numbers, from a CSV or a Parquet file.")
     yield DatasetSpec(
         name="torchvision",
         factory=torchvision,
@@ -336,6 +409,12 @@ def provide_sources() -> Iterable[SourceSpec]:
     )
     yield SourceSpec(
         name="corrupted", factory=corrupted_source, summary="Noisy, blurred or masked data; the target is clean."
+    )
+    yield SourceSpec(
+        name="augmented",
+        factory=augmented_source,
+        summary="Images under random transforms of torchvision; the target is changed likewise.",
+        reference="https://pytorch.org/vision/stable/transforms.html",
     )
     yield SourceSpec(
         name="imle",

@@ -72,7 +72,7 @@ def share_out(objective: nn.Module, *optimizers: torch.optim.Optimizer) -> tuple
     return objective, *optimizers
 
 
-def finish(run: Any) -> None:
+def finish(run: Any, done: int) -> None:
     """Note what this process holds at the end: weights and buffers, and the optimisers' state."""
     shard_all(run.bare)
     state = Whole(run.bare).state_dict()
@@ -80,7 +80,7 @@ def finish(run: Any) -> None:
         for index, values in Whole(optimizer).state_dict()["state"].items():
             state |= {f"{number} {index} {key}": torch.as_tensor(value) for key, value in values.items()}
     prints.append(fingerprint(state))
-    finished(run)
+    finished(run, done)
 
 
 given = globals()

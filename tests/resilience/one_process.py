@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import idemlab
+from idemlab.training import trackers
 
 TOLD = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
 """Audit events of Python that stand for an operation on a file or folder; their first argument is its path."""
@@ -33,4 +34,16 @@ sys.stderr = Path(given["log"]).open("a")  # noqa: SIM115 -- for the traceback a
 os.environ.update(given["environment"])
 if given["killed_at"] is not None:
     kill_at(given["killed_at"], given["out"])
-idemlab.train(given["table"], given["out"], resume=True)
+trackers.write_report = lambda run: run.report_file  # which takes longer than the run
+
+
+class Counting(idemlab.Watcher):
+    """A watcher of the user's, which hears of each step."""
+
+    steps = 0
+
+    def stepped(self, step: int) -> None:
+        self.steps += 1
+
+
+idemlab.train(given["table"], given["out"], resume=True, watchers=[Counting()])

@@ -37,6 +37,19 @@ TABLE: dict[str, Any] = {
     "evaluation": {"every": 10, "rank_points": 2, "metrics": ["reconstruction-error"]},
 }
 
+KEEPING = copy.deepcopy(TABLE)
+"""The same with all that a run can keep, which ends early: no evaluation improves by so much."""
+KEEPING["training"] |= {
+    "ema": 0.9,
+    "best": {"metric": "data/reconstruction_error", "minimum_spread": 0.0},
+    "stop": {"metric": "noise/relative", "patience": 4, "margin": 1.0},
+    "trackers": ["tensorboard"],
+}
+KEEPING["evaluation"]["every"] = 6
+
+TRACKED = {"idemlab", "figures", "report.html"}
+"""What a tracker writes, and what it gets in the end: they have times in them."""
+
 # Each process is a fork of a server that has imported everything, as an interpreter of its own takes seconds to start.
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -128,7 +141,9 @@ def _no_process_outlives_its_test() -> Iterator[None]:
 def content(out: Path) -> dict[str, Any]:
     """All that a run has left, by file: bytes, and of metrics.jsonl the entries less the time they took."""
     found: dict[str, Any] = {
-        str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.relative_to(out).parts[0] not in TRACKED
     }
     found["metrics.jsonl"] = [
         {key: value for key, value in json.loads(line).items() if key != "time"}
@@ -201,6 +216,15 @@ def kill_at_random(folder: Path, table: dict[str, Any], *, kills: int, writing: 
 )
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path, kills: int, writing: int) -> None:
     kill_at_random(tmp_path, TABLE, kills=kills, writing=writing)
+
+
+@pytest.mark.long
+def test_average_best_weights_and_early_end_survive_ten_kills(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    kill_at_random(tmp_path, KEEPING, kills=10, writing=2)
+    run = idemlab.Run(tmp_path / "run-0")
+    assert list(run.certificates) == ["last", "ema", "best"]
+    assert run.certificates["last"]["steps"] == 30
 
 
 @pytest.mark.slow

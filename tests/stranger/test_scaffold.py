@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import runpy
 import sys
 import tomllib
 from collections.abc import Callable
@@ -112,7 +113,7 @@ def test_its_enforcer_is_offered_under_its_name(name: str, here: Path, monkeypat
     package, enforcer = name.replace("-", "_"), name.removeprefix("idemlab-")
     try:
         catalog = Catalog([EntryPoint(name, f"{package}.plugin", "idemlab")], strict=True)
-        (entry,) = catalog
+        (entry,) = catalog.entries("enforcer")
         assert (entry.spec.kind, entry.spec.name) == ("enforcer", enforcer)
         built = catalog.check("enforcer", {"name": enforcer, "weight": 2.0}, "here").build()
         assert isinstance(built, idemlab.Enforcer)
@@ -217,3 +218,34 @@ def test_a_folder_that_cannot_be_written_is_told(here: Path, monkeypatch: pytest
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(idemlab.Failure, match="cannot be written: no"):
         new_plugin("shrink")
+
+
+@pytest.mark.parametrize("kind", ["optimizer", "schedule", "tracker"])
+def test_a_project_of_another_kind_passes_its_own_tests(
+    kind: str, call: Idemlab, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("plugins", "new", f"idemlab-own-{kind}", "--kind", kind).exit_code == 0
+    project = here / f"idemlab-own-{kind}"
+    for path in project.rglob("*"):
+        assert path.is_dir() or "{{" not in path.read_text().replace("${{", ""), path
+        assert path.is_dir() or "enforcer" not in path.read_text(), path
+    monkeypatch.syspath_prepend(project / "src")
+    plugin = importlib.import_module(f"idemlab_own_{kind}.plugin")
+    catalog = idemlab.installed()
+    for spec in getattr(plugin, f"provide_{kind}s")():
+        assert spec.name == f"own-{kind}"
+        catalog = catalog.including(spec)
+    monkeypatch.setattr("idemlab.training.loop.installed", lambda: catalog)
+    tests = runpy.run_path(str(project / "tests" / f"test_{kind}.py"))
+    ran = [name for name in tests if name.startswith("test_")]
+    assert len(ran) == (1 if kind == "tracker" else 2)
+    for name in ran:
+        tests[name](**({"tmp_path": here} if "trains" in name else {}))
+
+
+def test_a_kind_without_a_project_is_refused(call: Idemlab, here: Path) -> None:
+    result = call("plugins", "new", "idemlab-mine", "--kind", "optimiser")
+    assert result.exit_code == 2
+    assert "there is no project to write for the kind 'optimiser'" in result.stderr
+    assert "optimizer" in result.stderr
+    assert not (here / "idemlab-mine").exists()

@@ -158,6 +158,7 @@ SOURCES: list[tuple[str, Arguments]] = [
     ("corrupted", {}),
     ("corrupted", {"random_strength": True, "fraction": 0.5, "mask": 0.3}),
     ("corrupted", {"blur": 1.0}),
+    ("augmented", {"transforms": [{"name": "RandomAffine", "degrees": 20}]}),
     ("imle", {}),
     ("imle", {"noise": "fourier"}),
     ("transport", {"pool": 64}),

@@ -63,7 +63,7 @@ class ByHand:
         ):  # copies and their gradients, the state of the optimisers: whatever stays after a step
             self._enforce = blame(experiment, lambda: make(self._f), "the enforcer's by_hand")
             parameters = [p for p in self._f.parameters() if p.requires_grad]
-            self._optimizers = build_optimizers(experiment.optimizer, parameters)
+            self._optimizers = build_optimizers(experiment.optimizer, parameters, experiment.method)
             blame(experiment, self.step, "the enforcer's by_hand")
         self.kept_bytes = total_bytes([*self._f.parameters(), *self._f.buffers()]) + live.now
 

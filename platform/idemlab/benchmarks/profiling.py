@@ -191,9 +191,11 @@ def profile(
 def _short(experiment: Experiment, steps: int) -> Experiment:
     """The same experiment with fewer steps: entries and evaluations after each third of them, where there are enough."""
     third = max(1, steps // 3)
-    changed: dict[str, Any] = {"steps": steps, "flops": None, "log_every": third, "trackers": []}
+    length: dict[str, Any] = {"steps": steps, "epochs": None, "flops": None, "stop": None}
+    changed = length | {"log_every": third}
     return replace(
         experiment,
+        trackers=(),
         training=experiment.training.model_copy(update=changed),
         evaluation=experiment.evaluation.model_copy(update={"every": third}),
     )
@@ -238,10 +240,11 @@ class _Events(Watcher):
 def _profile(whole: Experiment, events: _Events, watch: Stopwatch, outside: Mapping[str, float]) -> Profile:
     import torch
 
+    from ..objective.preflight import planned_steps
     from ..training.schedule import Schedule
 
     plan, totals = events.plan, watch.totals | dict(outside) | {"between": sum(events.between)}
-    run_steps = whole.training.steps or max(1, round((whole.training.flops or 0) / max(plan.flops_per_step, 1)))
+    run_steps = planned_steps(whole.training, plan.steps_per_epoch, plan.flops_per_step)
     due, dones = Schedule(whole, run_steps), range(1, run_steps + 1)
     each = _each_step(events)
     each["source"] = _with_renewals([step.get("source", 0.0) for step in events.totals], _period(whole))

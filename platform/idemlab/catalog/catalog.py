@@ -17,12 +17,13 @@ from .given import GIVEN, Given, absent
 from .loading import Loaded, chosen_plugins
 from .named import Named
 from .provided import Plugin, PluginFailure, Provided
+from .shipped import shipped
 
 __all__ = ["Catalog", "installed"]
 
 
 class Catalog:
-    """The named things that plugins offer, by kind and name.
+    """The named things that plugins offer, by kind and name, and beside them those that every installation has (`shipped`).
 
     Args:
         entry_points: entry points to load, in this order.
@@ -35,7 +36,10 @@ class Catalog:
     ) -> None:
         loaded = Loaded(entry_points, failures, strict=strict)
         self.plugins, self.failures = loaded.plugins, loaded.failures
-        self._provided = loaded.provided
+        self._provided = {
+            kind: [*(each for each in shipped() if each.spec.kind == kind), *entries]
+            for kind, entries in loaded.provided.items()
+        }
         self._given: tuple[Given, ...] = ()
 
     def including(self, spec: Spec) -> Catalog:
@@ -144,7 +148,7 @@ class Catalog:
             return self._object(kind, table, where)
         entry = self.find(kind, table["name"], f"{where}, key 'name'")
         given = {key: value for key, value in table.items() if key != "name"}
-        skip = 1 if kind == "model" else 0
+        skip = entry.spec.passed
         complete = schema.check_arguments(entry.spec, given, where, skip=skip)
         for parameter in schema.parameters(entry.spec.factory, skip=skip):
             if parameter.kind is None or complete[parameter.name] is None:

@@ -29,6 +29,9 @@ HOOKS = {
     "provide_enforcers": "enforcer",
     "provide_sources": "source",
     "provide_metrics": "metric",
+    "provide_optimizers": "optimizer",
+    "provide_schedules": "schedule",
+    "provide_trackers": "tracker",
     "provide_experiments": "experiment",
     "provide_studies": "study",
 }
@@ -118,7 +121,7 @@ class Loaded:
             return
         try:
             if kind not in ("experiment", "study"):  # these factories take no arguments, so any callable works
-                found = schema.parameters(spec.factory, skip=1 if kind == "model" else 0)
+                found = schema.parameters(spec.factory, skip=spec.passed)
                 taken = [each.name for each in found if kind == "model" and each.name in ModelSpec.reserved]
                 if taken:
                     raise TypeError(f"argument '{taken[0]}' has the name of a key that every model has: rename it")

@@ -48,6 +48,9 @@ class _Source(_NamedThing):
 _STAND_INS: dict[str, type[Any]] = {"Enforcer": _Enforcer, "Source": _Source}
 
 
+_FIRST = "the shape of a sample, or the parameters to train,"
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One argument of a factory.
@@ -138,7 +141,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
     arguments = list(inspect.signature(factory).parameters.items())
     if len(arguments) < skip:
-        raise TypeError(f"{factory.__name__} takes no argument, but must take the shape of a sample first")
+        raise TypeError(f"{factory.__name__} takes no argument, but must take {_FIRST} first")
     found = []
     for name, parameter in arguments[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -258,19 +261,22 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
         first = _clearest(error.errors())
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     top = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
+    table = _table_at(model, first["loc"][:-1])
+    if table is not None and first["type"] in ("extra_forbidden", "missing"):
+        last, full = str(first["loc"][-1]), ".".join(map(str, first["loc"]))
+        own = {info.alias or name: info for name, info in table.model_fields.items()}
+        if first["type"] == "missing":
+            raise BadInput(
+                f"{owner} lacks the key '{clipped(full)}'",
+                where=where,
+                expected=describe(own[last].annotation),
+                next_step=next_step,
+            )
         raise BadInput(
-            f"{owner} has no key '{clipped(top)}'",
-            where=f"{where}, key '{clipped(top)}'",
-            choices=sorted(fields),
-            nearest=nearest_match(top, fields),
-            next_step=next_step,
-        )
-    if first["type"] == "missing" and len(first["loc"]) == 1:
-        raise BadInput(
-            f"{owner} lacks the key '{top}'",
-            where=where,
-            expected=describe(fields[top].annotation),
+            f"{owner} has no key '{clipped(full)}'",
+            where=f"{where}, key '{clipped(full)}'",
+            choices=sorted(own),
+            nearest=nearest_match(last, own),
             next_step=next_step,
         )
     key, value = _fault(first["loc"], values)
@@ -289,6 +295,17 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
         nearest=nearest,
         next_step=next_step,
     )
+
+
+def _table_at(model: Any, location: tuple[int | str, ...]) -> Any:
+    """The model of the table at a place in a model, or None if a plain value is there."""
+    for part in location:
+        info = model.model_fields.get(str(part))
+        inner = [] if info is None else [info.annotation, *get_args(info.annotation)]
+        model = next((each for each in inner if hasattr(each, "model_fields")), None)
+        if model is None:
+            return None
+    return model
 
 
 def _true_as_one(instance: Any, values: Mapping[str, Any]) -> Any:

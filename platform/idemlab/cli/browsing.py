@@ -118,6 +118,8 @@ def list_(
     show(*things[1:])
     if not any(entries for _, entries in filled):
         show("no plugin offers any")
+    elif len(kinds) > 1 and not any(entry.plugin in catalog.plugins for entry in catalog):
+        show("", "no plugin offers any of the other kinds")
     _warn_of_failures(catalog)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..wording import number
 from .console import show, table
 
-__all__ = ["show_certificate"]
+__all__ = ["show_certificate", "show_other_weights"]
 
 COLOURS = {"genuine": "bold green", "identity": "bold yellow"}
 """Colours of the verdicts; all other verdicts are red."""
@@ -53,6 +53,26 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
     name = str(certificate["verdict"])
     verdict = Text.assemble("Verdict: ", (name, COLOURS.get(name, "bold red")), f". {certificate['sentence']}")
     show("", verdict)
+
+
+def show_other_weights(certificates: Mapping[Any, Mapping[str, Any]]) -> None:
+    """Print one row for each set of weights of a run, where it kept others than the last: their average, the best."""
+    from rich.text import Text
+
+    if len(certificates) < 2:
+        return
+    names = list(next(iter(certificates.values()))["inputs"])
+    columns = ["weights", "step", *(f"error at {name}" for name in names), "verdict"]
+    rows = [
+        [
+            which,
+            str(certificate["steps"]),
+            *(number(certificate["inputs"][name]["relative"][0]) for name in names),
+            Text(certificate["verdict"], style=COLOURS.get(certificate["verdict"], "bold red")),
+        ]
+        for which, certificate in certificates.items()
+    ]
+    show("", table(columns, rows, right=columns[1:-1]))
 
 
 def _show_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:

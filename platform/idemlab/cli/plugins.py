@@ -81,11 +81,14 @@ def plugins_new(
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the project. Default: NAME.", show_default=False)] = None,
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="What it offers: an enforcer, optimizer, schedule or tracker.")
+    ] = "enforcer",
 ) -> None:
-    """Write a new plugin project, complete with an enforcer, its tests and a licence."""
+    """Write a new plugin project, complete with an enforcer (or another kind), its tests and a licence."""
     from ..scaffold import new_plugin
 
-    files = new_plugin(name, out)
+    files = new_plugin(name, out, kind=kind)
     folder = files[0].parent
     show(
         *(str(path) for path in files),

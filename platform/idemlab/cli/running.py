@@ -75,12 +75,13 @@ def run(
         with loading():
             from ..reports.page import write_report
             from ..training.loop import train
-            from .certificates import show_certificate
+            from .certificates import show_certificate, show_other_weights
         finished = train(resolved, out, resume=resume, allow_changes=allow_changes)
         if not is_main_process():
             return
         if not as_json and finished.certificate is not None:
             show_certificate(finished.certificate)
+            show_other_weights(finished.certificates)
         report = write_report(finished)
     except KeyboardInterrupt:
         raise _stopped(out) from None

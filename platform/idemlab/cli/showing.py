@@ -79,7 +79,7 @@ def _arguments(spec: Spec) -> list[Parameter]:
     """The arguments that an experiment file can set."""
     if spec.kind in ("experiment", "study"):
         return []
-    return parameters(spec.factory, skip=1 if spec.kind == "model" else 0)
+    return parameters(spec.factory, skip=spec.passed)
 
 
 def _default(parameter: Parameter) -> str:

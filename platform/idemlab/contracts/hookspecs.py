@@ -12,7 +12,18 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .specs import DatasetSpec, EnforcerSpec, ExperimentSpec, MetricSpec, ModelSpec, SourceSpec, StudySpec
+from .specs import (
+    DatasetSpec,
+    EnforcerSpec,
+    ExperimentSpec,
+    MetricSpec,
+    ModelSpec,
+    OptimizerSpec,
+    ScheduleSpec,
+    SourceSpec,
+    StudySpec,
+    TrackerSpec,
+)
 
 __all__ = ["PROJECT", "HookSpecs", "hookimpl", "hookspec"]
 
@@ -138,6 +149,85 @@ class HookSpecs:
             @hookimpl
             def provide_metrics():
                 yield MetricSpec(name="largest-change", factory=largest_change, summary="max |f(x) - x| of each sample.")
+        """
+
+    @hookspec
+    def provide_optimizers(self) -> Iterable[OptimizerSpec]:  # type: ignore[empty-body]
+        """Yield the optimizers that this plugin offers.
+
+        Example::
+
+            from typing import Annotated
+            from annotated_types import Ge, Lt
+            from idemlab import OptimizerSpec, hookimpl
+
+            def lion(parameters: list, lr: float = 1e-4, memory: Annotated[float, Ge(0), Lt(1)] = 0.99):
+                import torch
+
+                class Lion(torch.optim.Optimizer):
+                    @torch.no_grad()
+                    def step(self, closure=None):
+                        for group in self.param_groups:
+                            for p in group["params"]:
+                                if p.grad is not None:
+                                    mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                                    p.sub_(group["lr"] * mean.lerp(p.grad, 0.1).sign())
+                                    mean.lerp_(p.grad, 1 - memory)
+
+                return Lion(parameters, {"lr": lr})
+
+            @hookimpl
+            def provide_optimizers():
+                yield OptimizerSpec(name="lion", factory=lion, summary="Steps of the sign of a slow mean gradient.")
+        """
+
+    @hookspec
+    def provide_schedules(self) -> Iterable[ScheduleSpec]:  # type: ignore[empty-body]
+        """Yield the schedules that this plugin offers.
+
+        Example::
+
+            from typing import Annotated
+            from annotated_types import Gt
+            from idemlab import ScheduleSpec, hookimpl
+
+            def square_root(share: Annotated[float, Gt(0)] = 0.1):
+                return lambda progress: (1 + progress / share) ** -0.5
+
+            @hookimpl
+            def provide_schedules():
+                yield ScheduleSpec(name="square-root", factory=square_root, summary="Falls as 1 / sqrt(1 + progress).")
+        """
+
+    @hookspec
+    def provide_trackers(self) -> Iterable[TrackerSpec]:  # type: ignore[empty-body]
+        """Yield the trackers that this plugin offers.
+
+        Example::
+
+            from idemlab import TrackerSpec, hookimpl
+
+            def lines(file: str):
+                from pathlib import Path
+                from accelerate.tracking import GeneralTracker, on_main_process
+
+                class Lines(GeneralTracker):
+                    name, requires_logging_directory, tracker = "lines", False, None
+
+                    @on_main_process
+                    def store_init_configuration(self, values):
+                        Path(file).write_text(f"{values}\\n")
+
+                    @on_main_process
+                    def log(self, values, step=None, **_):
+                        with Path(file).open("a") as out:
+                            out.write(f"{step} {values}\\n")
+
+                return Lines()
+
+            @hookimpl
+            def provide_trackers():
+                yield TrackerSpec(name="lines", factory=lines, summary="A text file of your own.")
         """
 
     @hookspec

@@ -19,9 +19,12 @@ __all__ = [
     "ExperimentSpec",
     "MetricSpec",
     "ModelSpec",
+    "OptimizerSpec",
+    "ScheduleSpec",
     "SourceSpec",
     "Spec",
     "StudySpec",
+    "TrackerSpec",
     "Traits",
 ]
 
@@ -52,6 +55,8 @@ class Spec:
     """
 
     kind: ClassVar[str]
+    passed: ClassVar[int] = 0
+    """Number of first arguments of the factory that idemlab passes; a file gives the others."""
 
     name: str
     factory: Callable[..., Any]
@@ -147,6 +152,7 @@ class ModelSpec(Spec):
     """
 
     kind = "model"
+    passed = 1
     reserved: ClassVar[tuple[str, ...]] = ("weights", "weights_sha256", "freeze")
     """Keys of [model] that every model has, so that no factory has arguments of these names."""
 
@@ -205,6 +211,36 @@ class MetricSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptimizerSpec(Spec):
+    """An optimiser. The factory takes the list of parameters to train as its first argument, and an argument `lr`.
+
+    It returns a `torch.optim.Optimizer`, or a list of them that share out the parameters. The schedule scales the rates that
+    they begin with."""
+
+    kind = "optimizer"
+    passed = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec(Spec):
+    """A learning-rate schedule. The factory returns a function of the share of the run that is done since the warm-up, in
+    [0, 1). Its value is the learning rate as a share of `optimizer.lr`, at least 0; `optimizer.final` lifts it."""
+
+    kind = "schedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerSpec(Spec):
+    """A service that receives the metrics of a run. The factory returns an `accelerate.tracking.GeneralTracker`, or the name
+    of one that Accelerate knows.
+
+    At the end it also receives pictures (`log_images`) or files (`log_artifact`), if it has these methods.
+    """
+
+    kind = "tracker"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExperimentSpec(Spec):
     """A named experiment. The factory takes no argument and returns the path of its TOML file.
 
@@ -225,6 +261,9 @@ class StudySpec(Spec):
 
 KINDS: dict[str, type[Spec]] = {
     spec.kind: spec
-    for spec in (ModelSpec, DatasetSpec, EnforcerSpec, SourceSpec, MetricSpec, ExperimentSpec, StudySpec)
+    for spec in (
+        *(ModelSpec, DatasetSpec, EnforcerSpec, SourceSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TrackerSpec),
+        *(ExperimentSpec, StudySpec),
+    )
 }
 """Every kind of named thing, in the order in which `idemlab list` shows them."""

@@ -13,7 +13,7 @@ from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown
 from .experiment import Experiment
 from .optimizers import check_optimizer
-from .overrides import TABLES
+from .overrides import LENGTHS, TABLES
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
 from .start import split
 
@@ -68,12 +68,13 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
                 where=f"{where}, [optimizer], key '{clipped(key)}'",
                 expected="finite numbers",
             )
-    check_optimizer(optimizer, f"{where}, [optimizer]")
-    if (training.steps is None) == (training.flops is None):
+    method = check_optimizer(optimizer, catalog, f"{where}, [optimizer]")
+    lengths = [key for key in LENGTHS if getattr(training, key) is not None]
+    if len(lengths) != 1:
         raise BadInput(
-            "the length of the training is " + ("missing" if training.steps is None else "given twice"),
+            "the length of the training is " + ("missing", "", "given twice", "given three times")[len(lengths)],
             where=f"{where}, [training]",
-            expected="either steps, for instance steps = 1000, or flops, for instance flops = 1e15",
+            expected="one of steps = 1000, epochs = 10 and flops = 1e15, for instance",
         )
     if training.batch_size % training.micro_batches:
         raise BadInput(
@@ -125,6 +126,14 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         metrics=tuple(
             catalog.check("metric", metric, f"{where}, [evaluation], key 'metrics'[{i}]")
             for i, metric in enumerate(within("evaluation", "metrics", evaluation.metrics))
+        ),
+        method=method,
+        schedule=catalog.check(
+            "schedule", within("optimizer", "schedule", optimizer.schedule), f"{where}, [optimizer], key 'schedule'"
+        ),
+        trackers=tuple(
+            catalog.check("tracker", tracker, f"{where}, [training], key 'trackers'[{i}]")
+            for i, tracker in enumerate(within("training", "trackers", training.trackers))
         ),
         reconstruction=reconstruction,
         optimizer=optimizer,

@@ -25,6 +25,9 @@ class Experiment:
         corruption: makes the reconstruction's inputs from the data; the source `data` leaves them unchanged.
         inputs: evaluation inputs besides the test data, by name.
         metrics: measured at all evaluation inputs that their specs name.
+        method: the optimiser with its arguments if a plugin offers it; None for those of torch.optim.
+        schedule: of the learning rate.
+        trackers: receive the metrics besides metrics.jsonl.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Experiment:
     corruption: Named
     inputs: Mapping[str, Named]
     metrics: tuple[Named, ...]
+    method: Named | None
+    schedule: Named
+    trackers: tuple[Named, ...]
     reconstruction: ReconstructionSettings
     optimizer: OptimizerSettings
     training: TrainingSettings
@@ -46,7 +52,8 @@ class Experiment:
     def things(self) -> Iterator[Named]:
         """All named things of the experiment, the enforcer first, including arguments of other named things."""
         tops = (self.enforcer, self.model, self.dataset, *self.sources, self.corruption)
-        for named in (*tops, *self.inputs.values(), *self.metrics):
+        others = (*([] if self.method is None else [self.method]), self.schedule, *self.trackers)
+        for named in (*tops, *self.inputs.values(), *self.metrics, *others):
             yield from named.inside()
 
     def table(self) -> dict[str, Any]:
@@ -59,8 +66,9 @@ class Experiment:
             "source": sources[0] if len(sources) == 1 else sources,
             "enforcer": self.enforcer.table(),
             "reconstruction": self.reconstruction.model_dump() | {"input": self.corruption.table()},
-            "optimizer": self.optimizer.model_dump(),
-            "training": self.training.model_dump(exclude_none=True),
+            "optimizer": self.optimizer.model_dump() | {"schedule": _brief(self.schedule)},
+            "training": self.training.model_dump(exclude_none=True)
+            | {"trackers": [_brief(tracker) for tracker in self.trackers]},
             "evaluation": self.evaluation.model_dump()
             | {
                 "inputs": {name: source.table() for name, source in self.inputs.items()},
@@ -73,3 +81,9 @@ class Experiment:
         import tomli_w
 
         return f"# {self.name}, resolved: every default is written out.\n" + tomli_w.dumps(self.table())
+
+
+def _brief(named: Named) -> Any:
+    """A named thing as in a file: its name alone where it has no arguments."""
+    table = named.table()
+    return table if len(table) > 1 else named.name

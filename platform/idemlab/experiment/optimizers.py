@@ -6,30 +6,41 @@ itself in the preflight.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
+from ..catalog.catalog import Catalog
+from ..catalog.named import Named
 from ..catalog.schema import checked
+from ..catalog.torch_optimizers import TORCH, UNSUITABLE_OPTIMIZERS, arguments, classes
 from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown
-from .settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
+from .settings import OptimizerSettings
 
 __all__ = ["check_argument_names", "check_optimizer", "checked_types", "unknown_optimizer"]
 
-_PLAIN = {"bool": bool, "float": float, "int": int, "str": str}
 
-
-def check_optimizer(settings: OptimizerSettings, where: str) -> None:
+def check_optimizer(settings: OptimizerSettings, catalog: Catalog, where: str) -> Named | None:
     """Check the name of an optimiser, and the names and types of its arguments.
+
+    Returns:
+        The optimiser with its arguments if a plugin offers it; None for those of torch.optim.
 
     Raises:
         BadInput: names the key, the choices and the nearest match.
     """
-    name = settings.name.lower()
+    entries = [entry for entry in catalog.entries("optimizer") if entry.plugin.distribution != TORCH]
+    own = {name for e in entries for name in (e.spec.name, e.full_name, *e.spec.aliases)}
+    if settings.name in own:
+        given = {"name": settings.name, "lr": settings.lr} | (settings.model_extra or {})
+        return catalog.check("optimizer", given, where)
+    _check_torch(settings, own, where)
+    return None
+
+
+def _check_torch(settings: OptimizerSettings, others: Collection[str], where: str) -> None:
+    """Check an optimiser of torch.optim. The names of `others` are suggested, too."""
+    name = settings.name.lower().removeprefix(f"{TORCH}:")
     if name in UNSUITABLE_OPTIMIZERS:
         raise BadInput(
             f"optimizer '{settings.name}' cannot be used: {UNSUITABLE_OPTIMIZERS[name]}",
@@ -37,11 +48,11 @@ def check_optimizer(settings: OptimizerSettings, where: str) -> None:
             expected="any other class of torch.optim, in any case",
             next_step="set optimizer.name = adam",
         )
-    offered = {name.lower(): name for name in _files() if name.lower() not in UNSUITABLE_OPTIMIZERS}
+    offered = {name.lower(): name for name in classes() if name.lower() not in UNSUITABLE_OPTIMIZERS}
     if not offered:  # torch is installed without its source: the preflight checks the same
         return
     if name not in offered:
-        raise unknown_optimizer(settings.name, offered, where)
+        raise unknown_optimizer(settings.name, [*offered, *others], where)
     given = dict(settings.model_extra or {})
     own = set(OptimizerSettings.model_fields)
     if name == "muon":
@@ -59,7 +70,7 @@ def check_optimizer(settings: OptimizerSettings, where: str) -> None:
 
 def _check(cls: str, given: Mapping[str, Any], where: str, own: set[str]) -> None:
     """Check arguments of a class; `own` are keys of the table that are none of its arguments."""
-    hints = _arguments(cls)
+    hints = {name: each.type for name, each in arguments(cls).items()}
     check_argument_names(cls, given, hints, where, own)
     checked_types(cls, hints, given, where)
 
@@ -74,7 +85,7 @@ def unknown_optimizer(name: str, offered: Collection[str], where: str) -> BadInp
         where=f"{where}, key 'name'",
         choices=sorted(offered),
         nearest=nearest_match(name.lower(), offered),
-        next_step="name any class of torch.optim, in any case",
+        next_step="idemlab list optimizers; any class of torch.optim may be named, in any case",
     )
 
 
@@ -111,54 +122,3 @@ def checked_types(cls: str, hints: Mapping[str, Any], given: Mapping[str, Any], 
     owner, page = f"optimizer '{cls.lower()}'", f"see the documentation of torch.optim.{cls}"
     types = checked(model, {key: given[key] for key in fields}, where, owner, page)
     return {key: getattr(types, key) for key in fields}
-
-
-# -- the source code of torch.optim ---------------------------------------------------------------------------------------
-
-
-@cache
-def _files() -> dict[str, Path]:
-    """The file of each class of optimisers that torch.optim offers."""
-    spec = find_spec("torch")
-    folder = Path(spec.origin).parent / "optim" if spec is not None and spec.origin else Path()
-    return {
-        alias.name: folder / f"{node.module.rpartition('.')[2]}.py"
-        for node in getattr(_tree(folder / "__init__.py"), "body", [])
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-        if alias.name[0].isupper() and alias.name != "Optimizer"
-    }
-
-
-@cache
-def _arguments(cls: str) -> dict[str, Any]:
-    """The types of the arguments of a class, without the parameters to train."""
-    found = {}
-    for node in getattr(_tree(_files()[cls]), "body", []):
-        if isinstance(node, ast.ClassDef) and node.name == cls:
-            start = next(each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__")
-            for argument in (*start.args.args[2:], *start.args.kwonlyargs):
-                found[argument.arg] = _type(argument.annotation)
-    return found
-
-
-def _type(annotation: ast.expr | None) -> Any:
-    """The type that an annotation states, without tensors, which a file cannot contain. Any if it is another thing."""
-    if isinstance(annotation, ast.Name):
-        return _PLAIN.get(annotation.id, Any)
-    if isinstance(annotation, ast.Constant) and annotation.value is None:
-        return None
-    if isinstance(annotation, ast.BinOp):
-        sides = [each for each in (annotation.left, annotation.right) if ast.unparse(each) != "Tensor"]
-        return Union[tuple(_type(side) for side in sides)]  # noqa: UP007  (None and Any have no |)
-    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "tuple":
-        parts = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-        return tuple[tuple(_type(part) for part in parts)]  # type: ignore[misc]
-    return Any
-
-
-def _tree(file: Path) -> ast.Module | None:
-    try:
-        return ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):
-        return None

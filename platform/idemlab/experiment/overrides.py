@@ -16,12 +16,14 @@ from ..wording import clipped
 from .files import entered
 from .settings import EvaluationSettings, OptimizerSettings
 
-__all__ = ["TABLES", "in_order", "merged", "written_out"]
+__all__ = ["LENGTHS", "TABLES", "in_order", "merged", "written_out"]
 
 TABLES = ("dataset", "model", "source", "enforcer", "reconstruction", "optimizer", "training", "evaluation")
 """The tables of an experiment."""
-_LENGTHS = frozenset({"steps", "flops"})
-"""Two keys for the length of the training, of which one replaces the other."""
+LENGTHS = ("steps", "epochs", "flops")
+"""The keys for the length of the training, of which one replaces the others."""
+_NAMED_BY = {"training.best": "metric", "training.stop": "metric"}
+"""The key that a bare text stands for, where it is not `name`."""
 _LONGEST = 16
 """Largest number of parts in a dotted key, far above what any key has."""
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -42,19 +44,22 @@ def _laid_over(below: Any, value: Any, at: str) -> Any:
     if isinstance(value, _Element):
         return value.laid_over(below, at)
     # A bare name is short for a table.
+    name = _NAMED_BY.get(at, "name")
     if isinstance(below, str) and isinstance(value, Mapping):
-        below = {"name": below}
+        below = {name: below}
     elif isinstance(below, Mapping) and isinstance(value, str):
-        value = {"name": value}
+        if not value and at in _NAMED_BY:
+            return value  # which switches it off
+        value = {name: value}
     if not (isinstance(value, Mapping) and isinstance(below, Mapping)):
         return value
     if at == "evaluation.inputs" and not value:
         return {}  # an empty table removes all inputs
-    if at == "training" and not _LENGTHS.isdisjoint(value):
-        below = {key: kept for key, kept in below.items() if key not in _LENGTHS}
+    if at == "training" and any(key in value for key in LENGTHS):
+        below = {key: kept for key, kept in below.items() if key not in LENGTHS}
     if at == "model" and "weights" in value:
         below = {key: kept for key, kept in below.items() if key != "weights_sha256"}
-    if "name" in value and value["name"] != below.get("name"):
+    if name in value and value[name] != below.get(name):
         # Rate and schedule belong to the experiment and survive another optimiser. Other arguments do not.
         kept = OptimizerSettings.model_fields if at == "optimizer" else ()
         below = {key: below[key] for key in kept if key in below}

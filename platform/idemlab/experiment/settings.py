@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from ..certificate.goal import Goal
 
 __all__ = [
-    "UNSUITABLE_OPTIMIZERS",
+    "BestSettings",
     "EvaluationSettings",
     "OptimizerSettings",
     "ReconstructionSettings",
     "StartSettings",
+    "StopSettings",
     "TrainingSettings",
 ]
-
-UNSUITABLE_OPTIMIZERS = {
-    "lbfgs": "it evaluates the loss several times a step, but a training step has one batch and one backward",
-    "sparseadam": "it takes sparse gradients only, but those of an operator are dense",
-}
-"""Classes of torch.optim, in lower case, that cannot train an operator, and why."""
 
 Share = Annotated[float, Ge(0), Le(1)]
 
@@ -63,11 +59,11 @@ class OptimizerSettings(BaseModel):
 
     Args:
         name: a class of torch.optim in any case (`adam`, `adamw`, `sgd`, ...; LBFGS and SparseAdam cannot be used), or
-            `muon`: Muon on matrices and AdamW on the rest, with the arguments in the table `adamw`.
+            `muon`: Muon on matrices and AdamW on the rest, with the arguments in the table `adamw`; or one of a plugin.
         lr: highest learning rate.
-        schedule: `constant`, or `cosine` from lr down to final * lr.
+        schedule: how the rate falls after the warm-up: `constant`, `cosine`, `linear`, `step`, or one of a plugin.
         warmup: share of the run over which the rate rises linearly from 0.
-        final: last rate of the cosine schedule, as a share of lr.
+        final: rate at which a schedule that falls to 0 ends, as a share of lr.
         clip: largest norm of the gradient; 0 switches clipping off.
     """
 
@@ -75,27 +71,57 @@ class OptimizerSettings(BaseModel):
 
     name: str = "adam"
     lr: Annotated[float, Ge(0)] = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Any = "constant"
     warmup: Share = 0.0
     final: Share = 0.0
     clip: Annotated[float, Ge(0)] = 0.0
 
-    def share_of_rate(self, progress: float) -> float:
-        """Learning rate as a share of the highest rate; `progress` is the share of the run that is done, in [0, 1)."""
-        if progress < self.warmup:
-            return progress / self.warmup
-        if self.schedule == "constant":
-            return 1.0
-        done = (progress - self.warmup) / max(1 - self.warmup, 1e-12)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+class BestSettings(_Table):
+    """Which evaluation of a run is the best.
+
+    Args:
+        metric: as in the log, ``noise/relative`` say; a metric alone takes its worst value over all inputs.
+        maximize: a larger value is better; otherwise a smaller one is.
+        minimum_spread: an operator that is narrower than this share of its inputs never counts as the best.
+    """
+
+    metric: Annotated[str, MinLen(1)]
+    maximize: bool = False
+    minimum_spread: Share = 0.05
+
+    @property
+    def goal(self) -> Goal:
+        """What compares two evaluations."""
+        return Goal(metric=self.metric, maximize=self.maximize, minimum_spread=self.minimum_spread)
+
+
+class StopSettings(BestSettings):
+    """When to end a run early.
+
+    Args:
+        patience: number of evaluations in a row without an improvement after which the run ends.
+        margin: smallest change of the metric that counts as an improvement.
+    """
+
+    patience: Annotated[int, Gt(0)] = 5
+    margin: Annotated[float, Ge(0)] = 0.0
+
+
+def _metric_alone(value: Any) -> Any:
+    """A metric's name is short for its table, and an empty one stands for none."""
+    if not isinstance(value, str):
+        return value
+    return {"metric": value} if value else None
 
 
 class TrainingSettings(_Table):
     """How long and how to train.
 
     Args:
-        steps: optimiser steps; omit if `flops` is given.
-        flops: budget of counted floating-point operations instead of steps; the preflight turns it into steps.
+        steps: optimiser steps; or give `epochs` or `flops`.
+        epochs: passes over the training set, each of as many whole batches as it holds.
+        flops: budget of counted floating-point operations; the preflight turns it into steps.
         batch_size: of the global batch, over all processes and micro-steps.
         micro_batches: number of parts of the global batch, processed one after the other (gradient accumulation).
         seed: of all random draws.
@@ -104,10 +130,15 @@ class TrainingSettings(_Table):
         compile: `torch.compile` the objective.
         log_every, checkpoint_every: steps between entries in metrics.jsonl and between checkpoints.
         keep: number of checkpoints kept.
+        ema: decay of an exponential moving average of the weights; 0 keeps none. After n steps the decay is at most
+            (1 + n) / (10 + n), so that the first weights are soon forgotten.
+        best: metric whose best evaluation is kept, or a table with further keys (`BestSettings`).
+        stop: metric whose standstill ends the run, or a table with further keys (`StopSettings`).
         trackers: services that receive the metrics besides metrics.jsonl.
     """
 
     steps: Annotated[int, Gt(0)] | None = None
+    epochs: Annotated[int, Gt(0)] | None = None
     flops: Annotated[float, Gt(0)] | None = None
     batch_size: Annotated[int, Gt(0)] = 64
     micro_batches: Annotated[int, Gt(0)] = 1
@@ -118,7 +149,10 @@ class TrainingSettings(_Table):
     log_every: Annotated[int, Gt(0)] = 50
     checkpoint_every: Annotated[int, Gt(0)] = 1000
     keep: Annotated[int, Gt(0)] = 2
-    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.0
+    best: Annotated[BestSettings | None, BeforeValidator(_metric_alone)] = None
+    stop: Annotated[StopSettings | None, BeforeValidator(_metric_alone)] = None
+    trackers: list[Any] = []
 
 
 class EvaluationSettings(_Table):

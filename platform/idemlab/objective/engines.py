@@ -94,6 +94,10 @@ class Engine(ABC):
         """Whether a flag is set in any process. All processes."""
         return bool(self.anywhere(torch.tensor(float(flag), device=self.device)).item())
 
+    def agreed(self, flag: bool) -> bool:
+        """The flag of the main process. All processes."""
+        return bool(self.rows(torch.tensor(float(flag), device=self.device))[0].item())
+
     def wait(self) -> None:
         """Wait for all processes."""
         self.any(False)

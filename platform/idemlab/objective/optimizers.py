@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadInput
+from ..catalog.named import Named
+from ..catalog.torch_optimizers import TORCH, UNSUITABLE_OPTIMIZERS
+from ..errors import BadInput, Failure
 from ..experiment.optimizers import check_argument_names, checked_types, unknown_optimizer
-from ..experiment.settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
+from ..experiment.settings import OptimizerSettings
+from ..wording import with_article
 from .muon import Muon
 
 __all__ = ["build_optimizers"]
@@ -27,20 +30,29 @@ def _optimizer_class(name: str, where: str) -> type[torch.optim.Optimizer]:
         if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
         if key.lower() not in UNSUITABLE_OPTIMIZERS
     }
-    if name.lower() not in classes:
+    bare = name.lower().removeprefix(f"{TORCH}:")
+    if bare not in classes:
         raise unknown_optimizer(name, classes, where)
-    return classes[name.lower()]
+    return classes[bare]
 
 
-def build_optimizers(settings: OptimizerSettings, parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    settings: OptimizerSettings, parameters: Sequence[nn.Parameter], method: Named | None = None
+) -> list[torch.optim.Optimizer]:
     """The optimiser; two for `muon`, one for matrices and one for the rest. Empty if there is nothing to train.
 
     Each parameter group stores its highest learning rate as `initial_lr`, which the schedule scales.
 
+    Args:
+        method: the optimiser with its arguments, if a plugin offers it.
+
     Raises:
         BadInput: for an unknown name, or an argument that the class does not take or refuses.
+        Failure: if a plugin's optimiser is none, or leaves parameters out.
     """
     where = "[optimizer]"
+    if method is not None:
+        return _of_plugin(method, parameters) if parameters else []
     arguments = {"lr": settings.lr} | (settings.model_extra or {})
     cls = _optimizer_class(settings.name, where)
     if cls is not torch.optim.Muon:
@@ -79,6 +91,32 @@ def _optimizer(
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def _of_plugin(method: Named, parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
+    """The optimisers that a plugin makes of the parameters."""
+    made = method.build(list(parameters))
+    built: list[Any] = made if isinstance(made, list) else [made]
+    for each in built:
+        if not isinstance(each, torch.optim.Optimizer):
+            raise Failure(
+                f"{method} returned {with_article(type(each).__name__)}",
+                where=str(method.plugin),
+                expected="a torch.optim.Optimizer, or a list of them",
+                next_step=method.plugin.remedy,
+            )
+    taken = [id(p) for each in built for group in each.param_groups for p in group["params"]]
+    if sorted(taken) != sorted(map(id, parameters)):
+        raise Failure(
+            f"{method} takes {len(taken)} of {len(parameters)} parameters",
+            where=str(method.plugin),
+            expected="each parameter once",
+            next_step=method.plugin.remedy,
+        )
+    for each in built:
+        for group in each.param_groups:
+            group["initial_lr"] = group["lr"]
+    return built
 
 
 def _typed(cls: type[torch.optim.Optimizer], given: Mapping[str, Any], where: str) -> dict[str, Any]:

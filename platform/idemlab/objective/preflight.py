@@ -20,8 +20,10 @@ from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
+from ..experiment.settings import TrainingSettings
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
+from .measured import check_metric, measured
 from .modules import (
     check_kept_buffers,
     check_projected,
@@ -36,7 +38,7 @@ from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
 
-__all__ = ["Plan", "preflight"]
+__all__ = ["Plan", "planned_steps", "preflight"]
 
 T = TypeVar("T")
 
@@ -48,7 +50,8 @@ class Plan:
     """What the preflight computed for the run.
 
     Args:
-        steps: optimiser steps of the run.
+        steps: optimiser steps of the run, unless it stops early.
+        steps_per_epoch: optimiser steps of one pass over the training set.
         flops_per_step: counted floating-point operations (a multiply-add is two) of one step over the global batch.
         parameters: number of trained parameters.
         traits: of the enforcer.
@@ -57,6 +60,7 @@ class Plan:
     """
 
     steps: int
+    steps_per_epoch: int
     flops_per_step: int
     parameters: int
     traits: Traits
@@ -108,6 +112,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_operator(experiment, trial.operator, batch)
         check_trained(trial, experiment.model.name)
+        _check_chosen(experiment, parts, trial.operator, device)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
         before = unkept(trial.operator)
         if traits.linear_only:
@@ -124,15 +129,33 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         if EnforcerKind.PROJECTION in traits.kinds:
             check_projected(trial.operator, experiment.enforcer.name)
             _check_projection(experiment, trial)
-    steps = training.steps or max(1, round((training.flops or 0) / max(flops, 1)))
+    per_epoch = len(parts.dataset.train) // training.batch_size
     return Plan(
-        steps=steps,
+        steps=planned_steps(training, per_epoch, flops),
+        steps_per_epoch=per_epoch,
         flops_per_step=flops,
         parameters=sum(p.numel() for p in trial.parameters() if p.requires_grad),
         traits=traits,
         device=str(device),
         joins=trial.joins,
     )
+
+
+def planned_steps(training: TrainingSettings, steps_per_epoch: int, flops_per_step: int) -> int:
+    """Optimiser steps of a run, whichever way its length is given."""
+    if training.epochs is not None:
+        return training.epochs * steps_per_epoch
+    return training.steps or max(1, round((training.flops or 0) / max(flops_per_step, 1)))
+
+
+def _check_chosen(experiment: Experiment, parts: Parts, operator: nn.Module, device: torch.device) -> None:
+    """Refuse metrics of `training.best` and `training.stop` that no evaluation gives."""
+    for key in ("best", "stop"):
+        settings = getattr(experiment.training, key)
+        if settings is not None:
+            names = partial(measured, experiment, parts, operator, device)
+            check_metric(settings.metric, [experiment], names, f"[training.{key}], key 'metric'")
+            operator.train()
 
 
 def _check_device(experiment: Experiment, device: torch.device) -> None:

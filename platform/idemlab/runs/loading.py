@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog.catalog import Catalog
 from ..contracts.orbit import Operator
-from .run import Run
+from .run import Run, Which
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,7 @@ __all__ = ["load"]
 def load(
     run: Run | str | Path,
     *,
+    which: Which = "last",
     model: Any = None,
     enforcer: Any = None,
     catalog: Catalog | None = None,
@@ -32,17 +33,19 @@ def load(
     Args:
         run: a run, its folder, the name of a shipped operator, or a name on the Hugging Face hub, ``owner/name``. Names are
             looked up in this order; a `Path` is always a folder.
+        which: `last`, `ema` (their moving average, `training.ema`) or `best` (those of the best evaluation,
+            `training.best`); the best ones are there as soon as an evaluation was made.
         model: the module (or the function that makes it) that the run was given; needed if the run was given one and is
             opened from its folder. The trained weights go into a copy; your module stays as it is.
         enforcer: the enforcer that the run was given; needed only if it wraps the operator.
         catalog: resolves names; default: the run's own catalog, or the installed plugins.
 
     Raises:
-        BadInput: if there is no such operator, or no trained operator in the folder yet; if the model was given as an object
+        BadInput: if there is no such operator, or no such weights in the folder yet; if the model was given as an object
             and is missing here, or is another one.
         Failure: if the weights are damaged, or the hub cannot be reached.
     """
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     if catalog is not None:
         run = replace(run, catalog=catalog)
-    return run.giving(model=model, enforcer=enforcer).operator(device=device)
+    return run.giving(model=model, enforcer=enforcer).operator(which=which, device=device)

@@ -68,7 +68,7 @@ class Entry(_Whole):
     """A line of metrics.jsonl."""
 
     step: Count
-    split: Literal["train", "evaluation"]
+    split: Literal["train", "evaluation", "ema"]
     time: _Time
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 
 from ..catalog.catalog import Catalog, installed
-from ..errors import BadInput, Failure
+from ..errors import BadInput, Failure, nearest_match
 from ..experiment.experiment import Experiment
 from ..experiment.operators import WEIGHTS, find_operator
 from ..experiment.resolution import resolve
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from ..contracts.orbit import Operator
 
-__all__ = ["Run"]
+__all__ = ["WHICH", "Run", "Which"]
+
+Which = Literal["last", "ema", "best"]
+"""Which weights of a run: the last ones, their moving average, or those of the best evaluation."""
+WHICH: tuple[Which, ...] = get_args(Which)
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,12 @@ class Run:
                 )
         return run
 
-    def operator(self, *, device: str | torch.device = "cpu") -> Operator:
+    def operator(self, *, which: Which = "last", device: str | torch.device = "cpu") -> Operator:
         """The trained operator, in evaluation mode; see `idemlab.load`."""
         from .operator import trained_operator
 
-        return trained_operator(self.experiment, self.weights_file, self.sample, self.resuming).to(device)
+        file = self.weights_of(which)
+        return trained_operator(self.experiment, file, self.sample_of(which), self.resuming).to(device)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the trained operator, as they were written.
@@ -145,12 +150,20 @@ class Run:
     @property
     def weights_file(self) -> Path:
         """The trained operator."""
-        return self.path / WEIGHTS
+        return self.weights_of("last")
 
     @property
     def certificate_file(self) -> Path:
         """Certificates and metrics at the end of the run."""
-        return self.path / "certificate.json"
+        return self.certificate_of("last")
+
+    def weights_of(self, which: Which) -> Path:
+        """The file of the last, averaged (`ema`) or best weights."""
+        return self.path / (WEIGHTS if which == "last" else f"operator-{which}.safetensors")
+
+    def certificate_of(self, which: Which) -> Path:
+        """The file of the certificates of the last, averaged (`ema`) or best weights."""
+        return self.path / ("certificate.json" if which == "last" else f"certificate-{which}.json")
 
     @property
     def environment_file(self) -> Path:
@@ -200,6 +213,14 @@ class Run:
         return self._json(self.certificate_file, CertificateFile)
 
     @property
+    def certificates(self) -> dict[Which, dict[str, Any]]:
+        """The contents of all certificates of a finished run, by their weights: `last` and, if kept, `ema` and `best`."""
+        if self.certificate is None:
+            return {}
+        found = {which: self._json(self.certificate_of(which), CertificateFile) for which in WHICH}
+        return {which: content for which, content in found.items() if content is not None}
+
+    @property
     def environment(self) -> dict[str, Any] | None:
         """The contents of environment.json."""
         return self._json(self.environment_file, EnvironmentFile)
@@ -240,15 +261,44 @@ class Run:
     @property
     def sample(self) -> dict[str, Any]:
         """What is stored with the weights: shape and range of a sample, the hash of the weights."""
-        if not self.weights_file.is_file():
-            raise BadInput(
-                f"run '{self.path}' has no trained operator yet",
-                expected=self.weights_file.name,
-                next_step=self.resuming,
-            )
+        return self.sample_of("last")
+
+    def sample_of(self, which: Which) -> dict[str, Any]:
+        """What is stored with the last, averaged (`ema`) or best weights."""
+        file = self.weights_of(which)
+        if not file.is_file():
+            raise self._no_weights(which)
         try:
-            with safe_open(self.weights_file, framework="pt") as file:
-                sample: dict[str, Any] = strict_json.loads(file.metadata()["sample"])
+            with safe_open(file, framework="pt") as opened:
+                sample: dict[str, Any] = strict_json.loads(opened.metadata()["sample"])
                 return sample
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise Failure(f"cannot read the weights: {error}", where=str(self.weights_file)) from error
+            raise Failure(f"cannot read the weights: {error}", where=str(file)) from error
+
+    def _no_weights(self, which: Which) -> BadInput:
+        """The error for weights that are not there: never asked for, not there yet, or never to be had."""
+        if which not in WHICH:
+            return BadInput(
+                f"a run has no weights '{clipped(str(which))}'",
+                where="which",
+                choices=WHICH,
+                nearest=nearest_match(str(which), WHICH),
+            )
+        name, training = self.weights_of(which).name, self.experiment.training
+        if which != "last" and not getattr(training, which):
+            return BadInput(
+                f"run '{self.path}' keeps no {'average' if which == 'ema' else 'best weights'}",
+                expected=name,
+                next_step=f"train it anew with training.{which}, or load the last weights",
+            )
+        if which == "best" and training.best is not None and self.certificate is not None:
+            return BadInput(
+                f"run '{self.path}' has no best weights: no evaluation had a usable {training.best.metric}",
+                expected=name,
+                next_step="load the last weights",
+            )
+        return BadInput(
+            f"run '{self.path}' has no trained operator yet",
+            expected=name,
+            next_step=self.resuming,
+        )

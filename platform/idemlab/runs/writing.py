@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from ..catalog.catalog import Catalog
 from ..contracts.dataset import Dataset
 from ..errors import Failure
 from ..experiment.experiment import Experiment
-from ..objective.engines import Stateful
 from ..objective.evaluation import Evaluation
 from ..objective.fingerprint import fingerprint
 from ..objective.preflight import Plan
 from ..system import strict_json
 from ..system.files import write_text
 from .environment import describe_environment
-from .run import Run
-from .weights import write_weights
+from .run import Run, Which
+from .weights import write_tensors
 
 __all__ = [
     "append_entry",
@@ -32,7 +32,7 @@ __all__ = [
     "write_circumstances",
     "write_entries",
     "write_experiment",
-    "write_outcome",
+    "write_operator",
     "writing",
 ]
 
@@ -98,34 +98,36 @@ def write_circumstances(
         _write_json(run.environment_file, content)
 
 
-def write_outcome(
+def write_operator(
     run: Run,
-    operator: Stateful,
+    weights: Mapping[str, Tensor],
     dataset: Dataset,
-    evaluation: Evaluation,
-    plan: Plan,
-    remark: str = "",
     *,
+    which: Which = "last",
+    step: int | None = None,
     prefix: str | None = "",
 ) -> None:
-    """Write operator.safetensors and then certificate.json, which marks the run as finished.
+    """Write the weights of an operator, with the shape and range of its samples.
 
     Args:
-        remark: a further sentence for the verdict.
+        weights: the whole state of the operator.
+        step: after which the weights were this, if that is not the end of the run.
         prefix: as in `Objective`; lets another run start from the model inside the operator.
     """
     # One key: safetensors writes several in no fixed order, and equal runs must leave equal bytes.
-    sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range}
+    sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range} | ({} if step is None else {"step": step})
     if prefix != "":
         sample["model"] = prefix
-    sample["sha256"] = fingerprint(operator.state_dict(), sample)
-    with writing(run, run.weights_file.name):
-        write_weights(run.weights_file, operator, {"sample": json.dumps(sample)})
-    write_certificate(run, evaluation, steps=plan.steps, flops=plan.steps * plan.flops_per_step, remark=remark)
+    sample["sha256"] = fingerprint(weights, sample)
+    path = run.weights_of(which)
+    with writing(run, path.name):
+        write_tensors(path, weights, {"sample": json.dumps(sample)})
 
 
-def write_certificate(run: Run, evaluation: Evaluation, *, steps: int, flops: float, remark: str = "") -> None:
-    """Write certificate.json.
+def write_certificate(
+    run: Run, evaluation: Evaluation, *, steps: int, flops: float, which: Which = "last", remark: str = ""
+) -> None:
+    """Write a certificate. That of the last weights, certificate.json, marks the run as finished: write it last.
 
     Args:
         steps, flops: what the training took.
@@ -140,8 +142,9 @@ def write_certificate(run: Run, evaluation: Evaluation, *, steps: int, flops: fl
             name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
         },
     }
-    with writing(run, run.certificate_file.name):
-        _write_json(run.certificate_file, certificate)
+    path = run.certificate_of(which)
+    with writing(run, path.name):
+        _write_json(path, certificate)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..certificate.goal import Goal
 from ..errors import BadInput, Failure, nearest_match
 from ..experiment import toml
 from ..wording import AGAIN
 from . import journal, privates, storage
-from .goal import Goal
 from .sweep import Range, Setting, Sweep
 
 if TYPE_CHECKING:

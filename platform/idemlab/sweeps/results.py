@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..certificate.goal import Goal
 from ..experiment.toml import toml_value
-from .goal import Goal
 
 if TYPE_CHECKING:
     from pandas import DataFrame

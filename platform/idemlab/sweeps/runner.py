@@ -8,7 +8,7 @@ from typing import Any
 
 from ..catalog.catalog import Catalog, installed
 from ..catalog.given import check_present
-from ..errors import BadInput, nearest_match
+from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..system.lock import exclusive
 from .course import Course
@@ -22,9 +22,6 @@ from .storage import located, masked
 from .sweep import Sweep
 
 __all__ = ["run_sweep"]
-
-_CERTIFIED = ("relative", "absolute", "spread", "input_spread", "rank", "trace")
-"""What every evaluation measures at each set of inputs."""
 
 
 def run_sweep(
@@ -117,42 +114,20 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
 
     from ..objective.optimizers import build_optimizers
 
-    different = {repr(experiment.optimizer): experiment.optimizer for experiment in experiments}
-    for settings in different.values():
-        build_optimizers(settings, list(nn.Linear(1, 1).parameters()))
+    different = {repr((experiment.optimizer, experiment.method)): experiment for experiment in experiments}
+    for experiment in different.values():
+        build_optimizers(experiment.optimizer, list(nn.Linear(1, 1).parameters()), experiment.method)
 
 
 def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:
     """Check that evaluations give the metric. One evaluation of the untrained operator shows what plugins measure."""
-    inputs, slash, name = sweep.metric.rpartition("/")
-    every = [{"data", *experiment.inputs} for experiment in experiments]
-    if name in _CERTIFIED and (not slash or all(inputs in names for names in every)):
-        return
-    names = _measured(experiments[0])
-    choices = sorted(names | {name.partition("/")[2] for name in names})
-    if sweep.metric not in choices:
-        raise BadInput(
-            f"no evaluation gives '{sweep.metric}'",
-            where="metric",
-            choices=choices,
-            nearest=nearest_match(sweep.metric, choices),
-        )
-
-
-def _measured(experiment: Experiment) -> set[str]:
-    """Names of everything that an evaluation measures."""
     import torch
 
-    from ..experiment.blame import blame
-    from ..objective.evaluation import evaluate
+    from ..objective.measured import check_metric, measured
     from ..objective.parts import assemble
 
-    parts = assemble(experiment)
-    operator = parts.objective.operator.eval()
+    def names() -> set[str]:
+        parts = assemble(experiments[0])
+        return measured(experiments[0], parts, parts.objective.operator, torch.device("cpu"))
 
-    found = blame(
-        experiment,
-        lambda: evaluate(experiment, parts, operator, torch.device("cpu"), rank_points=1),
-        "the evaluation",
-    )
-    return set(found.flat())
+    check_metric(sweep.metric, experiments, names, "metric")

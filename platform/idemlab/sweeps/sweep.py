@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.catalog import Catalog
+from ..certificate.goal import Goal
 from ..errors import BadInput, nearest_match
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..experiment.start import pinned
 from ..experiment.toml import toml_value
-from .goal import Goal
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -11,6 +11,7 @@ from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
 from ..objective.engines import DDP, FSDP2, Engine, Single, expected_processes
 from ..runs.run import Run
+from .trackers import chosen_trackers
 
 __all__ = ["start_engine"]
 
@@ -30,7 +31,7 @@ def start_engine(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]
         cpu=asked > 1 and (found is None or found.type == "mps"),
         # The experiment says how the batch is cut. A launcher's setting would also scale the loss.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        log_with=list(experiment.training.trackers) or None,
+        log_with=chosen_trackers(experiment) or None,
         project_dir=str(run.path),
     )
     kind = accelerator.distributed_type

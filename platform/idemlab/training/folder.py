@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..objective.engines import Engine
 from ..objective.preflight import Plan
-from ..runs.run import Run
+from ..runs.run import WHICH, Run
 from ..runs.writing import write_circumstances, write_entries, write_experiment
 from ..system.lock import exclusive
 from .checkpoint import latest, prune
@@ -99,9 +100,23 @@ def open_folder(
     if changes or not first or not run.experiment_file.is_file():
         write_experiment(run, experiment)
     write_circumstances(run, catalog, plan, engine.device, engine.world, changes)
-    # Later entries will be written again, and so will the final evaluation, which comes after the last checkpoint.
-    last = {"step": plan.steps, "split": "evaluation"}
-    write_entries(run, [entry for entry in run.metrics if entry["step"] <= first and not last.items() <= entry.items()])
+    write_entries(run, list(_kept(run.metrics, first, plan.steps)))
     if first < plan.steps:  # a finished run that got more steps is unfinished again
-        run.certificate_file.unlink(missing_ok=True)
+        for which in WHICH:
+            run.certificate_of(which).unlink(missing_ok=True)
     prune(run.checkpoints, first, experiment.training.keep)
+
+
+def _kept(entries: Iterable[dict[str, Any]], first: int, steps: int) -> Iterator[dict[str, Any]]:
+    """The entries that a run resumed after step `first` will not write again.
+
+    It will write the final evaluation again, which comes after the last checkpoint. Where a run ended early, that is the
+    second evaluation after the same step.
+    """
+    seen: set[tuple[int, str]] = set()
+    for entry in entries:
+        key = entry["step"], entry["split"]
+        final = entry["split"] != "train" and (entry["step"] == steps or key in seen)
+        if entry["step"] <= first and not final:
+            seen.add(key)
+            yield entry

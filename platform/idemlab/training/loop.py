@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,16 +21,16 @@ from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
 from ..experiment.start import pinned
 from ..objective.engines import Engine, Stateful, whole
-from ..objective.evaluation import Evaluation, evaluate
 from ..objective.given import check_agreement, parts_of, resolved
-from ..objective.objective import Objective, Through
+from ..objective.objective import Objective
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import Plan, preflight
 from ..objective.projection import Projected, project_weights
+from ..objective.rates import Rates
 from ..runs.changes import changes
 from ..runs.run import Run
-from ..runs.writing import append_entry, write_outcome
+from ..runs.writing import append_entry
 from ..system.phases import phase, timed
 from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
@@ -41,11 +40,12 @@ from ..wording import with_article
 from .accelerator import start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
+from .evaluations import Evaluations
 from .folder import check_folder, held, newest, open_folder
 from .latch import Latch, not_finite
 from .log import Clock, Sums
-from .schedule import RANK_POINTS_IN_PASSING, Schedule, set_rates
-from .trackers import check_trackers, tracking
+from .schedule import Schedule
+from .trackers import Trackers
 
 __all__ = ["train"]
 
@@ -119,7 +119,6 @@ def train(
             f"the run in '{run.path}' began differently: " + "; ".join(changed),
             next_step="resume it unchanged, start a new run in another folder, or allow the changes (`allow_changes`)",
         )
-    check_trackers(experiment)
     _check_watchers(watchers)
     with watching() if progress else nullcontext(Watcher()) as shown:
         loop = built(experiment, run, [shown, *watchers])
@@ -158,7 +157,8 @@ def built(experiment: Experiment, run: Run, watchers: Sequence[Watcher] = (), da
     objective = parts.objective.to(accelerator.device)
     objective.joins = plan.joins
     blame(experiment, lambda: objective.enforcer.on_start(objective.operator), "the enforcer's on_start")
-    optimizers = build_optimizers(experiment.optimizer, [p for p in objective.parameters() if p.requires_grad])
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    optimizers = build_optimizers(experiment.optimizer, trained, experiment.method)
     engine.adapt(optimizers)
     return _Loop(experiment, run, parts, plan, accelerator, engine, optimizers, watchers)
 
@@ -180,13 +180,15 @@ class _Loop:
         self.experiment, self.run, self.parts, self.plan = experiment, run, parts, plan
         self.accelerator, self.engine, self.optimizers = accelerator, engine, optimizers
         self.watcher = Watchers(watchers if engine.main else ())
-        self.schedule = Schedule(experiment, plan.steps)
+        self.schedule, self.rates = Schedule(experiment, plan.steps), Rates(experiment)
         self.projects = EnforcerKind.PROJECTION in plan.traits.kinds
         self.projected: Projected | None = None
         self.follows = follows_training(parts.objective.enforcer)
-        # Projections and followers change weights or state after a bad step, too: with them, every step is checked.
-        self.latch = Latch(engine, [] if self.projects or self.follows else optimizers)
+        # Projections, followers and averages change after a bad step, too: with them, every step is checked.
+        self.latch = Latch(engine, [] if self.projects or self.follows or experiment.training.ema else optimizers)
         self.sums, self.clock = Sums(), Clock()
+        self.trackers = Trackers(accelerator, experiment, run, self.watcher, engine.main)
+        self.evaluations = Evaluations(experiment, run, parts, plan, engine, self.watcher, self)
 
     @property
     def bare(self) -> Objective:
@@ -198,6 +200,7 @@ class _Loop:
         if self.experiment.training.compile:
             self.bare.compile()
         self.objective, *_ = self.accelerator.prepare(self.bare, *self.optimizers)
+        self.evaluations.prepare(self.objective)
         if not resume:
             return 0
         checkpoint = newest(self.run, self.engine, self.watcher.message)
@@ -207,6 +210,7 @@ class _Loop:
         state = load_checkpoint(checkpoint, *self._stateful())
         self.sums.load(state["sums"], self.engine)
         self.clock = Clock(state["logged_at"])
+        self.evaluations.load(state)
         self.watcher.message(f"resuming from {checkpoint.name}")
         return int(state["step"])
 
@@ -223,24 +227,29 @@ class _Loop:
             self.watcher.ended(self.run, error)
 
     def _run_from(self, first: int) -> None:
-        steps = range(first, self.plan.steps)
         engine, due = self.engine, self.schedule
+        done, steps = first, range(first, first if self.evaluations.over else self.plan.steps)
         stream = batches(self.parts.dataset, self.experiment.training, steps, rank=engine.rank, world=engine.world)
-        with tracking(self.accelerator, self.experiment, self.watcher), stop_signals() as asked:
+        with self.trackers.tracking(), stop_signals() as asked:
+            self.evaluations.write_best()
             if first == 0:
                 self._save(0)
             for step in steps:
                 self.train_at(step, stream)
                 done = step + 1
-                if due.evaluates(done):
-                    self._evaluate(done, RANK_POINTS_IN_PASSING)
+                ended = due.evaluates(done) and self.evaluations.end(done)
                 stop = engine.stops(asked() or self.watcher.stop is not None, now=due.logs(done))
-                if due.saves(done) or stop:
+                if due.saves(done) or stop or ended:
                     self._check_finite()
+                    if ended and self.sums:
+                        self._log(done)
                     self._save(done)
+                if ended:
+                    break
                 if stop and done < self.plan.steps:
                     raise self._stopped(done)
-            self._finish()
+            self._finish(done)
+            self.trackers.finish(done)
 
     def _stopped(self, done: int) -> Interrupted:
         """The error that ends a run before its last step: a watcher's own, if one stopped it."""
@@ -268,32 +277,33 @@ class _Loop:
         seed_everything(training.seed, index, *([rank] if rank else []))
         for micro in range(training.micro_batches):
             with phase("data"):
-                rows = self._answerable(index, lambda: next(stream))
+                rows = self.answerable(index, lambda: next(stream))
                 batch = rows.to(self.accelerator.device, dtype, self.parts.dataset.range)
             shard = Shard(rank, world, micro, training.micro_batches)
             step = Step(seed=training.seed, index=index, progress=progress, shard=shard)
             last = micro == training.micro_batches - 1
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
                 with phase("forward"):
-                    loss, values = self._answerable(index, lambda: self.objective(batch, step))  # noqa: B023
+                    loss, values = self.answerable(index, lambda: self.objective(batch, step))  # noqa: B023
                 self.latch.see(loss, index)
                 if not self.latch.deferred:
                     self._check_finite()
                 if loss.requires_grad:
                     share = loss / training.micro_batches
                     with phase("backward"):
-                        self._answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
+                        self.answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
             self.sums.add(values)
         with phase("optimiser"):
             if settings.clip > 0:
                 self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-            set_rates(self.optimizers, settings, progress)
+            self.rates.set(self.optimizers, progress)
             # The bare optimisers: Accelerate's wrappers add an unused loss scaler, and an import at every step.
             for optimizer in self.optimizers:
-                optimizer.step()
+                self.answerable(index, optimizer.step)
                 optimizer.zero_grad()
         with phase("projection"):
             self._after_step(index)
+        self.evaluations.follow(index + 1)
 
     def _after_step(self, index: int) -> None:
         """Let the enforcer project the weights and update its state, after the optimisers."""
@@ -318,15 +328,14 @@ class _Loop:
         """Write the means since the last entry."""
         means = self.engine.mean(self.sums.means())
         values = {name: float(value) for name, value in means.items()}
-        values["lr"] = self.schedule.rate(self.experiment.optimizer, done)
-        self._write(done, "train", values, {"steps_per_second": self.clock.steps_per_second(done)})
+        values["lr"] = self.rates.rate(self.schedule.progress(done - 1))
+        self.write(done, "train", values, {"steps_per_second": self.clock.steps_per_second(done)})
         self.watcher.logged(done, values)
         self.sums.clear()
 
-    def _write(self, step: int, split: str, values: dict[str, float], timings: dict[str, float]) -> None:
+    def write(self, step: int, split: str, values: dict[str, float], timings: dict[str, float]) -> None:
         """Write one line of metrics.jsonl, and send it to the trackers."""
-        if self.experiment.training.trackers:
-            self.accelerator.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
+        self.trackers.log({f"{split}/{name}": value for name, value in values.items()}, step)
         if self.engine.main:
             append_entry(self.run, step, split, values, {"seconds": self.clock.seconds()} | timings)
 
@@ -343,7 +352,7 @@ class _Loop:
             next_step="lower optimizer.lr or enforcer.weight, or clip the gradient: set optimizer.clip = 1.0",
         )
 
-    def _answerable(self, done: int, call: Callable[[], T], doing: str = "the training step") -> T:
+    def answerable(self, done: int, call: Callable[[], T], doing: str = "the training step") -> T:
         """Call code that plugins take part in, after `done` steps. If it raises, everything up to here is saved."""
         try:
             return blame(self.experiment, call, doing)
@@ -362,34 +371,16 @@ class _Loop:
         self._save(step)
         return f"the state before it is saved as step-{step}"
 
-    # -- evaluation and files -----------------------------------------------------------------------------------------
+    # -- the end, and checkpoints --------------------------------------------------------------------------------------
 
-    @timed("evaluation")
-    def _evaluate(self, done: int, rank_points: int) -> Evaluation:
-        began = time.perf_counter()
-        self.objective.eval()
-        evaluation = self._answerable(
-            done,
-            lambda: evaluate(
-                self.experiment,
-                self.parts,
-                Through(self.objective, self.bare.operator),
-                self.accelerator.device,
-                rank_points=rank_points,
-            ),
-            "the evaluation",
-        )
-        self.objective.train()
-        took = time.perf_counter() - began
-        self._write(done, "evaluation", evaluation.flat(), {"evaluation_seconds": round(took, 3)})
-        self.watcher.evaluated(done, evaluation)
-        self.clock.leave_out(took)
-        return evaluation
+    def _finish(self, done: int) -> None:
+        self.evaluations.finish(done, self.projected.sentence if self.projected else "")
 
     @timed("checkpoint")
     def _save(self, done: int) -> None:
         objective, optimizers = self._stateful()
         state = {"step": done, "sums": self.sums.state(self.engine), "logged_at": self.clock.logged_at}
+        state |= self.evaluations.state()
         if self.engine.main:
             keep = self.experiment.training.keep
             path = save_checkpoint(self.run.checkpoints, done, objective, optimizers, state, keep=keep)
@@ -399,12 +390,3 @@ class _Loop:
     def _stateful(self) -> tuple[Stateful, Sequence[Stateful]]:
         """The states of objective and optimisers, as checkpoints keep them."""
         return self.engine.stateful(self.bare), [self.engine.stateful(optimizer) for optimizer in self.optimizers]
-
-    def _finish(self) -> None:
-        evaluation = self._evaluate(self.plan.steps, self.experiment.evaluation.rank_points)
-        operator = self.engine.stateful(self.bare.operator)
-        if self.engine.main:
-            remark = self.projected.sentence if self.projected else ""
-            write_outcome(
-                self.run, operator, self.parts.dataset, evaluation, self.plan, remark, prefix=self.bare.prefix
-            )

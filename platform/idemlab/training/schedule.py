@@ -1,16 +1,12 @@
-"""The learning rate of each step, and what is due after it; for both training loops."""
+"""What is due after each step; for both training loops."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from ..experiment.experiment import Experiment
-from ..experiment.settings import OptimizerSettings
 
-__all__ = ["RANK_POINTS_IN_PASSING", "Schedule", "set_rates"]
+__all__ = ["RANK_POINTS_IN_PASSING", "Schedule"]
 
 RANK_POINTS_IN_PASSING = 1
 """Number of Jacobians at an evaluation during training; the final one has `evaluation.rank_points`."""
@@ -43,14 +39,3 @@ class Schedule:
     def saves(self, done: int) -> bool:
         """Whether a checkpoint is due."""
         return done % self.experiment.training.checkpoint_every == 0 or done == self.steps
-
-    def rate(self, settings: OptimizerSettings, done: int) -> float:
-        """The learning rate of the last of `done` steps."""
-        return settings.lr * settings.share_of_rate(self.progress(done - 1))
-
-
-def set_rates(optimizers: Sequence[torch.optim.Optimizer], settings: OptimizerSettings, progress: float) -> None:
-    """Set the learning rate of each parameter group for this progress in [0, 1]."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * settings.share_of_rate(progress)

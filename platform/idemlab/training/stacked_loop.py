@@ -22,13 +22,14 @@ from ..objective.objective import Objective
 from ..objective.optimizers import build_optimizers
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import preflight
+from ..objective.rates import Rates
 from ..runs.run import Run
-from ..runs.writing import append_entry, write_outcome
+from ..runs.writing import append_entry, write_certificate, write_operator
 from .batches import batches
 from .folder import open_folder
 from .latch import Latch, not_finite
 from .log import Clock, Sums
-from .schedule import RANK_POINTS_IN_PASSING, Schedule, set_rates
+from .schedule import RANK_POINTS_IN_PASSING, Schedule
 from .stacked import Stacked, StackedStep, cannot_be_stacked
 
 __all__ = ["stackable", "train_stacked"]
@@ -45,7 +46,8 @@ def stackable(experiment: Experiment) -> bool:
     alone = bool(traits.kinds & {EnforcerKind.PROJECTION, EnforcerKind.ARCHITECTURE}) or traits.batch_coupled
     # Several operators as one have no methods of their own.
     alone = alone or not experiment.enforcer.declares_traits or bool(traits.calls)
-    if not plain or training.trackers or alone or PartialState().num_processes > 1:
+    plain = plain and not training.ema and training.best is None and training.stop is None
+    if not plain or experiment.trackers or alone or PartialState().num_processes > 1:
         return False
     parts = assemble(experiment)
     objective = parts.objective
@@ -124,11 +126,12 @@ class _Stack:
         self.named = [(name, view, view.grad) for named in views for name, view in named.items()]
         self.without: set[str] = set()  # names of parameters without a gradient in this step
         self.optimizers = [
-            build_optimizers(experiment.optimizer, own)
+            build_optimizers(experiment.optimizer, own, experiment.method)
             for experiment, own in zip(self.experiments, self.own, strict=True)
         ]
         self.engine = Single(self.device)
         self.schedule = Schedule(first, self.plan.steps)
+        self.rates = [Rates(experiment) for experiment in self.experiments]
         self.latch = Latch(self.engine, shape=(self.count,))
         self.sums, self.clock = Sums(), Clock()
         self.errors = [""] * self.count
@@ -179,11 +182,12 @@ class _Stack:
             for name, view, gradient in self.named:
                 view.grad = None if name in unreached else gradient
             self.without = unreached
-        for experiment, own, optimizers in zip(self.experiments, self.own, self.optimizers, strict=True):
-            settings = experiment.optimizer
-            if settings.clip > 0:
-                nn.utils.clip_grad_norm_(own, settings.clip)
-            set_rates(optimizers, settings, progress)
+        for experiment, rates, own, optimizers in zip(
+            self.experiments, self.rates, self.own, self.optimizers, strict=True
+        ):
+            if experiment.optimizer.clip > 0:
+                nn.utils.clip_grad_norm_(own, experiment.optimizer.clip)
+            rates.set(optimizers, progress)
             for optimizer in optimizers:
                 optimizer.step()
         self.stacked.clear_gradients()
@@ -193,7 +197,7 @@ class _Stack:
         means = {name: values.tolist() for name, values in self.sums.means().items()}
         first_bad = self.latch.first_bad_steps()
         clock = {"seconds": self.clock.seconds(self.count)}
-        for r, (run, experiment) in enumerate(zip(self.runs, self.experiments, strict=True)):
+        for r, run in enumerate(self.runs):
             if self.errors[r]:
                 continue
             bad = first_bad[r]
@@ -201,7 +205,7 @@ class _Stack:
                 self.errors[r] = not_finite(bad, self.plan.steps)
                 continue
             own = {name: each[r] for name, each in means.items()}
-            own["lr"] = self.schedule.rate(experiment.optimizer, done)
+            own["lr"] = self.rates[r].rate(self.schedule.progress(done - 1))
             append_entry(run, done, "train", own, clock)
         self.sums.clear()
 
@@ -227,7 +231,8 @@ class _Stack:
             append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)
             if done == self.plan.steps:
                 parts = self.parts[r]
-                write_outcome(self.runs[r], parts.objective.operator, parts.dataset, evaluation, self.plan)
+                write_operator(self.runs[r], parts.objective.operator.state_dict(), parts.dataset)
+                write_certificate(self.runs[r], evaluation, steps=done, flops=done * self.plan.flops_per_step)
 
 
 def _joined(parts: Sequence[Batch]) -> Batch:

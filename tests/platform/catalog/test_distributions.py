@@ -122,7 +122,7 @@ def test_a_broken_record_is_told_for_that_distribution_alone(
     assert "\n" not in failure.cause + failure.fix
     catalog = Catalog(found.entry_points, found.failures)
     assert catalog.broken == [failure.plugin.distribution]
-    assert len(list(catalog)) == 4
+    assert len([entry for entry in catalog if entry.plugin in catalog.plugins]) == 4
     with pytest.raises(Failure):
         Catalog(found.entry_points, found.failures, strict=True)
 

@@ -181,7 +181,10 @@ def test_a_model_must_take_the_shape() -> None:
     def factory() -> Any: ...
 
     assert parameters(factory) == []
-    with pytest.raises(TypeError, match="factory takes no argument, but must take the shape of a sample first"):
+    with pytest.raises(
+        TypeError,
+        match="factory takes no argument, but must take the shape of a sample, or the parameters to train, first",
+    ):
         parameters(factory, skip=1)
 
 

@@ -97,10 +97,15 @@ def offered(
         (site / folder / "paper.toml").write_text(text)
     install("example", example(request.param))
     found = catalog(strict=True)
-    (entry,) = found
+    (entry,) = own(found)
     assert entry.spec.kind == loading.HOOKS[request.param]
     assert entry.spec.summary
     return found, entry
+
+
+def own(found: Catalog) -> list[Provided]:
+    """What the example offers, without what every catalog has."""
+    return [entry for entry in found if entry.plugin.distribution in ("example", "everything")]
 
 
 def built(offered: tuple[Catalog, Provided], *positional: Any, **arguments: Any) -> Any:
@@ -169,6 +174,29 @@ def test_the_metric_is_the_largest_change(offered: tuple[Catalog, Provided]) -> 
     assert figure.tolist() == [1.0, 2.0]
 
 
+@only("provide_optimizers")
+def test_the_optimizer_takes_steps_of_the_sign(offered: tuple[Catalog, Provided]) -> None:
+    parameter = nn.Parameter(torch.tensor([1.0, -1.0]))
+    optimizer = built(offered, [parameter], lr=0.25)
+    parameter.grad = torch.tensor([5.0, -0.5])
+    optimizer.step()
+    assert parameter.tolist() == [0.75, -0.75]
+
+
+@only("provide_schedules")
+def test_the_schedule_falls_as_a_square_root(offered: tuple[Catalog, Provided]) -> None:
+    curve = built(offered, share=0.5)
+    assert [curve(0.0), curve(0.0 + 3 * 0.5)] == [1.0, 0.5]
+
+
+@only("provide_trackers")
+def test_the_tracker_writes_lines(offered: tuple[Catalog, Provided], tmp_path: Path) -> None:
+    tracker = built(offered, file=str(tmp_path / "log.txt"))
+    tracker.store_init_configuration({"steps": 2})
+    tracker.log({"loss": 0.5}, step=1)
+    assert (tmp_path / "log.txt").read_text() == "{'steps': 2}\n1 {'loss': 0.5}\n"
+
+
 @only("provide_experiments")
 def test_the_experiment_resolves_by_its_name(offered: tuple[Catalog, Provided], site: Path) -> None:
     found, entry = offered
@@ -196,6 +224,8 @@ def test_all_examples_together_are_one_plugin(
     (site / "experiments").mkdir()
     install("everything", "\n".join(example(hook) for hook in HOOKS))
     found = catalog(strict=True)
-    names: Sequence[str] = [entry.spec.name for entry in found]
-    assert names == ["affine", "circle", "squared", "uniform", "largest-change", "steps"]
+    names: Sequence[str] = [entry.spec.name for entry in own(found)]
+    assert names == [
+        *("affine", "circle", "squared", "uniform", "largest-change", "lion", "square-root", "lines", "steps"),
+    ]
     assert math.isclose(found.check("source", "uniform", "here").arguments["bound"], 1.0)

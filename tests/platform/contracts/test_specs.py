@@ -66,7 +66,18 @@ def test_defaults_are_of_this_version() -> None:
 
 
 def test_kinds_are_listed_once_each_and_in_order() -> None:
-    assert list(KINDS) == ["model", "dataset", "enforcer", "source", "metric", "experiment", "study"]
+    assert list(KINDS) == [
+        "model",
+        "dataset",
+        "enforcer",
+        "source",
+        "metric",
+        "optimizer",
+        "schedule",
+        "tracker",
+        "experiment",
+        "study",
+    ]
     assert all(issubclass(cls, Spec) and cls.kind == kind for kind, cls in KINDS.items())
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab.experiment.settings import UNSUITABLE_OPTIMIZERS, OptimizerSettings
+from idemlab.catalog.torch_optimizers import UNSUITABLE_OPTIMIZERS
+from idemlab.experiment.settings import OptimizerSettings
 from idemlab.objective.optimizers import build_optimizers
 
 Make = Callable[..., dict[str, Any]]

@@ -12,9 +12,9 @@ import pytest
 import tomli_w
 
 from idemlab import BadInput, Results, Sweep, Trial, open_sweep, run_sweep, sweep_status
+from idemlab.certificate.goal import Goal
 from idemlab.errors import Interrupted
 from idemlab.reports.style import png
-from idemlab.sweeps.goal import Goal
 from idemlab.sweeps.ledger import Ledger
 from idemlab.sweeps.pictures import sweep_figure
 from idemlab.sweeps.samplers import Tried, known_settings, propose

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 from collections.abc import Callable, Mapping
@@ -14,7 +13,6 @@ import torch
 
 import idemlab
 from idemlab.errors import Interrupted
-from idemlab.experiment.settings import OptimizerSettings
 from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
@@ -203,81 +201,14 @@ def test_weight_projection_runs_without_any_loss(tmp_path: Path, tiny: Make) -> 
     assert "the rounding floor" in run.certificate["sentence"]
 
 
-def test_optimizers_schedules_clipping_and_trackers(tmp_path: Path, tiny: Make) -> None:
-    pytest.importorskip("tensorboard")
+def test_optimizers_schedules_and_clipping(tmp_path: Path, tiny: Make) -> None:
     table = tiny(
         optimizer={"name": "muon", "lr": 0.01, "schedule": "cosine", "warmup": 0.5, "final": 0.1, "clip": 0.1},
-        training__trackers=["tensorboard"],
     )
     run = idemlab.train(table, tmp_path / "run")
-    assert list(run.path.rglob("events.out.tfevents*"))
     rates = [e["lr"] for e in run.metrics if e["split"] == "train"]
     assert rates[0] < rates[1]
     assert rates[2] < rates[1]
-
-
-@pytest.mark.parametrize("ends", ["well", "given up", "not finite"])
-def test_trackers_are_closed_however_a_run_ends(
-    ends: str, tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("tensorboard")
-    from accelerate.tracking import TensorBoardTracker
-
-    class GivesUp(Watcher):
-        def evaluated(self, step: int, evaluation: Any) -> None:
-            if ends == "given up":
-                raise KeyboardInterrupt
-
-    closed: list[str] = []
-    monkeypatch.setattr(TensorBoardTracker, "finish", lambda self: closed.append(self.run_name))
-    table = tiny(training__trackers=["tensorboard"])
-    if ends == "not finite":
-        table["optimizer"] = {"name": "sgd", "lr": 1e30}
-    with contextlib.suppress(KeyboardInterrupt, idemlab.Failure):
-        idemlab.train(table, tmp_path / "run", watchers=[GivesUp()])
-    assert closed == ["idemlab"]
-    assert (tmp_path / "run" / "certificate.json").is_file() == (ends == "well")
-
-
-class _Tracker:
-    def __init__(self, name: str, closed: list[str], fault: Exception | None = None) -> None:
-        self.name, self.closed, self.fault, self.tracker = name, closed, fault, self
-
-    def finish(self, exit_code: int = 0) -> None:
-        self.closed.append(f"{self.name} {exit_code}")
-        if self.fault is not None:
-            raise self.fault
-
-
-def test_a_tracker_that_cannot_be_closed_hides_nothing_and_keeps_no_other_open(
-    tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed: list[str] = []
-    trackers = [_Tracker("lost", closed, OSError("no network")), _Tracker("wandb", closed), _Tracker("x", closed)]
-    monkeypatch.setattr(
-        "accelerate.Accelerator.init_trackers", lambda self, *_, **__: setattr(self, "trackers", trackers)
-    )
-    monkeypatch.setattr("accelerate.Accelerator.log", lambda self, *_, **__: None)
-    monkeypatch.setattr("idemlab.training.trackers.find_spec", lambda name: True)
-    said: list[str] = []
-
-    class Listens(Watcher):
-        def message(self, text: str) -> None:
-            said.append(text)
-
-    table = tiny(training__trackers=["tensorboard"], optimizer={"name": "sgd", "lr": 1e30})
-    with pytest.raises(idemlab.Failure, match="not finite"):
-        idemlab.train(table, tmp_path / "run", watchers=[Listens()])
-    assert closed == ["lost 0", "wandb 1", "x 0"]
-    assert "tracker 'lost' could not be closed: no network" in said
-
-
-def test_a_missing_tracker_is_told_before_anything_runs(
-    tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("idemlab.training.trackers.find_spec", lambda name: None)
-    with pytest.raises(idemlab.BadInput, match=r"pip install 'idemlab\[wandb\]'"):
-        idemlab.train(tiny(training__trackers=["wandb"]), tmp_path / "run")
 
 
 def test_bf16_and_compile_run(tmp_path: Path, tiny: Make) -> None:
@@ -302,16 +233,6 @@ def test_a_watcher_hears_everything_in_order(tmp_path: Path, tiny: Make) -> None
 
     idemlab.train(tiny(), tmp_path / "run", watchers=[Listening()])
     assert heard == ["started 0", "logged 4", "evaluated 6", "logged 8", "logged 12", "evaluated 12"]
-
-
-def test_schedules() -> None:
-    cosine = OptimizerSettings(lr=2.0, schedule="cosine", warmup=0.5, final=0.1)
-    assert cosine.share_of_rate(0.0) == 0.0
-    assert cosine.share_of_rate(0.25) == pytest.approx(0.5)
-    assert cosine.share_of_rate(0.5) == pytest.approx(1.0)
-    assert cosine.share_of_rate(0.75) == pytest.approx(0.55)
-    assert cosine.share_of_rate(1.0) == pytest.approx(0.1)
-    assert OptimizerSettings(lr=2.0).share_of_rate(0.9) == 1.0
 
 
 def test_metrics_cut_short_by_a_crash_are_read(tmp_path: Path, tiny: Make) -> None:

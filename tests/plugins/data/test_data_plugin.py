@@ -11,6 +11,7 @@ import torch
 
 from idemlab import BadInput, Dataset, Source, installed
 from idemlab_data import plugin
+from idemlab_data.augmentation import AugmentedSource
 from idemlab_data.corruption import CorruptedSource
 from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import DataSource, FourierSource, GaussianSource
@@ -23,11 +24,14 @@ DATASETS = [
     "gaussian",
     "hub",
     "mnist",
+    "npz",
     "sequences",
+    "table",
     "torchvision",
     "torus",
 ]
 SOURCES = {
+    "augmented": AugmentedSource,
     "corrupted": CorruptedSource,
     "data": DataSource,
     "fourier": FourierSource,
@@ -72,7 +76,8 @@ def test_synthetic_sets_are_built_with_their_defaults(name):
 
 @pytest.mark.parametrize(("name", "kind"), SOURCES.items())
 def test_sources_are_built_with_their_defaults(name, kind):
-    source = build("source", name=name)
+    needed = {"transforms": [{"name": "RandomInvert"}]} if name == "augmented" else {}
+    source = build("source", name=name, **needed)
     assert isinstance(source, Source)
     assert type(source) is kind
 
@@ -140,7 +145,14 @@ def test_arguments_that_do_not_fit_together_are_bad_input(table):
 
 
 def test_files_are_reached_through_the_catalog(tmp_path):
-    for name, argument in [("mnist", "root"), ("fashion-mnist", "root"), ("celeba", "root"), ("hub", "path")]:
+    for name, argument in [
+        ("mnist", "root"),
+        ("fashion-mnist", "root"),
+        ("celeba", "root"),
+        ("hub", "path"),
+        ("npz", "path"),
+        ("table", "path"),
+    ]:
         with pytest.raises(BadInput, match=str(tmp_path)):
             build("dataset", name=name, **{argument: str(tmp_path / "absent")})
     with pytest.raises(BadInput, match="no data set 'Nothing'"):

@@ -1,4 +1,4 @@
-"""The goal of a sweep: which metric decides, in which direction, and why a collapsed operator never wins."""
+"""The goal of a sweep or a run: which metric decides, in which direction, and why a collapsed operator never wins."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+
+from .verdict import Verdict
 
 __all__ = ["Goal"]
 
@@ -37,8 +39,6 @@ class Goal:
         It is the worst for a run that collapsed to a constant or to the identity (both have no idempotence error), for one
         that shrank its inputs below the minimum spread, and for one whose metric is missing or NaN.
         """
-        from ..certificate.verdict import Verdict
-
         own = {name: value for name, value in metrics.items() if self.metric in (name, name.partition("/")[2])}
         if not own or verdict in (Verdict.CONSTANT, Verdict.IDENTITY):
             return self.worst
