@@ -28,6 +28,7 @@ class _Inputs(_Whole):
     relative: Annotated[list[float], MinLen(1)]
     absolute: Annotated[list[float], MinLen(1)]
     spread: float
+    input_spread: float
     dimension: Count
     rank: Number
     trace: Number
