@@ -25,8 +25,8 @@ def cubic(
 
     It replaces the gradient of an idempotence loss at y by a constant times g = y - 3 f(y) + 2 f(f(y)). Ordinary
     backpropagation carries this gradient to the parameters. The cost is 5F. On one linear layer with whitened inputs,
-    plain gradient descent with the constant "unit" is the damped cubic iteration of `cubic-projection`, and the learning
-    rate is its step.
+    plain gradient descent with the constant "unit" is the damped cubic iteration of `purification`, and the learning rate
+    is its step.
 
     The paper does not state the constant. The default is the constant of the canonical loss `gradient`, so that a weight
     means the same in both, and the same beside a reconstruction, for samples of any size.
@@ -40,18 +40,31 @@ def cubic(
     return Cubic(weight, cotangent)
 
 
-def cubic_projection(step: Annotated[float, Gt(0), Le(1)] = 1.0) -> Any:
-    """Weight projection: after each optimiser step, K <- (1-s) K + s (3 K^2 - 2 K^3) on the square linear maps.
+def purification(
+    method: Literal["cubic", "holas-5", "holas-7", "optimal", "sp2", "trs4", "hpcp", "pm"] = "cubic",
+    rank: Annotated[int, Ge(0)] | None = None,
+    gap: Annotated[float, Gt(0), Le(0.5)] | None = None,
+    step: Annotated[float, Gt(0), Le(1)] = 1.0,
+) -> Any:
+    """Weight projection: after each optimiser step, K <- (1-s) K + s p(K) on the square linear maps.
 
-    It is for linear operators only. A step costs two matrix products and no gradient. Eigenvalues in (-0.366, 0.5) go to
-    0, and those in (0.5, 1.366) to 1, quadratically at s = 1. Other eigenvalues may reach the wrong one or diverge.
+    It is for linear operators only, and needs no gradient. By default p(K) = 3 K^2 - 2 K^3, for two matrix products: real
+    eigenvalues in (-0.366, 0.5) go to 0, and those in (0.5, 1.366) to 1, quadratically at s = 1. Other eigenvalues may reach
+    the wrong one or diverge.
 
     Args:
+        method: p: "cubic"; "holas-5" and "holas-7", of order 3 and 4, for three and four products; "optimal", from a known
+            gap all the way in one step, with the fewest products; "trs4", "hpcp", "pm" (two products) and "sp2" (one), to
+            the projector of a given rank. These four and "optimal" need real eigenvalues in [0, 1].
+        rank: r, that "sp2", "trs4", "hpcp" and "pm" steer the trace to; the others take none.
+        gap: least distance of an eigenvalue from 1/2, for "optimal".
         step: s, in (0, 1]; below 1 the iteration is damped and converges linearly, at the rate 1 - s.
     """
-    from .cubic_projection import CubicProjection
+    from idemlab import Purifier
 
-    return CubicProjection(step)
+    from .purification import Purify
+
+    return Purify(Purifier(method=method, rank=rank, gap=gap), step)
 
 
 def gradient(
@@ -237,6 +250,19 @@ def _gradient_traits(routing: str, distance: str, depth: int, **_: Any) -> Trait
     )
 
 
+def _purification_traits(method: str, **_: Any) -> Traits:
+    steers = method in ("sp2", "trs4", "hpcp", "pm")
+    # A step of HPCP leads a little out of [0, 1], and never out of this wider interval.
+    domain = (-0.1, 1.1) if method == "hpcp" else (0.0, 1.0) if steers or method == "optimal" else None
+    return Traits(
+        kinds=_kinds(EnforcerKind.PROJECTION),
+        linear_only=True,
+        orthogonally_equivariant=True,
+        targets_rank=steers,
+        domain=domain,
+    )
+
+
 def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
     clamped = tightness > 0 and clamp > 0
     cubic_only = routing == "cubic" and tightness == 0
@@ -306,13 +332,6 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         by_hand=partial(_by_hand, "cubic"),
     )
     yield EnforcerSpec(
-        name="cubic-projection",
-        factory=cubic_projection,
-        summary="Weight projection K <- 3 K^2 - 2 K^3 on square linear maps.",
-        reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}",
-        traits=Traits(kinds=_kinds(EnforcerKind.PROJECTION), linear_only=True, orthogonally_equivariant=True),
-    )
-    yield EnforcerSpec(
         name="gradient",
         aliases=("gradient-loss",),
         factory=gradient,
@@ -354,6 +373,14 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=none,
         summary="The control: enforces nothing.",
         traits=Traits(orthogonally_equivariant=True, attracts=False),
+    )
+    yield EnforcerSpec(
+        name="purification",
+        aliases=("cubic-projection",),
+        factory=purification,
+        summary="Weight projection on square linear maps, K <- 3 K^2 - 2 K^3 by default.",
+        reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}; the other methods: docs/method.md",
+        traits=_purification_traits,
     )
     yield EnforcerSpec(
         name="relative",

@@ -38,7 +38,8 @@ STUDIES = {"studies.record.", "reports.style.", "wording."}
 """What the studies of the registry are made of, and what they draw with."""
 
 ROOMS = [
-    *("errors", "wording", "system", "contracts", "catalog", "certificate", "experiment", "objective", "runs"),
+    *("errors", "wording", "system", "contracts", "catalog", "certificate", "purification", "experiment"),
+    *("objective", "runs"),
     *("watching", "reports", "training", "benchmarks", "sweeps", "studies", "testing", "doctor", "scaffold", "cli"),
 ]
 """All rooms of the core from the ground up: each may know those before it."""

@@ -29,12 +29,12 @@ PAIR = ["cubic", "gradient"]
 ENFORCERS: list[tuple[str, Arguments]] = [
     ("alignment", {}),
     ("cubic", {}),
-    ("cubic-projection", {}),
+    ("purification", {}),
     ("gradient", {}),
     ("gradient", {"routing": "inner"}),
     ("gradient", {"routing": "outer", "distance": "l1"}),
     ("hybrid", {"enforcers": PAIR, "mode": "crossfade", "warmup": 0.1}),
-    ("hybrid", {"enforcers": ["cubic-projection", "gradient"]}),
+    ("hybrid", {"enforcers": ["purification", "gradient"]}),
     ("ign", {}),
     ("ign", {"routing": "surrogate"}),
     ("ign", {"tightness": 0.0, "routing": "cubic"}),
@@ -44,12 +44,18 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("linearizer", {"learned": True}),
     ("none", {}),
     ("relative", {}),
+    *(("purification", {"method": method, "rank": 2}) for method in ("sp2", "trs4", "hpcp", "pm")),
+    ("purification", {"method": "holas-5"}),
+    ("purification", {"method": "optimal", "gap": 0.2}),
 ]
 """Each formula once. `VARIANTS` change a constant, a distance, or the members of a hybrid."""
 VARIANTS: list[tuple[str, Arguments]] = [
+    ("purification", {"method": "holas-7"}),
+    ("purification", {"method": "sp2", "rank": 0}),
+    ("purification", {"method": "trs4", "rank": 3, "step": 0.5}),
     ("cubic", {"cotangent": "unit", "weight": 3.0}),
     ("cubic", {"cotangent": "mean"}),
-    ("cubic-projection", {"step": 0.3}),
+    ("purification", {"step": 0.3}),
     ("gradient", {"distance": "l1"}),
     ("gradient", {"depth": 3}),
     ("hybrid", {"enforcers": ["cubic", "relative"]}),
@@ -101,7 +107,7 @@ def test_ten_runs_give_the_same_verdicts() -> None:
     assert len(runs) == 1
 
 
-@enforcer_checks(["cubic-projection"], quick=True)
+@enforcer_checks(["purification"], quick=True)
 def test_through_the_decorator(check: Callable[[], None]) -> None:
     check()
 

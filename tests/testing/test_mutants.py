@@ -133,6 +133,31 @@ def not_detached(orbit, step):
     return tightness(orbit, idempotence=2, sign=-1, frozen=False, detached=False)
 
 
+@mutant("quintic-with-a-wrong-coefficient", PURE, "attracted-in-one-step", "attracted-to-the-end")
+class WrongQuintic(Enforcer):
+    """10 X^3 - 15 X^4 + 6 X^5 with -14 and 5: 0 and 1 still stay, but 1 no longer attracts."""
+
+    def project(self, matrix: Tensor) -> Tensor:
+        K = matrix
+        return K @ K @ K @ (10 * torch.eye(K.shape[-1], dtype=K.dtype) - 14 * K + 5 * K @ K)
+
+
+STEERED = Traits(kinds=PROJECTION, linear_only=True, targets_rank=True, domain=(0.0, 1.0))
+
+
+@mutant("trace-steered-the-wrong-way", STEERED, "rank-is-reached", rank=2)
+class WrongWay(Enforcer):
+    """SP2 with the two polynomials exchanged."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self._rank = rank
+
+    def project(self, matrix: Tensor) -> Tensor:
+        K = matrix
+        return 2 * K - K @ K if float(K.trace()) > self._rank else K @ K
+
+
 # -- gradients ----------------------------------------------------------------------------------------------------------
 
 

@@ -300,7 +300,8 @@ class _Loop:
         enforcer, operator = self.bare.enforcer, self.bare.operator
         self.engine.settle(self.bare)
         if self.projects:
-            self.projected = blame(self.experiment, lambda: project_weights(enforcer, operator))
+            steers = self.plan.traits.targets_rank
+            self.projected = blame(self.experiment, lambda: project_weights(enforcer, operator, steers=steers))
             if self.projected is not None:
                 self.sums.add({"projection_residual": self.projected.residual})
         if self.follows:

@@ -187,7 +187,7 @@ def test_a_budget_of_flops_becomes_steps(tmp_path: Path, tiny: Make) -> None:
 def test_weight_projection_runs_without_any_loss(tmp_path: Path, tiny: Make) -> None:
     table = tiny(
         model={"name": "linear", "init": "spectrum"},
-        enforcer={"name": "cubic-projection"},
+        enforcer={"name": "purification"},
         reconstruction={"weight": 0.0},
         optimizer={"name": "sgd", "lr": 0.0},
         training={"steps": 25, "batch_size": 16, "log_every": 1, "dtype": "float64"},

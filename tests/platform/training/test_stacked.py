@@ -179,7 +179,7 @@ def test_one_that_diverges_does_not_touch_the_others(tmp_path: Path) -> None:
         {"model": {"name": "biorthogonal", "latent": 2}, "enforcer": "alignment"},
         {"source": "imle"},
         {"source": "transport"},
-        {"model": {"name": "linear"}, "enforcer": "cubic-projection"},
+        {"model": {"name": "linear"}, "enforcer": "purification"},
         {"model": {"name": "mlp", "width": 512, "depth": 4}},
         {"training": {"steps": 2, "batch_size": 32, "micro_batches": 2}},
     ],

@@ -15,7 +15,7 @@ from idemlab import BadInput, EnforcerKind, EnforcerSpec, Orbit, Step, Traits, i
 NAMES = [
     "alignment",
     "cubic",
-    "cubic-projection",
+    "purification",
     "gradient",
     "hybrid",
     "ign",
@@ -60,7 +60,10 @@ def test_its_help_explains_every_argument(name):
     assert [a for a in arguments if f"\n    {a}: " not in explained] == []
 
 
-@pytest.mark.parametrize(("alias", "name"), [("cubic-iteration", "cubic"), ("gradient-loss", "gradient")])
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("cubic-iteration", "cubic"), ("gradient-loss", "gradient"), ("cubic-projection", "purification")],
+)
 def test_aliases(alias, name):
     assert check(alias).name == name
 
@@ -95,14 +98,17 @@ def test_defaults_are_those_of_the_papers():
         "routing": "reversal",
     }
     assert check("cubic").arguments == {"weight": 1.0, "cotangent": "matched"}
-    assert check("cubic-projection").arguments == {"step": 1.0}
+    assert check("purification").arguments == {"method": "cubic", "rank": None, "gap": None, "step": 1.0}
 
 
 @pytest.mark.parametrize(
     ("table", "key"),
     [
-        ({"name": "cubic-projection", "step": 0.0}, "step"),
-        ({"name": "cubic-projection", "step": 1.5}, "step"),
+        ({"name": "purification", "step": 0.0}, "step"),
+        ({"name": "purification", "step": 1.5}, "step"),
+        ({"name": "purification", "method": "mcweeny"}, "method"),
+        ({"name": "purification", "method": "sp2", "rank": 2.5}, "rank"),
+        ({"name": "purification", "method": "optimal", "gap": 0.6}, "gap"),
         ({"name": "cubic", "weight": -1.0}, "weight"),
         ({"name": "cubic", "cotangent": "double"}, "cotangent"),
         ({"name": "gradient", "depth": 0}, "depth"),
@@ -125,6 +131,20 @@ def test_out_of_range_arguments_are_named(table, key):
         check(table)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"method": "trs4"}, "none is given"),
+        ({"method": "pm"}, "needs a rank here"),
+        ({"method": "optimal"}, "needs the gap"),
+        ({"rank": 2}, "takes no rank"),
+    ],
+)
+def test_a_purification_without_what_its_method_needs_is_refused(arguments, said):
+    with pytest.raises(BadInput, match=said):
+        build(name="purification", **arguments)
+
+
 def test_a_depth_that_its_routing_cannot_have_is_refused():
     with pytest.raises(BadInput, match="depth 2 needs the routing 'full'"):
         build(name="gradient", routing="inner", depth=2)
@@ -144,7 +164,9 @@ def test_a_clamp_without_reconstruction_says_so():
     ("table", "expected"),
     [
         ({"name": "cubic"}, {"smooth": True, "orthogonally_equivariant": True, "live_depth": 0}),
-        ({"name": "cubic-projection"}, {"linear_only": True, "live_depth": 0}),
+        ({"name": "purification"}, {"linear_only": True, "live_depth": 0, "domain": None}),
+        ({"name": "purification", "method": "trs4", "rank": 2}, {"targets_rank": True, "domain": (0.0, 1.0)}),
+        ({"name": "purification", "method": "optimal", "gap": 0.1}, {"targets_rank": False, "domain": (0.0, 1.0)}),
         ({"name": "gradient"}, {"smooth": True, "orthogonally_equivariant": True, "live_depth": 1}),
         ({"name": "gradient", "distance": "l1"}, {"smooth": False, "orthogonally_equivariant": False}),
         ({"name": "gradient", "depth": 3}, {"live_depth": 3}),
@@ -175,11 +197,11 @@ def test_traits(table, expected):
     ("table", "kinds"),
     [
         ({"name": "cubic"}, {EnforcerKind.SUBSTITUTION}),
-        ({"name": "cubic-projection"}, {EnforcerKind.PROJECTION}),
+        ({"name": "purification"}, {EnforcerKind.PROJECTION}),
         ({"name": "ign"}, {EnforcerKind.LOSS}),
         ({"name": "ign", "routing": "cubic"}, {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION}),
         (
-            {"name": "hybrid", "enforcers": [{"name": "cubic-projection"}, {"name": "gradient"}]},
+            {"name": "hybrid", "enforcers": [{"name": "purification"}, {"name": "gradient"}]},
             {EnforcerKind.PROJECTION, EnforcerKind.LOSS},
         ),
     ],
@@ -196,7 +218,7 @@ def test_a_hybrid_has_what_its_members_have():
         False,
         1,
     )
-    mixed = traits(name="hybrid", enforcers=[{"name": "cubic-projection"}, {"name": "ign"}, {"name": "relative"}])
+    mixed = traits(name="hybrid", enforcers=[{"name": "purification"}, {"name": "ign"}, {"name": "relative"}])
     assert (mixed.linear_only, mixed.needs_reconstruction, mixed.batch_coupled) == (True, True, True)
     assert (mixed.smooth, mixed.orthogonally_equivariant, mixed.batch_statistics) == (False, False, False)
     assert mixed.domain is None
