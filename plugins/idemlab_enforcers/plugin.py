@@ -107,6 +107,40 @@ def relative(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
     return Relative(weight)
 
 
+def rank(
+    rank: Annotated[int, Ge(1)],
+    weight: Annotated[float, Ge(0)] = 1.0,
+    spectrum: Annotated[float, Ge(0)] = 1.0,
+    idempotence: Annotated[float, Ge(0)] = 4.0,
+    probes: Annotated[int, Ge(2)] | None = None,
+    every: Annotated[int, Ge(1)] = 4,
+    warmup: Annotated[float, Ge(0), Le(1)] = 0.4,
+) -> Any:
+    """An idempotent of the rank that you choose: the Jacobian J of f is driven to a projection of rank r.
+
+    The loss is (tr J - r)^2 + (tr J^2 - r)^2 + spectrum |J^2 - J|_F^2, at f(x) and at x, plus idempotence times the relative
+    error of `relative`, and a term that keeps outputs from shrinking. An idempotence loss alone leaves the rank to chance; a
+    trace alone is met by many small eigenvalues, too.
+
+    J is exact, by central differences in all n directions, for (12 + 3n) F at every = 4: good for samples of up to some
+    hundred entries. With `probes`, all terms are unbiased estimates, for (6 + 6 probes) F; they are random, so a single batch
+    can report a negative loss. Nothing is differentiated twice.
+
+    Args:
+        rank: r, at least 1 and at most n.
+        weight: of the whole loss, >= 0.
+        spectrum: weight of |J^2 - J|_F^2, >= 0; 0 leaves the eigenvalues between 0 and 1.
+        idempotence: weight of the relative error, >= 0; 0 for an enforcer of the rank alone, beside another in `hybrid`.
+        probes: random vectors for each sample, >= 2, in place of the exact Jacobian.
+        every: J is looked at in every k-th sample of the batch.
+        warmup: share of the run, in [0, 1], over which spectrum and idempotence rise from zero, so that the rank is found
+            first.
+    """
+    from .rank import Rank
+
+    return Rank(rank, weight, spectrum, idempotence, probes, every, warmup)
+
+
 def ign(
     idempotence: Annotated[float, Ge(0)] = 20.0,
     tightness: Annotated[float, Ge(0)] = 2.5,
@@ -263,6 +297,20 @@ def _purification_traits(method: str, **_: Any) -> Traits:
     )
 
 
+def _rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
+    return Traits(
+        kinds=_kinds(EnforcerKind.LOSS),
+        smooth=False,
+        orthogonally_equivariant=probes is None,
+        batch_coupled=True,
+        stochastic=probes is not None,
+        targets_rank=True,
+        batch_statistics=False,  # J would be that of the whole batch
+        live_depth=2 if probes else 1,
+        attracts=spectrum > 0,  # the traces alone are met by other maps, too
+    )
+
+
 def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
     clamped = tightness > 0 and clamp > 0
     cubic_only = routing == "cubic" and tightness == 0
@@ -381,6 +429,13 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="Weight projection on square linear maps, K <- 3 K^2 - 2 K^3 by default.",
         reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}; the other methods: docs/method.md",
         traits=_purification_traits,
+    )
+    yield EnforcerSpec(
+        name="rank",
+        factory=rank,
+        summary="A projection of the rank that you choose: drives the Jacobian to eigenvalues 0 and 1, r of them 1.",
+        reference="M. F. Hutchinson, Commun. Stat. Simul. Comput. 18 (1989) 1059, for the estimates of the trace",
+        traits=_rank_traits,
     )
     yield EnforcerSpec(
         name="relative",
