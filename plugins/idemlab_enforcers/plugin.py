@@ -118,13 +118,13 @@ def rank(
 ) -> Any:
     """An idempotent of the rank that you choose: the Jacobian J of f is driven to a projection of rank r.
 
-    The loss is (tr J - r)^2 + (tr J^2 - r)^2 + spectrum |J^2 - J|_F^2, at f(x) and at x, plus idempotence times the relative
-    error of `relative`, and a term that keeps outputs from shrinking. An idempotence loss alone leaves the rank to chance; a
-    trace alone is met by many small eigenvalues, too.
+    The loss is (tr J - r)^2 + C + spectrum |J^2 - J|_F^2, at f(x) and at x, plus idempotence times the relative error of
+    `relative`, and a term that keeps outputs from shrinking. C counts: it asks for r singular values of at least 1, and
+    zeros. An idempotence loss alone leaves the rank to chance; a trace alone is met by many small eigenvalues, too.
 
     J is exact, by central differences in all n directions, for (12 + 3n) F at every = 4: good for samples of up to some
-    hundred entries. With `probes`, all terms are unbiased estimates, for (6 + 6 probes) F; they are random, so a single batch
-    can report a negative loss. Nothing is differentiated twice.
+    hundred entries. With `probes`, the terms are unbiased estimates, for (6 + 6 probes) F, and C is (tr J^2 - r)^2, which
+    can stop at a neighbouring rank; a single batch can report a negative loss. Nothing is differentiated twice.
 
     Args:
         rank: r, at least 1 and at most n.

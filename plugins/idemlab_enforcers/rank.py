@@ -23,18 +23,20 @@ _LARGE = 16.0
 
 
 class Rank(Relative):
-    """weight * ( (tr J - r)^2 + (tr J^2 - r)^2 + a spectrum |J^2 - J|_F^2 + a idempotence E + S ).
+    """weight * ( (tr J - r)^2 + C + a spectrum |J^2 - J|_F^2 + a idempotence E + S ).
 
     J is the Jacobian of f, at f(x) and at x, whose terms are added; a rises from 0 to 1 over the warm-up; E is the relative
     idempotence error; S = max(0, log(s0 / s))^2 keeps the mean square s of the outputs around their mean above
     s0 = r / 4n times that of the inputs. All terms are zero at a projection of rank r.
 
-    The trace alone is met by many small eigenvalues, too, and |J^2 - J|^2 holds them where they are. The trace of J^2 takes
-    away that local minimum: small eigenvalues add little to it, and it pulls at the largest of them most.
+    The trace alone is met by many small eigenvalues, too, and |J^2 - J|^2 holds them where they are. C counts: the singular
+    values of an idempotent of rank r are r of at least 1, and zeros, and C is the squared distance of those of J from that.
+    Which ones are the r is decided by their order, so no eigenvalue has to cross 1/2 against a barrier.
 
-    J v is a central difference, so nothing is differentiated twice. With all n unit vectors in place of probes, J is exact
-    but for the differences. With random signs v, tr J = E v.Jv, tr J^2 = E v.J(Jv) and |J^2 - J|^2 = E |J(Jv) - Jv|^2, and
-    squares of a trace are products of independent estimates, which are unbiased.
+    J v is a central difference, so nothing is differentiated twice. With all n unit vectors, J is exact but for the
+    differences. With random signs v, tr J = E v.Jv and |J^2 - J|^2 = E |J(Jv) - Jv|^2, and squares of a trace are products
+    of independent estimates, which are unbiased. Probes do not count; C is then (tr J^2 - r)^2, tr J^2 = E v.J(Jv), to which
+    small eigenvalues add little.
 
     Args:
         rank: r.
@@ -73,7 +75,9 @@ class Rank(Relative):
         at_y, at_x = self._seen(orbit, y, step), self._seen(orbit, x, step)
         jacobian = sum(seen.traces + warm * self._spectrum * seen.change for seen in (at_y, at_x))
         spread, least = self._spread(y, step), self._least(x, step)
-        error = step.mean(l2(orbit.live(2), y)) / torch.minimum(spread, _LARGE * least)
+        # Inputs without spread, constants or a single one, set no scale.
+        scale = torch.where(least > 1e-6 * spread, torch.minimum(spread, _LARGE * least), spread)
+        error = step.mean(l2(orbit.live(2), y)) / scale
         exact = error == 0  # the root of zero has no derivative
         error = torch.where(exact, 0.0, torch.where(exact, 1.0, error).sqrt())
         shrunk = (least / spread).clamp_min(1.0).log().square()
@@ -86,16 +90,14 @@ class Rank(Relative):
         """s0, a scalar: a share of the spread that a projection of rank r has at inputs like these."""
         x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
         share = _SMALL * self._rank / x[0].numel()
-        return (share * step.mean(l2(x, step.mean(x)))).clamp_min(torch.finfo(x.dtype).tiny)
+        return share * step.mean(l2(x, step.mean(x)))
 
     def _seen(self, orbit: Orbit, point: Tensor, step: Step) -> _Seen:
         """The terms of J at every k-th row of a point [B, *shape]."""
         if self._probes is None:
             J = _jacobian(orbit, point, self._every)
-            squared = J @ J
-            errors = [_trace(M) - self._rank for M in (J, squared)]
-            traces = errors[0].square() + errors[1].square()
-            return _Seen(traces, (squared - J).square().sum((1, 2)), _trace(J).detach().mean())
+            traces = (_trace(J) - self._rank).square() + _count_error(J, self._rank)
+            return _Seen(traces, (J @ J - J).square().sum((1, 2)), _trace(J).detach().mean())
         probes = torch.stack([step.signs(point) for _ in range(self._probes)])
         images = central_difference(orbit, point, probes, self._every)
         again = central_difference(orbit, point, images, self._every)
@@ -113,7 +115,7 @@ class _Seen:
     """The terms of the Jacobians at m points.
 
     Args:
-        traces: (tr J - r)^2 + (tr J^2 - r)^2, [m].
+        traces: (tr J - r)^2 + C, [m].
         change: |J^2 - J|_F^2, [m].
         trace: mean of tr J, without gradient.
     """
@@ -121,6 +123,12 @@ class _Seen:
     traces: Tensor
     change: Tensor
     trace: Tensor
+
+
+def _count_error(J: Tensor, rank: int) -> Tensor:
+    """How far the singular values of J are from r of at least 1 and zeros, as every idempotent of rank r has them, [m]."""
+    values = torch.linalg.svdvals(J)
+    return values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
 
 
 def _trace(J: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("linearizer", {"rank": 2}),
     ("linearizer", {"learned": True}),
     ("none", {}),
+    ("rank", {"rank": 2}),
     ("relative", {}),
     *(("purification", {"method": method, "rank": 2}) for method in ("sp2", "trs4", "hpcp", "pm")),
     ("purification", {"method": "holas-5"}),
@@ -90,6 +91,13 @@ def test_a_projector_up_to_rounding_does_not_tell_against_an_exact_penalty() -> 
         c, s = math.cos(angle), math.sin(angle)
         K = torch.tensor([[0, 0, 0], [0, c * c, c * s], [0, c * s, s * s]], dtype=torch.float64)
         reproduce("relative", "orthogonally-equivariant", matrix=K)
+
+
+@pytest.mark.long
+def test_an_enforcer_of_random_probes() -> None:
+    """Its means over many draws take longer."""
+    report = check_enforcer("rank", {"rank": 2, "probes": 2}, quick=True)
+    assert report.passed, str(report)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ NAMES = [
     "limit",
     "linearizer",
     "none",
+    "rank",
     "relative",
 ]
 CUBIC_AND_GRADIENT = [{"name": "cubic"}, {"name": "gradient"}]
@@ -73,7 +74,7 @@ def test_the_hook_module_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "rank")])
 def test_it_works_with_its_defaults(name):
     enforcer, operator = build(name=name), nn.Linear(3, 3)
     step = Step()
@@ -120,6 +121,9 @@ def test_defaults_are_those_of_the_papers():
         ({"name": "linearizer", "rank": 2.5}, "rank"),
         ({"name": "linearizer", "rank": True}, "rank"),
         ({"name": "limit", "depth": 0}, "depth"),
+        ({"name": "rank", "rank": 0}, "rank"),
+        ({"name": "rank", "rank": 2.5}, "rank"),
+        ({"name": "rank", "rank": 2, "probes": 1}, "probes"),
         ({"name": "limit", "tolerance": 0.0}, "tolerance"),
         ({"name": "alignment", "weight": -1.0}, "weight"),
         ({"name": "hybrid", "enforcers": []}, "enforcers"),
@@ -181,6 +185,9 @@ def test_a_clamp_without_reconstruction_says_so():
         ({"name": "none"}, {"kinds": frozenset(), "live_depth": 0, "exact": False}),
         ({"name": "linearizer", "rank": 2}, {"exact": True, "wraps": ("inverse",)}),
         ({"name": "limit"}, {"exact": False}),
+        ({"name": "rank", "rank": 2}, {"targets_rank": True, "stochastic": False, "attracts": True, "live_depth": 1}),
+        ({"name": "rank", "rank": 2, "probes": 2}, {"stochastic": True, "orthogonally_equivariant": False}),
+        ({"name": "rank", "rank": 2, "spectrum": 0}, {"attracts": False}),
         ({"name": "alignment"}, {"calls": ("encode", "decode")}),
         (
             {"name": "hybrid", "enforcers": [{"name": "linearizer", "rank": 2}, "alignment", "alignment"]},
