@@ -158,6 +158,25 @@ class WrongWay(Enforcer):
         return 2 * K - K @ K if float(K.trace()) > self._rank else K @ K
 
 
+TRACE = Traits(kinds=LOSS, targets_rank=True, live_depth=1)
+
+
+@mutant("a-rank-that-is-only-a-trace", TRACE, "attracted-to-the-end", rank=2)
+class OnlyATrace(Enforcer):
+    """(tr J - r)^2 by exact products J e_i: many small eigenvalues meet it, too."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self._rank = rank
+
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        y = orbit.output
+        n = y[0].numel()
+        unit = torch.eye(n, dtype=y.dtype, device=y.device).view(n, *y.shape[1:])
+        trace = sum(((orbit.apply(y + e) - orbit.apply(y)) * e).flatten(1).sum(1) for e in unit)
+        return Enforcement(loss=(trace - self._rank).square())
+
+
 # -- gradients ----------------------------------------------------------------------------------------------------------
 
 

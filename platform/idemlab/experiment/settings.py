@@ -89,6 +89,7 @@ class TrainingSettings(_Table):
         compile: `torch.compile` the objective.
         log_every, checkpoint_every: steps between entries in metrics.jsonl and between checkpoints.
         keep: number of checkpoints kept.
+        stop_on_collapse: end the run at the first evaluation that finds f constant at any of its inputs.
         trackers: services that receive the metrics besides metrics.jsonl.
     """
 
@@ -103,6 +104,7 @@ class TrainingSettings(_Table):
     log_every: Annotated[int, Gt(0)] = 50
     checkpoint_every: Annotated[int, Gt(0)] = 1000
     keep: Annotated[int, Gt(0)] = 2
+    stop_on_collapse: bool = False
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = []
 
 

@@ -231,7 +231,7 @@ class _Loop:
                 self.train_at(step, stream)
                 done = step + 1
                 if due.evaluates(done):
-                    self._evaluate(done, RANK_POINTS_IN_PASSING)
+                    self._check_spread(done, self._evaluate(done, RANK_POINTS_IN_PASSING))
                 stop = engine.stops(asked() or self.watcher.stop is not None, now=due.logs(done))
                 if due.saves(done) or stop:
                     self._check_finite()
@@ -341,6 +341,15 @@ class _Loop:
             where=str(self.run.path),
             next_step="lower optimizer.lr or enforcer.weight, or clip the gradient: set optimizer.clip = 1.0",
         )
+
+    def _check_spread(self, done: int, evaluation: Evaluation) -> None:
+        """Stop if the outputs have collapsed and the experiment asks for that, with the state saved."""
+        if self.experiment.training.stop_on_collapse and evaluation.collapse and done < self.plan.steps:
+            raise Failure(
+                f"{evaluation.collapse}, after {done} of {self.plan.steps} steps; {self._keep(done)}",
+                where=str(self.run.path),
+                next_step="warm the enforcer up (hybrid, warmup = 0.3), lower its weight, or give the noise targets",
+            )
 
     def _answerable(self, done: int, call: Callable[[], T], doing: str = "the training step") -> T:
         """Call code that plugins take part in, after `done` steps. If it raises, everything up to here is saved."""
