@@ -73,7 +73,7 @@ class Rank(Relative):
             )
         warm = 1.0 if step.progress >= self._warmup else step.progress / self._warmup
         at_y, at_x = self._seen(orbit, y, step), self._seen(orbit, x, step)
-        jacobian = sum(seen.traces + warm * self._spectrum * seen.change for seen in (at_y, at_x))
+        jacobian = torch.stack([seen.traces + warm * self._spectrum * seen.change for seen in (at_y, at_x)]).sum(0)
         spread, least = self._spread(y, step), self._least(x, step)
         # Inputs without spread, constants or a single one, set no scale.
         scale = torch.where(least > 1e-6 * spread, torch.minimum(spread, _LARGE * least), spread)
@@ -128,7 +128,8 @@ class _Seen:
 def _count_error(J: Tensor, rank: int) -> Tensor:
     """How far the singular values of J are from r of at least 1 and zeros, as every idempotent of rank r has them, [m]."""
     values = torch.linalg.svdvals(J)
-    return values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
+    error: Tensor = values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
+    return error
 
 
 def _trace(J: Tensor) -> Tensor:
@@ -165,7 +166,8 @@ def central_difference(orbit: Orbit, point: Tensor, directions: Tensor, every: i
     else:
         images = torch.stack([_conditioned(orbit, each, every) for each in points])
     ahead, behind = images.chunk(2)
-    return (ahead - behind) / (2 * h)
+    difference: Tensor = (ahead - behind) / (2 * h)
+    return difference
 
 
 def _conditioned(orbit: Orbit, points: Tensor, every: int) -> Tensor:
