@@ -122,7 +122,7 @@ def rank(
     `relative`, and a term that keeps outputs from shrinking. C counts: it asks for r singular values of at least 1, and
     zeros. An idempotence loss alone leaves the rank to chance; a trace alone is met by many small eigenvalues, too.
 
-    J is exact, by central differences in all n directions, for (12 + 3n) F at every = 4: good for samples of up to some
+    J is exact, by central differences in all n directions, for (6 + 3n) F at every = 4: good for samples of up to some
     hundred entries. With `probes`, the terms are unbiased estimates, for (6 + 6 probes) F, and C is (tr J^2 - r)^2, which
     can stop at a neighbouring rank; a single batch can report a negative loss. Nothing is differentiated twice.
 

@@ -55,6 +55,6 @@ def test_a_rank_is_reached_within_all_bounds(changes: dict[str, object], reached
 
 def test_the_sweeps_resolve() -> None:
     study = rank.study()
-    assert {setting["enforcer.rank"] for setting in study.sweeps["noise"].settings()} == {1, 2, 4, 8}
+    assert {setting.values["enforcer.rank"] for setting in study.sweeps["noise"].settings()} == {1, 2, 4, 8}
     for sweep in (*study.sweeps.values(), *study.quick.values()):
         assert sweep.resolve(sweep.settings()[0]).enforcer.name == "rank"
