@@ -64,7 +64,9 @@ if TYPE_CHECKING:
     from .objective.loose import LooseEnforcer as LooseEnforcer
     from .objective.loose import enforcer as enforcer
     from .objective.objective import Objective as Objective
-    from .objective.projection import purify as purify
+    from .purification.iteration import Purification as Purification
+    from .purification.iteration import purify as purify
+    from .purification.purifier import Purifier as Purifier
     from .reports.application import Applied as Applied
     from .reports.application import apply as apply
     from .reports.board import board as board
@@ -145,7 +147,9 @@ _HOME = {
     "LooseEnforcer": "objective.loose",
     "enforcer": "objective.loose",
     "Objective": "objective.objective",
-    "purify": "objective.projection",
+    "Purification": "purification.iteration",
+    "purify": "purification.iteration",
+    "Purifier": "purification.purifier",
     "Applied": "reports.application",
     "apply": "reports.application",
     "board": "reports.board",

@@ -25,8 +25,8 @@ def cubic(
 
     It replaces the gradient of an idempotence loss at y by a constant times g = y - 3 f(y) + 2 f(f(y)). Ordinary
     backpropagation carries this gradient to the parameters. The cost is 5F. On one linear layer with whitened inputs,
-    plain gradient descent with the constant "unit" is the damped cubic iteration of `cubic-projection`, and the learning
-    rate is its step.
+    plain gradient descent with the constant "unit" is the damped cubic iteration of `purification`, and the learning rate
+    is its step.
 
     The paper does not state the constant. The default is the constant of the canonical loss `gradient`, so that a weight
     means the same in both, and the same beside a reconstruction, for samples of any size.
@@ -40,18 +40,31 @@ def cubic(
     return Cubic(weight, cotangent)
 
 
-def cubic_projection(step: Annotated[float, Gt(0), Le(1)] = 1.0) -> Any:
-    """Weight projection: after each optimiser step, K <- (1-s) K + s (3 K^2 - 2 K^3) on the square linear maps.
+def purification(
+    method: Literal["cubic", "holas-5", "holas-7", "optimal", "sp2", "trs4", "hpcp", "pm"] = "cubic",
+    rank: Annotated[int, Ge(0)] | None = None,
+    gap: Annotated[float, Gt(0), Le(0.5)] | None = None,
+    step: Annotated[float, Gt(0), Le(1)] = 1.0,
+) -> Any:
+    """Weight projection: after each optimiser step, K <- (1-s) K + s p(K) on the square linear maps.
 
-    It is for linear operators only. A step costs two matrix products and no gradient. Eigenvalues in (-0.366, 0.5) go to
-    0, and those in (0.5, 1.366) to 1, quadratically at s = 1. Other eigenvalues may reach the wrong one or diverge.
+    It is for linear operators only, and needs no gradient. By default p(K) = 3 K^2 - 2 K^3, for two matrix products: real
+    eigenvalues in (-0.366, 0.5) go to 0, and those in (0.5, 1.366) to 1, quadratically at s = 1. Other eigenvalues may reach
+    the wrong one or diverge.
 
     Args:
+        method: p: "cubic"; "holas-5" and "holas-7", of order 3 and 4, for three and four products; "optimal", from a known
+            gap all the way in one step, with the fewest products; "trs4", "hpcp", "pm" (two products) and "sp2" (one), to
+            the projector of a given rank. These four and "optimal" need real eigenvalues in [0, 1].
+        rank: r, that "sp2", "trs4", "hpcp" and "pm" steer the trace to; the others take none.
+        gap: least distance of an eigenvalue from 1/2, for "optimal".
         step: s, in (0, 1]; below 1 the iteration is damped and converges linearly, at the rate 1 - s.
     """
-    from .cubic_projection import CubicProjection
+    from idemlab import Purifier
 
-    return CubicProjection(step)
+    from .purification import Purify
+
+    return Purify(Purifier(method=method, rank=rank, gap=gap), step)
 
 
 def gradient(
@@ -92,6 +105,40 @@ def relative(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
     from .relative import Relative
 
     return Relative(weight)
+
+
+def rank(
+    rank: Annotated[int, Ge(1)],
+    weight: Annotated[float, Ge(0)] = 1.0,
+    spectrum: Annotated[float, Ge(0)] = 1.0,
+    idempotence: Annotated[float, Ge(0)] = 4.0,
+    probes: Annotated[int, Ge(2)] | None = None,
+    every: Annotated[int, Ge(1)] = 4,
+    warmup: Annotated[float, Ge(0), Le(1)] = 0.4,
+) -> Any:
+    """An idempotent of the rank that you choose: the Jacobian J of f is driven to a projection of rank r.
+
+    The loss is (tr J - r)^2 + C + spectrum |J^2 - J|_F^2, at f(x) and at x, plus idempotence times the relative error of
+    `relative`, and a term that keeps outputs from shrinking. C counts: it asks for r singular values of at least 1, and
+    zeros. An idempotence loss alone leaves the rank to chance; a trace alone is met by many small eigenvalues, too.
+
+    J is exact, by central differences in all n directions, for (6 + 3n) F at every = 4: good for samples of up to some
+    hundred entries. With `probes`, the terms are unbiased estimates, for (6 + 6 probes) F, and C is (tr J^2 - r)^2, which
+    can stop at a neighbouring rank; a single batch can report a negative loss. Nothing is differentiated twice.
+
+    Args:
+        rank: r, at least 1 and at most n.
+        weight: of the whole loss, >= 0.
+        spectrum: weight of |J^2 - J|_F^2, >= 0; 0 leaves the eigenvalues between 0 and 1.
+        idempotence: weight of the relative error, >= 0; 0 for an enforcer of the rank alone, beside another in `hybrid`.
+        probes: random vectors for each sample, >= 2, in place of the exact Jacobian.
+        every: J is looked at in every k-th sample of the batch.
+        warmup: share of the run, in [0, 1], over which spectrum and idempotence rise from zero, so that the rank is found
+            first.
+    """
+    from .rank import Rank
+
+    return Rank(rank, weight, spectrum, idempotence, probes, every, warmup)
 
 
 def ign(
@@ -253,6 +300,33 @@ def _gradient_traits(routing: str, distance: str, depth: int, **_: Any) -> Trait
     )
 
 
+def _purification_traits(method: str, **_: Any) -> Traits:
+    steers = method in ("sp2", "trs4", "hpcp", "pm")
+    # A step of HPCP leads a little out of [0, 1], and never out of this wider interval.
+    domain = (-0.1, 1.1) if method == "hpcp" else (0.0, 1.0) if steers or method == "optimal" else None
+    return Traits(
+        kinds=_kinds(EnforcerKind.PROJECTION),
+        linear_only=True,
+        orthogonally_equivariant=True,
+        targets_rank=steers,
+        domain=domain,
+    )
+
+
+def _rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
+    return Traits(
+        kinds=_kinds(EnforcerKind.LOSS),
+        smooth=False,
+        orthogonally_equivariant=probes is None,
+        batch_coupled=True,
+        stochastic=probes is not None,
+        targets_rank=True,
+        batch_statistics=False,  # J would be that of the whole batch
+        live_depth=2 if probes else 1,
+        attracts=spectrum > 0,  # the traces alone are met by other maps, too
+    )
+
+
 def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
     clamped = tightness > 0 and clamp > 0
     cubic_only = routing == "cubic" and tightness == 0
@@ -322,13 +396,6 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         by_hand=partial(_by_hand, "cubic"),
     )
     yield EnforcerSpec(
-        name="cubic-projection",
-        factory=cubic_projection,
-        summary="Weight projection K <- 3 K^2 - 2 K^3 on square linear maps.",
-        reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}",
-        traits=Traits(kinds=_kinds(EnforcerKind.PROJECTION), linear_only=True, orthogonally_equivariant=True),
-    )
-    yield EnforcerSpec(
         name="gradient",
         aliases=("gradient-loss",),
         factory=gradient,
@@ -376,6 +443,21 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=none,
         summary="The control: enforces nothing.",
         traits=Traits(orthogonally_equivariant=True, attracts=False),
+    )
+    yield EnforcerSpec(
+        name="purification",
+        aliases=("cubic-projection",),
+        factory=purification,
+        summary="Weight projection on square linear maps, K <- 3 K^2 - 2 K^3 by default.",
+        reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}; the other methods: docs/method.md",
+        traits=_purification_traits,
+    )
+    yield EnforcerSpec(
+        name="rank",
+        factory=rank,
+        summary="A projection of the rank that you choose: drives the Jacobian to eigenvalues 0 and 1, r of them 1.",
+        reference="M. F. Hutchinson, Commun. Stat. Simul. Comput. 18 (1989) 1059, for the estimates of the trace",
+        traits=_rank_traits,
     )
     yield EnforcerSpec(
         name="relative",

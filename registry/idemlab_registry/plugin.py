@@ -50,6 +50,7 @@ STUDIES = {
     "iteration": "The cubic iteration on the reals: fixed points, slopes, basins, and damping.",
     "latent": "Looks inside a generating projector: bottleneck, interpolation, drift over 50 applications, memorisation.",
     "learning-rates": "Compares cubic and gradient errors at many learning rates: the paper's protocol, then controls.",
+    "rank": "Sets the rank of the projection that an MLP learns by a loss, and measures it by exact Jacobians.",
     "trajectories": "Draws the weight paths of both methods over the contours of the idempotence loss.",
 }
 

@@ -65,7 +65,7 @@ no gradient. On networks, the paper's two ratios also occur at its own learning 
 
 **What to use instead.**
 
-- On one linear map, use `cubic-projection`: there the theory is exact.
+- On one linear map, use `purification`: there the theory is exact.
 - On a network with data to reconstruct, use `gradient`, or `relative` where the scale of the outputs must not matter.
   [How to choose an enforcer](choose.md) has the details.
 - To generate from noise, match the noise to training samples (source `transport`) and penalise the relative error
@@ -91,7 +91,7 @@ _READING = """\
 | 1.35x (0.18 to infinite) | error of the gradient over error of the cubic iteration: median and range; above 1, cubic wins |
 
 **The erratum.** An early draft of the paper prints the recurrence as K ← 3K² + 2K³. With that sign, not even the projector
-1 is a fixed point. The published paper, `cubic` and `cubic-projection` use K ← 3K² - 2K³. A test keeps a counterexample.
+1 is a fixed point. The published paper, `cubic` and `purification` use K ← 3K² - 2K³. A test keeps a counterexample.
 """
 
 _WHY = """\

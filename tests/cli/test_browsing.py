@@ -130,8 +130,8 @@ def test_show_of_a_name_in_several_kinds_shows_all(idemlab):
 
 
 def test_show_as_json(idemlab):
-    (shown,) = json.loads(idemlab("show", "cubic-projection", "--json").stdout)
-    (step,) = shown["arguments"]
+    (shown,) = json.loads(idemlab("show", "purification", "--json").stdout)
+    step = shown["arguments"][-1]
     assert step["name"] == "step"
     assert step["type"] == "float, > 0, <= 1"
     assert (step["required"], step["default"]) == (False, 1.0)

@@ -35,9 +35,9 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "none": {"enforcer": "none"},
     "cubic": {"enforcer": "cubic"},
     "cubic, unit": {"enforcer": {"name": "cubic", "cotangent": "unit"}},
-    "cubic-projection": LINEAR | {"enforcer": "cubic-projection"},
-    "cubic-projection, damped and nothing else": LINEAR
-    | {"enforcer": {"name": "cubic-projection", "step": 0.5}, "reconstruction": {"weight": 0.0}},
+    "purification": LINEAR | {"enforcer": "purification"},
+    "purification, damped and nothing else": LINEAR
+    | {"enforcer": {"name": "purification", "step": 0.5}, "reconstruction": {"weight": 0.0}},
     "gradient": {"enforcer": "gradient"},
     "gradient, inner": {"enforcer": {"name": "gradient", "routing": "inner"}},
     "gradient, outer": {"enforcer": {"name": "gradient", "routing": "outer"}},
@@ -90,7 +90,7 @@ OPTIMIZERS = {
     for name in sorted(ENTRY_BY_ENTRY)
 }
 CASES = ENFORCERS | OTHERS | OPTIMIZERS
-FEW = ["relative", "ign", "cubic-projection"]
+FEW = ["relative", "ign", "purification"]
 
 ALONE = {"1 process, 2 micro-batches": {"micro_batches": 2}}
 SPREAD = {

@@ -38,9 +38,9 @@ STUDIES = {"studies.record.", "reports.style.", "sharing.rounding.", "wording."}
 """What the studies and shipped operators of the registry are made of, and what they draw with."""
 
 ROOMS = [
-    *("errors", "wording", "system", "contracts", "catalog", "certificate", "experiment", "objective", "runs"),
-    *("watching", "reports", "sharing", "training", "benchmarks", "sweeps", "studies", "testing", "doctor"),
-    *("scaffold", "cli"),
+    *("errors", "wording", "system", "contracts", "catalog", "certificate", "purification", "experiment"),
+    *("objective", "runs", "watching", "reports", "sharing", "training", "benchmarks", "sweeps", "studies"),
+    *("testing", "doctor", "scaffold", "cli"),
 ]
 """All rooms of the core from the ground up: each may know those before it."""
 

@@ -48,13 +48,13 @@ def build() -> Callable[..., Enforcer]:
 @pytest.fixture(scope="session")
 def damped() -> Callable[[float], Callable[[Tensor], Tensor]]:
     """s -> (K -> (1-s) K + s h(K)), as shipped."""
-    return lambda s: _build("cubic-projection", step=s).project
+    return lambda s: _build("purification", step=s).project
 
 
 @pytest.fixture(scope="session")
 def cubic() -> Callable[[Tensor], Tensor]:
     """h(K) = 3 K^2 - 2 K^3, as shipped."""
-    return _build("cubic-projection").project
+    return _build("purification").project
 
 
 def _rounding(matrix: Tensor) -> float:
@@ -93,7 +93,7 @@ def drift() -> Callable[[LinearMap, int], float]:
     What an iterate is off by moves the limit by at most `sensitivity` times that: no eigenvalue comes nearer to 1/2 on its
     way than it was, or was to an end of the basin, at the start.
     """
-    cubic = _build("cubic-projection").project
+    cubic = _build("purification").project
 
     def bound(K: LinearMap, steps: int) -> float:
         off, iterate = _formation(K), K.matrix

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from idemlab import purify
-from idemlab.objective.projection import Ending, residual
+from idemlab.purification.iteration import Ending, residual
 from idemlab.testing import (
     BASIN,
     Block,

@@ -10,8 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from idemlab import purify
-from idemlab.objective.projection import Ending
-from idemlab.objective.projection import residual as norm_of_residual
+from idemlab.purification.iteration import Ending
+from idemlab.purification.iteration import residual as norm_of_residual
 from idemlab.testing import (
     Basis,
     Block,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idemlab import purify
-from idemlab.objective.projection import Ending, residual
+from idemlab.purification.iteration import Ending, residual
 from idemlab.testing import Basis, Block, LinearMap, maps_in_basin, oblique_bases
 
 EPS = torch.finfo(torch.float64).eps

@@ -75,7 +75,7 @@ def test_the_host_goes_on_and_says_who_and_what_to_do(case: str, install: Instal
     install("faulty-one", code)
     listed = call("list", "enforcers")
     assert listed.exit_code == 0
-    assert "cubic-projection" in listed.stdout
+    assert "purification" in listed.stdout
     assert listed.stderr == "faulty-one could not be loaded completely; for the reason: idemlab plugins\n"
     told = call("plugins")
     assert told.exit_code == 0

@@ -29,12 +29,12 @@ PAIR = ["cubic", "gradient"]
 ENFORCERS: list[tuple[str, Arguments]] = [
     ("alignment", {}),
     ("cubic", {}),
-    ("cubic-projection", {}),
+    ("purification", {}),
     ("gradient", {}),
     ("gradient", {"routing": "inner"}),
     ("gradient", {"routing": "outer", "distance": "l1"}),
     ("hybrid", {"enforcers": PAIR, "mode": "crossfade", "warmup": 0.1}),
-    ("hybrid", {"enforcers": ["cubic-projection", "gradient"]}),
+    ("hybrid", {"enforcers": ["purification", "gradient"]}),
     ("ign", {}),
     ("ign", {"routing": "surrogate"}),
     ("ign", {"tightness": 0.0, "routing": "cubic"}),
@@ -44,13 +44,20 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("section", {"rank": 2}),
     ("linearizer", {"learned": True}),
     ("none", {}),
+    ("rank", {"rank": 2}),
     ("relative", {}),
+    *(("purification", {"method": method, "rank": 2}) for method in ("sp2", "trs4", "hpcp", "pm")),
+    ("purification", {"method": "holas-5"}),
+    ("purification", {"method": "optimal", "gap": 0.2}),
 ]
 """Each formula once. `VARIANTS` change a constant, a distance, or the members of a hybrid."""
 VARIANTS: list[tuple[str, Arguments]] = [
+    ("purification", {"method": "holas-7"}),
+    ("purification", {"method": "sp2", "rank": 0}),
+    ("purification", {"method": "trs4", "rank": 3, "step": 0.5}),
     ("cubic", {"cotangent": "unit", "weight": 3.0}),
     ("cubic", {"cotangent": "mean"}),
-    ("cubic-projection", {"step": 0.3}),
+    ("purification", {"step": 0.3}),
     ("gradient", {"distance": "l1"}),
     ("gradient", {"depth": 3}),
     ("hybrid", {"enforcers": ["cubic", "relative"]}),
@@ -87,6 +94,13 @@ def test_a_projector_up_to_rounding_does_not_tell_against_an_exact_penalty() -> 
         reproduce("relative", "orthogonally-equivariant", matrix=K)
 
 
+@pytest.mark.long
+def test_an_enforcer_of_random_probes() -> None:
+    """Its means over many draws take longer."""
+    report = check_enforcer("rank", {"rank": 2, "probes": 2}, quick=True)
+    assert report.passed, str(report)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), ENFORCERS + VARIANTS, ids=str)
 def test_enforcers_thoroughly(name: str, arguments: Arguments) -> None:
@@ -102,7 +116,7 @@ def test_ten_runs_give_the_same_verdicts() -> None:
     assert len(runs) == 1
 
 
-@enforcer_checks(["cubic-projection"], quick=True)
+@enforcer_checks(["purification"], quick=True)
 def test_through_the_decorator(check: Callable[[], None]) -> None:
     check()
 

@@ -47,7 +47,7 @@ def test_a_wrong_loss_fails_and_is_reproduced() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("name", "arguments"), [("gradient", {}), ("cubic-projection", {"step": 0.5})])
+@pytest.mark.parametrize(("name", "arguments"), [("gradient", {}), ("purification", {"step": 0.5})])
 def test_what_enforcer_returns_is_checked_as_its_name_is(name: str, arguments: dict[str, Any]) -> None:
     loose = check_enforcer(idemlab.enforcer(name, **arguments), quick=True)
     named = check_enforcer(name, arguments, quick=True)

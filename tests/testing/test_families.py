@@ -1,4 +1,4 @@
-"""What passes: the purification family, with its ranks and domains, an architecture, a penalty that is differentiated twice.
+"""What passes: a projection that keeps the trace, an architecture, a penalty with two derivatives, random directions.
 
 These are enforcers with the traits that no built-in one has.
 """
@@ -11,56 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idemlab import Enforcement, Enforcer, EnforcerKind, EnforcerSpec, Orbit, Step, Traits
+from idemlab import Enforcement, Enforcer, EnforcerKind, EnforcerSpec, Orbit, Purifier, Step, Traits
 from idemlab.contracts.enforcer import half_squared_distance, l2
 from idemlab.testing import check_enforcer
 
-UNIT = (0.0, 1.0)
 
-
-def trace(K: Tensor) -> Tensor:
-    return K.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-
-
-def ratio(a: Tensor, b: Tensor, otherwise: float) -> Tensor:
-    """a / b, or what it is taken for at idempotents, where it is 0/0."""
-    nothing = b.abs() < 1e-6
-    return torch.where(nothing, otherwise, a / torch.where(nothing, 1.0, b))
-
-
-class Truflandier(Enforcer):
-    """HPCP: X + 2 [X^2 (I - X) - c X (I - X)], c = tr(X^2 (I - X)) / tr(X (I - X)); keeps the trace."""
+class TraceKept(Enforcer):
+    """Palser-Manolopoulos without a rank."""
 
     def project(self, matrix: Tensor) -> Tensor:
-        X, X2 = matrix, matrix @ matrix
-        first, second = X2 - X2 @ X, X - X2
-        return X + 2 * (first - ratio(trace(first), trace(second), 0.5) * second)
-
-
-class Niklasson(Enforcer):
-    """SP2: X^2 if tr X > r, else 2 X - X^2."""
-
-    def __init__(self, rank: int) -> None:
-        super().__init__()
-        self._rank = rank
-
-    def project(self, matrix: Tensor) -> Tensor:
-        X, X2 = matrix, matrix @ matrix
-        return torch.where(trace(X) > self._rank, X2, 2 * X - X2)
-
-
-class FourthOrder(Enforcer):
-    """TRS4: F + σ G, F = X^2 (4 X - 3 X^2), G = X^2 (I - X)^2, σ = (r - tr F) / tr G in [0, 6], else SP2."""
-
-    def __init__(self, rank: int) -> None:
-        super().__init__()
-        self._rank = rank
-
-    def project(self, matrix: Tensor) -> Tensor:
-        X, X2 = matrix, matrix @ matrix
-        F, G = X2 @ (4 * X - 3 * X2), X2 @ (X2 - 2 * X) + X2
-        s = ratio(self._rank - trace(F), trace(G), 3.0)
-        return torch.where(s > 6, 2 * X - X2, torch.where(s < 0, X2, F + s * G))
+        return Purifier(method="pm").step(matrix)
 
 
 class Conjugated(nn.Module):
@@ -110,16 +70,8 @@ class Damped(Enforcer):
         return Enforcement(loss=half_squared_distance(y, orbit.ahead(0) - along))
 
 
-def hpcp() -> Any:
-    return Truflandier()
-
-
-def sp2(rank: int) -> Any:
-    return Niklasson(rank)
-
-
-def trs4(rank: int) -> Any:
-    return FourthOrder(rank)
+def trace_kept() -> Any:
+    return TraceKept()
 
 
 def conjugated() -> Any:
@@ -134,18 +86,18 @@ def damped() -> Any:
     return Damped()
 
 
-PROJECTION = frozenset({EnforcerKind.PROJECTION})
-STEERED = Traits(kinds=PROJECTION, linear_only=True, orthogonally_equivariant=True, targets_rank=True, domain=UNIT)
-
 FAMILY = {
-    "hpcp": (
-        hpcp,
-        Traits(kinds=PROJECTION, linear_only=True, orthogonally_equivariant=True, preserves_rank=True, domain=UNIT),
+    "trace-kept": (
+        trace_kept,
+        Traits(
+            kinds=frozenset({EnforcerKind.PROJECTION}),
+            linear_only=True,
+            orthogonally_equivariant=True,
+            preserves_rank=True,
+            domain=(0.0, 1.0),
+        ),
         {},
     ),
-    "sp2": (sp2, STEERED, {"rank": 2}),
-    "sp2-to-zero": (sp2, STEERED, {"rank": 0}),
-    "trs4": (trs4, STEERED, {"rank": 3}),
     "conjugated": (conjugated, Traits(kinds=frozenset({EnforcerKind.ARCHITECTURE})), {}),
     "slope-penalty": (
         slope,

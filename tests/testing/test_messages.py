@@ -184,7 +184,7 @@ def test_expected_failures_are_no_failures(again: Report) -> None:
 
 
 def test_an_expected_failure_that_passes_is_one() -> None:
-    report = check_enforcer("cubic-projection", expected_failures={"idempotents-stay": "so I thought"}, quick=True)
+    report = check_enforcer("purification", expected_failures={"idempotents-stay": "so I thought"}, quick=True)
     assert not report.passed
     assert "idempotents-stay was expected to fail (so I thought), but passes: remove it" in str(report)
     assert "9 passed, 1 passed, expected to fail" in report.summary()
@@ -312,10 +312,10 @@ def call(*words: str) -> tuple[int, str]:
 
 
 def test_the_command_shows_a_table() -> None:
-    code, output = call("cubic-projection", "--quick", "--set", "step=0.5")
+    code, output = call("purification", "--quick", "--set", "step=0.5")
     assert code == 0
     assert "idempotents-stay" in output
-    assert "enforcer 'cubic-projection': 10 passed" in output
+    assert "enforcer 'purification': 10 passed" in output
 
 
 @pytest.mark.usefixtures("plus_offered")
@@ -363,9 +363,7 @@ def test_the_command_refuses(words: list[str], message: str) -> None:
 def test_the_command_leaves_nothing_behind(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     script = "from idemlab.cli import main; main()"
-    subprocess.run(
-        [sys.executable, "-c", script, "check", "cubic-projection", "--quick"], check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, "-c", script, "check", "purification", "--quick"], check=True, capture_output=True)
     assert list(tmp_path.iterdir()) == []
 
 

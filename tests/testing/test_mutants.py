@@ -133,6 +133,50 @@ def not_detached(orbit, step):
     return tightness(orbit, idempotence=2, sign=-1, frozen=False, detached=False)
 
 
+@mutant("quintic-with-a-wrong-coefficient", PURE, "attracted-in-one-step", "attracted-to-the-end")
+class WrongQuintic(Enforcer):
+    """10 X^3 - 15 X^4 + 6 X^5 with -14 and 5: 0 and 1 still stay, but 1 no longer attracts."""
+
+    def project(self, matrix: Tensor) -> Tensor:
+        K = matrix
+        return K @ K @ K @ (10 * torch.eye(K.shape[-1], dtype=K.dtype) - 14 * K + 5 * K @ K)
+
+
+STEERED = Traits(kinds=PROJECTION, linear_only=True, targets_rank=True, domain=(0.0, 1.0))
+
+
+@mutant("trace-steered-the-wrong-way", STEERED, "rank-is-reached", rank=2)
+class WrongWay(Enforcer):
+    """SP2 with the two polynomials exchanged."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self._rank = rank
+
+    def project(self, matrix: Tensor) -> Tensor:
+        K = matrix
+        return 2 * K - K @ K if float(K.trace()) > self._rank else K @ K
+
+
+TRACE = Traits(kinds=LOSS, targets_rank=True, live_depth=1)
+
+
+@mutant("a-rank-that-is-only-a-trace", TRACE, "attracted-to-the-end", rank=2)
+class OnlyATrace(Enforcer):
+    """(tr J - r)^2 by exact products J e_i: many small eigenvalues meet it, too."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self._rank = rank
+
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        y = orbit.output
+        n = y[0].numel()
+        unit = torch.eye(n, dtype=y.dtype, device=y.device).view(n, *y.shape[1:])
+        trace = sum(((orbit.apply(y + e) - orbit.apply(y)) * e).flatten(1).sum(1) for e in unit)
+        return Enforcement(loss=(trace - self._rank).square())
+
+
 # -- gradients ----------------------------------------------------------------------------------------------------------
 
 

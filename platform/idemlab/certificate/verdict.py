@@ -8,6 +8,7 @@ from enum import StrEnum
 from ..wording import number
 
 __all__ = [
+    "COLLAPSED",
     "CONSTANT",
     "EXACT",
     "FAR",
@@ -19,6 +20,7 @@ __all__ = [
     "UNMOVED",
     "Evidence",
     "Verdict",
+    "collapses",
 ]
 
 CONSTANT = 0.05
@@ -49,6 +51,14 @@ THRESHOLDS = {
     "exact: |f^50(x) - f(x)| as a share of the spread, in machine epsilons, at most": STAYS,
 }
 """The rules of the verdict, in this order, printed with the numbers. The rank does not affect the verdict."""
+
+COLLAPSED = "the outputs are nearly the same for all inputs"
+
+
+def collapses(spread: float, relative: float) -> bool:
+    """Whether a spread of f(x), as a share of the spread of x, and a relative error are those of a constant."""
+    return spread < CONSTANT and relative > NOT_IDEMPOTENT
+
 
 _GRADUAL = 0.5
 """Second displacement, as a share of the first, above which a genuine operator is called gradual."""

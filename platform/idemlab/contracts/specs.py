@@ -41,7 +41,7 @@ class Spec:
     """One named thing that a plugin offers.
 
     Args:
-        name: lower-case words joined by hyphens, for instance ``cubic-projection``.
+        name: lower-case words joined by hyphens, for instance ``manifold-distance``.
         factory: a plain function with annotated keyword arguments that imports its implementation inside.
             Its signature is the schema of the arguments in an experiment file, its docstring their help.
         summary: one line for ``idemlab list``.

@@ -134,6 +134,7 @@ class TrainingSettings(_Table):
             (1 + n) / (10 + n), so that the first weights are soon forgotten.
         best: metric whose best evaluation is kept, or a table with further keys (`BestSettings`).
         stop: metric whose standstill ends the run, or a table with further keys (`StopSettings`).
+        stop_on_collapse: end the run at the first evaluation that finds f constant at any of its inputs.
         trackers: services that receive the metrics besides metrics.jsonl.
     """
 
@@ -149,6 +150,7 @@ class TrainingSettings(_Table):
     log_every: Annotated[int, Gt(0)] = 50
     checkpoint_every: Annotated[int, Gt(0)] = 1000
     keep: Annotated[int, Gt(0)] = 2
+    stop_on_collapse: bool = False
     ema: Annotated[float, Ge(0), Lt(1)] = 0.0
     best: Annotated[BestSettings | None, BeforeValidator(_metric_alone)] = None
     stop: Annotated[StopSettings | None, BeforeValidator(_metric_alone)] = None

@@ -17,6 +17,7 @@ from ..contracts.step import Step
 from ..errors import Failure
 from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
+from ..wording import number
 from .parts import Inputs, Parts
 
 __all__ = [
@@ -53,6 +54,13 @@ class Evaluation:
     def verdict(self) -> Verdict:
         """The verdict of the whole: the most severe one over all inputs."""
         return overall(certificate.verdict for certificate in self.certificates.values())
+
+    @property
+    def collapse(self) -> str:
+        """Where f is constant, and how much so; empty where it is not."""
+        constants = {n: c for n, c in self.certificates.items() if c.verdict is Verdict.CONSTANT}
+        told = [f"{number(c.spread)} at {n} (inputs: {number(c.input_spread)})" for n, c in constants.items()]
+        return f"f has collapsed to a constant: its spread is {', '.join(told)}" if told else ""
 
     @property
     def sentence(self) -> str:

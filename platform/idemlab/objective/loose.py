@@ -139,7 +139,8 @@ class LooseEnforcer(nn.Module):
             )
         self._begin(f, None)
         operator = _bare(f)
-        if self._projects and project_weights(self.enforcer, operator) is None:
+        steers = self.traits is not None and self.traits.targets_rank
+        if self._projects and project_weights(self.enforcer, operator, steers=steers) is None:
             raise BadInput(
                 f"enforcer '{self.name}' projects square linear maps, and f has none",
                 where=self._where("after_step"),

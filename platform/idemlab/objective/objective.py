@@ -134,23 +134,28 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def _idempotence(self, orbits: list[Orbit], step: Step) -> Values:
-        """Absolute and relative idempotence error over the rows of all processes. Empty if the enforcer did not compute
-        f(f(x))."""
-        pairs = [(rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
-        if not pairs:
+        """Absolute and relative idempotence error over the rows of all processes, and the spread of f(x) as a share of the
+        spread of x. Empty if the enforcer did not compute f(f(x))."""
+        triples = [(rows(o.input.detach()), rows(o.ahead(0)), rows(o.ahead(1))) for o in orbits if o.known(2)]
+        if not triples:
             return {}
-        absolute, change, spread = [], [], []
-        for y, after in pairs:
-            own = y if self._replicas is None else y.view(self._replicas, -1, y.shape[1])
-            centre = own.mean(-2, keepdim=True) if step.shard.world == 1 else step.mean(y)
-            around = (own - centre).reshape(y.shape)
+        absolute, change, spread, given = [], [], [], []
+        for x, y, after in triples:
             absolute.append(self._mean((after - y).abs().mean(1)))
             change.append(self._mean((after - y).square().sum(1)))
-            spread.append(self._mean(around.square().sum(1)))
-        sums = torch.stack([torch.stack(change).sum(0), torch.stack(spread).sum(0)])
-        changes, spreads = sums if step.shard.world == 1 else step.mean(sums[None])
+            spread.append(self._mean(self._around(y, step).square().sum(1)))
+            given.append(self._mean(self._around(x, step).square().sum(1)))
+        sums = torch.stack([torch.stack(each).sum(0) for each in (change, spread, given)])
+        changes, spreads, inputs = sums if step.shard.world == 1 else step.mean(sums[None])
         relative = (changes / spreads.clamp_min(1e-24)).sqrt()
-        return {"idempotence": torch.stack(absolute).mean(0), "relative": relative}
+        share = (spreads / inputs.clamp_min(1e-24)).sqrt()
+        return {"idempotence": torch.stack(absolute).mean(0), "relative": relative, "spread": share}
+
+    def _around(self, points: Tensor, step: Step) -> Tensor:
+        """Points [B, n] less their mean over the rows of all processes, or over each replica's batch."""
+        own = points if self._replicas is None else points.view(self._replicas, -1, points.shape[1])
+        centre = own.mean(-2, keepdim=True) if step.shard.world == 1 else step.mean(points)
+        return (own - centre).reshape(points.shape)
 
 
 def prefix_in(wrapped: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str | None:

@@ -260,7 +260,7 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
                     f"enforcer '{name}' needs real eigenvalues in [{low:g}, {high:g}]; {key} has others, "
                     f"for instance {values[~inside][0].item():.3g}",
                     where="[enforcer] and [model]",
-                    next_step="rescale the spectrum, or use cubic-projection, whose domain is wider",
+                    next_step="rescale the spectrum, or use a method whose domain is wider, such as cubic",
                 )
 
 

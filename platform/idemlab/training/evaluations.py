@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ..errors import Failure
 from ..experiment.experiment import Experiment
 from ..objective.engines import Engine
 from ..objective.evaluation import Evaluation, evaluate
@@ -35,6 +36,8 @@ class _Loop(Protocol):
     def answerable(self, done: int, call: Callable[[], Evaluation], doing: str) -> Evaluation: ...
 
     def write(self, step: int, split: str, values: dict[str, float], timings: dict[str, float]) -> None: ...
+
+    def keep(self, step: int) -> str: ...
 
 
 class Evaluations:
@@ -97,10 +100,20 @@ class Evaluations:
     def end(self, done: int) -> bool:
         """Evaluate in passing, after `done` steps, and say whether the run ends here."""
         evaluation = self._evaluate(done, RANK_POINTS_IN_PASSING)["last"]
+        self._check_spread(done, evaluation)
         self._keep_best(done, evaluation)
         if self._patience is not None:
             self._patience.see(evaluation)
         return self.over
+
+    def _check_spread(self, done: int, evaluation: Evaluation) -> None:
+        """Stop if the outputs have collapsed and the experiment asks for that, with the state saved."""
+        if self._experiment.training.stop_on_collapse and evaluation.collapse and done < self._plan.steps:
+            raise Failure(
+                f"{evaluation.collapse}, after {done} of {self._plan.steps} steps; {self._loop.keep(done)}",
+                where=str(self._run.path),
+                next_step="warm the enforcer up (hybrid, warmup = 0.3), lower its weight, or give the noise targets",
+            )
 
     @timed("evaluation")
     def _evaluate(self, done: int, rank_points: int) -> dict[Which, Evaluation]:

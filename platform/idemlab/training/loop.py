@@ -312,7 +312,8 @@ class _Loop:
         enforcer, operator = self.bare.enforcer, self.bare.operator
         self.engine.settle(self.bare)
         if self.projects:
-            self.projected = blame(self.experiment, lambda: project_weights(enforcer, operator))
+            steers = self.plan.traits.targets_rank
+            self.projected = blame(self.experiment, lambda: project_weights(enforcer, operator, steers=steers))
             if self.projected is not None:
                 self.sums.add({"projection_residual": self.projected.residual})
         if self.follows:
@@ -347,7 +348,7 @@ class _Loop:
         if step is None:
             return
         raise Failure(
-            f"{not_finite(step, self.plan.steps)}; {self._keep(step)}",
+            f"{not_finite(step, self.plan.steps)}; {self.keep(step)}",
             where=str(self.run.path),
             next_step="lower optimizer.lr or enforcer.weight, or clip the gradient: set optimizer.clip = 1.0",
         )
@@ -358,11 +359,11 @@ class _Loop:
             return blame(self.experiment, call, doing)
         except IdemlabError as error:
             if self.engine.alone:  # saving needs all processes, and only this one failed
-                error.what += f", after {done} of {self.plan.steps} steps; {self._keep(done)}"
+                error.what += f", after {done} of {self.plan.steps} steps; {self.keep(done)}"
                 error.next_step = f"{error.next_step}; once that is fixed: {self.run.resuming}"
             raise
 
-    def _keep(self, step: int) -> str:
+    def keep(self, step: int) -> str:
         """Write the pending log, save the state before a failed step, and return a sentence about what was saved."""
         if self.sums:
             self._log(step)

@@ -226,6 +226,9 @@ class _Stack:
                 )
             except IdemlabError as error:
                 self.errors[r] = error.what
+            else:
+                if self.training.stop_on_collapse and done < self.plan.steps and evaluations[r].collapse:
+                    self.errors[r] = f"{evaluations[r].collapse}, after {done} of {self.plan.steps} steps"
         clock = {"seconds": self.clock.seconds(self.count)}  # taken after all evaluations, so that the shares add up
         for r, evaluation in evaluations.items():
             append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ..certificate.verdict import COLLAPSED, collapses
 from ..wording import number, time_span
 from .terminal import console, is_main_process, notebook
 from .watcher import Watcher
@@ -53,7 +54,24 @@ def watching() -> Iterator[Watcher]:
         bar.close()
 
 
-class _Lines(Watcher):
+class _Shown(Watcher):
+    """Says once when a collapse begins, and once when it is over."""
+
+    _collapsed = False
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        if "spread" not in values:
+            return
+        spread, before = values["spread"], self._collapsed
+        self._collapsed = collapses(spread, values["relative"])
+        if self._collapsed and not before:
+            share = number(100 * spread)
+            self.message(f"step {step}: collapse: {COLLAPSED}, their spread is {share} % of that of the inputs")
+        elif before and not self._collapsed:
+            self.message(f"step {step}: the collapse is over")
+
+
+class _Lines(_Shown):
     """Shows progress as plain lines."""
 
     def __init__(self) -> None:
@@ -85,6 +103,7 @@ class _Lines(Watcher):
             f"error {number(values.get('relative', self._relative))}  rank {self._rank}  "
             f"{number(rate)} steps/s  {self._left(step)} left"
         )
+        super().logged(step, values)
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         self._since = time.monotonic()
@@ -103,7 +122,7 @@ class _Lines(Watcher):
         return time_span(round((time.monotonic() - self._began) / done * (self._total - step)))
 
 
-class _Moving(Watcher):
+class _Moving(_Shown):
     """Shows progress as something that is drawn anew, at most every `REDRAW` seconds."""
 
     def __init__(self) -> None:
@@ -124,6 +143,7 @@ class _Moving(Watcher):
         if "relative" in values:
             self._from_training = True
             self._values["error"] = number(values["relative"])
+        super().logged(step, values)
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         error, self._values["rank"] = _worst(evaluation)

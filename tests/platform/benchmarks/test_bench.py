@@ -135,7 +135,7 @@ def test_arguments_overrides_and_threads(monkeypatch: pytest.MonkeyPatch) -> Non
         (["cubic"], {"model": "mpl"}, "there is no model 'mpl'"),
         (["cubic"], {"model": "unet", "shape": (1, 7, 7)}, "7x7"),
         (["cubic"], {"model": "conv"}, "conv"),
-        (["cubic-projection"], {}, "linear maps only"),
+        (["purification"], {}, "linear maps only"),
         (["cubic"], {"steps": 0}, "steps cannot be 0"),
         (["cubic"], {"batch": -1}, "batch cannot be -1"),
         (["cubic"], {"threads": 0}, "threads cannot be 0"),

@@ -99,8 +99,8 @@ def test_a_projection_is_made_after_the_step() -> None:
         f.weight.copy_(torch.diag(torch.tensor([0.9, 1.1, 0.2, -0.1])))
     K = f.weight.detach().clone()
     for enforce in (
-        idemlab.enforcer("cubic-projection", step=0.5),
-        idemlab.enforcer(idemlab.enforcer("cubic-projection", step=0.5).enforcer),
+        idemlab.enforcer("purification", step=0.5),
+        idemlab.enforcer(idemlab.enforcer("purification", step=0.5).enforcer),
     ):
         with torch.no_grad():
             f.weight.copy_(K)
@@ -255,7 +255,7 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("mean of it", call("ign", nn.Linear(3, 3), X, reconstruction=X.mean()), r"one value for each sample, \[4\]"),
     ("state without a module", call(Follower(), lambda x: x, X), "f is a plain function"),
     ("step of no module", lambda: idemlab.enforcer("relative").after_step(lambda x: x), "without parameters"),
-    ("nothing to project", lambda: idemlab.enforcer("cubic-projection").after_step(nn.Linear(3, 2)), "f has none"),
+    ("nothing to project", lambda: idemlab.enforcer("purification").after_step(nn.Linear(3, 2)), "f has none"),
 ]
 
 

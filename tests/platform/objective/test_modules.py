@@ -238,7 +238,7 @@ def test_a_run_trains_in_place_as_it_does_otherwise(use: Use, tiny: Make, tmp_pa
 def test_a_projection_of_weights_that_are_computed_anew_is_refused(use: Use, tiny: Make, tmp_path: Path) -> None:
     use(lambda: parametrizations.weight_norm(nn.Linear(4, 4, bias=False)))
     with pytest.raises(idemlab.BadInput, match=r"projects '.weight', which a parametrisation"):
-        idemlab.train(tiny(enforcer={"name": "cubic-projection"}), tmp_path / "run")
+        idemlab.train(tiny(enforcer={"name": "purification"}), tmp_path / "run")
 
 
 def test_a_rank_that_cannot_be_measured_is_known_before_training(use: Use, tiny: Make) -> None:

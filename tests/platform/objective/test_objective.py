@@ -55,6 +55,7 @@ def test_reconstruction_and_enforcer_share_the_orbit_at_the_data() -> None:
     assert torch.allclose(values["squared"], l2(f.map(y), y).mean())
     assert torch.allclose(values["idempotence"], (f.map(y) - y).abs().mean(), rtol=1e-6)
     assert torch.allclose(values["relative"], (f.map(y) - y).norm() / (y - y.mean(0)).norm(), rtol=1e-6)
+    assert torch.allclose(values["spread"], (y - y.mean(0)).norm() / (X - X.mean(0)).norm(), rtol=1e-6)
     assert not any(value.requires_grad for value in values.values())
 
 

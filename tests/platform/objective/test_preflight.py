@@ -112,7 +112,7 @@ def test_batch_statistics_are_refused_where_they_are_not_exact(tiny: Make) -> No
 
 
 def test_weight_projection_needs_a_linear_operator_with_square_maps(tiny: Make) -> None:
-    table = {"enforcer": {"name": "cubic-projection"}}
+    table = {"enforcer": {"name": "purification"}}
     assert "works on linear maps only, and model 'mlp' is not linear" in _refusal(tiny(**table))
     affine = nn.Linear(4, 4)
     assert "not linear" in _with_operator(tiny, affine, **table)

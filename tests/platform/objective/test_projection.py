@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import idemlab
-from idemlab.objective.projection import Ending, project_weights, purify, residual, square_maps
+from idemlab.objective.projection import project_weights, square_maps
+from idemlab.purification.iteration import Ending, purify, residual
 
 
 def _map(eigenvalues: list[float], condition: float = 1.0, seed: int = 0) -> torch.Tensor:
@@ -82,7 +84,7 @@ def test_a_tolerance_and_a_largest_number_of_steps_end_it() -> None:
 
 def test_any_function_or_enforcer_can_be_iterated() -> None:
     mcweeny = purify(_map(SPECTRUM), lambda k: 3 * k @ k - 2 * k @ k @ k)
-    named = purify(_map(SPECTRUM), "cubic-projection")
+    named = purify(_map(SPECTRUM), "purification")
     assert torch.allclose(mcweeny.matrix, named.matrix, atol=1e-10)
 
 
@@ -91,10 +93,28 @@ def test_a_complex_map_converges() -> None:
     assert purify(k, lambda k: 3 * k @ k - 2 * k @ k @ k).idempotent
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (3,), (2, 2, 2)])
-def test_only_one_square_matrix_is_purified(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="square"):
+@pytest.mark.parametrize("shape", [(2, 3), (3,), (2, 2, 3), (0, 2, 2)])
+def test_only_square_matrices_are_purified(shape: tuple[int, ...]) -> None:
+    with pytest.raises(idemlab.BadInput, match=r"square|no matrix"):
         purify(torch.zeros(shape))
+
+
+def test_only_real_and_complex_numbers_are_purified() -> None:
+    with pytest.raises(idemlab.BadInput, match="got int64"):
+        purify(torch.eye(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "said"),
+    [
+        ("gradient", {}, "projects no weights"),
+        ("cubic", {"rank": 1}, "no rank"),
+        (lambda K: K, {"rank": 1}, "belong to"),
+    ],
+)
+def test_what_is_no_purification_is_refused(method: Any, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(idemlab.BadInput, match=said):
+        purify(torch.eye(2), method, **arguments)
 
 
 def test_an_unknown_enforcer_is_bad_input() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import idemlab
 from idemlab.errors import Interrupted
@@ -185,7 +186,7 @@ def test_a_budget_of_flops_becomes_steps(tmp_path: Path, tiny: Make) -> None:
 def test_weight_projection_runs_without_any_loss(tmp_path: Path, tiny: Make) -> None:
     table = tiny(
         model={"name": "linear", "init": "spectrum"},
-        enforcer={"name": "cubic-projection"},
+        enforcer={"name": "purification"},
         reconstruction={"weight": 0.0},
         optimizer={"name": "sgd", "lr": 0.0},
         training={"steps": 25, "batch_size": 16, "log_every": 1, "dtype": "float64"},
@@ -271,3 +272,38 @@ def test_metrics_are_json_lines(tmp_path: Path, tiny: Make) -> None:
     run = idemlab.train(tiny(), tmp_path / "run")
     for line in run.metrics_file.read_text().splitlines():
         assert "seconds" in json.loads(line)["time"]
+
+
+class _Tiny(nn.Module):
+    """f(x) = x / 100: nearly constant, and not idempotent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(4, 4, bias=False)
+        self.map.weight.data.copy_(torch.eye(4) / 100)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.map(x)
+        return y
+
+
+def _collapsing(tiny: Make, **changes: Any) -> dict[str, Any]:
+    return tiny(enforcer="gradient", optimizer={"name": "sgd", "lr": 0.0}, evaluation__every=4, **changes)
+
+
+def test_a_collapse_ends_the_run_where_that_is_asked_for(
+    tmp_path: Path, tiny: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(idemlab.Failure, match=r"collapsed to a constant: .* after 4 of 12 steps; .* saved as step-4"):
+        idemlab.train(_collapsing(tiny, training__stop_on_collapse=True), tmp_path / "run", model=_Tiny())
+    run = idemlab.Run(tmp_path / "run")
+    assert [entry["step"] for entry in run.metrics if entry["split"] == "evaluation"] == [4]
+    assert (run.checkpoints / "step-4").is_dir()
+    assert "collapse: the outputs are nearly the same for all inputs, their spread is 1 %" in capsys.readouterr().err
+
+
+def test_otherwise_it_is_told_and_the_run_goes_on(tmp_path: Path, tiny: Make) -> None:
+    run = idemlab.train(_collapsing(tiny), tmp_path / "run", model=_Tiny(), progress=False)
+    assert run.certificate is not None
+    assert run.certificate["verdict"] == "constant"
+    assert all(abs(entry["spread"] - 0.01) < 1e-3 for entry in run.metrics if entry["split"] == "train")

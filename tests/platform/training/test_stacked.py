@@ -179,7 +179,7 @@ def test_one_that_diverges_does_not_touch_the_others(tmp_path: Path) -> None:
         {"model": {"name": "biorthogonal", "latent": 2}, "enforcer": "alignment"},
         {"source": "imle"},
         {"source": "transport"},
-        {"model": {"name": "linear"}, "enforcer": "cubic-projection"},
+        {"model": {"name": "linear"}, "enforcer": "purification"},
         {"model": {"name": "mlp", "width": 512, "depth": 4}},
         {"training": {"steps": 2, "batch_size": 32, "micro_batches": 2}},
     ],
@@ -234,3 +234,16 @@ def test_what_was_understood_of_the_data_is_said_at_the_start(tmp_path: Path) ->
     experiments = [resolve(table, catalog=catalog) for table in tables]
     train_stacked(experiments, [tmp_path / "a", tmp_path / "b"], catalog, message=told.append)
     assert told == ["32 rows to train on", "left out: one row"]
+
+
+def test_one_that_collapses_ends_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = BASE | {"enforcer": "gradient", "evaluation": BASE["evaluation"] | {"every": 4}}
+    asked, not_asked = (
+        resolve(table | {"training": BASE["training"] | {"stop_on_collapse": asked}}) for asked in (True, False)
+    )
+    mlp = type(asked.model.build((3,)))
+    monkeypatch.setattr(mlp, "forward", lambda self, x: 0.01 * x + self.layers[-1].bias)
+    for name, experiment in (("asked", asked), ("not-asked", not_asked)):
+        (error,) = train_stacked([experiment], [tmp_path / name], installed())
+        steps = [entry["step"] for entry in Run(tmp_path / name).metrics if entry["split"] == "evaluation"]
+        assert ("after 4 of 12 steps" in error, steps) == ((True, [4]) if experiment is asked else (False, [4, 8, 12]))

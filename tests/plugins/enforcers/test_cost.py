@@ -12,6 +12,7 @@ from idemlab_enforcers.cubic import Cubic
 from idemlab_enforcers.gradient import Gradient
 from idemlab_enforcers.hybrid import Hybrid
 from idemlab_enforcers.ign import IGN
+from idemlab_enforcers.rank import Rank
 from idemlab_enforcers.relative import Relative
 
 ALONE = {
@@ -20,6 +21,7 @@ ALONE = {
     "gradient-inner": (lambda: Gradient(1.0, "inner", "l2", 1), 5, 2),
     "gradient-depth-2": (lambda: Gradient(1.0, "full", "l2", 2), 9, 3),
     "relative": (lambda: Relative(1.0), 6, 2),
+    "rank-probes": (lambda: Rank(2, 1.0, 1.0, 1.0, 2, 1, 0.0), 6 + 24 * 2, 6),
     "switch": (lambda: Hybrid([Cubic(1.0, "unit"), Gradient(1.0, "full", "l2", 1)], "switch", 0.25, 0.0), 7, 3),
 }
 """(enforcer, forwards F of the step, calls of f)."""

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import Enforcement, Enforcer, Orbit, Step
+from idemlab import Enforcement, Enforcer, Orbit, Purifier, Step
 from idemlab_enforcers.cubic import Cubic
-from idemlab_enforcers.cubic_projection import CubicProjection
 from idemlab_enforcers.gradient import Gradient
 from idemlab_enforcers.hybrid import Hybrid
 from idemlab_enforcers.ign import IGN
+from idemlab_enforcers.purification import Purify
 
 
 def cubic() -> Enforcer:
@@ -95,13 +95,13 @@ def test_a_member_without_loss_counts_as_zero(operator, x):
 
 
 def test_nothing_but_projections_gives_no_loss(operator, x):
-    enforcement = Hybrid([CubicProjection(1.0), Enforcer()], "blend", None, 0.0)(Orbit(operator, x), Step())
+    enforcement = Hybrid([Purify(Purifier()), Enforcer()], "blend", None, 0.0)(Orbit(operator, x), Step())
     assert enforcement.loss is None
 
 
 def test_projections_are_composed_in_order():
     K = torch.randn(3, 3)
-    first, second = CubicProjection(0.3), CubicProjection(1.0)
+    first, second = Purify(Purifier(), 0.3), Purify(Purifier())
     both = Hybrid([first, gradient(), second], "blend", None, 0.0)
     assert torch.equal(both.project(K), second.project(first.project(K)))
 
@@ -149,9 +149,9 @@ def test_reports_are_merged_and_a_shared_name_is_numbered(operator, x):
         ([cubic, gradient, gradient], "crossfade", None, "takes two enforcers, not 3"),
         ([cubic, gradient], "switch", None, "'threshold' belongs to mode 'switch'"),
         ([cubic, gradient], "blend", 0.25, "'threshold' belongs to mode 'switch'"),
-        ([cubic, lambda: CubicProjection(1.0)], "crossfade", None, "can only be blended"),
+        ([cubic, lambda: Purify(Purifier())], "crossfade", None, "can only be blended"),
         ([cubic, lambda: Appended(nn.Tanh())], "switch", 0.25, "can only be blended"),
-        ([cubic, lambda: Hybrid([CubicProjection(1.0)], "blend", None, 0.0)], "switch", 0.25, "can only be blended"),
+        ([cubic, lambda: Hybrid([Purify(Purifier())], "blend", None, 0.0)], "switch", 0.25, "can only be blended"),
     ],
 )
 def test_what_does_not_fit_is_refused(members, mode, threshold, words):

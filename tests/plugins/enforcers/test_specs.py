@@ -15,13 +15,14 @@ from idemlab import BadInput, EnforcerKind, EnforcerSpec, Orbit, Step, Traits, i
 NAMES = [
     "alignment",
     "cubic",
-    "cubic-projection",
+    "purification",
     "gradient",
     "hybrid",
     "ign",
     "limit",
     "linearizer",
     "none",
+    "rank",
     "relative",
     "section",
 ]
@@ -61,7 +62,10 @@ def test_its_help_explains_every_argument(name):
     assert [a for a in arguments if f"\n    {a}: " not in explained] == []
 
 
-@pytest.mark.parametrize(("alias", "name"), [("cubic-iteration", "cubic"), ("gradient-loss", "gradient")])
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("cubic-iteration", "cubic"), ("gradient-loss", "gradient"), ("cubic-projection", "purification")],
+)
 def test_aliases(alias, name):
     assert check(alias).name == name
 
@@ -72,7 +76,7 @@ def test_the_hook_module_loads_no_torch():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "section")]
+    "name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "rank", "section")]
 )
 def test_it_works_with_its_defaults(name):
     enforcer, operator = build(name=name), nn.Linear(3, 3)
@@ -98,14 +102,17 @@ def test_defaults_are_those_of_the_papers():
         "routing": "reversal",
     }
     assert check("cubic").arguments == {"weight": 1.0, "cotangent": "matched"}
-    assert check("cubic-projection").arguments == {"step": 1.0}
+    assert check("purification").arguments == {"method": "cubic", "rank": None, "gap": None, "step": 1.0}
 
 
 @pytest.mark.parametrize(
     ("table", "key"),
     [
-        ({"name": "cubic-projection", "step": 0.0}, "step"),
-        ({"name": "cubic-projection", "step": 1.5}, "step"),
+        ({"name": "purification", "step": 0.0}, "step"),
+        ({"name": "purification", "step": 1.5}, "step"),
+        ({"name": "purification", "method": "mcweeny"}, "method"),
+        ({"name": "purification", "method": "sp2", "rank": 2.5}, "rank"),
+        ({"name": "purification", "method": "optimal", "gap": 0.6}, "gap"),
         ({"name": "cubic", "weight": -1.0}, "weight"),
         ({"name": "cubic", "cotangent": "double"}, "cotangent"),
         ({"name": "gradient", "depth": 0}, "depth"),
@@ -118,6 +125,9 @@ def test_defaults_are_those_of_the_papers():
         ({"name": "linearizer", "rank": True}, "rank"),
         ({"name": "section", "rank": 0}, "rank"),
         ({"name": "limit", "depth": 0}, "depth"),
+        ({"name": "rank", "rank": 0}, "rank"),
+        ({"name": "rank", "rank": 2.5}, "rank"),
+        ({"name": "rank", "rank": 2, "probes": 1}, "probes"),
         ({"name": "limit", "tolerance": 0.0}, "tolerance"),
         ({"name": "alignment", "weight": -1.0}, "weight"),
         ({"name": "hybrid", "enforcers": []}, "enforcers"),
@@ -127,6 +137,20 @@ def test_defaults_are_those_of_the_papers():
 def test_out_of_range_arguments_are_named(table, key):
     with pytest.raises(BadInput, match=f"'{key}'"):
         check(table)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"method": "trs4"}, "none is given"),
+        ({"method": "pm"}, "needs a rank here"),
+        ({"method": "optimal"}, "needs the gap"),
+        ({"rank": 2}, "takes no rank"),
+    ],
+)
+def test_a_purification_without_what_its_method_needs_is_refused(arguments, said):
+    with pytest.raises(BadInput, match=said):
+        build(name="purification", **arguments)
 
 
 def test_a_depth_that_its_routing_cannot_have_is_refused():
@@ -148,7 +172,9 @@ def test_a_clamp_without_reconstruction_says_so():
     ("table", "expected"),
     [
         ({"name": "cubic"}, {"smooth": True, "orthogonally_equivariant": True, "live_depth": 0}),
-        ({"name": "cubic-projection"}, {"linear_only": True, "live_depth": 0}),
+        ({"name": "purification"}, {"linear_only": True, "live_depth": 0, "domain": None}),
+        ({"name": "purification", "method": "trs4", "rank": 2}, {"targets_rank": True, "domain": (0.0, 1.0)}),
+        ({"name": "purification", "method": "optimal", "gap": 0.1}, {"targets_rank": False, "domain": (0.0, 1.0)}),
         ({"name": "gradient"}, {"smooth": True, "orthogonally_equivariant": True, "live_depth": 1}),
         ({"name": "gradient", "distance": "l1"}, {"smooth": False, "orthogonally_equivariant": False}),
         ({"name": "gradient", "depth": 3}, {"live_depth": 3}),
@@ -164,6 +190,9 @@ def test_a_clamp_without_reconstruction_says_so():
         ({"name": "linearizer", "rank": 2}, {"exact": True, "wraps": ("inverse",)}),
         ({"name": "section", "rank": 2}, {"exact": True}),
         ({"name": "limit"}, {"exact": False}),
+        ({"name": "rank", "rank": 2}, {"targets_rank": True, "stochastic": False, "attracts": True, "live_depth": 1}),
+        ({"name": "rank", "rank": 2, "probes": 2}, {"stochastic": True, "orthogonally_equivariant": False}),
+        ({"name": "rank", "rank": 2, "spectrum": 0}, {"attracts": False}),
         ({"name": "alignment"}, {"calls": ("encode", "decode")}),
         (
             {"name": "hybrid", "enforcers": [{"name": "linearizer", "rank": 2}, "alignment", "alignment"]},
@@ -180,11 +209,11 @@ def test_traits(table, expected):
     ("table", "kinds"),
     [
         ({"name": "cubic"}, {EnforcerKind.SUBSTITUTION}),
-        ({"name": "cubic-projection"}, {EnforcerKind.PROJECTION}),
+        ({"name": "purification"}, {EnforcerKind.PROJECTION}),
         ({"name": "ign"}, {EnforcerKind.LOSS}),
         ({"name": "ign", "routing": "cubic"}, {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION}),
         (
-            {"name": "hybrid", "enforcers": [{"name": "cubic-projection"}, {"name": "gradient"}]},
+            {"name": "hybrid", "enforcers": [{"name": "purification"}, {"name": "gradient"}]},
             {EnforcerKind.PROJECTION, EnforcerKind.LOSS},
         ),
     ],
@@ -201,7 +230,7 @@ def test_a_hybrid_has_what_its_members_have():
         False,
         1,
     )
-    mixed = traits(name="hybrid", enforcers=[{"name": "cubic-projection"}, {"name": "ign"}, {"name": "relative"}])
+    mixed = traits(name="hybrid", enforcers=[{"name": "purification"}, {"name": "ign"}, {"name": "relative"}])
     assert (mixed.linear_only, mixed.needs_reconstruction, mixed.batch_coupled) == (True, True, True)
     assert (mixed.smooth, mixed.orthogonally_equivariant, mixed.batch_statistics) == (False, False, False)
     assert mixed.domain is None

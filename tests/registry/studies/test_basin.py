@@ -73,7 +73,7 @@ def test_the_same_numbers_as_the_weight_projection() -> None:
     """The scalar map is what the enforcer of the catalog does to an eigenvalue, complex ones too."""
     catalog = idemlab.installed()
     for step in (1.0, 0.5):
-        table = {"name": "cubic-projection", "step": step}
+        table = {"name": "purification", "step": step}
         enforcer = catalog.check("enforcer", table, "test").build()
         z = torch.tensor([[[0.3 + 0.2j]], [[-0.7 + 1j]]], dtype=torch.complex128)
         expected = family.damped(step)(z.numpy())

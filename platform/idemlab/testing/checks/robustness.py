@@ -37,7 +37,7 @@ from ..trials import (
 
 __all__: list[str] = []
 
-_RESERVED = {"loss", "reconstruction", "idempotence", "relative"}
+_RESERVED = {"loss", "reconstruction", "idempotence", "relative", "spread"}
 """Names that the objective itself reports."""
 
 

@@ -1,0 +1,1 @@
+"""Make matrices idempotent: the purification family of linear algebra, and an iteration that knows when to stop."""

@@ -1,0 +1,290 @@
+"""`purify`: iterate a purification on a matrix until it is idempotent, and report what was reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from ..catalog.catalog import installed
+from ..contracts.enforcer import Enforcer
+from ..contracts.specs import EnforcerKind
+from ..errors import BadInput, nearest_match
+from .family import trace
+from .purifier import METHODS, Purifier, Stage, widened
+from .spectrum import Spectrum, in_domain
+
+__all__ = ["CONTRACTION", "Ending", "Purification", "purify", "residual"]
+
+CONTRACTION = 0.25
+"""||K^2 - K|| below which every member of the family contracts quadratically. Any growth below it is rounding."""
+_PATIENCE = 8
+"""Steps without a new lowest residual after which the iteration stops. For a map that is far from normal, rounding dominates
+the residual long before the eigenvalues have converged; eight steps take an error of 0.9 to its 256th power."""
+
+
+def residual(matrix: Tensor) -> Tensor:
+    """||K^2 - K||_F of matrices [..., n, n], in float32 at least."""
+    K = widened(matrix)
+    norm: Tensor = torch.linalg.matrix_norm(K @ K - K)
+    return norm
+
+
+class Ending(StrEnum):
+    """Why a purification ended; the value is the message."""
+
+    CONVERGED = "converged: ||K^2 - K|| is at the rounding floor of about eps ||K||^3"
+    FLOOR = (
+        "stopped at the rounding floor: further steps did not decrease ||K^2 - K||, which is as good as this map allows"
+    )
+    TOLERANCE = "reached the requested tolerance"
+    STEPS = "stopped after the largest number of steps"
+    RANK = "stopped at an idempotent whose rank is not the one that was asked for"
+    DIVERGED = "diverged: outside the basin of attraction, or too badly conditioned for its precision"
+
+
+_WORST = list(Ending)
+"""From the best to the worst."""
+
+
+@dataclass(frozen=True)
+class Purification:
+    """What `purify` returns.
+
+    Args:
+        matrix: the best iterate, [..., n, n]; the last one if none reached the contraction region.
+        residuals: ||K^2 - K||_F of the start and after each step up to that iterate; of a stack, the largest.
+        ending: why the iteration ended; of a stack, the worst.
+        products: matrix products (GEMMs) that the iteration took until it ended, those of the stopping test included; of a
+            stack, all together; None where the steps are a function's or an enforcer's.
+        members: of a stack, the purification of each matrix; empty for one matrix.
+    """
+
+    matrix: Tensor
+    residuals: tuple[float, ...]
+    ending: Ending
+    products: int | None = None
+    members: tuple[Purification, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Number of steps to `matrix`."""
+        return len(self.residuals) - 1
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the contraction region was reached and the iteration ended by itself, at the rank that was asked for."""
+        return self.ending in (Ending.CONVERGED, Ending.FLOOR, Ending.TOLERANCE)
+
+
+@torch.no_grad()
+def purify(
+    matrix: Tensor,
+    method: str | Purifier | Enforcer | Callable[[Tensor], Tensor] = "cubic",
+    *,
+    rank: int | None = None,
+    gap: float | None = None,
+    spectrum: Spectrum = "check",
+    tolerance: float = 0.0,
+    max_steps: int = 200,
+) -> Purification:
+    """Make a matrix, or each of a stack, idempotent by iteration, and report what was reached.
+
+    `cubic`, `holas-5` and `holas-7` go to the spectral projector of the eigenvalues beyond 1/2, from a wide basin. `optimal`
+    goes there with the fewest matrix products, where the eigenvalues are in [0, 1] and their gap at 1/2 is known. `sp2`,
+    `trs4`, `hpcp` and `pm` go to the projector of the `rank` largest eigenvalues, which must be in [0, 1], too.
+    docs/method.md says when to use which.
+
+    Once ||K^2 - K||_F is below 1/4 (and the trace within 1/2 of the rank that was asked for), the iterate with the lowest
+    residual is kept, and the iteration stops when eight steps in a row find no lower one. It does not stop at the first
+    rise, because the residual of a map that is far from normal may rise on the way. Below the square root of the precision,
+    where rounding can find one that is lower by a hair for hundreds of steps, lower means by at least 1 %.
+
+    Matrices in bfloat16 and float16 are computed and returned in float32: the residual of a matrix in half precision is
+    rounding.
+
+    Args:
+        matrix: K [..., n, n], real or complex; not changed.
+        method: name of a method or of an installed enforcer of kind weight projection, a `Purifier`, an `Enforcer`, or a
+            function K -> K'.
+        rank: r, from 0 to n, for the methods that steer the trace. `hpcp` and `pm` keep the trace of K if none is given.
+        gap: least distance of an eigenvalue from 1/2, in (0, 0.5], for `optimal`; measured if not given.
+        spectrum: of the methods that need eigenvalues in [0, 1]: "check" computes them once (which costs more than some
+            twenty products) and refuses others, "rescale" moves others to [0, 1], "trusted" computes none: eigenvalues
+            outside then diverge or end at another projector.
+        tolerance: stop as soon as the residual is at most this.
+        max_steps: largest number of steps.
+
+    Raises:
+        BadInput: if the matrix, or the spectrum, does not fit the method, or the settings do not belong together.
+    """
+    purifier, own = _chosen(method, rank, gap)
+    purifier.check(matrix)
+    K = widened(matrix)
+    first: tuple[Stage, ...] = ()
+    if own is None:
+        K, purifier = in_domain(K, purifier, spectrum)
+        first, then = purifier.stages(K.dtype, 2 * tolerance / K.shape[-1] ** 0.5)
+    else:
+        then = _as_stage(own), 0
+    X = K if K.ndim == 2 else K.reshape(-1, *K.shape[-2:])
+    squares = X @ X
+    starts = zip(_each(X), _left(X, squares), _ranks(X, purifier), strict=True)
+    courses = [_Course(each, left, trace_there, tolerance, len(first)) for each, left, trace_there in starts]
+    spent, active = 1, courses
+    for index in range(max_steps):
+        going = [k for k, course in enumerate(active) if not course.over]
+        if not going:
+            break
+        if len(going) < len(active):
+            X, squares, active = X[going], squares[going], [active[k] for k in going]
+        stage, cost = first[index] if index < len(first) else then
+        X = stage(X, squares)
+        squares = X @ X
+        spent += cost
+        for course, iterate, left in zip(active, _each(X), _left(X, squares), strict=True):
+            course.go_on(iterate, left, spent)
+    done = [course.result(own is None) for course in courses]
+    return done[0] if matrix.ndim == 2 else _stacked(done, matrix.shape)
+
+
+def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifier, Callable[[Tensor], Tensor] | None]:
+    """The purifier, and the step that takes its place where the caller has one of their own."""
+    if isinstance(method, str) and method in METHODS:
+        return Purifier(method=method, rank=rank, gap=gap), None
+    if rank is not None or gap is not None:
+        raise BadInput(
+            "a rank and a gap belong to the method of that name, and are arguments of an enforcer or a function itself",
+            where="purify",
+            choices=METHODS,
+        )
+    if isinstance(method, Purifier):
+        return method, None
+    if isinstance(method, str):
+        method = _installed(method)
+    return Purifier(), method.project if isinstance(method, Enforcer) else method  # type: ignore[return-value]
+
+
+def _installed(name: str) -> Enforcer:
+    """The enforcer of this name, which must be a weight projection."""
+    catalog = installed()
+    try:
+        named = catalog.check("enforcer", name, "purify")
+    except BadInput as error:
+        raise BadInput(
+            f"no purification method is called '{name}', and {error.what}",
+            where="purify",
+            choices=METHODS,
+            nearest=nearest_match(name, METHODS) or error.nearest,
+            next_step=error.next_step,
+        ) from error
+    if EnforcerKind.PROJECTION not in named.traits().kinds:
+        raise BadInput(f"{named} projects no weights, so it purifies no matrix", where="purify", choices=METHODS)
+    return named.build_as(Enforcer)
+
+
+def _as_stage(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda X, squares: step(X)
+
+
+def _each(X: Tensor) -> list[Tensor]:
+    """The matrices of a stack, or the one."""
+    return [X] if X.ndim == 2 else list(X)
+
+
+def _left(X: Tensor, squares: Tensor) -> list[float]:
+    """||X^2 - X||_F of each matrix; infinite where the squares in it overflow, though the iterates may stay finite and
+    converge."""
+    left = torch.linalg.matrix_norm(squares - X).reshape(-1).tolist()
+    return [value if value < math.inf else math.inf for value in left]
+
+
+def _ranks(X: Tensor, purifier: Purifier) -> list[float | None]:
+    """The trace that each matrix shall end with; None where it does not matter."""
+    traces: list[float] = trace(X).reshape(-1).tolist()
+    if not purifier.steers:
+        return [None] * len(traces)
+    return [float(purifier.rank if purifier.rank is not None else t) for t in traces]
+
+
+class _Course:
+    """The way of one matrix: its best iterate, and when to stop.
+
+    Args:
+        start: the matrix.
+        left: its residual.
+        rank: the trace to end with, or None.
+        tolerance: of the residual.
+        beginning: number of steps that are taken whatever the residual does.
+    """
+
+    def __init__(self, start: Tensor, left: float, rank: float | None, tolerance: float, beginning: int) -> None:
+        self._rank, self._tolerance, self._beginning = rank, tolerance, beginning
+        self._best, self._on_rank = start, self._reaches(start)
+        self._residuals = [left]
+        self._at = self._fell = 0
+        self._hair = float(torch.finfo(start.dtype).eps) ** 0.5
+        self._ending: Ending | None = None
+        self.spent = 1
+
+    @property
+    def over(self) -> bool:
+        """Whether it needs no further step."""
+        return self._ending is not None or self._arrived
+
+    @property
+    def _arrived(self) -> bool:
+        return self._residuals[self._at] <= self._tolerance and self._on_rank
+
+    @property
+    def _contracting(self) -> bool:
+        begun = len(self._residuals) > self._beginning
+        return begun and self._residuals[self._at] < CONTRACTION and self._on_rank
+
+    def _reaches(self, iterate: Tensor) -> bool:
+        return self._rank is None or abs(float(trace(iterate)) - self._rank) < 0.5
+
+    def go_on(self, iterate: Tensor, left: float, spent: int) -> None:
+        """Take note of the next iterate."""
+        self.spent = spent
+        contracting, finite = self._contracting, bool(iterate.isfinite().all())
+        if not finite and not contracting:
+            self._ending = Ending.DIVERGED
+            return
+        on_rank = self._reaches(iterate)
+        self._residuals.append(left)
+        # Outside the region the newest one counts.
+        if left < (self._residuals[self._at] if contracting else math.inf) and (on_rank or not contracting):
+            self._best, self._at, self._on_rank = iterate, len(self._residuals) - 1, on_rank
+            if left > self._hair or left < 0.99 * self._residuals[self._fell]:
+                self._fell = self._at
+        if contracting and (len(self._residuals) - 1 - self._fell >= _PATIENCE or not finite):
+            norm = float(torch.linalg.matrix_norm(self._best))
+            floor = torch.finfo(self._best.dtype).eps * norm * norm * norm  # a power of a large float raises an error
+            self._ending = Ending.CONVERGED if self._residuals[self._at] <= floor else Ending.FLOOR
+
+    def result(self, counted: bool) -> Purification:
+        """What was reached."""
+        left, ending = self._residuals[self._at], self._ending
+        if ending is None:
+            missed = not self._on_rank and left <= max(self._hair, self._tolerance)
+            ending = Ending.TOLERANCE if self._arrived else Ending.RANK if missed else Ending.STEPS
+        residuals = tuple(self._residuals[: self._at + 1])
+        return Purification(self._best, residuals, ending, self.spent if counted else None)
+
+
+def _stacked(members: list[Purification], shape: torch.Size) -> Purification:
+    """The purification of a stack."""
+    longest = max((each.steps for each in members), default=0)
+    padded = [(*each.residuals, *[each.residuals[-1]] * (longest - each.steps)) for each in members]
+    return Purification(
+        torch.stack([each.matrix for each in members]).view(shape),
+        tuple(max(column) for column in zip(*padded, strict=True)),
+        max((each.ending for each in members), key=_WORST.index),
+        None if members[0].products is None else sum(each.products or 0 for each in members),
+        tuple(members),
+    )
