@@ -33,6 +33,8 @@ COMMANDS = [
     ["doctor"],
     ["bench"],
     ["profile"],
+    ["push"],
+    ["export"],
 ]
 
 BROKEN_TOML = "[dataset\nname = 1"
@@ -86,7 +88,7 @@ BAD_INPUT = [
     (["run", "tiny.toml", "--set", "enforcer.weight=-1"], ["'weight'", "-1", "expected: float, >= 0"]),
     (
         ["run", "tiny.toml", "--set", "optimizer.schedule=cosin"],
-        ["'schedule'", '"constant" | "cosine"', "did you mean: cosine"],
+        ["no schedule 'cosin'", "choices: constant, cosine, linear, step", "did you mean: cosine"],
     ),
     (["run", "tiny.toml", "--resume"], ["there is no run of 'tiny' in 'runs'", "next: leave --resume out"]),
     (["compare", "nowhere"], ["'nowhere' holds no run"]),
@@ -94,7 +96,7 @@ BAD_INPUT = [
     (["board", "."], ["there is no run, sweep or study below '.'", "next: name another folder"]),
     (["board", ".", "--out", "b.txt"], ["'b.txt' is no name for a page", "ends in .html"]),
     (["report", "nowhere"], ["'nowhere' holds no run"]),
-    (["apply", "nowhere", "in", "out"], ["'nowhere' holds no run"]),
+    (["apply", "nowhere", "in", "out"], ["there is no operator 'nowhere'", "the folder of a run"]),
 ]
 
 
@@ -226,7 +228,7 @@ def test_main_reads_the_command_line_of_the_process(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["check", "srting"],
+        ["check", "qwrtz"],
         ["check", "learning-rate"],
         ["run", "runs/sorting"],
         ["run", "./sorting"],

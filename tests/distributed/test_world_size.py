@@ -65,6 +65,11 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "hybrid, switch": {"enforcer": SWITCH | {"enforcers": [CUBIC, GRADIENT]}},
 }
 OTHERS: dict[str, dict[str, Any]] = {
+    "source augmented": IMAGES
+    | {
+        "model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1},
+        "reconstruction": {"input": {"name": "augmented", "transforms": [{"name": "RandomHorizontalFlip"}]}},
+    },
     "source gaussian": {"source": {"name": "gaussian"}},
     "source fourier": {"source": {"name": "fourier"}},
     "source imle": {"source": {"name": "imle", "pool": 25}},

@@ -14,7 +14,7 @@ __all__ = ["author", "one_line", "running"]
 def author(module: str, plugins: Iterable[Plugin]) -> Plugin | None:
     """The plugin that owns a module, given by its dotted name."""
     package = module.partition(".")[0]
-    return next((plugin for plugin in plugins if plugin.package == package), None)
+    return next((plugin for plugin in plugins if package and plugin.package == package), None)
 
 
 def running(error: BaseException, plugins: Iterable[Plugin]) -> list[tuple[Plugin, str]]:

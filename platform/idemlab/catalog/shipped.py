@@ -94,14 +94,15 @@ def shipped() -> tuple[Provided, ...]:
         for name, (package, full) in TRACKERS.items()
     ]
     return (
-        *_of("idemlab", __version__, "idemlab", schedules),
-        *_of("accelerate", _version("accelerate"), "accelerate", trackers),
-        *_of(TORCH, _version("torch"), "torch", torch_optimizers()),
+        *_of("idemlab", __version__, schedules),
+        *_of("accelerate", _version("accelerate"), trackers),
+        *_of(TORCH, _version("torch"), torch_optimizers()),
     )
 
 
-def _of(distribution: str, number: str, module: str, specs: Sequence[Spec]) -> list[Provided]:
-    plugin = Plugin(name=distribution, distribution=distribution, version=number, module=module)
+def _of(distribution: str, number: str, specs: Sequence[Spec]) -> list[Provided]:
+    # Without a module: nearly every error passes through idemlab and torch, and few are theirs.
+    plugin = Plugin(name=distribution, distribution=distribution, version=number, module="")
     return [Provided(spec, plugin) for spec in specs]
 
 

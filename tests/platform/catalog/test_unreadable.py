@@ -106,9 +106,8 @@ def test_a_plugin_that_scans_is_not_blamed(fresh: Path, monkeypatch: pytest.Monk
     assert raised.value.where == str(file)
 
 
-@pytest.mark.parametrize(
-    "case", [case if case == "undecodable" else pytest.param(case, marks=pytest.mark.long) for case in BROKEN]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("case", BROKEN)
 def test_a_command_and_a_call_go_on(case: str, tmp_path: Path) -> None:
     """A new process, where torch and pydantic still have to look for their own plugins."""
     file = plant(tmp_path / "site", BROKEN[case][0])

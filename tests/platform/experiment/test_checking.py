@@ -38,6 +38,7 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
             "checkpoint_every": 1000,
             "keep": 2,
             "ema": 0.0,
+            "stop_on_collapse": False,
             "trackers": [],
         },
         "evaluation": {

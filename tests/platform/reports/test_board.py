@@ -335,6 +335,7 @@ def slowness() -> float:
     return max(1.0, (time.process_time() - start) / 0.15)
 
 
+@pytest.mark.long
 def test_hundreds_of_runs_take_seconds_and_megabytes(tmp_path: Path) -> None:
     """In a new process, with imports. Certificates of a megabyte, as operators on images have; pictures of both kinds."""
     rng = np.random.default_rng(0)

@@ -52,9 +52,8 @@ def make_run(folder: Path, table: dict[str, Any]) -> Run:
 
 
 @pytest.mark.parametrize("to", ["onnx", "torch-export"])
-@pytest.mark.parametrize(
-    "name", [name if name == "mlp" else pytest.param(name, marks=pytest.mark.long) for name in MODELS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", MODELS)
 def test_it_is_exported_exactly(name: str, to: exporting.Format, tmp_path: Path) -> None:
     if to == "onnx":
         pytest.importorskip("onnxruntime")

@@ -259,6 +259,7 @@ except idemlab.IdemlabError as error:
 """
 
 
+@pytest.mark.long
 def test_a_folder_in_the_layout_of_the_hub_is_loaded_without_a_network(projector: Path, tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--me--plane"
     shutil.copytree(projector, repository / "snapshots" / "abc", ignore=shutil.ignore_patterns("checkpoints", ".lock"))

@@ -245,6 +245,7 @@ def test_resuming_with_other_objects_is_refused_and_both_are_named(
     assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 def test_what_is_missing_is_said_in_one_screen(
     stopped: Path, module: nn.Module, data: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

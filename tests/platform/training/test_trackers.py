@@ -160,6 +160,7 @@ def test_what_is_no_tracker_is_refused(tmp_path: Path, tiny: Make, made: Any, wh
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ends", ["well", "given up", "not finite"])
 def test_trackers_are_closed_however_a_run_ends(
     ends: str, tmp_path: Path, tiny: Make, monkeypatch: pytest.MonkeyPatch
