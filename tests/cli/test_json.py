@@ -85,9 +85,9 @@ def strict(text: str) -> Any:
     "words",
     [
         ("list", "metrics", "--json"),
-        pytest.param(("plugins", "--json"), marks=pytest.mark.long),
+        pytest.param(("plugins", "--json"), marks=[pytest.mark.long, pytest.mark.slow]),
         pytest.param(("show", "loud", "--json"), marks=pytest.mark.long),
-        pytest.param(("run", "loud.toml", "--json"), marks=pytest.mark.long),
+        pytest.param(("run", "loud.toml", "--json"), marks=[pytest.mark.long, pytest.mark.slow]),
         pytest.param(("sweep", "loud.toml", "--seeds", "2", "--jobs", "2", "--json"), marks=pytest.mark.long),
     ],
 )

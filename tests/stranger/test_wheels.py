@@ -51,6 +51,7 @@ def test_a_second_distribution_is_listed_shown_and_known(fresh: Fresh, tmp_path:
     assert known["installed"] == "0.1.0"
 
 
+@pytest.mark.slow
 def test_a_second_distribution_trains(fresh: Fresh, tmp_path: Path, experiment: Experiment) -> None:
     fresh.run("idemlab", "run", experiment(HYBRID), "--out", "run", cwd=tmp_path)
     entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -61,6 +62,7 @@ def test_a_second_distribution_trains(fresh: Fresh, tmp_path: Path, experiment: 
     assert certificate["verdict"] in [verdict.value for verdict in idemlab.Verdict]
 
 
+@pytest.mark.slow
 def test_a_second_distribution_passes_the_checks(fresh: Fresh, tmp_path: Path) -> None:
     report = json.loads(
         fresh.run("idemlab", "check", "rank-control", "--set", "rank=2", "--quick", "--json", cwd=tmp_path)

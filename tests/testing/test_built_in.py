@@ -94,7 +94,7 @@ def test_a_projector_up_to_rounding_does_not_tell_against_an_exact_penalty() -> 
         reproduce("relative", "orthogonally-equivariant", matrix=K)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_enforcer_of_random_probes() -> None:
     """Its means over many draws take longer."""
     report = check_enforcer("rank", {"rank": 2, "probes": 2}, quick=True)

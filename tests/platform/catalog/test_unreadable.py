@@ -107,7 +107,9 @@ def test_a_plugin_that_scans_is_not_blamed(fresh: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize(
+    "case", [case if case == "undecodable" else pytest.param(case, marks=pytest.mark.slow) for case in BROKEN]
+)
 def test_a_command_and_a_call_go_on(case: str, tmp_path: Path) -> None:
     """A new process, where torch and pydantic still have to look for their own plugins."""
     file = plant(tmp_path / "site", BROKEN[case][0])

@@ -53,7 +53,9 @@ def make_run(folder: Path, table: dict[str, Any]) -> Run:
 
 @pytest.mark.parametrize("to", ["onnx", "torch-export"])
 @pytest.mark.long
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("mlp", "patches") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
 def test_it_is_exported_exactly(name: str, to: exporting.Format, tmp_path: Path) -> None:
     if to == "onnx":
         pytest.importorskip("onnxruntime")

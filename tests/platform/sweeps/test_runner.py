@@ -67,7 +67,7 @@ def test_a_sweep_leaves_runs_tables_and_a_figure(plan: Sweep, tmp_path: Path) ->
     assert not list((tmp_path / "sweep").rglob("checkpoints"))
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_was_understood_of_the_data_is_said_once(jobs: int, tiny: Make, tmp_path: Path) -> None:
     """It holds for trials that train as one program, alone, under a pruner, or in another process."""
     (tmp_path / "set").mkdir()

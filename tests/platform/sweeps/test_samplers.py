@@ -228,7 +228,9 @@ def test_long_lists_of_lines_say_what_is_left_out() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("pruner", "jobs"), [("median", 1), ("halving", 1), ("median", 2)])
+@pytest.mark.parametrize(
+    ("pruner", "jobs"), [("median", 1), ("halving", 1), pytest.param("median", 2, marks=pytest.mark.slow)]
+)
 def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, pruner: str, jobs: int) -> None:
     """Rates that learn nothing come last: their reconstruction stays what it was."""
     file = tmp_path / "tiny.toml"

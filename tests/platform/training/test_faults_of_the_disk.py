@@ -58,7 +58,7 @@ except idemlab.Failure as failure:
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "what", "whole"),
-    [(9, "the checkpoint of step 10", "step-5"), (4, "metrics.jsonl", "step-0")],
+    [(9, "the checkpoint of step 10", "step-5"), pytest.param(4, "metrics.jsonl", "step-0", marks=pytest.mark.slow)],
 )
 def test_the_system_refuses_to_write_and_the_run_goes_on_later(
     tmp_path: Path, tiny: Make, step: int, what: str, whole: str
