@@ -122,9 +122,15 @@ def test_through_the_decorator(check: Callable[[], None]) -> None:
 
 
 def one_of_each(cases: list[tuple[str, Arguments]]) -> list[Any]:
-    """All cases. Only the first of each name is fast; the others are marked as long, and all of what takes long."""
-    first = {name: arguments for name, arguments in reversed(cases) if name != "biorthogonal"}
-    return [case if first.get(case[0]) is case[1] else pytest.param(*case, marks=pytest.mark.long) for case in cases]
+    """All cases. The first of each name is fast, the others are long, and what takes longest is slow."""
+    first = dict(reversed(cases))
+
+    def mark(name: str, arguments: Arguments) -> Any:
+        if name == "biorthogonal":
+            return pytest.mark.slow
+        return () if first[name] is arguments else pytest.mark.long
+
+    return [pytest.param(*case, marks=mark(*case)) for case in cases]
 
 
 MODELS: list[tuple[str, Arguments]] = [
