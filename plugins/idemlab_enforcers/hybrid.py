@@ -22,13 +22,16 @@ class Hybrid(Enforcer):
         mode: "blend": the sum. "crossfade": (1 - p) first + p second, p = progress of the run.
             "switch": the first at samples with |f(y) - y| < threshold * sqrt(mean |x - mean x|^2), the second elsewhere.
         threshold: of the local residual, mode "switch" only.
-        warmup: share of the run over which the loss rises linearly from zero.
+        warmup: share of the run over which the loss rises linearly from zero, from `start` on.
+        start: share of the run before which nothing is asked, so that a step costs what the data term costs.
 
     Raises:
         ValueError: if the mode does not fit the members or the threshold.
     """
 
-    def __init__(self, enforcers: list[Enforcer], mode: Mode, threshold: float | None, warmup: float) -> None:
+    def __init__(
+        self, enforcers: list[Enforcer], mode: Mode, threshold: float | None, warmup: float, start: float = 0.0
+    ) -> None:
         super().__init__()
         if mode != "blend" and len(enforcers) != 2:
             raise ValueError(f"mode '{mode}' takes two enforcers, not {len(enforcers)}")
@@ -39,9 +42,11 @@ class Hybrid(Enforcer):
         self.enforcers = nn.ModuleList(enforcers)
         self._mode = mode
         self._threshold = threshold
-        self._warmup = warmup
+        self._warmup, self._start = warmup, start
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        if step.progress < self._start:
+            return Enforcement()
         # The last first: what it has computed with gradient (the gradient loss behind the cubic) serves the others too.
         members = [enforcer(orbit, step) for enforcer in reversed(self.enforcers)][::-1]
         reported = _merged(members)
@@ -71,7 +76,8 @@ class Hybrid(Enforcer):
         return operator
 
     def _warmth(self, step: Step) -> float:
-        return 1.0 if step.progress >= self._warmup else step.progress / self._warmup
+        since = step.progress - self._start
+        return 1.0 if since >= self._warmup else since / self._warmup
 
     @torch.no_grad()
     def _near(self, orbit: Orbit, step: Step) -> Tensor:

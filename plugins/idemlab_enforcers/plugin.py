@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
@@ -178,11 +178,13 @@ def hybrid(
     mode: Literal["blend", "crossfade", "switch"] = "blend",
     threshold: Annotated[float, Gt(0)] | None = None,
     warmup: Annotated[float, Ge(0), Le(1)] = 0.0,
+    start: Annotated[float, Ge(0), Lt(1)] = 0.0,
 ) -> Any:
     """Combines several enforcers: adds their losses, fades from one to another, or switches sample by sample.
 
-    Warm-up keeps an untrained operator from collapsing to a constant. It also works with a single enforcer. Projections
-    and architectures among the members are applied in order, in mode "blend" only, without warm-up.
+    Start and warm-up keep an untrained operator from collapsing to a constant, and a late start saves the time of f(f(x))
+    before it. They also work with a single enforcer. Projections and architectures among the members are applied in
+    order, in mode "blend" only, from the first step on.
 
     The switch uses the local residual |f(y) - y| / sqrt(mean |x - mean x|^2) at y = f(x), with the mean over the batch.
     This is a heuristic for whether f is near enough to an idempotent for the cubic iteration to converge.
@@ -193,11 +195,13 @@ def hybrid(
         mode: "blend", the sum; "crossfade", from the first to the second, linearly over the run; "switch", the first
             where the residual is below the threshold, the second elsewhere.
         threshold: of the local residual, > 0, for instance 0.25; mode "switch" needs it, the others take none.
-        warmup: share of the run, in [0, 1], over which the loss rises linearly from zero.
+        warmup: share of the run, in [0, 1], over which the loss rises linearly from zero, from `start` on.
+        start: share of the run, in [0, 1), before which none of the losses is asked for. The counted operations of the run
+            are those of a step with them.
     """
     from .hybrid import Hybrid
 
-    return Hybrid(enforcers, mode, threshold, warmup)
+    return Hybrid(enforcers, mode, threshold, warmup, start)
 
 
 def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False) -> Any:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .choices import Activation
 from .parts import activation as make_activation
@@ -96,7 +95,7 @@ class _Windows(nn.Module):
         self.register_buffer("pixels", pixels.flatten(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = F.pad(x.flatten(1), (1, 0))  # what lies beyond the border is zero
+        padded = nn.functional.pad(x.flatten(1), (1, 0))  # what lies beyond the border is zero
         return padded.index_select(1, self.pixels).unflatten(1, self._windows)
 
 
@@ -113,5 +112,5 @@ def _pixels(shape: tuple[int, int, int], patch: int, overlap: int) -> Tensor:
     """Which pixel each number of each window is, counted from 1, or 0 beyond the border: [t, n]."""
     C, H, W = shape
     pixels = torch.arange(1, 1 + C * H * W, dtype=torch.float64).view(1, C, H, W)
-    windows = F.unfold(pixels, patch + 2 * overlap, stride=patch, padding=overlap)
+    windows = nn.functional.unfold(pixels, patch + 2 * overlap, stride=patch, padding=overlap)
     return windows[0].T.long()

@@ -52,13 +52,22 @@ def test_a_blend_is_the_sum_of_its_members(operator, x, enforced, gradients):
 
 
 @pytest.mark.parametrize(
-    ("warmup", "progress", "weight"),
-    [(0.0, 0.0, 1), (0.4, 0.0, 0), (0.4, 0.1, 0.25), (0.4, 0.4, 1), (0.4, 0.9, 1), (1.0, 0.5, 0.5), (1.0, 1.0, 1)],
+    ("warmup", "start", "progress", "weight"),
+    [
+        *((0.0, 0.0, 0.0, 1), (0.4, 0.0, 0.0, 0), (0.4, 0.0, 0.1, 0.25), (0.4, 0.0, 0.4, 1), (0.4, 0.0, 0.9, 1)),
+        *((1.0, 0.0, 0.5, 0.5), (1.0, 0.0, 1.0, 1), (0.0, 0.25, 0.25, 1), (0.5, 0.25, 0.5, 0.5), (0.5, 0.25, 0.75, 1)),
+    ],
 )
-def test_warm_up_rises_linearly(warmup, progress, weight, operator, x):
-    close(
-        loss(Hybrid([gradient()], "blend", None, warmup), operator, x, progress), weight * loss(gradient(), operator, x)
-    )
+def test_warm_up_rises_linearly(warmup, start, progress, weight, operator, x):
+    hybrid = Hybrid([gradient()], "blend", None, warmup, start)
+    close(loss(hybrid, operator, x, progress), weight * loss(gradient(), operator, x))
+
+
+def test_before_its_start_it_asks_for_nothing(operator, x):
+    orbit = Orbit(operator, x)
+    enforcement = Hybrid([gradient()], "blend", None, 0.0, start=0.25)(orbit, Step(progress=0.24))
+    assert enforcement.loss is None
+    assert not orbit.known(2)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.25, 1.0])
