@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import copy
+import functools
 import gc
 import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import typer.testing
 
 from idemlab.system.threads import rest_while_waiting
 
 os.environ["OMP_NUM_THREADS"] = "1"
 rest_while_waiting()
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # the commands are made once, not at each call
 gc.disable()  # collecting tests only adds objects, and looking for garbage takes a quarter of that time
 
 

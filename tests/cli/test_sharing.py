@@ -38,6 +38,7 @@ def test_push_prints_the_address(idemlab: Idemlab, finished: Path, monkeypatch: 
     assert 'idemlab.load("me/tiny")' in idemlab("push", finished, "me/tiny", "--license", "mit").stdout
 
 
+@pytest.mark.long
 def test_export_prints_the_difference(idemlab: Idemlab, finished: Path, here: Path) -> None:
     done = idemlab("export", finished, "--to", "torch-export", "--out", "tiny.pt2")
     assert done.exit_code == 0

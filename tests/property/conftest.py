@@ -24,7 +24,7 @@ SMALLEST = 2.0**-1074
 settings.register_profile(
     "linear-maps",
     deadline=None,
-    max_examples=20,
+    max_examples=100 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 12,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of a strategy
 )

@@ -90,6 +90,7 @@ def test_so_it_is_to_rounding_in_any_orthogonal_basis(cubic, rounding, K):
     assert float((cubic(K) - (K - potential(K))).norm()) <= rounding(K) + off
 
 
+@pytest.mark.long
 def test_on_others_it_is_not_and_may_even_point_away(cubic):
     def apart(K):
         step, down = K.matrix - cubic(K.matrix), potential(K.matrix)

@@ -37,6 +37,7 @@ def test_a_right_loss_passes() -> None:
     assert check_enforcer(loss_spec(idempotence, smooth), quick=True).passed
 
 
+@pytest.mark.long
 def test_a_wrong_loss_fails_and_is_reproduced() -> None:
     report = check_enforcer(shrinks, quick=True)
     assert "idempotents-stay" in report.failed

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from ..contracts.specs import Spec
 from ..errors import BadInput, Failure, nearest_match
@@ -122,13 +123,37 @@ def _constraint(constraint: Any) -> str:
     return " and ".join(words) or str(constraint)
 
 
-def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]:
+_SCHEMAS: WeakKeyDictionary[Callable[..., Any], dict[Any, Any]] = WeakKeyDictionary()
+"""For each factory what was made of its signature: its parameters, and pydantic's models of some of them.
+
+A signature does not change, and reading one takes milliseconds; a sweep resolves its experiment many times. What is kept
+goes with its factory.
+"""
+
+
+def _kept(factory: Callable[..., Any], key: Any, made: Callable[[], Any]) -> Any:
+    """What was made of a factory before under this key, or is made now."""
+    try:
+        schemas = _SCHEMAS.setdefault(factory, {})
+    except TypeError:  # a callable that cannot be referred to weakly, or hashed
+        return made()
+    if key not in schemas:
+        schemas[key] = made()
+    return schemas[key]
+
+
+def parameters(factory: Callable[..., Any], *, skip: int = 0) -> tuple[Parameter, ...]:
     """The arguments of a factory, without the first `skip`, which the platform passes.
 
     Raises:
         TypeError: if the factory is no plain function, or an argument has no name of its own, no annotation, or one that
             cannot be read.
     """
+    found: tuple[Parameter, ...] = _kept(factory, skip, lambda: _parameters(factory, skip))
+    return found
+
+
+def _parameters(factory: Callable[..., Any], skip: int) -> tuple[Parameter, ...]:
     if inspect.isclass(factory) or not hasattr(factory, "__name__"):
         what = "class" if inspect.isclass(factory) else type(factory).__name__
         raise TypeError(f"the factory is a {what}, not a plain function")
@@ -155,7 +180,7 @@ def parameters(factory: Callable[..., Any], *, skip: int = 0) -> list[Parameter]
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
         kind, many = _named_kind(hints[name])
         found.append(Parameter(name, hints[name], default, kind, many))
-    return found
+    return tuple(found)
 
 
 def _named_kind(annotation: Any) -> tuple[str | None, bool]:
@@ -217,8 +242,13 @@ def check_arguments(spec: Spec, given: Mapping[str, Any], where: str, *, skip: i
         if p.kind is None and name in given and not _same_infinity(given[name], p.default)
     }
     fields: Any = {field: (expected[name].annotation, pydantic.Field(alias=name)) for name, field in plain.items()}
+    finite = pydantic.ConfigDict(allow_inf_nan=False)
     try:
-        checker = pydantic.create_model("Arguments", __config__=pydantic.ConfigDict(allow_inf_nan=False), **fields)
+        checker = _kept(
+            spec.factory,
+            (skip, *plain),
+            lambda: pydantic.create_model("Arguments", __config__=finite, **fields),
+        )
     except Exception as error:
         raise scan_failure(error) or Failure(
             f"{spec.kind} '{spec.name}': the types of its arguments cannot be checked: {str(error).splitlines()[0]}",

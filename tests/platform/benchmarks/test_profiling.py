@@ -56,6 +56,7 @@ class Heard(Watcher):
         self.events.append(f"evaluation {step}")
 
 
+@pytest.mark.long
 def test_a_profile_adds_up(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
     heard = Heard()
     experiment = tiny(training=LONG, source={"name": "gaussian"}, evaluation__every=30)

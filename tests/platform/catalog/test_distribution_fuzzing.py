@@ -66,7 +66,7 @@ FILES = st.dictionaries(
 
 
 @settings(
-    max_examples=3000 if THOROUGH else 60,
+    max_examples=3000 if THOROUGH else 30,
     deadline=None,
     derandomize=bool(os.environ.get("CI")) and not THOROUGH,
     suppress_health_check=list(HealthCheck),

@@ -263,6 +263,7 @@ def test_attention_of_many_numbers_has_a_spectrum(many: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.long
 def test_a_reentrant_checkpoint_has_a_spectrum_unless_it_has_many_numbers(many: int) -> None:
     torch.manual_seed(0)
     inner = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 6)).double()

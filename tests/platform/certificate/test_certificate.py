@@ -207,6 +207,7 @@ def test_the_errors_of_single_samples_are_told() -> None:
     assert float(errors.square().mean().sqrt()) == pytest.approx(certificate.relative[0], rel=1e-12)
 
 
+@pytest.mark.long
 def test_the_interval_holds_the_error_of_the_population_in_95_of_100_sets() -> None:
     """The true error of tanh at standard normal numbers is that at very many of them."""
     x, f = torch.randn(400_000, 1, generator=torch.Generator().manual_seed(3), dtype=torch.float64), torch.tanh

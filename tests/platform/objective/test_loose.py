@@ -148,6 +148,7 @@ def test_a_stateful_enforcer_starts_by_itself_and_is_updated_and_saved() -> None
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.long
 def test_a_compiled_operator_is_followed_inside() -> None:
     f = network()
     enforce = idemlab.enforcer(Follower())

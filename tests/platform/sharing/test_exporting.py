@@ -156,6 +156,7 @@ def test_an_iteration_to_the_end_cannot_be_exported(tmp_path: Path) -> None:
     assert not list(run.path.glob("operator.[op]*"))
 
 
+@pytest.mark.long
 def test_linear_systems_of_weights_become_products() -> None:
     class Solving(nn.Module):
         def __init__(self) -> None:

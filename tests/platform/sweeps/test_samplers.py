@@ -119,6 +119,7 @@ def test_random_points_are_the_same_everywhere_and_inside() -> None:
     assert known_settings(fewer) == settings[:20]
 
 
+@pytest.mark.long
 def test_tpe_goes_where_it_was_good_and_is_a_function_of_what_was_before() -> None:
     plan = Sweep(experiment="mlp-cubic", over=RATES | {"x": ["a", "b"]}, sampler="tpe", trials=60)
     history: list[Tried] = []

@@ -281,6 +281,7 @@ def failed(build: Callable[[], Any], among: str = "", **traits: Any) -> tuple[st
         (Drawing, "randomness-through-step-only"),
     ],
 )
+@pytest.mark.long
 def test_the_kit_finds_a_state_that_is_kept_wrongly(wrong: type[Enforcer], check: str) -> None:
     def build() -> Any:
         """Wrong."""

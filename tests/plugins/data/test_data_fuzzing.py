@@ -1,6 +1,6 @@
 """Random folders, and IDX and Parquet files with anything changed: they end in data that can be used, or in a message.
 
-`HYPOTHESIS_PROFILE=thorough` runs twenty-four times as many examples.
+`HYPOTHESIS_PROFILE=thorough` runs forty-eight times as many examples.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(0 if THOROUGH else 300)
 
 def fuzzing(examples: int) -> settings:
     return settings(
-        max_examples=examples * 24 if THOROUGH else examples,
+        max_examples=examples * 48 if THOROUGH else examples,
         deadline=None,
         derandomize=bool(os.environ.get("CI")) and not THOROUGH,
         suppress_health_check=list(HealthCheck),
@@ -156,7 +156,7 @@ def plant(folder: Path, tree: dict[tuple[str, ...], bytes], links: list[tuple[st
 # -- the properties ------------------------------------------------------------------------------------------------------
 
 
-@fuzzing(40)
+@fuzzing(20)
 @given(
     tree=TREES,
     links=st.lists(st.sampled_from([("a",), ("1.png",), ("..",), ("link0.png",), ("gone",)]), max_size=2),
@@ -191,7 +191,7 @@ IDX = {
 }
 
 
-@fuzzing(90)
+@fuzzing(45)
 @given(st.data())
 def test_any_idx_files(data) -> None:
     victims = data.draw(st.sets(st.sampled_from(sorted(IDX)), max_size=2))
@@ -222,7 +222,7 @@ LABELS = [
 ]
 
 
-@fuzzing(40)
+@fuzzing(20)
 @given(
     content=st.builds(in_parquet, st.sampled_from(LABELS), st.sampled_from(["none", "snappy", "zstd"])),
     change=st.data(),

@@ -275,6 +275,7 @@ def test_debiased_targets_are_as_precise_as_the_run():
     assert (source.shift.dtype, source.shift.shape) == (torch.float64, (16, 8))
 
 
+@pytest.mark.long
 def test_debiased_targets_do_not_shrink_what_has_the_distribution_of_the_data():
     """On normal data with f = identity the best linear prediction of the target from f(z) should be f(z) itself: small pools
     draw it inwards, which is what makes generated images blurred."""

@@ -164,6 +164,7 @@ def test_a_rank_above_the_number_of_entries_is_refused(f: nn.Module, x: Tensor) 
 
 
 @pytest.mark.parametrize("r", [1, 3])
+@pytest.mark.long
 def test_an_mlp_becomes_a_projection_of_the_rank_that_is_asked_for(r: int) -> None:
     torch.manual_seed(0)
     f = nn.Sequential(nn.Linear(6, 32), nn.GELU(), nn.Linear(32, 6))

@@ -192,6 +192,7 @@ def test_collapse_is_told_beside_the_error(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_every_figure_and_table_has_a_caption(tmp_path: Path) -> None:
     findings = examined(tmp_path, quick=True, draw=True)
     assert {"final-error", "epochs-32x2", "epochs-32x4", "search", "ratios"} <= set(findings.figures)
@@ -201,6 +202,7 @@ def test_every_figure_and_table_has_a_caption(tmp_path: Path) -> None:
     drawn(findings)
 
 
+@pytest.mark.long
 def test_all_sweeps_together(tmp_path: Path) -> None:
     findings = examined(tmp_path)
     assert [name for name in findings.figures if name.startswith("final")] == ["final-error", "final-error-2"]
