@@ -141,21 +141,29 @@ class Objective(nn.Module):
             return {}
         absolute, change, spread, given = [], [], [], []
         for x, y, after in triples:
-            absolute.append(self._mean((after - y).abs().mean(1)))
-            change.append(self._mean((after - y).square().sum(1)))
-            spread.append(self._mean(self._around(y, step).square().sum(1)))
-            given.append(self._mean(self._around(x, step).square().sum(1)))
+            difference = after - y
+            absolute.append(self._mean(difference.abs().mean(1)))
+            change.append(self._mean_square(difference))
+            spread.append(self._mean_square(self._around(y, step)))
+            given.append(self._mean_square(self._around(x, step)))
         sums = torch.stack([torch.stack(each).sum(0) for each in (change, spread, given)])
         changes, spreads, inputs = sums if step.shard.world == 1 else step.mean(sums[None])
         relative = (changes / spreads.clamp_min(1e-24)).sqrt()
         share = (spreads / inputs.clamp_min(1e-24)).sqrt()
         return {"idempotence": torch.stack(absolute).mean(0), "relative": relative, "spread": share}
 
+    def _mean_square(self, points: Tensor) -> Tensor:
+        """The mean of |p|^2 over the rows p of [B, n], or of each replica's batch."""
+        if self._replicas is None:  # one product, which takes a third of the time
+            return torch.dot(points.reshape(-1), points.reshape(-1)) / len(points)
+        return self._mean(points.square().sum(1))
+
     def _around(self, points: Tensor, step: Step) -> Tensor:
         """Points [B, n] less their mean over the rows of all processes, or over each replica's batch."""
-        own = points if self._replicas is None else points.view(self._replicas, -1, points.shape[1])
-        centre = own.mean(-2, keepdim=True) if step.shard.world == 1 else step.mean(points)
-        return (own - centre).reshape(points.shape)
+        if self._replicas is None:
+            return points - (points.mean(0) if step.shard.world == 1 else step.mean(points))
+        own = points.view(self._replicas, -1, points.shape[1])
+        return (own - own.mean(-2, keepdim=True)).reshape(points.shape)
 
 
 def prefix_in(wrapped: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str | None:

@@ -47,7 +47,10 @@ class Latch:
 
     def see(self, losses: Tensor, step: int) -> None:
         """Check the losses of a step before its update."""
-        bad = self._engine.anywhere((~torch.isfinite(losses.detach())).to(self._bad.dtype))
+        finite = torch.isfinite(losses.detach())
+        if self._engine.alone and not self.deferred and bool(finite.all()):
+            return  # on small networks, the bookkeeping below is a share of the step
+        bad = self._engine.anywhere((~finite).to(self._bad.dtype))
         self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))
         self._bad.copy_(torch.clamp(self._bad + bad, max=1.0))
 
