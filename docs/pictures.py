@@ -1,4 +1,4 @@
-"""Makes the pictures of a page anew by running its Python blocks: `python docs/pictures.py uses` writes docs/images/uses-*.png."""
+"""Makes the pictures of a page anew by running its code: `python docs/pictures.py uses` writes docs/images/uses-*.png."""
 
 from __future__ import annotations
 
