@@ -13,6 +13,9 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
+from .constructions import limit, linearizer, section
+from .traits import gradient_traits, hybrid_traits, ign_traits, kinds, purification_traits, rank_traits
+
 if TYPE_CHECKING:
     from idemlab import Enforcer
 
@@ -204,63 +207,6 @@ def hybrid(
     return Hybrid(enforcers, mode, threshold, warmup, start)
 
 
-def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False) -> Any:
-    """Idempotent by construction: f = g^-1 A g with an invertible model g and a diagonal A of zeros and ones.
-
-    f is idempotent to rounding, whatever the weights, and its rank is the number of ones in A, everywhere. There is no
-    loss, so the data term alone trains g; f costs twice g. The image is a smooth manifold without holes or separate parts.
-    Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
-
-    Args:
-        rank: r, number of coordinates of g(x) that A keeps; may be left out where A is learned.
-        learned: whether A is learned, with the gradient of a sigmoid: which r coordinates, or how many where no rank is
-            given. Otherwise A keeps the first r.
-    """
-    from .linearizer import Linearizer
-
-    return Linearizer(rank, learned)
-
-
-def section(rank: Annotated[int, Ge(1)]) -> Any:
-    """Idempotent by construction, of a given rank, on any given network F.
-
-    f = s(e(x)) with e(s(h)) = h, whatever the weights. h are the leading principal components of the data. s gives F the
-    linear reconstruction of h, a blurred sample, and puts the components of what comes back right again. e takes the
-    components of F(x), by a gate that is zero where x is in the image of s already. There is no loss, so the data term alone
-    trains F, and a step needs no f(f(x)). f costs three forwards of F.
-
-    Args:
-        rank: r, number of components: the rank of f, everywhere.
-    """
-    from .section import Section
-
-    return Section(rank)
-
-
-def limit(
-    depth: Annotated[int, Ge(1)] | None = None,
-    tolerance: Annotated[float, Gt(0)] = 1e-4,
-    most: Annotated[int, Ge(1)] = 50,
-    terms: Annotated[int, Ge(1)] = 10,
-) -> Any:
-    """The obvious baseline for any given network g: f = g^k, or the fixed point that g^k(x) reaches.
-
-    It claims nothing: f is idempotent where the iteration has converged, which the certificate measures. g^k costs k times
-    g. The fixed point costs as many forwards as the iteration takes, two more with gradient, and one backward to the input
-    for each term.
-
-    Args:
-        depth: k; left out, the fixed point, with implicit gradients as in deep equilibrium models.
-        tolerance: of the fixed point: relative change of a sample at which its iteration ends.
-        most: largest number of iterations to the fixed point.
-        terms: of the Neumann series that stands for the gradient at the fixed point. Directions that g keeps add up with
-            every term.
-    """
-    from .limit import Limit
-
-    return Limit(depth, tolerance, most, terms)
-
-
 def alignment(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
     """Manifold alignment: the loss |encode(decode(h)) - h|^2 at the codes h = encode(x), for models that encode and decode.
 
@@ -282,98 +228,11 @@ def none() -> Any:
     return Enforcer()
 
 
-def _kinds(*kinds: EnforcerKind) -> frozenset[EnforcerKind]:
-    return frozenset(kinds)
-
-
 def _by_hand(enforcer: str, /, **arguments: Any) -> Any:
     """The plain losses of an enforcer, imported when they are first asked for."""
     from . import by_hand
 
     return getattr(by_hand, enforcer)(**arguments)
-
-
-def _gradient_traits(routing: str, distance: str, depth: int, **_: Any) -> Traits:
-    return Traits(
-        kinds=_kinds(EnforcerKind.LOSS),
-        smooth=distance == "l2",
-        orthogonally_equivariant=distance == "l2",
-        live_depth=depth,
-        # One half of the gradient alone leads away from some idempotents: the inner one from 1, the outer one from 0.
-        attracts=routing == "full",
-    )
-
-
-def _purification_traits(method: str, **_: Any) -> Traits:
-    steers = method in ("sp2", "trs4", "hpcp", "pm")
-    # A step of HPCP leads a little out of [0, 1], and never out of this wider interval.
-    domain = (-0.1, 1.1) if method == "hpcp" else (0.0, 1.0) if steers or method == "optimal" else None
-    return Traits(
-        kinds=_kinds(EnforcerKind.PROJECTION),
-        linear_only=True,
-        orthogonally_equivariant=True,
-        targets_rank=steers,
-        domain=domain,
-    )
-
-
-def _rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
-    return Traits(
-        kinds=_kinds(EnforcerKind.LOSS),
-        smooth=False,
-        orthogonally_equivariant=probes is None,
-        batch_coupled=True,
-        stochastic=probes is not None,
-        targets_rank=True,
-        batch_statistics=False,  # J would be that of the whole batch
-        live_depth=2 if probes else 1,
-        attracts=spectrum > 0,  # the traces alone are met by other maps, too
-    )
-
-
-def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
-    clamped = tightness > 0 and clamp > 0
-    cubic_only = routing == "cubic" and tightness == 0
-    return Traits(
-        kinds=_kinds(EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION) if routing == "cubic" else _kinds(EnforcerKind.LOSS),
-        smooth=distance == "l2" or cubic_only,
-        # The clamp's scale is the reconstruction, whose distance is not known here.
-        orthogonally_equivariant=(distance == "l2" or cubic_only) and not clamped,
-        needs_reconstruction=clamped,
-        batch_statistics=not (clamped and routing == "reversal"),
-        live_depth=0 if cubic_only else 1,
-        attracts=cubic_only,
-        expands=tightness > 0,
-    )
-
-
-def _hybrid_traits(enforcers: list[Traits], mode: str, **_: Any) -> Traits:
-    """A promise holds if all members make it; a demand holds if any member makes it."""
-    domains = [member.domain for member in enforcers if member.domain is not None]
-    return Traits(
-        kinds=frozenset().union(*(member.kinds for member in enforcers)),
-        linear_only=any(member.linear_only for member in enforcers),
-        smooth=all(member.smooth for member in enforcers),
-        orthogonally_equivariant=all(member.orthogonally_equivariant for member in enforcers),
-        batch_coupled=mode == "switch" or any(member.batch_coupled for member in enforcers),
-        stochastic=any(member.stochastic for member in enforcers),
-        needs_double_backward=any(member.needs_double_backward for member in enforcers),
-        needs_reconstruction=any(member.needs_reconstruction for member in enforcers),
-        batch_statistics=all(member.batch_statistics for member in enforcers),
-        targets_rank=any(member.targets_rank for member in enforcers),
-        preserves_rank=all(member.preserves_rank for member in enforcers),
-        domain=(max(low for low, _ in domains), min(high for _, high in domains)) if domains else None,
-        live_depth=max(member.live_depth for member in enforcers),
-        attracts=all(member.attracts for member in enforcers),
-        expands=all(member.expands for member in enforcers),
-        exact=any(member.exact for member in enforcers),
-        wraps=_together(member.wraps for member in enforcers),
-        calls=_together(member.calls for member in enforcers),
-    )
-
-
-def _together(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for each in names for name in each))
 
 
 _JENSEN_VICARY = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"
@@ -387,7 +246,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="Manifold alignment: a decoded code is encoded to itself.",
         reference="arXiv 2606.22304",
         traits=Traits(
-            kinds=_kinds(EnforcerKind.LOSS), orthogonally_equivariant=True, live_depth=1, calls=("encode", "decode")
+            kinds=kinds(EnforcerKind.LOSS), orthogonally_equivariant=True, live_depth=1, calls=("encode", "decode")
         ),
     )
     yield EnforcerSpec(
@@ -396,7 +255,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=cubic,
         summary="Modified backpropagation: pulls y = f(x) to 3 f(y) - 2 f(f(y)).",
         reference=_JENSEN_VICARY,
-        traits=Traits(kinds=_kinds(EnforcerKind.SUBSTITUTION), orthogonally_equivariant=True),
+        traits=Traits(kinds=kinds(EnforcerKind.SUBSTITUTION), orthogonally_equivariant=True),
         by_hand=partial(_by_hand, "cubic"),
     )
     yield EnforcerSpec(
@@ -405,21 +264,21 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=gradient,
         summary="The canonical loss D(f(f(x)), f(x)), with its full, inner or outer gradient.",
         reference=f"the ordinary backpropagation of {_JENSEN_VICARY}",
-        traits=_gradient_traits,
+        traits=gradient_traits,
         by_hand=partial(_by_hand, "gradient"),
     )
     yield EnforcerSpec(
         name="hybrid",
         factory=hybrid,
         summary="Blends, crossfades or switches several enforcers, with warm-up.",
-        traits=_hybrid_traits,
+        traits=hybrid_traits,
     )
     yield EnforcerSpec(
         name="ign",
         factory=ign,
         summary="The Idempotent Generative Network: an idempotence loss and a clamped tightness loss.",
         reference="A. Shocher et al., Idempotent Generative Network, ICLR 2024, arXiv 2311.01462",
-        traits=_ign_traits,
+        traits=ign_traits,
         by_hand=partial(_by_hand, "ign"),
     )
     yield EnforcerSpec(
@@ -427,20 +286,20 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=limit,
         summary="A given network applied k times, or to its fixed point.",
         reference="S. Bai et al., Deep equilibrium models, NeurIPS 2019, arXiv 1909.01377",
-        traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), attracts=False),
+        traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), attracts=False),
     )
     yield EnforcerSpec(
         name="linearizer",
         factory=linearizer,
         summary="Idempotent by construction, of a given rank: f = g^-1 A g on an invertible model.",
         reference="arXiv 2510.08570",
-        traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), exact=True, wraps=("inverse",)),
+        traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), exact=True, wraps=("inverse",)),
     )
     yield EnforcerSpec(
         name="section",
         factory=section,
         summary="Idempotent by construction, of a given rank, on any given network.",
-        traits=Traits(kinds=_kinds(EnforcerKind.ARCHITECTURE), exact=True),
+        traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), exact=True),
     )
     yield EnforcerSpec(
         name="none",
@@ -454,21 +313,21 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=purification,
         summary="Weight projection on square linear maps, K <- 3 K^2 - 2 K^3 by default.",
         reference=f"R. McWeeny, Rev. Mod. Phys. 32 (1960) 335; {_JENSEN_VICARY}; the other methods: docs/method.md",
-        traits=_purification_traits,
+        traits=purification_traits,
     )
     yield EnforcerSpec(
         name="rank",
         factory=rank,
         summary="A projection of the rank that you choose: drives the Jacobian to eigenvalues 0 and 1, r of them 1.",
         reference="M. F. Hutchinson, Commun. Stat. Simul. Comput. 18 (1989) 1059, for the estimates of the trace",
-        traits=_rank_traits,
+        traits=rank_traits,
     )
     yield EnforcerSpec(
         name="relative",
         factory=relative,
         summary="The relative idempotence error as the loss: the scale of the outputs does not matter.",
         traits=Traits(
-            kinds=_kinds(EnforcerKind.LOSS),
+            kinds=kinds(EnforcerKind.LOSS),
             smooth=False,
             orthogonally_equivariant=True,
             batch_coupled=True,

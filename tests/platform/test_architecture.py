@@ -17,14 +17,10 @@ import idemlab
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "platform" / "idemlab"
 PACKAGES = {
-    source: [
-        path
-        for path in sorted((ROOT / source).iterdir())
-        if path.is_dir() and path.name != "__pycache__" and not (path / "pyproject.toml").exists()
-    ]
-    for source in ("platform", "plugins/idemlab-rank-control/src", "plugins", "registry")
+    source: [path for path in sorted((ROOT / source).iterdir()) if path.is_dir() and path.name != "__pycache__"]
+    for source in ("platform", "plugins", "registry")
 }
-"""The packages in each source root, a nested one before the one around it."""
+"""The packages in each source root."""
 FILES = {
     source: [path for package in packages for path in sorted(package.rglob("*.py"))]
     for source, packages in PACKAGES.items()
@@ -165,10 +161,7 @@ def test_the_reader_sees_every_way_to_import(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_the_reader_finds_the_house() -> None:
-    assert {
-        *("idemlab_data", "idemlab_enforcers", "idemlab_metrics", "idemlab_models", "idemlab_registry"),
-        "idemlab_rank_control",
-    } == OUTSIDE
+    assert {"idemlab_data", "idemlab_enforcers", "idemlab_metrics", "idemlab_models", "idemlab_registry"} == OUTSIDE
     experiment = CORE / "experiment" / "checking.py"
     assert known_rooms(experiment) >= {"catalog", "errors"}
     assert known_modules(experiment) >= {"idemlab.catalog.schema", "idemlab.experiment.settings"}

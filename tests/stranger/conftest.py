@@ -17,7 +17,9 @@ import idemlab
 from idemlab.cli import app
 
 ROOT = Path(__file__).parents[2]
-RANK_CONTROL = ROOT / "plugins" / "idemlab-rank-control"
+
+SECOND = "idemlab-shrink"
+"""The second distribution: the project that `idemlab plugins new` writes, unchanged."""
 
 TINY = """\
 [dataset]
@@ -70,6 +72,11 @@ class Fresh:
 
     folder: Path
 
+    @property
+    def project(self) -> Path:
+        """The project of the second distribution."""
+        return self.folder / SECOND
+
     def run(self, *words: str | Path, cwd: Path, expect: int = 0) -> str:
         """What a program of this environment prints; its exit code must be the expected one."""
         inherited = {
@@ -103,14 +110,15 @@ class Fresh:
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
-    """An environment with the wheels of idemlab and of idemlab-rank-control; the dependencies are this environment's."""
+    """An environment with the wheels of idemlab and of a new plugin project; the dependencies are this environment's."""
     environment = Fresh(tmp_path_factory.mktemp("fresh"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.folder)], check=True, timeout=120)
     (site,) = (environment.folder / "lib").glob("python*/site-packages")
     seen = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (site / "dependencies.pth").write_text("\n".join(seen) + "\n")
-    for project in (ROOT, RANK_CONTROL):
-        environment.install(environment.build(project))
+    environment.install(environment.build(ROOT))
+    environment.run("idemlab", "plugins", "new", SECOND, cwd=environment.folder)
+    environment.install(environment.build(environment.project))
     return environment
 
 

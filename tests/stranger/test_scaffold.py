@@ -18,6 +18,7 @@ from typer.testing import Result
 
 import idemlab
 from idemlab import Catalog, scaffold
+from idemlab.catalog.known import Index, KnownPlugin
 from idemlab.scaffold import new_plugin
 
 Idemlab = Callable[..., Result]
@@ -172,11 +173,17 @@ def test_the_name_that_is_proposed_instead_will_do(name: str, call: Idemlab) -> 
 
 
 def test_a_name_of_a_known_plugin_is_refused(call: Idemlab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IDEMLAB_PLUGINS", "registry")  # as if it were not installed
-    result = call("plugins", "new", "rank-control")
+    known = KnownPlugin(
+        name="idemlab-shrink",
+        summary="Shrinks what is too large.",
+        offers={"enforcer": ["shrink"]},
+        install="pip install idemlab-shrink",
+    )
+    monkeypatch.setattr(scaffold, "known_plugins", lambda _: Index((known,), ()))
+    result = call("plugins", "new", "shrink")
     assert result.exit_code == 2
-    assert "error: 'rank-control' could be confused with a known plugin, idemlab-rank-control: " in result.stderr
-    assert result.stderr.splitlines()[-1].endswith("idemlab plugins new idemlab-my-rank-control")
+    assert "error: 'shrink' could be confused with a known plugin, idemlab-shrink: " in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("idemlab plugins new idemlab-my-shrink")
 
 
 def test_a_name_of_an_installed_stranger_is_refused_with_its_origin(call: Idemlab, install: Install) -> None:

@@ -38,7 +38,7 @@ class KnownPlugin(BaseModel):
 
     Args:
         name: of the distribution.
-        offers: names by kind, for instance `{ enforcer = ["rank-control"] }`.
+        offers: names by kind, for instance `{ enforcer = ["shrink"] }`.
         summary: one line.
         install: the command that installs it.
         home: address of its documentation, or "".

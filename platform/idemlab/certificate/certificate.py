@@ -16,17 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..contracts.orbit import Orbit, applied
+from ..contracts.orbit import Orbit
 from ..contracts.step import generator
 from .card import badge, frame, rows_of
 from .differences import discrete
+from .given import Kept, Map, check_arguments
 from .spectrum import Spectrum, on_reals, spectra_at
 from .verdict import EXACT, FAR, ROUNDING, STAYS, THRESHOLDS, Evidence, Verdict
 
 __all__ = ["Certificate", "certify", "certify_orbits", "orbits_of"]
-
-Map = Callable[..., Tensor]
-"""f(x), or f(x, condition) where there is a condition."""
 
 TRIED = 8
 """Samples at which a small change of the input tests whether f is discrete."""
@@ -142,8 +140,8 @@ def certify(
     Raises:
         ValueError: if f changes the shape or returns complex values for real inputs, or if x is not as described.
     """
-    _check(x, condition, depth=depth, rank_points=rank_points, batch_size=batch_size)
-    kept = _Kept(f, x)
+    check_arguments(x, condition, depth=depth, rank_points=rank_points, batch_size=batch_size)
+    kept = Kept(f, x)
     modes = {module: module.training for module in f.modules()} if isinstance(f, nn.Module) else {}
     if isinstance(f, nn.Module):
         f.eval()
@@ -166,69 +164,6 @@ def certify(
         for module, training in modes.items():
             module.training = training
     return certificate
-
-
-def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: Any) -> None:
-    for name, count, least in (("depth", depth, 1), ("rank_points", rank_points, 0), ("batch_size", batch_size, 1)):
-        if not isinstance(count, int) or count < least:
-            raise ValueError(f"certify needs a whole number of at least {least} as {name}, got {count!r}")
-    for name, given in (("inputs", x), ("condition", condition)):
-        if not isinstance(given, Tensor) and not (name == "condition" and given is None):
-            raise ValueError(f"certify needs a tensor as {name}, got {type(given).__name__}: torch.as_tensor(...)?")
-    if x.layout is not torch.strided:
-        raise ValueError("certify needs dense inputs, got a sparse tensor: x.to_dense()?")
-    if x.ndim == 0 or len(x) < 2:
-        raise ValueError(
-            f"certify needs at least 2 inputs to measure a spread, got {len(x) if x.ndim else 'one number'}"
-        )
-    if x[0].numel() == 0:
-        raise ValueError(f"certify needs inputs with entries, got the shape {tuple(x.shape)}")
-    if condition is not None and (condition.ndim == 0 or len(condition) != len(x)):
-        raise ValueError(
-            f"certify needs one condition for each of {len(x)} inputs, got the shape {tuple(condition.shape)}"
-        )
-    known = x.dtype.is_floating_point or x.dtype in (torch.complex64, torch.complex128)
-    if not known or torch.finfo(x.dtype).bits < 16:
-        name = str(x.dtype).removeprefix("torch.")
-        raise ValueError(
-            f"certify needs inputs in floating point of at least 16 bits, or complex; got {name}. Use x.float()"
-        )
-    if bad := _not_finite([x]):
-        first = int((~x.isfinite()).reshape(len(x), -1).any(1).nonzero()[0])
-        raise ValueError(
-            f"certify needs finite inputs; {bad} of the {len(x)} inputs in x are not, x[{first}] is the first"
-        )
-
-
-class _Kept:
-    """f as a map from the space of x to itself: checks the shape of outputs and converts them to the precision of x."""
-
-    def __init__(self, f: Map, x: Tensor) -> None:
-        self._f = f
-        self._x = x
-        self.remark = ""
-        kind = x.device.type
-        mixed = [torch.get_autocast_dtype(kind)] if torch.is_autocast_enabled(kind) else []
-        self.eps = max(torch.finfo(dtype).eps for dtype in (x.dtype, *mixed))
-
-    def __call__(self, y: Tensor, condition: Tensor | None = None) -> Tensor:
-        out: Any = applied(self._f, y, condition)
-        if not isinstance(out, Tensor):
-            if not hasattr(out, "__array__"):
-                raise ValueError(f"an operator returns a tensor, got {type(out).__name__}")
-            out = torch.as_tensor(out)
-        if out.shape != y.shape:
-            was, became = tuple(self._x.shape), (len(self._x), *out.shape[1:])
-            raise ValueError(f"an operator keeps the shape of its input: {was} became {became}")
-        if out.is_complex() and not y.is_complex():
-            raise ValueError("an operator keeps the space of its input: real became complex. Make the inputs complex")
-        if out.dtype != y.dtype:
-            got, own = (str(dtype).removeprefix("torch.") for dtype in (out.dtype, y.dtype))
-            self.remark = f"f returns {got} for inputs in {own}: its values were taken in {own}"
-            if out.is_floating_point():
-                self.eps = max(self.eps, torch.finfo(out.dtype).eps)
-        kept: Tensor = out.to(y).resolve_conj().resolve_neg()  # a lazy conjugate has no memory to take apart
-        return kept
 
 
 def orbits_of(f: Map, x: Tensor, condition: Tensor | None, batch_size: int) -> list[Orbit]:

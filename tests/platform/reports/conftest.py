@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -18,13 +20,14 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
-from idemlab import resolve
+from idemlab import resolve, train
 from idemlab.objective.parts import build_operator
 from idemlab.runs.weights import write_weights
 
 Pixels = NDArray[np.uint8]
 OKABE_ITO = {"#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"}
 GREYS = {"#8a8a8a"}
+PAGE = runpy.run_path(str(Path(__file__).with_name("page.py")))
 
 # -- applying an operator -----------------------------------------------------------------------------------------------
 
@@ -90,6 +93,30 @@ def untouched(tmp_path: Path) -> Callable[[], None]:
         assert {path.name for path in tmp_path.iterdir()} <= {"grey", "in", "other"}
 
     return check
+
+
+# -- runs to report on ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        name: train(table, folder / name).path
+        for name, table in (("images", PAGE["IMAGES"]), ("vectors", PAGE["VECTORS"]))
+    }
+
+
+@pytest.fixture
+def run(trained: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the finished run on images, to change at will."""
+    return Path(shutil.copytree(trained["images"], tmp_path / "a <run> & more"))
+
+
+@pytest.fixture
+def blank(run: Path, unplotted: None) -> Path:
+    """The same, for tests that look at words only: its pictures are not drawn, which takes long."""
+    return run
 
 
 # -- figures ------------------------------------------------------------------------------------------------------------

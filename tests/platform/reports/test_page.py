@@ -1,4 +1,4 @@
-"""The report: whole, readable offline, escaped, and there for unfinished runs too."""
+"""The report of a finished run: whole, readable offline, escaped."""
 
 from __future__ import annotations
 
@@ -7,111 +7,23 @@ import hashlib
 import io
 import json
 import re
-import shutil
+import runpy
 import tomllib
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from idemlab import BadInput, Failure, Run, load, resolve, train, write_report
+from idemlab import Run, load, resolve, train, write_report
 from idemlab.catalog.catalog import installed
 from idemlab.objective.evaluation import examples, extremes
 from idemlab.objective.parts import assemble
 from idemlab.wording import number
 
-NASTY = "Sorts <script>alert(\"1 & 2\")</script> 'lists'"
-IMAGES: dict[str, Any] = {
-    "summary": NASTY,
-    "dataset": {"name": "gaussian", "shape": [1, 6, 5], "train": 64, "test": 32},
-    "model": {"name": "mlp", "width": 8, "depth": 1},
-    "enforcer": {"name": "gradient"},
-    "training": {"steps": 4, "batch_size": 16, "log_every": 2},
-    "evaluation": {
-        "every": 2,
-        "rank_points": 2,
-        "metrics": ["reconstruction-error", "restoration-error"],
-        "inputs": {"noise": "gaussian", "corrupted": {"name": "corrupted", "noise": 0.5}},
-    },
-}
-VECTORS = IMAGES | {"dataset": {"name": "sequences", "length": 5, "train": 64, "test": 32}}
-SECTIONS = ["pictures", "certificates", "metrics", "curves", "spectrum", "cost", "tables", "experiment", "environment"]
-VOID = {"meta", "link", "img", "br"}
-
-
-class Page(HTMLParser):
-    """A parsed page: tags in order, text by tag, and proof that tags are balanced."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "script"} & set(self.open):
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def values(self, *names: str) -> list[str]:
-        return [str(attributes[name]) for _, attributes in self.tags for name in names if name in attributes]
-
-    def cells(self, section: str) -> list[list[str]]:
-        """Rows of the first table of a section."""
-        body = re.search(rf'<section id="{section}">.*?<table>(.*?)</table>', self.source, re.S)
-        assert body is not None
-        rows = re.findall(r"<tr>(.*?)</tr>", body[1], re.S)
-        return [
-            [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.S)] for row in rows
-        ]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("runs")
-    return {name: train(table, folder / name).path for name, table in (("images", IMAGES), ("vectors", VECTORS))}
-
-
-@pytest.fixture
-def run(trained: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy of the finished run on images, to change at will."""
-    return Path(shutil.copytree(trained["images"], tmp_path / "a <run> & more"))
-
-
-@pytest.fixture
-def blank(run: Path, unplotted: None) -> Path:
-    """The same, for tests that look at words only: its pictures are not drawn, which takes long."""
-    return run
-
-
-def change(path: Path, **values: Any) -> None:
-    """Change keys of a JSON file."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def unfinish(run: Path) -> None:
-    (run / "certificate.json").unlink()
-    (run / "operator.safetensors").unlink()
-    metrics = run / "metrics.jsonl"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
+_page = runpy.run_path(str(Path(__file__).with_name("page.py")))
+IMAGES, SECTIONS, NASTY = _page["IMAGES"], _page["SECTIONS"], _page["NASTY"]
+Page, change = _page["Page"], _page["change"]
 
 
 def test_everything_is_there(blank: Path) -> None:
@@ -249,54 +161,6 @@ def test_files_with_the_values_are_linked(blank: Path) -> None:
     assert links == ["./certificate.json", "./metrics.jsonl", "./experiment.toml", "./environment.json"]
 
 
-# -- the control --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(IMAGES | {"enforcer": {"name": "none"}}, tmp_path_factory.mktemp("controls") / "control").path
-
-
-def test_the_control_beside_a_run_is_found(blank: Path, control: Path) -> None:
-    assert "control" not in [attributes.get("id") for _, attributes in Page(write_report(blank)).tags]
-    shutil.copytree(control, blank.parent / "without")
-    other = Path(shutil.copytree(control, blank.parent / "nearer than another", dirs_exist_ok=True))
-    text = (blank.parent / "without" / "experiment.toml").read_text()
-    (blank.parent / "without" / "experiment.toml").write_text(text.replace("log_every = 2", "log_every = 3"))
-    far = Path(shutil.copytree(control, blank.parent / "other model"))
-    (far / "experiment.toml").write_text(text.replace("width = 8", "width = 9"))
-    page = Page(write_report(blank))
-    assert "The control nearer than another enforces nothing" in page.words
-    assert "Their experiments differ in the enforcer alone." in page.words
-    own, others = (json.loads((path / "certificate.json").read_text())["inputs"] for path in (blank, other))
-    rows = {(row[0], row[1]): row[2:] for row in page.cells("control")[1:]}
-    for name in own:
-        run, control_, factor = rows[name, "relative error"]
-        assert float(run) == pytest.approx(own[name]["relative"][0], rel=6e-3)
-        assert float(control_) == pytest.approx(others[name]["relative"][0], rel=6e-3)
-        assert float(factor.removesuffix(" x")) == pytest.approx(float(control_) / float(run), rel=2e-2)
-    assert page.words.count("control f(f(x))") == 2 * 3  # the rows, and their legends
-
-
-def test_a_control_has_no_control(control: Path, unplotted: None) -> None:
-    shutil.copytree(control, control.parent / "second")
-    assert "Beside the control" not in Page(write_report(control)).words
-
-
-def test_a_control_can_be_given(blank: Path, control: Path, trained: dict[str, Path]) -> None:
-    assert "Beside the control" in Page(write_report(blank, control=control)).words
-    with pytest.raises(BadInput, match="has samples of shape"):
-        write_report(blank, control=trained["vectors"])
-    with pytest.raises(BadInput, match="holds no run"):
-        write_report(blank, control=blank.parent)
-    begun = Path(shutil.copytree(control, blank.parent / "begun"))
-    unfinish(begun)
-    with pytest.raises(BadInput, match="is not finished"):
-        write_report(blank, control=begun)
-    with pytest.raises(BadInput, match="nothing to compare"):
-        write_report(begun, control=blank)
-
-
 # -- what stays as it is ------------------------------------------------------------------------------------------------
 
 
@@ -353,78 +217,6 @@ def test_deep_orbits_are_written_with_powers(tmp_path: Path) -> None:
     table = IMAGES | {"evaluation": {"depth": 5, "rank_points": 0}, "dataset": IMAGES["dataset"] | {"shape": [3]}}
     page = Page(write_report(train(table, tmp_path / "deep")))
     assert page.cells("certificates")[1][:5] == ["f(x)", "f(f(x))", "f(f(f(x)))", "f⁴(x)", "f⁵(x)"]
-
-
-# -- runs that are not whole --------------------------------------------------------------------------------------------
-
-
-def test_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(blank: Path) -> None:
-    unfinish(blank)
-    page = Page(write_report(blank))
-    assert "Not finished: it got to step 2 of 4 (50 %)." in page.words
-    assert f"idemlab run '{blank}' --resume" in page.words
-    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["metrics", "curves", "cost", "tables", "experiment", "environment"]
-    assert "badge open" in page.values("class")
-    labels = [row[0] for row in page.cells("metrics")]
-    assert labels[:3] == ["metric", "absolute error", "relative error"]
-    assert "reconstruction error" in labels
-    assert "optimiser steps 2 of 4" in page.words
-
-
-def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
-    (tmp_path / "experiment.toml").write_text(resolve(IMAGES).to_toml())
-    page = Page(write_report(tmp_path))
-    assert "Not finished: it got to step 0." in page.words
-    assert "Not recorded." in page.words
-    assert not (tmp_path / "figures").exists()
-    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["cost", "tables", "experiment", "environment"]
-
-
-def test_plugins_that_are_gone_cost_the_pictures_only(blank: Path) -> None:
-    toml = blank / "experiment.toml"
-    toml.write_text(toml.read_text().replace('name = "mlp"', 'name = "gone-model"'))
-    page = Page(write_report(blank))
-    assert "The pictures could not be drawn. there is no model 'gone-model'" in page.words
-    sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == [section for section in SECTIONS if section != "pictures"]
-
-
-def test_damaged_weights_cost_the_pictures_only(blank: Path) -> None:
-    (blank / "operator.safetensors").write_bytes(b"damaged")
-    page = Page(write_report(blank))
-    assert "cannot read the weights" in page.words
-    assert "certificates" in page.values("id")
-
-
-def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="holds no run"):
-        write_report(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_damaged_certificate(blank: Path) -> None:
-    (blank / "certificate.json").write_text('{"verdict"')
-    with pytest.raises(Failure, match="damaged"):
-        write_report(blank)
-    assert not (blank / "report.html").exists()
-
-
-def test_damaged_experiment(blank: Path) -> None:
-    (blank / "experiment.toml").write_text("summary = ")
-    with pytest.raises(Failure, match="damaged"):
-        write_report(blank)
-
-
-def test_a_folder_that_cannot_be_written_keeps_the_old_report(blank: Path) -> None:
-    write_report(blank)
-    (blank / "report.html").write_text("old")
-    shutil.rmtree(blank / "figures")
-    (blank / "figures").touch()
-    with pytest.raises(Failure, match="cannot be written"):
-        write_report(blank)
-    assert (blank / "report.html").read_text() == "old"
 
 
 # -- examples -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""The factories of the enforcers that wrap a network. Nothing here imports torch.
+
+The unit of cost is F, one forward of the given network on one batch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+
+def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False) -> Any:
+    """Idempotent by construction: f = g^-1 A g with an invertible model g and a diagonal A of zeros and ones.
+
+    f is idempotent to rounding, whatever the weights, and its rank is the number of ones in A, everywhere. There is no
+    loss, so the data term alone trains g; f costs twice g. The image is a smooth manifold without holes or separate parts.
+    Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
+
+    Args:
+        rank: r, number of coordinates of g(x) that A keeps; may be left out where A is learned.
+        learned: whether A is learned, with the gradient of a sigmoid: which r coordinates, or how many where no rank is
+            given. Otherwise A keeps the first r.
+    """
+    from .linearizer import Linearizer
+
+    return Linearizer(rank, learned)
+
+
+def section(rank: Annotated[int, Ge(1)]) -> Any:
+    """Idempotent by construction, of a given rank, on any given network F.
+
+    f = s(e(x)) with e(s(h)) = h, whatever the weights. h are the leading principal components of the data. s gives F the
+    linear reconstruction of h, a blurred sample, and puts the components of what comes back right again. e takes the
+    components of F(x), by a gate that is zero where x is in the image of s already. There is no loss, so the data term alone
+    trains F, and a step needs no f(f(x)). f costs three forwards of F.
+
+    Args:
+        rank: r, number of components: the rank of f, everywhere.
+    """
+    from .section import Section
+
+    return Section(rank)
+
+
+def limit(
+    depth: Annotated[int, Ge(1)] | None = None,
+    tolerance: Annotated[float, Gt(0)] = 1e-4,
+    most: Annotated[int, Ge(1)] = 50,
+    terms: Annotated[int, Ge(1)] = 10,
+) -> Any:
+    """The obvious baseline for any given network g: f = g^k, or the fixed point that g^k(x) reaches.
+
+    It claims nothing: f is idempotent where the iteration has converged, which the certificate measures. g^k costs k times
+    g. The fixed point costs as many forwards as the iteration takes, two more with gradient, and one backward to the input
+    for each term.
+
+    Args:
+        depth: k; left out, the fixed point, with implicit gradients as in deep equilibrium models.
+        tolerance: of the fixed point: relative change of a sample at which its iteration ends.
+        most: largest number of iterations to the fixed point.
+        terms: of the Neumann series that stands for the gradient at the fixed point. Directions that g keeps add up with
+            every term.
+    """
+    from .limit import Limit
+
+    return Limit(depth, tolerance, most, terms)
