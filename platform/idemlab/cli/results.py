@@ -86,6 +86,7 @@ def _show_comparison(comparison: Comparison) -> None:
         ["counted FLOPs", *(number(row.summary.flops) for row in rows)],
         ["time", *(time_span(row.summary.seconds) for row in rows)],
         *([metric, *(number(comparison.value(row, metric)) for row in rows)] for metric in comparison.metrics),
+        *([label, *texts] for label, texts in comparison.kept.items()),
     ]
     show(table(["run", *names], reached, right=names))
     keys = list(dict.fromkeys(key for row in rows for key in row.differs))
