@@ -119,6 +119,7 @@ def test_as_dict_is_json(runs: tuple[Path, Path]) -> None:
         "flops",
         "seconds",
         "metrics",
+        "weights",
         "differs",
     }
 
