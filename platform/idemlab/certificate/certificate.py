@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..contracts.orbit import Orbit, applied
 from ..contracts.step import generator
+from ..wording import counted, plural
 from .card import badge, frame, rows_of
 from .differences import discrete
 from .spectrum import Spectrum, on_reals, spectra_at
@@ -109,7 +110,7 @@ class Certificate:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, errors and spectrum."""
-        measured = f"{self.points} inputs"
+        measured = counted(self.points, "input")
         notes = f'<div style="margin: 4px 0">{escape(self.remark)}</div>' if self.remark else ""
         return frame(badge(self.verdict.value, self.sentence), rows_of({measured: self.as_dict()}), notes)
 
@@ -185,7 +186,7 @@ def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: 
         raise ValueError(f"certify needs inputs with entries, got the shape {tuple(x.shape)}")
     if condition is not None and (condition.ndim == 0 or len(condition) != len(x)):
         raise ValueError(
-            f"certify needs one condition for each of {len(x)} inputs, got the shape {tuple(condition.shape)}"
+            f"certify needs one condition for each of {counted(len(x), 'input')}, got the shape {tuple(condition.shape)}"
         )
     known = x.dtype.is_floating_point or x.dtype in (torch.complex64, torch.complex128)
     if not known or torch.finfo(x.dtype).bits < 16:
@@ -196,7 +197,8 @@ def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: 
     if bad := _not_finite([x]):
         first = int((~x.isfinite()).reshape(len(x), -1).any(1).nonzero()[0])
         raise ValueError(
-            f"certify needs finite inputs; {bad} of the {len(x)} inputs in x are not, x[{first}] is the first"
+            f"certify needs finite inputs; {bad} of {counted(len(x), 'input')} in x {plural(bad, 'is', 'are')} not, "
+            f"x[{first}] is the first"
         )
 
 
@@ -305,7 +307,7 @@ def certify_orbits(
         exact=bool(holds),
     )
     if bad := _not_finite(points[1]):
-        told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {N} inputs", told]))
+        told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {counted(N, 'input')}", told]))
     if same:
         told = "; ".join(filter(None, ["all inputs are the same, so that their spread is zero", told]))
     return Certificate(

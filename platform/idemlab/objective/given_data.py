@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..errors import BadInput
-from ..wording import with_article
+from ..wording import counted, with_article
 from .fingerprint import fingerprint
 
 __all__ = ["Items", "as_dataset", "data_facts"]
@@ -216,7 +216,7 @@ def _check_values(samples: Tensor, numbers: Sequence[int], side: str) -> None:
     bad = ~torch.isfinite(samples).flatten(1).all(1)
     if bool(bad.any()):
         raise BadInput(
-            f"{side} has {int(bad.sum())} of {len(samples)} samples with values that are not finite; "
+            f"{side} has {int(bad.sum())} of {counted(len(samples), 'sample')} with values that are not finite; "
             f"the first is number {numbers[int(bad.nonzero()[0])]}",
             where=_WHERE,
             expected="finite values",

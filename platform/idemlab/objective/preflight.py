@@ -21,6 +21,7 @@ from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from ..experiment.settings import TrainingSettings
+from ..wording import counted
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
 from .measured import check_metric, measured
@@ -338,7 +339,7 @@ def _fault(orbit: Orbit, enforcement: Any) -> str | None:
         if not isinstance(value, torch.Tensor):
             return f"a {name} that is {_a(type(value).__name__)}, not a tensor,"
         if value.shape != size:
-            return f"a {name} of shape {list(value.shape)} for {size[0]} samples"
+            return f"a {name} of shape {list(value.shape)} for {counted(size[0], 'sample')}"
     fed = [orbit.input, *([orbit.ahead(0)] if orbit.known(1) else [])]
     if enforcement.loss is not None and all(bool(torch.isfinite(points).all()) for points in fed):
         wrong = enforcement.loss[~torch.isfinite(enforcement.loss)]

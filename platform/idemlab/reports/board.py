@@ -15,7 +15,7 @@ from typing import Any
 from ..certificate.verdict import NOT_IDEMPOTENT
 from ..errors import BadInput, Failure
 from ..system.files import write_text
-from ..wording import listed, number, percent
+from ..wording import counted, listed, number, percent
 from .found import Found, Values
 from .html import COLOURS, check_target, link, render
 from .inventory import inventory
@@ -57,7 +57,7 @@ class Board:
     def counted(self) -> str:
         """How many there are of each kind: `3 runs, 1 sweep and 20 trials`."""
         plural = {"study": "studies"}
-        return listed([f"{n} {kind if n == 1 else plural.get(kind, f'{kind}s')}" for kind, n in self.counts.items()])
+        return listed([f"{counted(n, kind, plural.get(kind))}" for kind, n in self.counts.items()])
 
 
 def board(folder: str | Path = ".", out: str | Path | None = None) -> Board:

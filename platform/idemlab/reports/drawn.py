@@ -19,7 +19,7 @@ from ..objective.evaluation import Examples, Extremes, examples, extremes
 from ..objective.parts import build_inputs
 from ..runs.loading import load
 from ..runs.run import Run
-from ..wording import listed, number
+from ..wording import counted, listed, number
 from . import curves, pictures, style
 from .html import Drawing
 
@@ -130,7 +130,7 @@ def _extreme_values(ranked: Sequence[Extremes]) -> list[Drawing]:
 def _extreme_caption(name: str, ranked: Extremes) -> str:
     return (
         f"Samples of {name} in the order of how far a second application moves them, as a share of the spread of f(x). "
-        f"Typical are those around the median of {ranked.points} samples, {number(ranked.typical[1])}. "
+        f"Typical are those around the median of {counted(ranked.points, 'sample')}, {number(ranked.typical[1])}. "
         f"The worst is moved by {number(ranked.worst[1])}."
     )
 
@@ -178,7 +178,7 @@ def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:
             continue
         said = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in measured["figures"].items())
         if said:
-            parts.append(f"Measured at {measured['points']} inputs of '{name}': {said}.")
+            parts.append(f"Measured at {counted(measured['points'], 'input')} of '{name}': {said}.")
     return " ".join(parts)
 
 

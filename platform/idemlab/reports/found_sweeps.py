@@ -69,7 +69,7 @@ def _trials_told(rows: list[dict[str, str]], keys: tuple[str, ...]) -> str:
     states = Counter(row.get("state", "") for row in rows)
     verdicts = Counter(row["verdict"] for row in rows if row.get("verdict"))
     counted = [f"{count} {what}" for what, count in [*verdicts.most_common(), *states.items()] if what != "complete"]
-    return f"{len(rows)} trial{'s' * (len(rows) != 1)}: {listed(counted)}. {tried}"
+    return f"{counted(len(rows), 'trial')}: {listed(counted)}. {tried}"
 
 
 def _metrics(row: Mapping[str, str]) -> dict[str, Values]:
