@@ -91,6 +91,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model": network().half()}, "has parameters in float16, and the run trains in float32"),
     ({"model": nn.Linear(4, 4, device="meta")}, "has no values for 'weight': it lies on the meta device"),
+    ({"model": _on_two_devices()}, "has no values for '1.running_mean': it lies on the meta device"),
     ({"model": nn.LazyLinear(4)}, "has no shape yet for 'weight'"),
     ({"model": nn.Linear(5, 5)}, "model 'given:linear' cannot take the samples of dataset 'given:tensors'"),
     ({"model": Locked()}, "cannot be copied: cannot pickle '_thread.lock' object"),
