@@ -114,10 +114,23 @@ NOUNS = {
         "settings",
     ),
     *("workers", "evaluations", "epochs", "checkpoints", "plugins", "rows", "columns", "classes", "labels", "indices"),
+    *("pictures", "files", "names", "runs", "sweeps", "values", "epochs", "batches"),
 }
 NEVER_ONE = {
     *("expected_processes()", "len(matches)", "len(entries)", "len(best.trials)", "self.world", "len(parameters)"),
-    *("shape[-1]", "len(paths)", "len(table)", "count", "10 * _STEPS", "number(rate)", "len(train)", "len(value)"),
+    *(
+        "shape[-1]",
+        "len(paths)",
+        "len(table)",
+        "count",
+        "10 * _STEPS",
+        "number(rate)",
+        "len(train)",
+        "len(value)",
+        "len(names)",
+        "key",
+        "suffix",
+    ),
 }
 """Counts that are more than one where the noun follows them."""
 

@@ -223,9 +223,13 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path,
 
 @pytest.mark.long
 @pytest.mark.parametrize("tracker", ["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow)])
-def test_average_best_weights_and_early_end_survive_ten_kills(tracker: str, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_average_best_weights_and_early_end_survive_ten_kills(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a tracker and a watcher of the user's, too."""
     pytest.importorskip(tracker)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     table = copy.deepcopy(KEEPING)
     table["training"]["trackers"] = [tracker]
     tally = kill_at_random(tmp_path, table, kills=10, writing=2)
