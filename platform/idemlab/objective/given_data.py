@@ -137,6 +137,14 @@ def _set_of(value: Any, side: str) -> MapStyle:
         hasattr(value, "__getitem__") and hasattr(value, "__len__")
     ):
         raise BadInput(f"{side} is {with_article(type(value).__name__)}", where=_WHERE, expected=_PAIR)
+    try:
+        len(value)
+    except Exception as error:  # it is the caller's
+        raise BadInput(
+            f"{side}, {with_article(type(value).__name__)}, has no length: {' '.join(str(error).split())}",
+            where=_WHERE,
+            expected="a data set whose `__len__` is the number of its samples",
+        ) from error
     if get_start_method() != "fork":
         _check_sent(value, side)
     return Items(value)

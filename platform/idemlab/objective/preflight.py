@@ -205,6 +205,13 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             where=where,
             next_step=experiment.model.how_to_look_up,
         ) from error
+    if isinstance(out, torch.Tensor) and out.ndim and len(out) != len(batch.input):
+        raise BadInput(
+            f"model '{experiment.model.name}' makes {len(out)} results of {counted(len(batch.input), 'sample')}",
+            where=where,
+            expected="a result for each sample of a batch",
+            next_step=experiment.model.how_to_look_up,
+        )
     if not isinstance(out, torch.Tensor) or out.shape != batch.input.shape:
         got = list(out.shape[1:]) if isinstance(out, torch.Tensor) else type(out).__name__
         raise BadInput(
@@ -212,6 +219,13 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             where=where,
             expected="an operator f: X -> X keeps the shape, so that f(f(x)) exists",
             next_step="idemlab list models",
+        )
+    if out.device != batch.input.device:
+        raise BadInput(
+            f"model '{experiment.model.name}' moves a sample from {batch.input.device} to {out.device}",
+            where=where,
+            expected="an operator f: X -> X keeps the device, so that f(f(x)) exists",
+            next_step=f"let its forward move nothing, and make new tensors like x: {experiment.model.how_to_look_up}",
         )
     if out.dtype != batch.input.dtype:
         was, became = (str(t.dtype).removeprefix("torch.") for t in (batch.input, out))

@@ -37,6 +37,18 @@ class Narrow(nn.Linear):
         super().__init__(4, 3)
 
 
+class Elsewhere(nn.Linear):
+    """Returns what lies on another device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to("meta")
+
+
+class DropsOne(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[1:]
+
+
 class Undeclared(Pull):
     pass
 
@@ -52,6 +64,8 @@ class TwoSided(Enforcer):
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": Narrow()}, r"model 'given:narrow' changes the shape of a sample: \[4\] became \[3\]"),
+    ({"model": Elsewhere(4, 4)}, "model 'given:elsewhere' moves a sample from cpu to meta"),
+    ({"model": DropsOne(4, 4)}, "model 'given:drops-one' makes 15 results of 16 samples"),
     ({"model": nn.Identity()}, "model 'given:identity' has no parameters"),
     ({"model": network().requires_grad_(False)}, "has frozen all of its 4 parameters"),
     (
