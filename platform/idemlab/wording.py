@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AGAIN", "clipped", "command", "listed", "number", "percent", "shown", "time_span", "with_article"]
+__all__ = [
+    "AGAIN",
+    "clipped",
+    "command",
+    "counted",
+    "listed",
+    "number",
+    "percent",
+    "plural",
+    "shown",
+    "time_span",
+    "with_article",
+]
 
 AGAIN = "repeat the command with `resume`"
 """What to do after an interruption. The command line replaces fields in backquotes by its options."""
@@ -54,6 +66,16 @@ def time_span(seconds: float | None) -> str:
 def listed(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if items[1:] else items)
+
+
+def plural(count: float, noun: str, more: str | None = None) -> str:
+    """The noun for a count: `plural(1, "step")` is `step`; `more` is its plural if that is not the noun with an s."""
+    return noun if count == 1 else more or f"{noun}s"
+
+
+def counted(count: int, noun: str, more: str | None = None) -> str:
+    """A count with its noun: `1 trial`, `0 trials`, `12,000 trials`."""
+    return f"{number(count)} {plural(count, noun, more)}"
 
 
 def with_article(noun: str) -> str:

@@ -152,7 +152,9 @@ def _samples(array: Array, where: str, range: tuple[float, float] | None) -> Ten
 
 def _keys(array: Array, count: int, where: str) -> list[int | str]:
     if array.shape not in ((count,), (count, 1)):
-        raise BadInput(f"labels of shape {list(array.shape)} for {count} samples", where=where, expected=f"[{count}]")
+        raise BadInput(
+            f"labels of shape {list(array.shape)} for {counted(count, 'sample')}", where=where, expected=f"[{count}]"
+        )
     keys = []
     for row, value in enumerate(array.reshape(-1).tolist()):
         try:

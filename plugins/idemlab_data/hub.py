@@ -18,7 +18,7 @@ from torch import Tensor
 from idemlab import BadInput, Dataset, Failure, IdemlabError, Picture, nearest_match, read_image
 
 from .folders import division, used_splits
-from .images import LazyImages, fixed_share, image_dataset, is_inside
+from .images import LazyImages, counted, fixed_share, image_dataset, is_inside
 from .labels import Labels, count_classes, short
 from .local import Opened, open_local
 from .rows import Incomplete, whole_rows
@@ -185,7 +185,7 @@ def _tabular(
         for (name, part), numbers in zip(parts, labels.numbers if labels else (None, None), strict=True)
     )
     notes = [division(train_name, len(train), test_name, len(test)), *opened.notes]
-    notes += [f"left out: split '{name}', {len(splits[name])} rows" for name in splits if name not in names]
+    notes += [f"left out: split '{name}', {counted(len(splits[name]), 'row')}" for name in splits if name not in names]
     if unused:
         notes.append(_unused(unused, is_open=label is None and asked is None))
     notes += [sentence for each in kept.values() for sentence in each.left_out]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from idemlab import BadInput
 
-from .images import is_inside
+from .images import counted, is_inside
 
 __all__ = ["find_idx", "read_idx", "read_split"]
 
@@ -102,7 +102,7 @@ def read_split(files: dict[str, Path], split: str) -> tuple[Tensor, Tensor]:
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise BadInput(
-            f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels",
+            f"{images_path} holds {counted(len(images), 'image')}, {labels_path} {counted(len(labels), 'label')}",
             next_step="fetch both again",
         )
     return images, labels

@@ -50,7 +50,7 @@ def class_key(value: Any, names: Sequence[str] | None = None) -> int | str:
     if value < 0:
         raise NoClass(f"is negative ({value})")
     if names is not None and value >= len(names):
-        raise NoClass(f"is {int(value)}, and there are {len(names)} classes")
+        raise NoClass(f"is {int(value)}, and the number of classes is {len(names)}")
     return int(value)
 
 

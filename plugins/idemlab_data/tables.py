@@ -64,7 +64,7 @@ def table(
     files = [path] if test is None else [path, test]
     parts = [_rows(frame, used, label, file, incomplete) for frame, file in zip(frames, files, strict=True)]
     others = [str(name) for name in frames[0].columns if name not in used and name != label]
-    notes = [f"{len(used)} columns: {_listed(used)}"] + ([f"left out: {_listed(others)}"] if others else [])
+    notes = [f"{counted(len(used), 'column')}: {_listed(used)}"] + ([f"left out: {_listed(others)}"] if others else [])
     for part in parts:
         notes += part.notes
     if test is None:

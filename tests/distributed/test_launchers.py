@@ -140,7 +140,7 @@ def test_a_run_says_that_it_trains_alone(tmp_path: Path, tiny: Make, monkeypatch
         (DistributedType.DEEPSPEED, False, 1, "does not train through DEEPSPEED"),
         (DistributedType.MEGATRON_LM, False, 1, "does not train through MEGATRON_LM"),
         (DistributedType.FSDP, False, 1, "does not train through FSDP1"),
-        (DistributedType.NO, False, 2, "the launcher says there are 1 processes, but Accelerate found 2"),
+        (DistributedType.NO, False, 2, "the launcher says 1 process, but Accelerate found 2"),
     ],
 )
 def test_engines_that_were_never_tried_are_refused(

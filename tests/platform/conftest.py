@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
@@ -10,8 +11,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from idemlab import Catalog
+
+OWN = runpy.run_path(str(Path(__file__).with_name("own_parts.py")), run_name="own_parts")
 
 TINY: dict[str, Any] = {
     "summary": "tiny",
@@ -28,6 +33,21 @@ TINY: dict[str, Any] = {
 def tiny(changing: Callable[..., Callable[..., dict[str, Any]]]) -> Callable[..., dict[str, Any]]:
     """A function that gives the tiny experiment's table with whole tables or single keys (`table__key`) replaced."""
     return changing(TINY)
+
+
+@pytest.fixture
+def module() -> nn.Module:
+    """A network of a caller's own."""
+    torch.manual_seed(1)
+    made: nn.Module = OWN["network"]()
+    return made
+
+
+@pytest.fixture
+def data() -> tuple[Tensor, Tensor]:
+    """Data of a caller's own, to train on and to test on."""
+    made: tuple[Tensor, Tensor] = OWN["tensors"]()
+    return made
 
 
 @pytest.fixture

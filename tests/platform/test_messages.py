@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from idemlab import BadInput
 from idemlab.cli.fields import as_typed
-from idemlab.wording import AGAIN, command, listed, percent
+from idemlab.wording import AGAIN, command, counted, listed, percent, plural
 
 ROOT = Path(__file__).parents[2]
 BELOW_CLI = [
@@ -28,11 +30,14 @@ OTHERS = {
 OPTION = re.compile(r"(?<![\w-])(?<!var\()--[a-z][\w-]*")  # var(--blue) is a variable of a style sheet
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def texts(path: Path) -> list[str]:
     return [
-        node.value
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
 
 
@@ -86,3 +91,62 @@ def test_lists_and_shares_in_words() -> None:
     shares = {0.0: "0 %", 1e-9: "less than 0.001 %", 0.000123: "0.012 %", 0.0512: "5.1 %", 0.5: "50 %", 1.0: "100 %"}
     shares |= {12.345: "1,234 %", 1e9: "more than 1,000,000 %", float("inf"): "infinite"}
     assert {share: percent(share) for share in shares} == shares
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert [counted(n, "trial") for n in (0, 1, 2, 12000)] == ["0 trials", "1 trial", "2 trials", "12,000 trials"]
+    assert counted(1, "process", "processes") == "1 process"
+    assert [plural(n, "is", "are") for n in (0, 1, 2)] == ["are", "is", "are"]
+
+
+NOUNS = {
+    *(
+        "trials",
+        "steps",
+        "processes",
+        "seeds",
+        "samples",
+        "inputs",
+        "images",
+        "points",
+        "threads",
+        "parameters",
+        "settings",
+    ),
+    *("workers", "evaluations", "epochs", "checkpoints", "plugins", "rows", "columns", "classes", "labels", "indices"),
+    *("pictures", "files", "names", "runs", "sweeps", "values", "epochs", "batches"),
+}
+NEVER_ONE = {
+    *("expected_processes()", "len(matches)", "len(entries)", "len(best.trials)", "self.world", "len(parameters)"),
+    *(
+        "shape[-1]",
+        "len(paths)",
+        "len(table)",
+        "count",
+        "10 * _STEPS",
+        "number(rate)",
+        "len(train)",
+        "len(value)",
+        "len(names)",
+        "key",
+        "suffix",
+    ),
+}
+"""Counts that are more than one where the noun follows them."""
+
+
+def test_no_message_counts_one_of_several() -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)}: {ast.unparse(count.value)} {text.value.split()[0]}"
+        for path in [*BELOW_CLI, *sorted((ROOT / "platform/idemlab/cli").rglob("*.py"))]
+        if "registry" not in path.parts
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.JoinedStr)
+        for count, text in pairwise(node.values)
+        if isinstance(count, ast.FormattedValue)
+        and isinstance(text, ast.Constant)
+        and str(text.value).startswith(" ")
+        and re.split(r"\W", str(text.value)[1:])[0] in NOUNS
+        and ast.unparse(count.value) not in NEVER_ONE
+    }
+    assert not wrong

@@ -43,17 +43,19 @@ KEEPING["training"] |= {
     "ema": 0.9,
     "best": {"metric": "data/reconstruction_error", "minimum_spread": 0.0},
     "stop": {"metric": "noise/relative", "patience": 4, "margin": 1.0},
-    "trackers": ["tensorboard"],
 }
 KEEPING["evaluation"]["every"] = 6
 
-TRACKED = {"idemlab", "figures", "report.html"}
-"""What a tracker writes, and what it gets in the end: they have times in them."""
+TRACKED = {"idemlab", "figures", "report.html", "trackers.json"}
+"""What a tracker writes, what it gets in the end, and the name by which it knows a run: they have times in them."""
 
 # Each process is a fork of a server that has imported everything, as an interpreter of its own takes seconds to start.
 SERVER = get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["idemlab.training.loop", "torch._dynamo", "idemlab_data.noise", "idemlab_enforcers.gradient", "idemlab_models.mlp"]
+    [
+        *("idemlab.training.loop", "torch._dynamo", "idemlab_data.noise", "idemlab_enforcers.gradient"),
+        *("idemlab_models.mlp", "mlflow"),
+    ]
 )
 
 
@@ -68,6 +70,7 @@ class Attempt:
     def __init__(self, out: Path, table: dict[str, Any], *, world: int = 1, killed_at: int | None = None) -> None:
         self.out, self.processes, self.logs = out, list[BaseProcess](), list[Path]()
         environment = {"ACCELERATE_USE_CPU": "true"}
+        environment |= {"MLFLOW_TRACKING_URI": f"file:{out.parent / 'store'}", "MLFLOW_ALLOW_FILE_STORE": "true"}
         if world > 1:
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(world)}
         for rank in range(world):
@@ -219,12 +222,38 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path: Path,
 
 
 @pytest.mark.long
-def test_average_best_weights_and_early_end_survive_ten_kills(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    kill_at_random(tmp_path, KEEPING, kills=10, writing=2)
+@pytest.mark.parametrize("tracker", ["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
+def test_average_best_weights_and_early_end_survive_ten_kills(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a tracker and a watcher of the user's, too."""
+    pytest.importorskip(tracker)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    table = copy.deepcopy(KEEPING)
+    table["training"]["trackers"] = [tracker]
+    tally = kill_at_random(tmp_path, table, kills=10, writing=2)
     run = idemlab.Run(tmp_path / "run-0")
     assert list(run.certificates) == ["last", "ema", "best"]
     assert run.certificates["last"]["steps"] == 30
+    if tracker == "mlflow":
+        _assert_filed(tmp_path, tally.runs)
+
+
+def _assert_filed(folder: Path, runs: int) -> None:
+    """What MLflow holds of all the runs: each as finished, with every entry of its log."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"file:{folder / 'store'}")
+    (filed,) = client.search_experiments(filter_string="name = 'idemlab'")
+    for number in range(runs):
+        run = idemlab.Run(folder / f"run-{number}")
+        known = client.get_run(json.loads((run.path / "trackers.json").read_text())["run_id"])
+        assert known.info.experiment_id == filed.experiment_id
+        assert (known.info.run_name, known.info.status) == (run.name, "FINISHED")
+        values = {each.step: each.value for each in client.get_metric_history(known.info.run_id, "train/loss")}
+        logged = {entry["step"]: entry["loss"] for entry in run.metrics if entry["split"] == "train"}
+        assert {step: values.get(step) for step in logged} == pytest.approx(logged)
 
 
 @pytest.mark.slow

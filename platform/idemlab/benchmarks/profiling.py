@@ -15,7 +15,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..system.phases import Stopwatch
 from ..watching.watcher import Watcher
-from ..wording import listed, number, percent, time_span
+from ..wording import counted, listed, number, percent, time_span
 from .faults import without_files
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ class Profile:
         largest = sorted(self.phases, key=lambda phase: phase.share, reverse=True)[:3]
         named = listed([f"{phase.phase} ({percent(phase.share)})" for phase in largest])
         return (
-            f"A step takes {number(self.milliseconds)} ms on {self.device}, and the run of {number(self.run_steps)} steps "
-            f"about {time_span(self.run_seconds)}. Most of it is {named}."
+            f"A step takes {number(self.milliseconds)} ms on {self.device}, "
+            f"and the run of {counted(self.run_steps, 'step')} about {time_span(self.run_seconds)}. Most of it is {named}."
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..wording import number, percent
+from ..wording import counted, number, percent
 
 __all__ = ["COLUMNS", "Benchmark", "BenchmarkRow", "ByHandRow", "Timing"]
 
@@ -105,7 +105,7 @@ class Benchmark:
         """What was timed, in one line."""
         shape = " x ".join(map(str, self.shape))
         return (
-            f"{self.model['name']} with {number(self.parameters)} parameters, batch {self.batch} of {shape}; "
+            f"{self.model['name']} with {counted(self.parameters, 'parameter')}, batch {self.batch} of {shape}; "
             f"F = {number(self.forward_flops / 1e9)} GFLOP"
         )
 
@@ -115,7 +115,7 @@ class Benchmark:
         gemm, machine = self.gemm, self.machine
         threads = f", {machine['threads']} of {machine['cores']} cores" if machine["device"] == "cpu" else ""
         notes = [
-            f"Medians of {self.steps} steps, taken in turn on {machine['device']}{threads}. "
+            f"Medians of {counted(self.steps, 'step')}, taken in turn on {machine['device']}{threads}. "
             f"Matrix products of {gemm['size']} x {gemm['size']} in {gemm['dtype']} between them: "
             f"{number(gemm['gflops'])} GFLOP/s.",
             "cost: counted FLOPs of forward and backward, in forwards of the model (F). ratio: time over that of the loop "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts.specs import KINDS, EnforcerSpec, Spec, Traits
 from ..errors import BadInput
-from ..wording import clipped, listed, shown
+from ..wording import clipped, listed, plural, shown
 from . import schema
 from .provided import Plugin, Provided
 
@@ -137,7 +137,7 @@ class _Absence:
         told = self._told
         if "factory" in told:
             return f"the function {clipped(str(told['factory']))}"
-        facts = [f"{told['parameters']} parameters"] if "parameters" in told else []
+        facts = [f"{told['parameters']} {plural(told['parameters'], 'parameter')}"] if "parameters" in told else []
         facts += [f"samples of shape {told['shape']}"] if "shape" in told else []
         what = f"an object of class {clipped(str(told['class']))}" if "class" in told else "an object"
         return f"{what} with {listed(facts)}" if facts else what

@@ -43,6 +43,10 @@ class _Factory:
     def __call__(self, parameters: Any, **given: Any) -> Any:
         import torch
 
+        if self._cls == "Muon":
+            matrices, rest = ([p for p in parameters if (p.ndim == 2) is flat] for flat in (True, False))
+            built: list[Any] = [torch.optim.Muon(matrices, **given)] if matrices else []
+            return [*built, torch.optim.AdamW(rest, lr=given.get("lr", 0.001))] if rest else built
         return getattr(torch.optim, self._cls)(parameters, **given)
 
     @property

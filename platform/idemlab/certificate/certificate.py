@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..contracts.orbit import Orbit
 from ..contracts.step import generator
+from ..wording import counted
 from .card import badge, frame, rows_of
 from .differences import discrete
 from .given import Kept, Map, check_arguments
@@ -107,7 +108,7 @@ class Certificate:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, errors and spectrum."""
-        measured = f"{self.points} inputs"
+        measured = counted(self.points, "input")
         notes = f'<div style="margin: 4px 0">{escape(self.remark)}</div>' if self.remark else ""
         return frame(badge(self.verdict.value, self.sentence), rows_of({measured: self.as_dict()}), notes)
 
@@ -240,7 +241,7 @@ def certify_orbits(
         exact=bool(holds),
     )
     if bad := _not_finite(points[1]):
-        told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {N} inputs", told]))
+        told = "; ".join(filter(None, [f"f(x) is not finite at {bad} of {counted(N, 'input')}", told]))
     if same:
         told = "; ".join(filter(None, ["all inputs are the same, so that their spread is zero", told]))
     return Certificate(

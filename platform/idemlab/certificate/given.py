@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..contracts.orbit import applied
+from ..wording import counted, plural
 
 Map = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition."""
@@ -32,7 +33,7 @@ def check_arguments(x: Any, condition: Any, *, depth: Any, rank_points: Any, bat
         raise ValueError(f"certify needs inputs with entries, got the shape {tuple(x.shape)}")
     if condition is not None and (condition.ndim == 0 or len(condition) != len(x)):
         raise ValueError(
-            f"certify needs one condition for each of {len(x)} inputs, got the shape {tuple(condition.shape)}"
+            f"certify needs one condition for each of {counted(len(x), 'input')}, got the shape {tuple(condition.shape)}"
         )
     known = x.dtype.is_floating_point or x.dtype in (torch.complex64, torch.complex128)
     if not known or torch.finfo(x.dtype).bits < 16:
@@ -43,8 +44,8 @@ def check_arguments(x: Any, condition: Any, *, depth: Any, rank_points: Any, bat
     bad = (~x.isfinite()).reshape(len(x), -1).any(1)
     if bad.any():
         raise ValueError(
-            f"certify needs finite inputs; {int(bad.sum())} of the {len(x)} inputs in x are not, "
-            f"x[{int(bad.nonzero()[0])}] is the first"
+            f"certify needs finite inputs; {int(bad.sum())} of {counted(len(x), 'input')} in x "
+            f"{plural(int(bad.sum()), 'is', 'are')} not, x[{int(bad.nonzero()[0])}] is the first"
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..runs.summary import Kept
 from ..wording import number
 from .console import show, table
 
@@ -55,22 +56,22 @@ def show_certificate(certificate: Mapping[str, Any]) -> None:
     show("", verdict)
 
 
-def show_other_weights(certificates: Mapping[Any, Mapping[str, Any]]) -> None:
+def show_other_weights(weights: Sequence[Kept]) -> None:
     """Print one row for each set of weights of a run, where it kept others than the last: their average, the best."""
     from rich.text import Text
 
-    if len(certificates) < 2:
+    if not weights:
         return
-    names = list(next(iter(certificates.values()))["inputs"])
+    names = list(weights[0].errors)
     columns = ["weights", "step", *(f"error at {name}" for name in names), "verdict"]
     rows = [
         [
-            which,
-            str(certificate["steps"]),
-            *(number(certificate["inputs"][name]["relative"][0]) for name in names),
-            Text(certificate["verdict"], style=COLOURS.get(certificate["verdict"], "bold red")),
+            kept.which,
+            str(kept.step),
+            *(number(kept.errors[name]) for name in names),
+            Text(kept.verdict, style=COLOURS.get(kept.verdict, "bold red")),
         ]
-        for which, certificate in certificates.items()
+        for kept in weights
     ]
     show("", table(columns, rows, right=columns[1:-1]))
 

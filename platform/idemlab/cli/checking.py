@@ -1,4 +1,4 @@
-"""`check`: run the conformance checks on an enforcer, model, dataset, source or metric."""
+"""`check`: run the conformance checks on an enforcer, model, dataset, optimiser or another thing of a plugin."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 from ..catalog.catalog import installed
 from ..catalog.provided import Provided
+from ..contracts.specs import KINDS
 from ..errors import BadInput
 from ..watching.terminal import console
 from .app import app, example
@@ -45,7 +46,9 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Name of an enforcer, model, dataset, source or metric.", show_default=False
+            metavar="NAME",
+            help="Name of an enforcer, model, dataset, source, metric, optimizer, schedule or tracker.",
+            show_default=False,
         ),
     ],
     arguments: Annotated[
@@ -70,7 +73,7 @@ def check(
     quick: Annotated[bool, typer.Option("--quick", help="Try fewer linear maps.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the conformance checks on an enforcer, model, dataset, source or metric."""
+    """Run the conformance checks on a named thing: an enforcer, a model, a dataset, an optimizer, ..."""
     entries = _checkable(name, kind)
     given = {key: _value(text) for key, text in _pairs(arguments, "--set", "routing=inner")}
     reasons = dict(_pairs(expected, "--expect-failure", "attracted-to-the-end='why it fails'"))
@@ -106,7 +109,7 @@ def check(
 
 def _checkable(name: str, kind: str | None) -> list[Provided]:
     """All entries with this name whose kind has checks."""
-    kinds = ("enforcer", "model", "dataset", "source", "metric")
+    kinds = [kind for kind in KINDS if kind not in ("experiment", "study")]
     entries = matching(installed(), name, kind_of(kind) if kind is not None else None, kinds)
     found = [entry for entry in entries if entry.spec.kind in kinds]
     if not found:

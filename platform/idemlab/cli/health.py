@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BadInput
+from ..wording import counted
 from .app import app, example
 from .console import loading, show, show_json, table
 from .options import Json
@@ -71,8 +72,8 @@ def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
     resolved = resolve(reference, overrides)
     with loading():
         dataset: Dataset = resolved.dataset.build_as(Dataset)
-    classes = "" if dataset.classes is None else f", in {dataset.classes} classes"
-    sizes = f"{len(dataset.train)} samples to train on, {len(dataset.test)} to test on"
+    classes = "" if dataset.classes is None else f", in {counted(dataset.classes, 'class', 'classes')}"
+    sizes = f"{counted(len(dataset.train), 'sample')} to train on, {len(dataset.test)} to test on"
     first = f"dataset '{resolved.dataset.name}': {sizes}, each {' x '.join(map(str, dataset.shape))}{classes}"
     if as_json:
         show_json({"dataset": resolved.dataset.name, "description": [first, *dataset.description]})

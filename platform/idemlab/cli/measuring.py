@@ -13,6 +13,7 @@ import typer
 
 from ..errors import BadInput
 from ..watching.terminal import console
+from ..wording import counted
 from .app import app, example
 from .console import loading, show, show_json, table
 from .options import ExperimentOrRun, Json
@@ -161,4 +162,4 @@ def _show_benchmark(result: Benchmark) -> None:
 def _show_profile(result: Profile) -> None:
     columns = ["phase", "ms a step", "s here", "in the run", "share", "what"]
     show(table(columns, result.table, right=columns[1:5]), "", result.sentence)
-    show(f'Measured in {result.steps} steps; "in the run" is an estimate for all {result.run_steps}.')
+    show(f'Measured in {counted(result.steps, "step")}; "in the run" is an estimate for all {result.run_steps}.')

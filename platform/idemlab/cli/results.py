@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..wording import counted, plural
 from .app import app, example
 from .console import loading, note, show, show_json, table
 from .options import Json, OperatorName
@@ -39,7 +40,7 @@ def board(
     else:
         show(f"Board:  {done.path}", f"It shows {done.counted}.")
     if done.damaged:
-        note(f"{done.damaged} of them {'is' if done.damaged == 1 else 'are'} damaged; their rows say how.")
+        note(f"{done.damaged} of them {plural(done.damaged, 'is', 'are')} damaged; their rows say how.")
 
 
 @app.command(
@@ -86,6 +87,7 @@ def _show_comparison(comparison: Comparison) -> None:
         ["counted FLOPs", *(number(row.summary.flops) for row in rows)],
         ["time", *(time_span(row.summary.seconds) for row in rows)],
         *([metric, *(number(comparison.value(row, metric)) for row in rows)] for metric in comparison.metrics),
+        *([label, *texts] for label, texts in comparison.kept.items()),
     ]
     show(table(["run", *names], reached, right=names))
     keys = list(dict.fromkeys(key for row in rows for key in row.differs))
@@ -146,8 +148,8 @@ def apply(
         left_out = {reason: [str(path) for path in paths] for reason, paths in done.left_out.items()}
         show_json({"written": [str(path) for path in done], "skipped": skipped, "left_out": left_out})
     else:
-        show(f"{len(done)} file{'s' * (len(done) != 1)} written to {outputs}")
+        show(f"{counted(len(done), 'file')} written to {outputs}")
     if done.skipped:
         lines = (f"  {path}: {reason}" for path, reason in done.skipped.items())
-        note(f"{len(done.skipped)} file{'s' * (len(done.skipped) != 1)} skipped:", *lines)
+        note(f"{counted(len(done.skipped), 'file')} skipped:", *lines)
         raise typer.Exit(1)

@@ -74,6 +74,7 @@ def run(
     try:
         with loading():
             from ..reports.page import write_report
+            from ..runs.summary import summarise
             from ..training.loop import train
             from .certificates import show_certificate, show_other_weights
         finished = train(resolved, out, resume=resume, allow_changes=allow_changes)
@@ -81,7 +82,7 @@ def run(
             return
         if not as_json and finished.certificate is not None:
             show_certificate(finished.certificate)
-            show_other_weights(finished.certificates)
+            show_other_weights(summarise(finished).weights)
         report = write_report(finished)
     except KeyboardInterrupt:
         raise _stopped(out) from None

@@ -185,7 +185,7 @@ def status(
     """Show the progress of a sweep: what has ended, what runs, the best so far, the time left."""
     with loading():
         from ..sweeps.status import sweep_status
-        from ..wording import time_span
+        from ..wording import counted, time_span
 
         found = sweep_status(sweep, name=name)
     if as_json:
@@ -197,7 +197,7 @@ def status(
     for line in found.results.damage:
         note(f"damaged: {line}")
     told = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
-    show(f"{found.total} trials: {told}", _best(found.results))
+    show(f"{counted(found.total, 'trial')}: {told}", _best(found.results))
     if found.seconds_left is not None:
         show(f"Time left: about {time_span(found.seconds_left)}" if found.seconds_left else "Time left: none")
     if found.held_by:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..wording import counted
+
 __all__ = ["Batch", "Dataset", "MapStyle", "TensorRows"]
 
 
@@ -90,7 +92,7 @@ class TensorRows:
     ) -> None:
         for name, rows in (("target", target), ("condition", condition), ("label", label)):
             if rows is not None and len(rows) != len(input):
-                raise ValueError(f"{name} has {len(rows)} rows, input has {len(input)}")
+                raise ValueError(f"{name} has {counted(len(rows), 'row')}, input has {len(input)}")
         self.input, self.target, self.condition, self.label = input, target, condition, label
 
     def __len__(self) -> int:

@@ -207,7 +207,7 @@ class HookSpecs:
 
             from idemlab import TrackerSpec, hookimpl
 
-            def lines(file: str):
+            def lines(file: str = "log.txt"):
                 from pathlib import Path
                 from accelerate.tracking import GeneralTracker, on_main_process
 

@@ -12,6 +12,7 @@ from ..contracts.specs import Traits
 from ..contracts.step import Step
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
+from ..wording import counted
 from .engines import Engine
 from .modules import copied
 from .objective import Objective
@@ -44,8 +45,8 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
     if training.batch_size % parts:
         near = max(training.batch_size // parts, 1) * parts
         raise BadInput(
-            f"batch_size {training.batch_size} cannot be cut into equal parts for {engine.world} processes "
-            f"and {training.micro_batches} micro-batches",
+            f"batch_size {training.batch_size} cannot be cut into equal parts "
+            f"for {counted(engine.world, 'process', 'processes')} and {training.micro_batches} micro-batches",
             where="[training], key 'batch_size'",
             expected=f"a multiple of {parts}",
             next_step=f"set training.batch_size = {near}",

@@ -17,7 +17,7 @@ from ..contracts.step import Step
 from ..errors import Failure
 from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
-from ..wording import number
+from ..wording import counted, number
 from .parts import Inputs, Parts
 
 __all__ = [
@@ -133,7 +133,7 @@ def evaluate(
             wild = sum(int((~torch.isfinite(orbit.output)).flatten(1).any(1).sum()) for orbit in orbits)
         if wild:
             raise Failure(
-                f"f(x) is not finite at {wild} of {len(batch)} inputs '{name}'",
+                f"f(x) is not finite at {wild} of {counted(len(batch), 'input')} '{name}'",
                 where=suspects(experiment),
                 next_step="set a lower optimizer.lr or enforcer.weight, or clip the gradient: set optimizer.clip = 1.0",
             )

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..errors import BadInput
-from ..wording import with_article
+from ..wording import counted, with_article
 from .fingerprint import fingerprint
 
 __all__ = ["Items", "as_dataset", "data_facts"]
@@ -137,6 +137,14 @@ def _set_of(value: Any, side: str) -> MapStyle:
         hasattr(value, "__getitem__") and hasattr(value, "__len__")
     ):
         raise BadInput(f"{side} is {with_article(type(value).__name__)}", where=_WHERE, expected=_PAIR)
+    try:
+        len(value)
+    except Exception as error:  # it is the caller's
+        raise BadInput(
+            f"{side}, {with_article(type(value).__name__)}, has no length: {' '.join(str(error).split())}",
+            where=_WHERE,
+            expected="a data set whose `__len__` is the number of its samples",
+        ) from error
     if get_start_method() != "fork":
         _check_sent(value, side)
     return Items(value)
@@ -216,7 +224,7 @@ def _check_values(samples: Tensor, numbers: Sequence[int], side: str) -> None:
     bad = ~torch.isfinite(samples).flatten(1).all(1)
     if bool(bad.any()):
         raise BadInput(
-            f"{side} has {int(bad.sum())} of {len(samples)} samples with values that are not finite; "
+            f"{side} has {int(bad.sum())} of {counted(len(samples), 'sample')} with values that are not finite; "
             f"the first is number {numbers[int(bad.nonzero()[0])]}",
             where=_WHERE,
             expected="finite values",

@@ -14,7 +14,7 @@ from ..contracts.orbit import Operator, Orbit
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput
-from ..wording import with_article
+from ..wording import counted, with_article
 from .projection import project_weights
 
 __all__ = ["LooseEnforcer", "enforcer"]
@@ -204,7 +204,8 @@ class LooseEnforcer(nn.Module):
             own = sum(p.numel() for p in set(self.parameters()) - before if p.requires_grad)
             if own:
                 raise BadInput(
-                    f"enforcer '{self.name}' trains {own} parameters of its own, which your optimizer does not know",
+                    f"enforcer '{self.name}' trains {counted(own, 'parameter')} of its own, "
+                    "which your optimizer does not know",
                     where=self._where(),
                     next_step="call enforce.on_start(f) first, and give the optimizer enforce.parameters(), too",
                 )
@@ -227,7 +228,10 @@ class LooseEnforcer(nn.Module):
         if condition is not None and not (
             isinstance(condition, Tensor) and condition.ndim and len(condition) == len(x)
         ):
-            refuse(f"condition is {_told(condition)}", f"a tensor with one condition for each of {len(x)} samples")
+            refuse(
+                f"condition is {_told(condition)}",
+                f"a tensor with one condition for each of {counted(len(x), 'sample')}",
+            )
         if reconstruction is not None and not (
             isinstance(reconstruction, Tensor) and reconstruction.shape == x.shape[:1]
         ):

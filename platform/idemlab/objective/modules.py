@@ -121,9 +121,9 @@ def check_trained(objective: nn.Module, name: str) -> None:
     """
     parameters = list(objective.parameters())
     if not any(p.requires_grad for p in parameters):
+        frozen = "its only parameter" if len(parameters) == 1 else f"all of its {len(parameters)} parameters"
         raise BadInput(
-            f"nothing can be trained: model '{name}' "
-            + ("has no parameters" if not parameters else f"has frozen all of its {len(parameters)} parameters"),
+            f"nothing can be trained: model '{name}' has " + (f"frozen {frozen}" if parameters else "no parameters"),
             where="[model]",
             expected="at least one parameter with requires_grad=True",
             next_step="choose another model; idemlab.certify measures an operator without training it",

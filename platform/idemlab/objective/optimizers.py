@@ -17,7 +17,7 @@ from ..catalog.torch_optimizers import TORCH, UNSUITABLE_OPTIMIZERS
 from ..errors import BadInput, Failure
 from ..experiment.optimizers import check_argument_names, checked_types, unknown_optimizer
 from ..experiment.settings import OptimizerSettings
-from ..wording import with_article
+from ..wording import counted, with_article
 from .muon import Muon
 
 __all__ = ["build_optimizers"]
@@ -108,7 +108,7 @@ def _of_plugin(method: Named, parameters: Sequence[nn.Parameter]) -> list[torch.
     taken = [id(p) for each in built for group in each.param_groups for p in group["params"]]
     if sorted(taken) != sorted(map(id, parameters)):
         raise Failure(
-            f"{method} takes {len(taken)} of {len(parameters)} parameters",
+            f"{method} takes {len(taken)} of {counted(len(parameters), 'parameter')}",
             where=str(method.plugin),
             expected="each parameter once",
             next_step=method.plugin.remedy,

@@ -21,6 +21,7 @@ from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from ..experiment.settings import TrainingSettings
+from ..wording import counted
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
 from .measured import check_metric, measured
@@ -204,6 +205,13 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             where=where,
             next_step=experiment.model.how_to_look_up,
         ) from error
+    if isinstance(out, torch.Tensor) and out.ndim and len(out) != len(batch.input):
+        raise BadInput(
+            f"model '{experiment.model.name}' makes {len(out)} results of {counted(len(batch.input), 'sample')}",
+            where=where,
+            expected="a result for each sample of a batch",
+            next_step=experiment.model.how_to_look_up,
+        )
     if not isinstance(out, torch.Tensor) or out.shape != batch.input.shape:
         got = list(out.shape[1:]) if isinstance(out, torch.Tensor) else type(out).__name__
         raise BadInput(
@@ -211,6 +219,13 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             where=where,
             expected="an operator f: X -> X keeps the shape, so that f(f(x)) exists",
             next_step="idemlab list models",
+        )
+    if out.device != batch.input.device:
+        raise BadInput(
+            f"model '{experiment.model.name}' moves a sample from {batch.input.device} to {out.device}",
+            where=where,
+            expected="an operator f: X -> X keeps the device, so that f(f(x)) exists",
+            next_step=f"let its forward move nothing, and make new tensors like x: {experiment.model.how_to_look_up}",
         )
     if out.dtype != batch.input.dtype:
         was, became = (str(t.dtype).removeprefix("torch.") for t in (batch.input, out))
@@ -338,7 +353,7 @@ def _fault(orbit: Orbit, enforcement: Any) -> str | None:
         if not isinstance(value, torch.Tensor):
             return f"a {name} that is {_a(type(value).__name__)}, not a tensor,"
         if value.shape != size:
-            return f"a {name} of shape {list(value.shape)} for {size[0]} samples"
+            return f"a {name} of shape {list(value.shape)} for {counted(size[0], 'sample')}"
     fed = [orbit.input, *([orbit.ahead(0)] if orbit.known(1) else [])]
     if enforcement.loss is not None and all(bool(torch.isfinite(points).all()) for points in fed):
         wrong = enforcement.loss[~torch.isfinite(enforcement.loss)]

@@ -19,7 +19,7 @@ from ..errors import BadInput, Failure
 from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
-from ..wording import clipped, listed
+from ..wording import clipped, counted, listed
 from .pictures import is_image
 
 __all__ = ["Applied", "apply"]
@@ -238,7 +238,9 @@ def _readable(
             first
             if first and len(skipped) == 1
             else BadInput(
-                f"none of the {len(skipped)} files can be read; the first: {reason}", where=str(path), next_step=_MEND
+                f"none of {counted(len(skipped), 'file')} can be read; the first: {reason}",
+                where=str(path),
+                next_step=_MEND,
             )
         )
     return names, skipped

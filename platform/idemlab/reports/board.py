@@ -15,7 +15,7 @@ from typing import Any
 from ..certificate.verdict import NOT_IDEMPOTENT
 from ..errors import BadInput, Failure
 from ..system.files import write_text
-from ..wording import listed, number, percent
+from ..wording import counted, listed, number, percent, plural
 from .found import Found, Values
 from .html import COLOURS, check_target, link, render
 from .inventory import inventory
@@ -56,8 +56,8 @@ class Board:
     @property
     def counted(self) -> str:
         """How many there are of each kind: `3 runs, 1 sweep and 20 trials`."""
-        plural = {"study": "studies"}
-        return listed([f"{n} {kind if n == 1 else plural.get(kind, f'{kind}s')}" for kind, n in self.counts.items()])
+        irregular = {"study": "studies"}
+        return listed([f"{counted(n, kind, irregular.get(kind))}" for kind, n in self.counts.items()])
 
 
 def board(folder: str | Path = ".", out: str | Path | None = None) -> Board:
@@ -137,7 +137,8 @@ def _pictures(root: Path, found: Sequence[Found]) -> tuple[list[Thumbnail | None
         kept.append(picture if room >= 0 else None)
         dropped += picture is not None and room < 0
     if dropped:
-        notes.append(f"{dropped} pictures are left out so that the page stays small: make a board of fewer runs.")
+        left_out = f"{counted(dropped, 'picture')} {plural(dropped, 'is', 'are')} left out"
+        notes.append(f"{left_out} so that the page stays small: make a board of fewer runs.")
     return kept, notes
 
 

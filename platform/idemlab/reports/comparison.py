@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..certificate.verdict import NOT_IDEMPOTENT
 from ..errors import BadInput, Failure
 from ..experiment import toml
-from ..runs.run import Run
+from ..runs.run import WHICH, Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
 from ..wording import number, time_span
@@ -71,6 +71,21 @@ class Comparison:
         inputs, _, name = metric.partition("/")
         return row.summary.values.get(inputs, {}).get(name)
 
+    @property
+    def kept(self) -> dict[str, list[str]]:
+        """What the average and the best weights reached, where a run kept them: label -> one text for each run."""
+        found = [{kept.which: kept for kept in row.summary.weights} for row in self.rows]
+        table: dict[str, list[str]] = {}
+        for which in WHICH[1:]:
+            own = [each.get(which) for each in found]
+            if any(own):
+                table[f"{which}: verdict"] = [number(None if one is None else one.verdict) for one in own]
+                table[f"{which}: step"] = [number(None if one is None else one.step) for one in own]
+                for name in dict.fromkeys(name for one in own if one for name in one.errors):
+                    values = [None if one is None else one.errors.get(name) for one in own]
+                    table[f"{which}: {name}/relative"] = [number(value) for value in values]
+        return table
+
     def as_dict(self) -> dict[str, Any]:
         """The comparison as plain values for JSON."""
         return {
@@ -85,6 +100,7 @@ class Comparison:
                     "flops": row.summary.flops,
                     "seconds": row.summary.seconds,
                     "metrics": {metric: self.value(row, metric) for metric in self.metrics},
+                    "weights": [asdict(kept) for kept in row.summary.weights],
                     "differs": row.differs,
                 }
                 for row in self.rows
@@ -164,6 +180,7 @@ def _page(comparison: Comparison, runs: Sequence[Run], figures: Sequence[Figure]
     reached |= {
         name: [number(v) for v in values] for name, values in measured.items() if any(v is not None for v in values)
     }
+    reached |= comparison.kept
     keys = dict.fromkeys(key for row in rows for key in row.differs)
     caption = (
         "Loss, reconstruction and relative error over the optimiser steps, one line for each run. The dotted line is the "

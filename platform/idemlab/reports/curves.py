@@ -72,11 +72,12 @@ def _panels(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Curve]]
     """Label of a panel -> its curves."""
     train = [entry for entry in entries if entry["split"] == "train"]
     evaluation = [entry for entry in entries if entry["split"] == "evaluation"]
+    average = _at_inputs([entry for entry in entries if entry["split"] == "ema"], "relative")
     terms = [key for key in _keys(train) if key not in ("lr", "relative")]
     passing = {_PASSING: _series(train, "relative")} if any("relative" in entry for entry in train) else {}
     panels = {
         _LOSS: {key.replace("_", " "): _series(train, key) for key in terms},
-        _RELATIVE: _at_inputs(evaluation, "relative") | passing,
+        _RELATIVE: _at_inputs(evaluation, "relative") | {f"{n}, average": c for n, c in average.items()} | passing,
         _RANK: _at_inputs(evaluation, "rank"),
         "learning rate": {"": _series(train, "lr")} if train else {},
     }

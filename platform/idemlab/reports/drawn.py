@@ -19,7 +19,7 @@ from ..objective.evaluation import Examples, Extremes, examples, extremes
 from ..objective.parts import build_inputs
 from ..runs.loading import load
 from ..runs.run import Run
-from ..wording import listed, number
+from ..wording import counted, listed, number
 from . import curves, pictures, style
 from .html import Drawing
 
@@ -60,20 +60,20 @@ def picture_drawings(
     origin |= {name: f"source '{source.name}'" for name, source in experiment.inputs.items()}
     range = parts.dataset.range
     figures = pictures.orbit_figures(shown, range)
+    beside = examples(experiment, parts, load(control, catalog=catalog), _CPU, count) if control is not None else None
     if not images:
         names = list(origin)
         said = "; ".join(f"{name}: {where}" for name, where in origin.items())
         caption = f"x is {said}. Each point, or curve, is one sample. {_measured(certificate, names)} {_moved(ranked)}"
         drawing = Drawing(
-            panels=tuple(style.inline(figure) for figure in pictures.orbit_panels(shown)),
+            panels=tuple(style.inline(figure) for figure in pictures.orbit_panels(shown, beside)),
             alt=f"x, f(x) and f(f(x)) for {listed(names)}",
             caption=" ".join(caption.split()),
-            legend=_vector_legend(shown),
+            legend=_vector_legend(shown, beside is not None),
         )
         drawings = [drawing, *(_extreme_values(ranked) if pictures.has_targets(shown[0]) else [])]
         files = {"orbits": style.png(next(iter(figures.values()))), "thumbnail": style.png(pictures.tiny(shown))}
         return Drawn(tuple(drawings), files)
-    beside = examples(experiment, parts, load(control, catalog=catalog), _CPU, count) if control is not None else None
     drawings = []
     for i, one in enumerate(shown):
         caption = f"x is {origin[one.name]}. Each column is one sample. {_measured(certificate, [one.name])}".rstrip()
@@ -130,7 +130,7 @@ def _extreme_values(ranked: Sequence[Extremes]) -> list[Drawing]:
 def _extreme_caption(name: str, ranked: Extremes) -> str:
     return (
         f"Samples of {name} in the order of how far a second application moves them, as a share of the spread of f(x). "
-        f"Typical are those around the median of {ranked.points} samples, {number(ranked.typical[1])}. "
+        f"Typical are those around the median of {counted(ranked.points, 'sample')}, {number(ranked.typical[1])}. "
         f"The worst is moved by {number(ranked.worst[1])}."
     )
 
@@ -157,12 +157,14 @@ def _moved(ranked: Sequence[Extremes]) -> str:
     )
 
 
-def _vector_legend(shown: Sequence[Examples]) -> dict[str, str]:
+def _vector_legend(shown: Sequence[Examples], controlled: bool) -> dict[str, str]:
     legend = {
         "x": "small points: the input.",
         "f(x)": "blue: what the operator makes of it.",
         "f(f(x))": "orange: the operator applied again. Where f is idempotent, it lies on f(x).",
     }
+    if controlled:
+        legend["control"] = "in panels of this name: what the control, which enforces nothing, makes of the same x."
     if pictures.has_targets(shown[0]):
         return legend | {"target": "the broad grey line: what f(x) should be."}
     return legend | {"from x to f(x)": "grey lines: the way that each sample is moved."}
@@ -176,7 +178,7 @@ def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:
             continue
         said = ", ".join(f"{key.replace('_', ' ')} {number(value)}" for key, value in measured["figures"].items())
         if said:
-            parts.append(f"Measured at {measured['points']} inputs of '{name}': {said}.")
+            parts.append(f"Measured at {counted(measured['points'], 'input')} of '{name}': {said}.")
     return " ".join(parts)
 
 
@@ -198,10 +200,12 @@ def curve_drawings(run: Run) -> Drawn:
     entries = run.metrics
     if not entries:
         return Drawn()
+    averaged = any(entry["split"] == "ema" for entry in entries)
     legend = {
         "loss": "the loss and the terms that make it up, at every log entry.",
         "relative error": "the change of f(x) by one more application, as a share of the spread of f(x). The dotted line is "
-        f"the limit of the verdict, {NOT_IDEMPOTENT:g}.",
+        f"the limit of the verdict, {NOT_IDEMPOTENT:g}."
+        + (" The lines called average are those of the moving average of the weights." if averaged else ""),
         "rank": "number of directions in which f(x) can move. During training it is measured at one point; "
         "at the end, it is the median over several points.",
         "learning rate": "the rate of the optimiser.",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..system import strict_json
 from ..system.lock import held_by
-from ..wording import clipped, listed
+from ..wording import clipped, counted, listed
 from .found import TEXT, Found, Trials, Values, changed, described, first_file, logged, size
 
 __all__ = ["found_study", "found_sweep"]
@@ -68,8 +68,8 @@ def _trials_told(rows: list[dict[str, str]], keys: tuple[str, ...]) -> str:
         return f"{tried} It has no table yet."
     states = Counter(row.get("state", "") for row in rows)
     verdicts = Counter(row["verdict"] for row in rows if row.get("verdict"))
-    counted = [f"{count} {what}" for what, count in [*verdicts.most_common(), *states.items()] if what != "complete"]
-    return f"{len(rows)} trial{'s' * (len(rows) != 1)}: {listed(counted)}. {tried}"
+    outcomes = [f"{count} {what}" for what, count in [*verdicts.most_common(), *states.items()] if what != "complete"]
+    return f"{counted(len(rows), 'trial')}: {listed(outcomes)}. {tried}"
 
 
 def _metrics(row: Mapping[str, str]) -> dict[str, Values]:

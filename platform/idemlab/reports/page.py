@@ -11,7 +11,7 @@ from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
-from ..runs.run import Run
+from ..runs.run import WHICH, Run
 from ..runs.summary import Summary, summarise
 from ..system.files import write_text
 from ..wording import command, listed, number, percent
@@ -103,7 +103,8 @@ def _explanations(experiment: Experiment) -> dict[str, str]:
 
 def _tables(run: Run) -> dict[str, str]:
     """Name of each file with values -> the way to it from the page."""
-    files = (run.certificate_file, run.metrics_file, run.experiment_file, run.environment_file)
+    certificates = (run.certificate_of(which) for which in WHICH)
+    files = (*certificates, run.metrics_file, run.experiment_file, run.environment_file)
     return {file.name: link(file, run.report_file) for file in files if file.is_file()}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -239,11 +241,32 @@ def orbit_values(shown: Sequence[Examples], samples: int = 4) -> Figure:
     return figure
 
 
-def orbit_panels(shown: Sequence[Examples]) -> list[Figure]:
-    """What `orbit_figures` draws of vectors, as a figure for each set, so that a page can place them to fit its width."""
-    if has_targets(shown[0]):
-        return [orbit_values([examples]) for examples in shown]
-    return [orbit_plane([examples], shown[0]) for examples in shown]
+def orbit_panels(shown: Sequence[Examples], beside: Sequence[Examples] | None = None) -> list[Figure]:
+    """What `orbit_figures` draws of vectors, as a figure for each set, so that a page can place them to fit its width.
+
+    Args:
+        beside: what a control makes of the same inputs. Each set is followed by its own, in the same plane and scale.
+    """
+
+    def draw(examples: Examples) -> Figure:
+        return orbit_values([examples]) if has_targets(shown[0]) else orbit_plane([examples], shown[0])
+
+    panels = []
+    for i, examples in enumerate(shown):
+        panels.append(draw(examples))
+        if beside is not None:
+            panels.append(draw(replace(beside[i], name=f"{examples.name}, control")))
+            _share_limits(panels[-2:])
+    return panels
+
+
+def _share_limits(figures: Sequence[Figure]) -> None:
+    """Give the axes of several figures the limits in which all their contents fit."""
+    for alike in zip(*(figure.axes for figure in figures), strict=True):
+        for of, give in ((Axes.get_xlim, Axes.set_xlim), (Axes.get_ylim, Axes.set_ylim)):
+            limits = [of(axes) for axes in alike]
+            for axes in alike:
+                give(axes, min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def orbit_plane(shown: Sequence[Examples], first: Examples | None = None) -> Figure:

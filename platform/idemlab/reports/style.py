@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ..certificate.verdict import NOT_IDEMPOTENT
 from ..system.files import replacing
+from ..wording import counted
 
 __all__ = [
     "BLACK",
@@ -163,7 +164,7 @@ def not_drawn(axes: Axes, count: int, what: str, *, line: int = 0) -> None:
         line: line of text above the lower edge, counted from 0.
     """
     if count:
-        text = f"{count} value{'s' * (count > 1)} {what}: not drawn"
+        text = f"{counted(count, 'value')} {what}: not drawn"
         axes.text(
             0.99, 0.02 + 0.09 * line, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=9, color=BLACK,
             bbox={"fc": "white", "ec": "none", "pad": 1},

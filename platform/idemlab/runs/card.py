@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from ..certificate.card import badge, frame, rows_of, table_html
 from ..errors import IdemlabError
 from ..wording import number
-from .summary import summarise
+from .summary import Kept, summarise
 
 if TYPE_CHECKING:
     from .run import Run
@@ -30,13 +31,22 @@ def run_html(run: Run) -> str:
         return frame(f"<b>{escape(run.name)}</b> {escape(error.what)}")
     head = badge(summary.verdict or "", summary.sentence, run.name)
     if certificate is not None:
-        body = rows_of(certificate["inputs"])
+        body = rows_of(certificate["inputs"]) + _weights(summary.weights)
     elif summary.values:
         rows = [[escape(inputs), number(values.get("relative"))] for inputs, values in summary.values.items()]
         body = table_html(["inputs", "error so far"], rows)
     else:
         body = ""
     return frame(head, body, *_pictures(run))
+
+
+def _weights(weights: Sequence[Kept]) -> str:
+    """The sets of weights of a run, where it kept others than the last ones."""
+    if not weights:
+        return ""
+    columns = ["weights", "step", *(f"error at {name}" for name in weights[0].errors), "verdict"]
+    rows = [[kept.which, str(kept.step), *map(number, kept.errors.values()), escape(kept.verdict)] for kept in weights]
+    return table_html(columns, rows)
 
 
 def _pictures(run: Run) -> list[str]:

@@ -215,10 +215,11 @@ class Run:
     @property
     def certificates(self) -> dict[Which, dict[str, Any]]:
         """The contents of all certificates of a finished run, by their weights: `last` and, if kept, `ema` and `best`."""
-        if self.certificate is None:
+        last = self.certificate
+        if last is None:
             return {}
-        found = {which: self._json(self.certificate_of(which), CertificateFile) for which in WHICH}
-        return {which: content for which, content in found.items() if content is not None}
+        others = {each: self._json(self.certificate_of(each), CertificateFile) for each in WHICH if each != "last"}
+        return {"last": last} | {which: content for which, content in others.items() if content is not None}
 
     @property
     def environment(self) -> dict[str, Any] | None:

@@ -8,9 +8,34 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .run import Run
+    from .run import Run, Which
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["Kept", "Summary", "summarise"]
+
+_MEANING: dict[Which, str] = {
+    "last": "those of the last step",
+    "ema": "their moving average",
+    "best": "those of the best evaluation",
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One of the sets of weights that a finished run kept.
+
+    Args:
+        which: as `idemlab.load(run, which=...)` takes it.
+        meaning: what these weights are, in words.
+        step: optimiser steps that made them.
+        verdict: of their own certificate.
+        errors: inputs -> relative error; None where it was not measured.
+    """
+
+    which: Which
+    meaning: str
+    step: int
+    verdict: str
+    errors: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,7 @@ class Summary:
         seconds: wall time so far, including evaluations and all resumptions.
         values: inputs -> name -> value (`relative`, `absolute`, `rank`, `trace`, `spread`, `input_spread`, the metrics),
             at the end of the run, or at the last evaluation so far.
+        weights: the sets of weights, the last ones first, where the run kept others than these: their average, the best.
     """
 
     verdict: str | None
@@ -35,6 +61,7 @@ class Summary:
     flops: float | None
     seconds: float | None
     values: dict[str, dict[str, float | None]]
+    weights: tuple[Kept, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -48,7 +75,8 @@ def summarise(run: Run) -> Summary:
     Raises:
         Failure: if one of its JSON files is damaged.
     """
-    certificate, entries = run.certificate, run.metrics
+    certificates, entries = run.certificates, run.metrics
+    certificate = certificates.get("last")
     plan: Mapping[str, Any] = (run.environment or {}).get("plan", {})
     if certificate is not None:
         return Summary(
@@ -59,6 +87,7 @@ def summarise(run: Run) -> Summary:
             flops=certificate["flops"],
             seconds=_seconds(entries),
             values={name: _values(one) for name, one in certificate["inputs"].items()},
+            weights=_kept(certificates) if len(certificates) > 1 else (),
         )
     step, steps = max((entry["step"] for entry in entries), default=0), plan.get("steps")
     share = f" of {steps} ({100 * step / steps:.0f} %)" if steps else ""
@@ -70,6 +99,20 @@ def summarise(run: Run) -> Summary:
         flops=step * plan["flops_per_step"] if "flops_per_step" in plan else None,
         seconds=_seconds(entries),
         values=_last_evaluation(entries),
+    )
+
+
+def _kept(certificates: Mapping[Which, Mapping[str, Any]]) -> tuple[Kept, ...]:
+    names = certificates["last"]["inputs"]
+    return tuple(
+        Kept(
+            which=which,
+            meaning=_MEANING[which],
+            step=one["steps"],
+            verdict=one["verdict"],
+            errors={name: one["inputs"][name]["relative"][0] if name in one["inputs"] else None for name in names},
+        )
+        for which, one in certificates.items()
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .. import __version__
 from ..errors import BadInput, nearest_match
 from ..runs.run import Run
-from ..wording import clipped, number
+from ..wording import clipped, number, plural
 
 __all__ = ["check_license", "model_card"]
 
@@ -72,8 +72,9 @@ def model_card(run: Run, name: str, license: str, pictures: Sequence[str]) -> st
         "## How to load it",
         _loading(run, name),
         "## Training",
-        f"Trained for {certificate['steps']:,} steps ({certificate['flops']:.2g} counted floating-point operations) on the "
-        f"data set `{run.experiment.dataset.name}`, as model `{run.experiment.model.name}` with the enforcer "
+        f"Trained for {certificate['steps']:,} {plural(certificate['steps'], 'step')} "
+        f"({certificate['flops']:.2g} counted floating-point operations) on the data set "
+        f"`{run.experiment.dataset.name}`, as model `{run.experiment.model.name}` with the enforcer "
         f"`{run.experiment.enforcer.name}`. `experiment.toml` holds every setting, `environment.json` the versions, and "
         f"`certificate.json` all that was measured. Made with idemlab {__version__}.",
     ]

@@ -20,7 +20,7 @@ from ..objective.evaluation import evaluation_batch, evaluation_inputs
 from ..objective.parts import build_inputs
 from ..runs.run import Run
 from ..system.files import replacing
-from ..wording import clipped, listed, shown
+from ..wording import clipped, counted, listed, shown
 from .folding import folded
 
 __all__ = ["Exported", "Format", "export"]
@@ -63,7 +63,7 @@ class Exported:
     @property
     def sentence(self) -> str:
         """In plain words."""
-        counts = listed([f"{count} inputs '{name}'" for name, count in self.inputs.items()])
+        counts = listed([f"{counted(count, 'input')} '{name}'" for name, count in self.inputs.items()])
         return (
             f"At {counts}, in batches of {listed([str(size) for size in _SIZES])}, the largest difference is "
             f"{self.largest:.2g} and the mean one {self.mean:.2g}; the largest value of f(x) is {self.scale:.3g}."

@@ -14,7 +14,8 @@ from ..sweeps.folder import check_kept, is_kept
 from ..sweeps.reading import open_sweep
 from ..sweeps.runner import run_sweep
 from ..system import strict_json
-from ..wording import command, number
+from ..wording import command, counted, number, plural
+from .environments import MadeIn, environments_of, note_environment
 from .study import Claim, Findings, Material, find_study
 
 if TYPE_CHECKING:
@@ -68,19 +69,21 @@ def run_study(
     for unknown in set(only) - set(sweeps):
         raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="only", choices=sorted(sweeps))
     _check_same_size(path, quick=quick)
+    made_in = environments_of(path)
     results: dict[str, Results] = {}
-    kept: list[str] = []
+    ran: list[str] = []
     missing: list[str] = []
     for title, plan in sweeps.items():
         folder = path / "sweeps" / title
         if is_kept(folder) and title not in only:
             say(f"sweep {title}: kept from the record")
             results[title], lacking = _kept(plan, folder, own)
-            kept.append(title)
-            missing += [f"{title} ({lacking} of {plan.count * plan.seeds} trials)"] if lacking else []
+            missing += [f"{title} ({lacking} of {counted(plan.count * plan.seeds, 'trial')})"] if lacking else []
         elif not only or title in only:
             say(f"sweep {title}")
+            before = open_sweep(folder).trials if (folder / "sweep.toml").is_file() else ()
             results[title] = run_sweep(plan, folder, resume=True, jobs=jobs, say=say, catalog=own)
+            ran += [title] if results[title].trials != before else []
         elif (folder / "sweep.toml").is_file():
             results[title] = open_sweep(folder)
         else:
@@ -93,9 +96,10 @@ def run_study(
         "reference": entry.spec.reference,
         "quick": quick,
         "not_run": missing,
-        "kept": kept,
     }
-    _write_record(path, heading, findings, results, own)
+    known = {name for names in made_in.values() for name in names}
+    ran += [name for name in results if name not in known and name not in ran]  # before a record was written
+    _write_record(path, heading, findings, results, made_in, ran, own)
     return findings
 
 
@@ -126,7 +130,13 @@ def _kept(plan: Sweep, folder: Path, catalog: Catalog) -> tuple[Results, int]:
 
 
 def _write_record(
-    path: Path, heading: Mapping[str, Any], findings: Findings, results: Mapping[str, Results], catalog: Catalog
+    path: Path,
+    heading: Mapping[str, Any],
+    findings: Findings,
+    results: Mapping[str, Results],
+    made_in: MadeIn,
+    ran: Sequence[str],
+    catalog: Catalog,
 ) -> None:
     import torch
 
@@ -138,15 +148,11 @@ def _write_record(
             figure.savefig(path / "figures" / f"{name}.svg", metadata={"Date": None})
         for name, table in findings.tables.items():
             table.to_csv(path / "tables" / f"{name}.csv", index=False)
-        environment = describe_environment(catalog, torch.device("cpu"), 1)
-        before = path / "environment.json"
-        keep = bool(heading["kept"]) and before.is_file()  # kept results may come from another environment
-        file = path / ("environment-further.json" if keep else before.name)
-        file.write_text(strict_json.dumps(environment, indent=1), encoding="utf-8")
-        environments = [strict_json.loads(before.read_text(encoding="utf-8"))] if keep else []
-        environments.append(environment)
+        now = describe_environment(catalog, torch.device("cpu"), 1)
+        environments = note_environment(path, made_in, ran, now)
         claims = [vars(claim) for claim in findings.claims]
-        content = {**heading, "claims": claims, "text": findings.text, "captions": findings.captions}
+        content = {**heading, "environments": environments, "claims": claims}
+        content |= {"text": findings.text, "captions": findings.captions}
         (path / "claims.json").write_text(strict_json.dumps(content, indent=1), encoding="utf-8")
         (path / "README.md").write_text(_page(path, heading, findings, results, environments), encoding="utf-8")
     except OSError as error:
@@ -158,7 +164,7 @@ def _page(
     heading: Mapping[str, Any],
     findings: Findings,
     results: Mapping[str, Results],
-    environments: Sequence[Mapping[str, Any]],
+    environments: MadeIn,
 ) -> str:
     made_by = command("study", heading["study"], quick=heading["quick"])
     parts = [f"# {heading['study']}", heading["summary"]]
@@ -179,13 +185,7 @@ def _page(
         parts.append(more if len(table) > ROWS else f"The table as a file: [tables/{name}.csv](tables/{name}.csv).")
     if results or heading["not_run"]:
         parts += ["## Runs", _runs(results), not_run(heading["not_run"])]
-    kept = heading["kept"]
-    parts += ["## Environment", *(_environment(each) for each in environments)]
-    if kept:
-        listed = ", ".join(f"`{name}`" for name in kept)
-        parts.append(
-            f"This record was continued. These sweeps are from before, made in the first environment above: {listed}."
-        )
+    parts += ["## Environment", *_environments(path, environments)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -198,17 +198,25 @@ def _runs(results: Mapping[str, Results]) -> str:
     for name, result in results.items():
         failed = sum(trial.state == "failed" for trial in result.trials)
         seconds = sum(trial.seconds or 0 for trial in result.trials)
-        trials = "1 trial" if len(result.trials) == 1 else f"{len(result.trials)} trials"
+        trials = counted(len(result.trials), "trial")
         lines.append(f"- `sweeps/{name}`: {trials}, {failed} failed, {number(round(seconds))} s of training")
     return "\n".join(lines)
 
 
-def _environment(found: Mapping[str, Any]) -> str:
-    packages = found["packages"]
-    return (
-        f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {found['python']}, "
-        f"{found['system']}, {found['device']}, {found['threads']} threads."
-    )
+def _environments(path: Path, environments: MadeIn) -> list[str]:
+    """A paragraph for each environment, with its sweeps where there are several."""
+    paragraphs = []
+    for file, sweeps in environments.items():
+        found = strict_json.loads((path / file).read_text(encoding="utf-8"))
+        packages = found["packages"]
+        told = (
+            f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {found['python']}, "
+            f"{found['system']}, {found['device']}, {counted(found['threads'], 'thread')}."
+        )
+        if len(environments) > 1:
+            told += f" {plural(len(sweeps), 'Sweep')} that ran here: {', '.join(f'`{name}`' for name in sweeps)}."
+        paragraphs.append(told)
+    return paragraphs
 
 
 def not_run(sweeps: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..certificate.card import frame, table_html
 from ..runs.card import run_html
-from ..wording import number, shown
+from ..wording import counted, number, shown
 
 if TYPE_CHECKING:
     from .results import Results
@@ -24,7 +24,8 @@ def results_html(results: Results) -> str:
     """The settings of a sweep, the best first, and the run of the best."""
     best, goal = results.best, results.goal
     states = ", ".join(f"{count} {state}" for state, count in Counter(t.state for t in results.trials).items())
-    head = f"<b>{escape(results.path.resolve().name)}</b> {len(results.trials)} trials: {escape(states or 'none yet')}"
+    trials = counted(len(results.trials), "trial")
+    head = f"<b>{escape(results.path.resolve().name)}</b> {trials}: {escape(states or 'none yet')}"
     settings = []
     for trials in results.settings.values():
         value = goal.of_setting([results.worth(trial) for trial in trials])

@@ -16,6 +16,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..experiment.start import pinned
 from ..experiment.toml import toml_value
+from ..wording import counted, plural
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -119,7 +120,7 @@ class Sweep:
                     nearest=nearest_match(value, choices),
                 )
         if self.seeds < 1:
-            raise BadInput(f"{self.seeds} seeds", where="seeds", expected="a number of 1 or more")
+            raise BadInput(counted(self.seeds, "seed"), where="seeds", expected="a number of 1 or more")
         if self.sampler == "grid":
             if self.trials is not None:
                 raise BadInput(
@@ -133,7 +134,7 @@ class Sweep:
             raise BadInput(
                 f"sampler '{self.sampler}' needs a number of settings"
                 if self.trials is None
-                else f"{self.trials} trials",
+                else counted(self.trials, "trial"),
                 where="trials",
                 expected=f"`trials = N`, a whole number from 1 to {_MOST_VALUES}",
             )
@@ -293,7 +294,7 @@ def _range(key: str, text: str) -> list[float]:
         raise BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected="LOW < HIGH, and LOW > 0 with log")
     if count and not (2 <= count[0] <= _MOST_VALUES and count[0].is_integer()):
         raise BadInput(
-            f"'{text}' has {numbers[2]} values",
+            f"'{text}' has {numbers[2]} {plural(count[0], 'value')}",
             where=f"over, key '{key}'",
             expected=f"N, a whole number from 2 to {_MOST_VALUES}",
         )

@@ -15,7 +15,7 @@ from typing import Any, Self
 from ..catalog.catalog import Catalog
 from ..errors import Failure, Interrupted
 from ..system.threads import rest_while_waiting
-from ..wording import AGAIN
+from ..wording import AGAIN, counted, plural
 from .jobs import Job, Outcome, Passing
 from .portable import portable
 
@@ -174,7 +174,8 @@ class Workers:
                 next_step="or use one process: `jobs = 1`",
             )
         left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
-        self._say(f"a worker process ended (exit code {process.exitcode}); {len(left)} trials are run again")
+        again = f"{counted(len(left), 'trial')} {plural(len(left), 'is', 'are')} run again"
+        self._say(f"a worker process ended (exit code {process.exitcode}); {again}")
         rest = []
         for task in left:
             self._deaths[task.number] = (

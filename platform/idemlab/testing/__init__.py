@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from .doors import check_enforcer as check_enforcer
     from .doors import check_metric as check_metric
     from .doors import check_model as check_model
+    from .doors import check_optimizer as check_optimizer
+    from .doors import check_schedule as check_schedule
     from .doors import check_source as check_source
     from .doors import check_thing as check_thing
+    from .doors import check_tracker as check_tracker
     from .doors import conformance_checks as conformance_checks
     from .doors import enforcer_checks as enforcer_checks
     from .doors import reproduce as reproduce
@@ -59,8 +62,11 @@ _HOME = {
     "check_enforcer": "doors",
     "check_metric": "doors",
     "check_model": "doors",
+    "check_optimizer": "doors",
+    "check_schedule": "doors",
     "check_source": "doors",
     "check_thing": "doors",
+    "check_tracker": "doors",
     "conformance_checks": "doors",
     "enforcer_checks": "doors",
     "reproduce": "doors",

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from ..contracts.specs import DatasetSpec, EnforcerSpec, MetricSpec, ModelSpec, SourceSpec, Spec
+from ..contracts.specs import (
+    DatasetSpec,
+    EnforcerSpec,
+    MetricSpec,
+    ModelSpec,
+    OptimizerSpec,
+    ScheduleSpec,
+    SourceSpec,
+    Spec,
+    TrackerSpec,
+)
 from ..errors import BadInput, nearest_match
 from . import checks  # noqa: F401  (puts them on the list)
+from .checks.trackers import elsewhere
 from .kit import CHECKS, Check, CheckFailed, examine, isolated
 from .report import Outcome, Report, Row, failure_text
 from .subject import Subject
@@ -21,14 +33,17 @@ __all__ = [
     "check_enforcer",
     "check_metric",
     "check_model",
+    "check_optimizer",
+    "check_schedule",
     "check_source",
     "check_thing",
+    "check_tracker",
     "conformance_checks",
     "enforcer_checks",
     "reproduce",
 ]
 
-CHECKED_KINDS = ("enforcer", "model", "dataset", "source", "metric")
+CHECKED_KINDS = ("enforcer", "model", "dataset", "source", "metric", "optimizer", "schedule", "tracker")
 """The kinds of named things that have checks."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,6 +114,36 @@ def check_metric(
     return check_thing("metric", metric, arguments, expected_failures=expected_failures)
 
 
+def check_optimizer(
+    optimizer: OptimizerSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Check that an optimiser trains all parameters at the rate it is set, and resumes. See `check_enforcer`."""
+    return check_thing("optimizer", optimizer, arguments, expected_failures=expected_failures)
+
+
+def check_schedule(
+    schedule: ScheduleSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Check that the rates of a schedule are finite and depend on the progress alone. See `check_enforcer`."""
+    return check_thing("schedule", schedule, arguments, expected_failures=expected_failures)
+
+
+def check_tracker(
+    tracker: TrackerSpec | str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    expected_failures: Failures | None = None,
+) -> Report:
+    """Check that a tracker takes all that a run sends. It is opened, in a temporary working folder. See `check_enforcer`."""
+    return check_thing("tracker", tracker, arguments, expected_failures=expected_failures)
+
+
 def check_thing(
     kind: str,
     thing: Thing,
@@ -119,8 +164,8 @@ def check_thing(
     subject = Subject.of(kind, thing, arguments)
     expected = dict(expected_failures or {})
     applicable = _applicable(subject, expected)
-    if kind != "model":  # a model is built for a shape
-        with isolated():
+    if not subject.entry.spec.passed:  # a model is built for a shape, an optimiser for parameters
+        with isolated(), elsewhere() if kind == "tracker" else nullcontext():
             subject.built  # noqa: B018  (if it cannot be built or fetched, it raises its own error)
     rows = []
     for check in applicable:
@@ -186,7 +231,7 @@ def enforcer_checks(
 def conformance_checks(
     kind: str, things: Sequence[Given], *, expected_failures: Failures | None = None, quick: bool = False
 ) -> Callable[[F], F]:
-    """`enforcer_checks` for any kind that has checks: enforcer, model, dataset, source, metric."""
+    """`enforcer_checks` for any kind that has checks: enforcer, model, dataset, optimizer, ..."""
     import pytest
 
     expected = dict(expected_failures or {})

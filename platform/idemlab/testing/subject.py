@@ -31,6 +31,12 @@ _CONTRACTS: dict[str, type[Any]] = {
     "source": Source,
     "metric": Metric,
 }
+_OTHERS = {
+    "optimizer": "a torch.optim.Optimizer or a list of them",
+    "schedule": "a function of the share of the run that is done",
+    "tracker": "an accelerate.tracking.GeneralTracker",
+}
+"""What the factory of each other kind returns."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Subject:
             BadInput: if the name is unknown, or the arguments do not fit.
         """
         catalog, given = installed(), dict(arguments or {})
+        passed = {"lr": 0.001} if kind == "optimizer" else {}  # which an experiment always has
         if callable(thing):
             if kind != "enforcer":
                 raise BadInput(f"a {kind} is checked by its name or its spec, not by a function")
@@ -76,7 +83,7 @@ class Subject:
         else:
             name, offered = thing, True
         entry = catalog.find(kind, name)
-        named = catalog.check(kind, {"name": name, **given}, f"arguments of {kind} '{entry.spec.name}'")
+        named = catalog.check(kind, {"name": name, **passed, **given}, f"arguments of {kind} '{entry.spec.name}'")
         return cls(named, entry, catalog, offered, given)
 
     def build(self, *positional: Any) -> Any:
@@ -86,10 +93,23 @@ class Subject:
             BadInput: if the factory refuses, or returns an object of the wrong type.
         """
         built = self.named.build(*positional)
-        contract = _CONTRACTS[self.named.kind]
-        if not isinstance(built, contract):
+        kind, expected = self.named.kind, _OTHERS.get(self.named.kind)
+        if expected is None:
+            contract = _CONTRACTS[kind]
+            fits, expected = (
+                isinstance(built, contract),
+                f"{contract.__module__.partition('.')[0]}'s {contract.__name__}",
+            )
+        else:
+            fits = _is_one(kind, built)
+        if kind == "tracker" and isinstance(built, str):
             raise BadInput(
-                f"{self.title} is {type(built).__name__}, not {contract.__module__.partition('.')[0]}'s {contract.__name__}",
+                f"{self.title} is Accelerate's own, so there is nothing of a plugin to check",
+                expected="a tracker that a plugin makes",
+            )
+        if not fits:
+            raise BadInput(
+                f"{self.title} is {type(built).__name__}, not {expected}",
                 where=self.origin,
                 next_step=f"return one from {self.entry.spec.factory.__name__}",
             )
@@ -152,6 +172,18 @@ class Subject:
             where = f"next(spec for spec in {hook}() if spec.name == {spec.name!r})"
             return f"from {module} import {hook}\n", where
         return f"spec = ...  # the {type(spec).__name__} named {spec.name!r}\n", "spec"
+
+
+def _is_one(kind: str, built: object) -> bool:
+    """Whether a factory of one of the other kinds returned what it should."""
+    if kind == "optimizer":
+        many = built if isinstance(built, list) and built else [built]
+        return all(isinstance(each, torch.optim.Optimizer) for each in many)
+    if kind == "schedule":
+        return callable(built)
+    from accelerate.tracking import GeneralTracker
+
+    return isinstance(built, GeneralTracker)
 
 
 def _ranks(named: Named) -> Iterator[int]:

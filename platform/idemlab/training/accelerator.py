@@ -11,6 +11,7 @@ from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
 from ..objective.engines import DDP, FSDP2, Engine, Single, expected_processes
 from ..runs.run import Run
+from ..wording import counted
 from .trackers import chosen_trackers
 
 __all__ = ["start_engine"]
@@ -46,7 +47,7 @@ def start_engine(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]
     world, rank = accelerator.num_processes, accelerator.process_index
     if world != asked:
         raise Failure(
-            f"the launcher says there are {asked} processes, but Accelerate found {world}",
+            f"the launcher says {counted(asked, 'process', 'processes')}, but Accelerate found {world}",
             where=f"this is process {rank}, on {accelerator.device}",
             next_step="start the processes with torchrun",
         )

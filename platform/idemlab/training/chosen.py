@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..experiment.settings import BestSettings, StopSettings
 from ..objective.evaluation import Evaluation
+from ..wording import counted
 
 __all__ = ["Best", "Patience"]
 
@@ -77,7 +78,7 @@ class Patience:
         """Why the run ended early, for the certificate."""
         return (
             f"Training stopped early, after step {done} of {steps}: "
-            f"{self._settings.metric} had not improved for {self._since} evaluations."
+            f"{self._settings.metric} had not improved for {counted(self._since, 'evaluation')}."
         )
 
     def state(self) -> dict[str, Any]:

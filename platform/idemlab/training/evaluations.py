@@ -20,6 +20,7 @@ from ..runs.run import WHICH, Run, Which
 from ..runs.writing import write_certificate, write_operator
 from ..system.phases import timed
 from ..watching.watcher import Watcher
+from ..wording import counted
 from .average import Average, under
 from .chosen import Best, Patience
 from .log import Clock
@@ -110,7 +111,7 @@ class Evaluations:
         """Stop if the outputs have collapsed and the experiment asks for that, with the state saved."""
         if self._experiment.training.stop_on_collapse and evaluation.collapse and done < self._plan.steps:
             raise Failure(
-                f"{evaluation.collapse}, after {done} of {self._plan.steps} steps; {self._loop.keep(done)}",
+                f"{evaluation.collapse}, after {done} of {counted(self._plan.steps, 'step')}; {self._loop.keep(done)}",
                 where=str(self._run.path),
                 next_step="warm the enforcer up (hybrid, warmup = 0.3), lower its weight, or give the noise targets",
             )

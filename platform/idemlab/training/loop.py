@@ -36,7 +36,7 @@ from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
 from ..watching.progress import watching
 from ..watching.watcher import Watcher, Watchers
-from ..wording import with_article
+from ..wording import counted, with_article
 from .accelerator import start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -359,7 +359,7 @@ class _Loop:
             return blame(self.experiment, call, doing)
         except IdemlabError as error:
             if self.engine.alone:  # saving needs all processes, and only this one failed
-                error.what += f", after {done} of {self.plan.steps} steps; {self.keep(done)}"
+                error.what += f", after {done} of {counted(self.plan.steps, 'step')}; {self.keep(done)}"
                 error.next_step = f"{error.next_step}; once that is fixed: {self.run.resuming}"
             raise
 

@@ -25,6 +25,7 @@ from ..objective.preflight import preflight
 from ..objective.rates import Rates
 from ..runs.run import Run
 from ..runs.writing import append_entry, write_certificate, write_operator
+from ..wording import counted
 from .batches import batches
 from .folder import open_folder
 from .latch import Latch, not_finite
@@ -228,7 +229,7 @@ class _Stack:
                 self.errors[r] = error.what
             else:
                 if self.training.stop_on_collapse and done < self.plan.steps and evaluations[r].collapse:
-                    self.errors[r] = f"{evaluations[r].collapse}, after {done} of {self.plan.steps} steps"
+                    self.errors[r] = f"{evaluations[r].collapse}, after {done} of {counted(self.plan.steps, 'step')}"
         clock = {"seconds": self.clock.seconds(self.count)}  # taken after all evaluations, so that the shares add up
         for r, evaluation in evaluations.items():
             append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)

@@ -17,7 +17,7 @@ from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..experiment.toml import flat, toml_value
 from ..reports.page import write_report
-from ..runs.run import Run
+from ..runs.run import WHICH, Run
 from ..watching.watcher import Watcher
 
 __all__ = ["Trackers", "chosen_trackers"]
@@ -156,7 +156,7 @@ def _send_outcome(tracker: Any, run: Run, step: int) -> None:
     if hasattr(tracker, "log_artifact"):
         for picture in pictures:
             tracker.log_artifact(str(picture), "figures")
-        for file in (run.experiment_file, run.certificate_file, run.report_file):
+        for file in (run.experiment_file, *(run.certificate_of(which) for which in WHICH), run.report_file):
             if file.is_file():
                 tracker.log_artifact(str(file))
         return

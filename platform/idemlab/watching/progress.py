@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..certificate.verdict import COLLAPSED, collapses
-from ..wording import number, time_span
+from ..wording import number, plural, time_span
 from .terminal import console, is_main_process, notebook
 from .watcher import Watcher
 
@@ -91,7 +91,8 @@ class _Lines(_Shown):
         self._counted = first_step
         self.say(
             f"{experiment.name}: {experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
-            f"{plan.parameters:,} parameters, {plan.steps:,} steps on {plan.device}"
+            f"{plan.parameters:,} {plural(plan.parameters, 'parameter')}, {plan.steps:,} {plural(plan.steps, 'step')} "
+            f"on {plan.device}"
         )
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:
@@ -178,7 +179,7 @@ class _Bar(_Moving):
         self._status.stop()
         self._out.print(
             f"{experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
-            f"{plan.parameters:,} parameters on {plan.device}"
+            f"{plan.parameters:,} {plural(plan.parameters, 'parameter')} on {plan.device}"
         )
         taken = len(experiment.name) + 2 * len(str(plan.steps)) + len("/ 00:00:00   ")
         self._bar = Progress(
@@ -238,7 +239,7 @@ class _Cell(_Moving):
         self._lines.insert(
             0,
             f"{experiment.model.name} on {experiment.dataset.name}, enforcer {experiment.enforcer.name}; "
-            f"{plan.parameters:,} parameters on {plan.device}",
+            f"{plan.parameters:,} {plural(plan.parameters, 'parameter')} on {plan.device}",
         )
         self._show(first_step)
 

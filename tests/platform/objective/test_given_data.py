@@ -37,6 +37,17 @@ class Drawn(Listed):
         return torch.rand(4)
 
 
+class Long(Listed):
+    """Says another length than it has."""
+
+    def __init__(self, length: Any) -> None:
+        super().__init__(*X)
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length  # type: ignore[no-any-return]
+
+
 class Endless(IterableDataset[Tensor]):
     def __iter__(self) -> Any:
         return iter(X)
@@ -142,6 +153,9 @@ BAD: list[tuple[Any, str]] = [
     ((Listed((X[0], 1), X[0]), X), "some items have a label and others have none"),
     ((Listed(torch.tensor(1.0), torch.tensor(2.0)), X), "train gives samples without a shape"),
     ((X, Dataset.of_tensors(X, X)), "test is a Dataset"),
+    ((Long(99), X), "the items of train cannot be read as a batch: IndexError"),
+    ((Long(-1), X), r"train, a Long, has no length: __len__\(\) should return >= 0"),
+    ((X, Long(9.5)), "test, a Long, has no length: 'float' object cannot be interpreted as an integer"),
     (Dataset.of_tensors(NAN, X), "train has 1 of 10 samples"),
 ]
 

@@ -311,7 +311,7 @@ def test_pictures_stop_before_the_page_is_large(folder: Path, monkeypatch: pytes
     monkeypatch.setattr("idemlab.reports.board.PICTURES", 300)
     rows = Rows(board(folder).path)
     assert sum(row["pictures"] for row in rows.rows) == 1
-    assert "1 pictures are left out" in rows.page
+    assert "1 picture is left out" in rows.page
 
 
 def test_curves_stay_inside_and_are_thinned() -> None:

@@ -51,6 +51,22 @@ def unfinish(path: Path) -> None:
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
 
 
+def test_the_other_weights_of_a_run_are_compared_too(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    assert compare(runs).kept == {}
+    kept = json.loads((runs[1] / "certificate.json").read_text()) | {"steps": 2, "verdict": "genuine"}
+    kept["inputs"]["noise"]["relative"][0] = 0.0123
+    (runs[1] / "certificate-ema.json").write_text(json.dumps(kept))
+    comparison = compare(runs, html=tmp_path / "page.html")
+    assert list(comparison.kept) == ["ema: verdict", "ema: step", "ema: data/relative", "ema: noise/relative"]
+    assert comparison.kept["ema: noise/relative"] == ["—", "0.0123"]
+    assert comparison.kept["ema: step"] == ["—", "2"]
+    first, second = comparison.as_dict()["runs"]
+    assert first["weights"] == []
+    assert [each["which"] for each in second["weights"]] == ["last", "ema"]
+    assert second["weights"][1]["errors"]["noise"] == 0.0123
+    assert "0.0123" in (tmp_path / "page.html").read_text()
+
+
 def test_rows_show_what_each_run_reached(runs: tuple[Path, Path]) -> None:
     comparison = compare(runs)
     assert [row.run for row in comparison.rows] == ["first", "second"]
@@ -103,6 +119,7 @@ def test_as_dict_is_json(runs: tuple[Path, Path]) -> None:
         "flops",
         "seconds",
         "metrics",
+        "weights",
         "differs",
     }
 

@@ -30,6 +30,15 @@ def entries(steps: int = 6, inputs: tuple[str, ...] = INPUTS, **further: float) 
     return train + measured
 
 
+def averaged(logged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evaluations of a moving average of the weights beside the others, at half their errors."""
+    return [
+        entry | {"split": "ema"} | {key: entry[key] / 2 for key in entry if key.endswith("/relative")}
+        for entry in logged
+        if entry["split"] == "evaluation"
+    ]
+
+
 def certificates(inputs: tuple[str, ...] = INPUTS, n: int = 40) -> dict[str, Any]:
     spectra = [
         {"singular_values": [1.2] * r + [0.0] * (n - r), "eigenvalue_moduli": [1.0] * r + [0.0] * (n - r)}
@@ -43,6 +52,7 @@ LOSSES = [{"step": 1, "split": "train", "loss": 2.0}, {"step": 9, "split": "trai
 FIGURES: dict[str, Callable[[], Figure]] = {
     "training": lambda: curves.training_curves(entries()),
     "training, negative terms": lambda: curves.training_curves(entries(tightness=-0.3)),
+    "training, with an average": lambda: curves.training_curves([*entries(), *averaged(entries())]),
     "overlaid": lambda: curves.overlaid_curves({"first": entries(), "second": entries(4)}),
     "overlaid, one panel": lambda: curves.overlaid_curves({"runs/a-long-name-of-a-run-" + i: LOSSES for i in "abc"}),
     "spectrum": lambda: curves.jacobian_spectrum(certificates()),
@@ -101,6 +111,15 @@ def test_training_curves_show_what_was_logged() -> None:
     assert rank == {"data": [(2, 3), (4, 3)], "noise": [(2, 3), (4, 3)]}
     assert [y for points in rate.values() for _, y in points] == [1e-3] * 4
     assert {axes.get_xlabel() for axes in drawn.values()} == {"optimiser step"}
+
+
+def test_errors_of_an_average_have_curves_of_their_own() -> None:
+    logged = entries(4, ("data",))
+    drawn = panels(curves.training_curves([*logged, *averaged(logged)]))
+    errors = lines(drawn["relative error (log scale)"])
+    assert errors["data"] == [(2, 0.5), (4, 0.25)]
+    assert errors["data, average"] == [(2, 0.25), (4, 0.125)]
+    assert set(lines(drawn["rank of the Jacobian at f(x)"])) == {"data"}
 
 
 def test_training_curves_without_evaluations() -> None:

@@ -63,6 +63,18 @@ def test_numbers_of_the_certificate(blank: Path) -> None:
         assert row[10] == one["verdict"]
 
 
+def test_all_weights_that_a_run_kept_are_listed(blank: Path) -> None:
+    assert 'id="weights"' not in write_report(blank).read_text()
+    certificate = json.loads((blank / "certificate.json").read_text())
+    certificate["inputs"]["data"]["relative"][0] = 0.0123
+    (blank / "certificate-best.json").write_text(json.dumps(certificate | {"steps": 2, "verdict": "identity"}))
+    page = Page(write_report(blank))
+    section = page.source.partition('id="weights"')[2].partition("</section>")[0]
+    for shown in ("best: those of the best evaluation", "0.0123", "identity", 'which="best"', ">2<"):
+        assert shown in section
+    assert 'href="./certificate-best.json"' in page.source
+
+
 def test_metrics_have_plain_labels_and_explanations(blank: Path) -> None:
     page = Page(write_report(blank))
     head, *rows = page.cells("metrics")
@@ -145,8 +157,9 @@ def test_typical_and_worst_samples_are_those_of_the_certificate(blank: Path) -> 
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
-    page = Page(write_report(Run.open(trained["vectors"])))
+def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path], tmp_path: Path) -> None:
+    control = Path(shutil.copytree(trained["vectors"], tmp_path / "control"))
+    page = Page(write_report(Run.open(trained["vectors"]), control=control))
     files = {path.stem for path in (trained["vectors"] / "figures").iterdir()}
     assert files == {"orbits", "curves", "spectrum", "thumbnail"}
     assert (
@@ -154,6 +167,9 @@ def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path]) -> None:
     )
     assert "Typical are those around the median of 32 samples" in page.words
     assert "A second application moves the median sample and the worst one by" in page.words
+    drawn = page.source.partition('id="pictures"')[2].partition("</section>")[0].count("<svg")
+    assert drawn == 3 * (1 + 1 + 2), "for each set of inputs: the run, the control, typical and worst"
+    assert "control in panels of this name: what the control, which enforces nothing, makes of the same x" in page.words
 
 
 def test_files_with_the_values_are_linked(blank: Path) -> None:

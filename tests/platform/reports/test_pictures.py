@@ -171,6 +171,23 @@ def test_panels_of_their_own_show_the_same_plane() -> None:
             assert np.array_equal(line.get_xydata(), other.get_xydata())
 
 
+@pytest.mark.parametrize("sorts", [False, True], ids=["plane", "values"])
+def test_the_control_of_vectors_follows_in_the_same_plane_and_scale(sorts: bool) -> None:
+    shown = shown_vectors(5, sorts=sorts)
+    beside = [Examples(one.name, [one.orbit[0], 9 * one.orbit[0], 9 * one.orbit[0]], one.target) for one in shown]
+    alone, panels = pictures.orbit_panels(shown), pictures.orbit_panels(shown, beside)
+    assert len(panels) == 2 * len(shown)
+    for i, (own, control) in enumerate(zip(panels[::2], panels[1::2], strict=True)):
+        titles = [(each.axes[0].get_title(loc="left"), each.axes[0].get_ylabel()) for each in (own, control)]
+        assert f"x: {shown[i].name}, control" in "".join(titles[1])
+        assert "control" not in "".join(titles[0])
+        for mine, theirs, before in zip(own.axes, control.axes, alone[i].axes, strict=True):
+            assert (mine.get_xlim(), mine.get_ylim()) == (theirs.get_xlim(), theirs.get_ylim())
+            assert mine.get_ylim()[1] > before.get_ylim()[1], "what the control makes fits in"
+            for line, other in zip(mine.get_lines(), before.get_lines(), strict=True):
+                assert np.array_equal(line.get_xydata(), other.get_xydata())
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_vectors_of_one_or_two_entries_are_drawn_as_they_are(n: int) -> None:
     shown = shown_vectors(n)

@@ -90,6 +90,17 @@ def test_a_run_shows_verdict_errors_spectrum_and_picture(tmp_path: Path) -> None
         assert shown in page
 
 
+def test_a_run_shows_all_weights_that_it_kept(tmp_path: Path) -> None:
+    best = {"verdict": EVIL, "sentence": "", "steps": 6, "flops": 1.0, "inputs": {"data": ONE | {"relative": [0.0123]}}}
+    alone = make_run(tmp_path / "alone")._repr_html_()
+    page = make_run(tmp_path / "run", **{"certificate-best.json": best})._repr_html_()
+    looked_at(page)
+    assert page.count("<table") == alone.count("<table") + 1
+    for shown in (">best<", ">6<", "0.0123", "&lt;script&gt;"):
+        assert shown in page
+        assert shown not in alone
+
+
 @pytest.mark.parametrize("what", ["inputs", "folder", "verdict"])
 def test_nothing_is_taken_for_markup(what: str, tmp_path: Path) -> None:
     safe = EVIL.replace("/", "")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab import BadInput, Failure, export
+from idemlab import BadInput, EnforcerKind, Failure, export
 from idemlab.objective.parts import assemble
 from idemlab.runs.run import Run
 from idemlab.runs.weights import write_weights
@@ -36,6 +36,8 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "unet": (IMAGES, {"name": "unet"}, {}),
     "attention": (IMAGES, {"name": "attention"}, {}),
     "limit": (FLAT, {"name": "mlp", "width": 16}, {"name": "limit", "depth": 3}),
+    "section": (FLAT, {"name": "mlp", "width": 16}, {"name": "section", "rank": 3}),
+    "section of images": (IMAGES, {"name": "unet", "channels": 8}, {"name": "section", "rank": 8}),
 }
 """Data, model and enforcer of everything that is shipped and can be exported, on small samples."""
 
@@ -69,9 +71,12 @@ def test_it_is_exported_exactly(name: str, to: exporting.Format, tmp_path: Path)
     assert [path.name for path in run.path.glob("operator.[op]*")] == [done.path.name]
 
 
-def test_the_table_has_every_shipped_model() -> None:
+def test_the_table_has_every_shipped_model_and_every_enforcer_that_wraps_one() -> None:
     ours = {e.spec.name for e in idemlab.installed().entries("model") if e.plugin.distribution == "idemlab"}
     assert ours == {model["name"] for _, model, _ in MODELS.values()}
+    enforcers = [e for e in idemlab.installed().entries("enforcer") if e.plugin.distribution == "idemlab"]
+    wrapping = {e.spec.name for e in enforcers if EnforcerKind.ARCHITECTURE in getattr(e.spec.traits, "kinds", ())}
+    assert wrapping == {enforcer["name"] for _, _, enforcer in MODELS.values() if enforcer}
 
 
 # -- files ------------------------------------------------------------------------------------------------------------------

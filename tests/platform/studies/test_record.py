@@ -32,6 +32,7 @@ from idemlab import (
 )
 from idemlab.catalog.named import Named
 from idemlab.catalog.provided import Provided
+from idemlab.studies.environments import environments_of, note_environment
 from idemlab.studies.record import markdown
 from idemlab.sweeps.results import Results, Trial, read_table, write_table
 
@@ -227,20 +228,51 @@ def test_a_record_of_another_sweep_or_size_is_not_gone_on_with(catalog: Catalog,
         run_study("mine", out, resume=True, catalog=catalog)
 
 
-def test_a_record_that_was_gone_on_with_says_what_was_there_and_in_which_environment(
-    catalog: Catalog, tmp_path: Path
-) -> None:
+def test_a_record_says_in_which_environment_each_sweep_ran(catalog: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "record"
     run_study("mine", out, only=("rates",), catalog=catalog)
+    file, further = out / "environment.json", out / "environment-further.json"
+
+    def somewhere_else() -> None:
+        file.write_text(file.read_text().replace('"cpu"', '"an abacus"'))
+
+    def told() -> str:
+        return (out / "README.md").read_text().partition("## Environment")[2]
+
+    somewhere_else()
+    run_study("mine", out, only=("rates",), resume=True, catalog=catalog)
+    assert "an abacus" in told(), "nothing has run since"
     strip(out)
-    file = out / "environment.json"
-    file.write_text(file.read_text().replace('"cpu"', '"an abacus"'))
     run_study("mine", out, resume=True, catalog=catalog)
-    page = (out / "README.md").read_text()
-    assert "an abacus" in page
-    assert "These sweeps are from before, made in the first environment above: `rates`." in page
-    assert "an abacus" in file.read_text()
-    assert '"cpu"' in (out / "environment-further.json").read_text()
+    first, second = (text for text in told().split("\n\n") if text.strip())
+    assert "an abacus" in first
+    assert first.endswith("Sweep that ran here: `rates`.")
+    assert " cpu, " in second
+    assert second.strip().endswith("Sweep that ran here: `plain`.")
+    assert '"cpu"' in further.read_text()
+    further.write_text(further.read_text().replace('"cpu"', '"a slide rule"'))
+    strip(out)
+    page = told().replace(" cpu, ", " a slide rule, ")
+    run_study("mine", out, resume=True, catalog=catalog)  # a finished record: all is kept, and nothing runs
+    assert told() == page
+    assert sorted(path.name for path in out.glob("environment*")) == [further.name, file.name]
+
+
+def test_an_older_record_lists_the_sweeps_of_its_first_environment(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "sweeps" / name).mkdir(parents=True)
+        (tmp_path / "sweeps" / name / "sweep.toml").touch()
+    assert environments_of(tmp_path) == {}
+    (tmp_path / "claims.json").write_text(json.dumps({"kept": []}))
+    assert environments_of(tmp_path) == {"environment.json": ["a", "b"]}
+    (tmp_path / "claims.json").write_text(json.dumps({"kept": ["a"]}))
+    (tmp_path / "environment-further.json").write_text("{}")
+    before = environments_of(tmp_path)
+    assert before == {"environment.json": ["a"], "environment-further.json": ["b"]}
+    assert note_environment(tmp_path, before, [], {"python": "4"}) == before
+    after = note_environment(tmp_path, before, ["b", "c"], {"python": "4"})
+    assert after == before | {"environment-further-2.json": ["b", "c"]}
+    assert note_environment(tmp_path, after, ["d"], {"python": "4"})["environment-further-2.json"] == ["b", "c", "d"]
 
 
 def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -11,27 +12,14 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import idemlab
-from idemlab import BadInput, Enforcement, Enforcer, Orbit, Step, Sweep, run_sweep
+from idemlab import BadInput, Sweep, run_sweep
 
+_OWN = runpy.run_path(str(Path(__file__).parents[1] / "own_parts.py"), run_name="own_parts")
+Pull, network = (_OWN[name] for name in ("Pull", "network"))
 Make = Callable[..., dict[str, Any]]
-
-
-class Pull(Enforcer):
-    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        return Enforcement(loss=(orbit.live(2) - orbit.output).square().mean(1))
-
-
-def network(width: int = 6) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, width), nn.GELU(), nn.Linear(width, 4))
-
-
-@pytest.fixture
-def data() -> tuple[Tensor, Tensor]:
-    points = torch.randn(96, 4, generator=torch.Generator().manual_seed(2))
-    return points[:64], points[64:]
 
 
 @pytest.fixture

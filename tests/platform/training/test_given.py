@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab import BadInput, Batch, Dataset, Enforcement, Enforcer, Metric, Orbit, Points, Source, Step, Watcher
+from idemlab import BadInput, Batch, Dataset, Enforcer, Points, Source, Step, Watcher
 
+_OWN = runpy.run_path(str(Path(__file__).parents[1] / "own_parts.py"), run_name="own_parts")
+Pull, Size, network = (_OWN[name] for name in ("Pull", "Size", "network"))
 Make = Callable[..., dict[str, Any]]
 LEAST = {"training": {"steps": 4, "batch_size": 16}, "evaluation": {"rank_points": 1, "points": 16}}
-
-
-class Pull(Enforcer):
-    """Idempotence as a plain loss."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__()
-        self._weight = weight
-
-    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        return Enforcement(loss=self._weight * (orbit.live(2) - orbit.output).square().mean(1))
 
 
 class Ball(Source):
@@ -40,13 +32,6 @@ class Ball(Source):
         return Points(self.scale * step.normal(batch.input))
 
 
-class Size(Metric):
-    """Mean norm of f(x)."""
-
-    def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
-        return {"size": orbit.output.flatten(1).norm(dim=1)}
-
-
 class Stop(Watcher):
     """Stops a run after some steps."""
 
@@ -56,22 +41,6 @@ class Stop(Watcher):
     def stepped(self, step: int) -> None:
         if step == self._step:
             raise idemlab.Interrupted("stopped by the test")
-
-
-def network(width: int = 8) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, width), nn.GELU(), nn.Linear(width, 4))
-
-
-@pytest.fixture
-def module() -> nn.Module:
-    torch.manual_seed(1)
-    return network()
-
-
-@pytest.fixture
-def data() -> tuple[Tensor, Tensor]:
-    points = torch.randn(96, 4, generator=torch.Generator().manual_seed(2))
-    return points[:64], points[64:]
 
 
 def _weights(run: idemlab.Run) -> bytes:

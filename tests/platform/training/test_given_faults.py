@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 from functools import partial
 from pathlib import Path
@@ -12,43 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab import BadInput, Batch, Enforcement, Enforcer, Metric, Orbit, Step, Traits
+from idemlab import BadInput, Enforcement, Enforcer, Orbit, Step, Traits
 
+_OWN = runpy.run_path(str(Path(__file__).parents[1] / "own_parts.py"), run_name="own_parts")
+Pull, Size, network = (_OWN[name] for name in ("Pull", "Size", "network"))
 LEAST = {"training": {"steps": 4, "batch_size": 16}, "evaluation": {"rank_points": 1, "points": 16}}
-
-
-class Pull(Enforcer):
-    """Idempotence as a plain loss."""
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__()
-        self._weight = weight
-
-    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        return Enforcement(loss=self._weight * (orbit.live(2) - orbit.output).square().mean(1))
-
-
-class Size(Metric):
-    """Mean norm of f(x)."""
-
-    def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
-        return {"size": orbit.output.flatten(1).norm(dim=1)}
-
-
-def network(width: int = 8) -> nn.Module:
-    return nn.Sequential(nn.Linear(4, width), nn.GELU(), nn.Linear(width, 4))
-
-
-@pytest.fixture
-def module() -> nn.Module:
-    torch.manual_seed(1)
-    return network()
-
-
-@pytest.fixture
-def data() -> tuple[Tensor, Tensor]:
-    points = torch.randn(96, 4, generator=torch.Generator().manual_seed(2))
-    return points[:64], points[64:]
 
 
 class Locked(nn.Linear):
@@ -68,6 +37,18 @@ class Narrow(nn.Linear):
         super().__init__(4, 3)
 
 
+class Elsewhere(nn.Linear):
+    """Returns what lies on another device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to("meta")
+
+
+class DropsOne(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[1:]
+
+
 class Undeclared(Pull):
     pass
 
@@ -83,6 +64,8 @@ class TwoSided(Enforcer):
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": Narrow()}, r"model 'given:narrow' changes the shape of a sample: \[4\] became \[3\]"),
+    ({"model": Elsewhere(4, 4)}, "model 'given:elsewhere' moves a sample from cpu to meta"),
+    ({"model": DropsOne(4, 4)}, "model 'given:drops-one' makes 15 results of 16 samples"),
     ({"model": nn.Identity()}, "model 'given:identity' has no parameters"),
     ({"model": network().requires_grad_(False)}, "has frozen all of its 4 parameters"),
     (
@@ -91,6 +74,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model": network().half()}, "has parameters in float16, and the run trains in float32"),
     ({"model": nn.Linear(4, 4, device="meta")}, "has no values for 'weight': it lies on the meta device"),
+    ({"model": _on_two_devices()}, "has no values for '1.running_mean': it lies on the meta device"),
     ({"model": nn.LazyLinear(4)}, "has no shape yet for 'weight'"),
     ({"model": nn.Linear(5, 5)}, "model 'given:linear' cannot take the samples of dataset 'given:tensors'"),
     ({"model": Locked()}, "cannot be copied: cannot pickle '_thread.lock' object"),

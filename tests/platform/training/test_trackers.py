@@ -83,7 +83,7 @@ def test_mlflow_has_them_too_and_a_resumed_run_goes_on_there(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'store'}")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(f"file:{tmp_path / 'store'}")
-    table = tiny(training__trackers=["mlflow"])
+    table = tiny(training__trackers=["mlflow"], training__ema=0.5)
     with pytest.raises(Interrupted):
         idemlab.train(table, tmp_path / "run", progress=False, watchers=[_Listens(stop=7)])
     run = idemlab.train(table, tmp_path / "run", progress=False, resume=True)
@@ -97,7 +97,7 @@ def test_mlflow_has_them_too_and_a_resumed_run_goes_on_there(
     logged = {each.step: each.value for each in client.get_metric_history(known.info.run_id, "train/loss")}
     assert logged == pytest.approx({e["step"]: e["loss"] for e in run.metrics if e["split"] == "train"})
     files = [each.path for each in client.list_artifacts(known.info.run_id)]
-    assert sorted(files) == ["certificate.json", "experiment.toml", "figures", "report.html"]
+    assert sorted(files) == ["certificate-ema.json", "certificate.json", "experiment.toml", "figures", "report.html"]
     assert [each.path for each in client.list_artifacts(known.info.run_id, "figures")] == ["figures/orbit.png"]
 
 

@@ -104,6 +104,34 @@ def difference() -> Callable[[Gradients, Gradients], float]:
     return relative
 
 
+@pytest.fixture(scope="session")
+def stays_idempotent() -> Callable[..., None]:
+    """A function that demands f(f(x)) = f(x) and f^50(x) = f(x) of an architecture, up to a share in each precision."""
+
+    def check(f: nn.Module, x: Tensor, **bounds: float) -> None:
+        for precision, bound in bounds.items():
+            f.to(getattr(torch, precision))
+            with torch.no_grad():
+                y = far = f(x.to(getattr(torch, precision)))
+                for _ in range(49):
+                    far = f(far)
+                assert (f(y) - y).norm() <= bound * y.norm()
+                assert (far - y).norm() <= 10 * bound * y.norm()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def jacobian() -> Callable[[nn.Module, Tensor], Tensor]:
+    """J [n, n] at one point [*shape]."""
+
+    def of(f: nn.Module, x: Tensor) -> Tensor:
+        J = torch.autograd.functional.jacobian(lambda t: f(t[None])[0].flatten(), x)  # type: ignore[no-untyped-call]
+        return J.reshape(x.numel(), -1)  # type: ignore[no-any-return]
+
+    return of
+
+
 class Linear(nn.Module):
     """x -> K x for rows x, bias-free."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...contracts.dataset import Batch, Dataset, MapStyle, TensorRows
+from ...wording import counted
 from ..kit import at_most, check, must
 from ..subject import Subject
 
@@ -60,7 +61,10 @@ def samples_have_the_shape(subject: Subject) -> None:
             )
             expected = [size, *dataset.shape]
             for name, value in _tensors(batch).items():
-                must(len(value) == size, f"{size} indices of {part} gave {len(value)} rows of {name}")
+                must(
+                    len(value) == size,
+                    f"{counted(size, 'index', 'indices')} of {part} gave {counted(len(value), 'row')} of {name}",
+                )
             for name, value in (("inputs", batch.input), ("targets", batch.target)):
                 must(list(value.shape) == expected, f"{name} of {part} are {list(value.shape)}, not {expected}")
                 fine = value.dtype == torch.uint8 or value.dtype.is_floating_point
@@ -112,7 +116,7 @@ def deterministic(subject: Subject) -> None:
     again: Dataset = subject.build()
     must(torch.equal(torch.get_rng_state(), before), "it drew from the global generator")
     for (part, rows), other in zip(_parts(subject.built).items(), _parts(again).values(), strict=True):
-        must(len(rows) == len(other), f"built again, {part} has {len(other)} samples, not {len(rows)}")
+        must(len(rows) == len(other), f"built again, {part} has {counted(len(other), 'sample')}, not {len(rows)}")
         a, b = (_tensors(each.__getitems__(_some(rows, 64))) for each in (rows, other))
         must(all(torch.equal(a[name], b[name]) for name in a), f"built again, {part} has other samples")
 

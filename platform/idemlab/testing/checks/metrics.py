@@ -12,6 +12,7 @@ from ...contracts.dataset import Dataset
 from ...contracts.metric import Metric
 from ...contracts.orbit import Orbit
 from ...errors import BadInput
+from ...wording import counted
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from .settings import ROWS, batch_of, data, operator_for
@@ -56,7 +57,7 @@ def figures_are_per_sample(subject: Subject) -> None:
                 must(isinstance(value, Tensor), f"'{name}' is {type(value).__name__}, not a tensor")
                 must(
                     value.shape == (rows,),
-                    f"'{name}' of {rows} samples has the shape {list(value.shape)}, not [{rows}]",
+                    f"'{name}' of {counted(rows, 'sample')} has the shape {list(value.shape)}, not [{rows}]",
                 )
                 must(bool(torch.isfinite(value).all()), f"'{name}' is not finite")
                 names.append(name)

@@ -16,6 +16,7 @@ from ...contracts.enforcer import Enforcement, Enforcer
 from ...contracts.orbit import Operator, Orbit
 from ...contracts.specs import EnforcerKind, Traits
 from ...contracts.step import Step
+from ...wording import counted
 from ..exactness import exact_whatever_the_weights
 from ..kit import at_most, check, must
 from ..subject import Subject
@@ -81,7 +82,7 @@ def any_shape_and_batch(subject: Subject) -> None:
             enforcer, wrapped = begun(subject, operator)
             done = one_pass(enforcer, wrapped, draws(shape, rows))
             ended(enforcer, wrapped, done.step)
-            at = f"for {rows} samples of shape {list(shape)}"
+            at = f"for {counted(rows, 'sample')} of shape {list(shape)}"
             must(bool(torch.isfinite(done.loss).all()), f"the loss {at} is not finite")
             must(bool(torch.isfinite(done.flat).all()), f"the gradient {at} is not finite")
             for name, value in done.reported.items():
@@ -150,7 +151,7 @@ def _loss_at_extremes(subject: Subject) -> None:
                     x = (size * draws(shape, rows)).float()
                     enforcer, _ = begun(subject, operator, torch.float32, bare=True)
                     done = one_pass(enforcer, operator, x, Trial(operator, x, progress=progress))
-                    at = f"of {called} at {rows} points of size {size:g}, progress {progress:g},"
+                    at = f"of {called} at {counted(rows, 'point')} of size {size:g}, progress {progress:g},"
                     must(bool(torch.isfinite(done.loss).all()), f"the loss {at} is not finite")
                     must(bool(torch.isfinite(done.flat).all()), f"the gradient {at} is not finite")
 
@@ -365,7 +366,7 @@ def wrapped_can_be_trained(subject: Subject) -> None:
             operator.to(dtype).zero_grad(set_to_none=True)
             x = draws(shape, rows).to(dtype)
             y = operator(x)
-            must(y.shape == x.shape, f"{rows} samples {list(x.shape)} became {list(y.shape)}")
+            must(y.shape == x.shape, f"{counted(rows, 'sample')} {list(x.shape)} became {list(y.shape)}")
             must(y.dtype == dtype, f"samples of {dtype} became {y.dtype}")
             trained = {name: p for name, p in operator.named_parameters() if p.requires_grad}
             must(bool(trained), "it has no parameters that could be trained")
