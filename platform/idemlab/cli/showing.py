@@ -77,7 +77,7 @@ def _is_file(name: str) -> bool:
 
 def _arguments(spec: Spec) -> list[Parameter]:
     """The arguments that an experiment file can set."""
-    if spec.kind in ("experiment", "study"):
+    if spec.kind in ("experiment", "study", "suite"):
         return []
     return parameters(spec.factory, skip=spec.passed)
 
