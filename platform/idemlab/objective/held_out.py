@@ -1,4 +1,4 @@
-"""Which samples an experiment is measured on: those of the test split, or some of the training split, which it then spares."""
+"""Which samples an experiment is measured on: the test split, or a part of the training split, which is then spared."""
 
 from __future__ import annotations
 

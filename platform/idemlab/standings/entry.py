@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..catalog.catalog import Catalog
 from ..catalog.schema import REQUIRED, parameters
 from ..contracts.orbit import Operator, applied
-from ..contracts.specs import ModelSpec
+from ..contracts.specs import EnforcerKind, ModelSpec
 from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..objective.parts import assemble, build_operator
@@ -96,11 +96,14 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
     if arm.tasks and task_name not in arm.tasks:
         return replace(entry, refused="the suite does not enter it here")
     found = catalog.find("enforcer", str(table["name"]))
-    if any(p.name == RANK and p.default is REQUIRED for p in parameters(found.spec.factory, skip=found.spec.passed)):
-        if RANK not in table and task.rank is None:
-            return replace(entry, refused="it needs a rank, and the exact operator of the task has no smaller one")
+    wanted = [p for p in parameters(found.spec.factory, skip=found.spec.passed) if p.name == RANK and RANK not in table]
+    if wanted and task.rank is not None and wanted[0].default in (REQUIRED, None):
         table = {RANK: task.rank} | table
+    elif wanted and wanted[0].default is REQUIRED:
+        return replace(entry, refused="it needs a rank, and the exact operator of the task has no smaller one")
     traits = catalog.check("enforcer", table, f"arm '{name}'").traits()
+    if not traits.kinds & {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION}:
+        settings = settings | task.without_loss
     assert isinstance(plain.model.spec, ModelSpec)
     for method in (*traits.wraps, *traits.calls):
         if method not in plain.model.spec.offers:

@@ -15,7 +15,7 @@ from ..runs.environment import describe_environment
 from ..sweeps.results import Results
 from ..sweeps.runner import run_sweep
 from ..system.lock import exclusive
-from ..wording import listed
+from ..wording import command, listed
 from .entry import Entry, arm_of, entered
 from .record import League, TaskTable, write_league
 from .standing import Standing, chosen_setting, pareto, standing_of
@@ -139,7 +139,7 @@ def competing(
             f"'{next(iter(arms))}' alone is no league: an arm is judged beside others",
             where="enforcers",
             expected="two arms or more, or `quick`, which adds fixed ones",
-            next_step=f"name the others, too: idemlab league {' '.join([*asked, *(n for n in suite.arm if n not in asked)])}",
+            next_step=f"name the others, too: {command('league', *dict.fromkeys([*asked, *suite.arm]))}",
         )
     return arms
 

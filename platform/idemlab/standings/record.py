@@ -189,8 +189,8 @@ class League:
             else ""
         )
         return (
-            f"{few}Each arm tried {self.trials} settings in each task on held-out training samples, at equal counted FLOPs. The "
-            f"setting with the smallest sum of relative error and deviation was trained with {self.seeds} "
+            f"{few}Each arm tried {self.trials} settings in each task on held-out training samples, at equal counted FLOPs. "
+            f"The setting with the smallest sum of relative error and deviation was trained with {self.seeds} "
             f"seed{'s' * (self.seeds != 1)} and measured on the test data."
         )
 
@@ -270,8 +270,8 @@ def _page(league: League, figures: Mapping[str, Any]) -> str:
         drawings={
             task.name: Drawing(
                 alt=f"Relative error and deviation of each arm: {task.title}",
-                caption="Left and below is better. Lines: range over the seeds. The dotted line joins the arms that no other "
-                "one beats in both errors.",
+                caption="Left and below is better. Lines: range over the seeds. The dotted line joins the arms that no "
+                "other one beats in both errors.",
                 panels=(style.inline(figures[task.name]),),
             )
             for task in league.tasks

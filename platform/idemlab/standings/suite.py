@@ -33,6 +33,7 @@ class Task(_Table):
         title: as readers see it.
         experiment: name of an experiment, or path of one beside the suite's file.
         set: keys of the experiment that every arm gets.
+        without_loss: keys that arms without a loss get: they need no points at which to ask for idempotence, say.
         over: keys that are tuned for every arm.
         flops: budget of counted FLOPs of each trial; the same for all arms.
         quick_flops: the budget in the quick version.
@@ -48,6 +49,7 @@ class Task(_Table):
     title: Name
     experiment: Name
     set: dict[str, Any] = {}
+    without_loss: dict[str, Any] = {}
     over: Searched = {}
     flops: Annotated[float, Gt(0)]
     quick_flops: Annotated[float, Gt(0)] | None = None

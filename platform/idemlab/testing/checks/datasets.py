@@ -132,8 +132,8 @@ def workers_can_have_it(subject: Subject) -> None:
 
 @check(
     "dataset",
-    cause="`classes` must be the number of classes, labels count from 0, and `distance` measures from the data's manifold, and "
-    "`projection` is that of the exact operator",
+    cause="`classes` must be the number of classes, labels count from 0, and `distance` measures from the data's manifold, "
+    "and `projection` is that of the exact operator",
 )
 def labels_and_distance_are_true(subject: Subject) -> None:
     """Labels, if any, are class numbers, and the data lie on their manifold if it is known."""
