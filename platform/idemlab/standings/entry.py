@@ -96,11 +96,12 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
     if arm.tasks and task_name not in arm.tasks:
         return replace(entry, refused="the suite does not enter it here")
     found = catalog.find("enforcer", str(table["name"]))
-    wanted = [p for p in parameters(found.spec.factory, skip=found.spec.passed) if p.name == RANK and RANK not in table]
-    if wanted and task.rank is not None and wanted[0].default in (REQUIRED, None):
+    known = parameters(found.spec.factory, skip=found.spec.passed)
+    needs_rank = arm.rank or any(p.name == RANK and p.default is REQUIRED for p in known)
+    if needs_rank and RANK not in table:
+        if task.rank is None:
+            return replace(entry, refused="it needs a rank, and the task names none")
         table = {RANK: task.rank} | table
-    elif wanted and wanted[0].default is REQUIRED:
-        return replace(entry, refused="it needs a rank, and the exact operator of the task has no smaller one")
     traits = catalog.check("enforcer", table, f"arm '{name}'").traits()
     if not traits.kinds & {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION}:
         settings = settings | task.without_loss

@@ -41,7 +41,7 @@ class Task(_Table):
         deviation: name of an error against the right answer -> the error of the best constant, which is its unit; the worst
             one counts.
         columns: further metrics to show -> their headings.
-        rank: of arms that need a number for it.
+        rank: of arms that must be given one; left out where every rank but the full one is wrong.
         true_rank: of the exact operator, where there is one rank everywhere.
         models: name of a method that an enforcer may need of the model, `inverse` say -> table of the model that has it.
     """
@@ -68,11 +68,13 @@ class Arm(_Table):
         enforcer: its name, or a table with its arguments.
         over: keys that are tuned for it, beside those of the task.
         tasks: names of the tasks that it takes part in; empty for all.
+        rank: whether its argument `rank` is that of the task although it has a default.
     """
 
     enforcer: str | dict[str, Any]
     over: Searched = {}
     tasks: list[Name] = []
+    rank: bool = False
 
 
 class Quick(_Table):
