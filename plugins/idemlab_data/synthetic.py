@@ -151,7 +151,7 @@ def ball(dimension: int, ambient: int, train: int, test: int, seed: int) -> Data
         ValueError: if the space is too small.
     """
     if ambient < dimension:
-        raise ValueError(f"a ball of dimension {dimension} does not fit, ambient is {ambient}")
+        raise ValueError(f"a ball of dimension {dimension} needs as many dimensions, ambient is {ambient}")
     stream = generator("ball", seed)
     body = Ball(_basis(ambient, stream)[:, :dimension])
     rows = torch.randn(train + test, ambient, generator=stream, dtype=torch.float64) / math.sqrt(dimension)

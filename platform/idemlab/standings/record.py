@@ -248,7 +248,6 @@ def write_league(league: League) -> None:
         write_text(path / FILE, strict_json.dumps(league.as_dict(), indent=1))
         for name, figure in figures.items():
             style.save(style.png(figure), path / "pictures" / f"{name}.png")
-            style.save(style.svg(figure), path / "pictures" / f"{name}.svg")
         heading = f"# League\n\n{league.summary}\n\nMade by `{league.made_by}`.\n\n"
         packages = league.environment["packages"]
         ending = f"\nidemlab {packages['idemlab']}, torch {packages['torch']}, {league.environment['system']}.\n"

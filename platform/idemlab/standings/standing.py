@@ -141,7 +141,7 @@ def standing_of(entry: Entry, task: Task, tuning: Results | None, final: Results
     return Standing(
         state="complete",
         seeds_failed=sum(map(math.isinf, errors)),
-        verdicts=Counter(trial.verdict for trial in complete),
+        verdicts=dict(Counter(trial.verdict for trial in complete)),
         steps=first.steps,
         flops=first.flops,
         seconds=median(trial.seconds or 0.0 for trial in complete),

@@ -30,7 +30,7 @@ SUITE: dict[str, Any] = {
         "sorting": {
             "title": "Lists",
             "experiment": "tiny.toml",
-            "set": {"dataset": {"name": "sequences", "length": 4, "train": 64, "test": 32}},
+            "set": {"dataset": {"name": "sequences", "length": 4, "train": 64, "test": 32}, "source": "data"},
             "flops": 3e5,
             "over": {"optimizer.lr": "log:1e-3:1e-2"},
             "relative": ["data/relative"],

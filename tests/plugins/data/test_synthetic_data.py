@@ -138,5 +138,5 @@ def test_what_is_projected_stays_and_the_targets_are_the_projections(data):
 def test_a_sphere_or_a_ball_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="needs 17 dimensions"):
         sphere(16, 16, 4, 4, 0)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="needs as many dimensions"):
         ball(17, 16, 4, 4, 0)
