@@ -194,16 +194,18 @@ class League:
             f"seed{'s' * (self.seeds != 1)} and measured on the test data."
         )
 
-    def markdown(self, pictures: str = "pictures") -> str:
+    def markdown(self, pictures: str = "pictures", level: int = 2) -> str:
         """The tables and pictures in Markdown.
 
         Args:
             pictures: where the pictures lie, from the page.
+            level: of the headings.
         """
+        mark = "#" * level
         parts = [self.rules, _MEANING]
         for task in self.tasks:
             parts += [
-                f"## {task.title}",
+                f"{mark} {task.title}",
                 f"Experiment `{task.experiment}`, {number(task.flops)} counted FLOPs a trial. {task.models}",
             ]
             rows = [f"| {' | '.join(map(_cell, task.cells(row)))} |" for row in task.rows]
@@ -214,7 +216,7 @@ class League:
                 task.worst,
                 f"![Relative error and deviation of each arm: {task.title}]({pictures}/{task.name}.png)",
             ]
-        parts += ["## Arms", self._arms()]
+        parts += [f"{mark} Arms", self._arms()]
         return "\n\n".join(parts) + "\n"
 
     def _arms(self) -> str:

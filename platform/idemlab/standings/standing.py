@@ -99,8 +99,8 @@ def deviation(trial: Trial, task: Task) -> float:
 
 
 def score(trial: Trial, task: Task) -> float:
-    """What tuning makes small: relative error plus deviation. Both are shares of the spread, and by the triangle inequality
-    their sum bounds how far f(f(x)) is from the right answer."""
+    """What tuning makes small: relative error plus deviation. Where both are shares of the spread, their sum bounds how far
+    f(f(x)) is from the right answer, by the triangle inequality."""
     return relative(trial, task) + deviation(trial, task)
 
 

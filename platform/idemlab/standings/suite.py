@@ -134,8 +134,8 @@ def _read(path: Path) -> Suite:
     for part, model in (("task", Task), ("arm", Arm)):
         for name, own in table.get(part, {}).items() if isinstance(table.get(part), dict) else ():
             if isinstance(own, dict):
-                checked(model, own, where, f"[{part}.{name}]", "idemlab show suite league")
-    suite: Suite = checked(Suite, table, where, "the suite", "idemlab show suite league")
+                checked(model, own, where, f"[{part}.{name}]", "idemlab show league")
+    suite: Suite = checked(Suite, table, where, "the suite", "idemlab show league")
     _names(suite.quick.tasks, suite.task, "task", f"{where}, [quick]")
     _names(suite.quick.arms, suite.arm, "arm", f"{where}, [quick]")
     for name, arm in suite.arm.items():
