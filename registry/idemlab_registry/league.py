@@ -48,9 +48,9 @@ Two relative numbers; smaller is better:
 - the **deviation**: how far f(x) is from the right answer. It is 1 for the best constant.
 
 One of the two alone is worth little: a constant has no relative error, and a good restoration need not stay. On
-vectors, their sum bounds how far f(f(x)) is from the right answer. Each task has a picture of both. An arm is marked if no other one is at
-least as good in both numbers and better in one. A trial that diverged, or whose operator collapsed to a constant,
-shrank its outputs below 5 % of the inputs' spread, or became the identity, counts as infinite.
+vectors, their sum bounds how far f(f(x)) is from the right answer. Each task has a picture of both. An arm is marked if
+no other one is at least as good in both numbers and better in one. A trial that diverged, or whose operator collapsed
+to a constant, shrank its outputs below 5 % of the inputs' spread, or became the identity, counts as infinite.
 
 ## The rules
 
