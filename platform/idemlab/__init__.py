@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .contracts.specs import ScheduleSpec as ScheduleSpec
     from .contracts.specs import SourceSpec as SourceSpec
     from .contracts.specs import StudySpec as StudySpec
+    from .contracts.specs import SuiteSpec as SuiteSpec
     from .contracts.specs import TrackerSpec as TrackerSpec
     from .contracts.specs import Traits as Traits
     from .contracts.step import Step as Step
@@ -77,6 +78,11 @@ if TYPE_CHECKING:
     from .sharing.exporting import Exported as Exported
     from .sharing.exporting import export as export
     from .sharing.push import push as push
+    from .standings.league import run_league as run_league
+    from .standings.record import League as League
+    from .standings.record import TaskTable as TaskTable
+    from .standings.standing import Standing as Standing
+    from .standings.standing import Stat as Stat
     from .studies.record import run_study as run_study
     from .studies.study import Claim as Claim
     from .studies.study import Findings as Findings
@@ -133,6 +139,7 @@ _HOME = {
     "ScheduleSpec": "contracts.specs",
     "SourceSpec": "contracts.specs",
     "StudySpec": "contracts.specs",
+    "SuiteSpec": "contracts.specs",
     "TrackerSpec": "contracts.specs",
     "Traits": "contracts.specs",
     "Step": "contracts.step",
@@ -160,6 +167,11 @@ _HOME = {
     "Exported": "sharing.exporting",
     "export": "sharing.exporting",
     "push": "sharing.push",
+    "run_league": "standings.league",
+    "League": "standings.record",
+    "TaskTable": "standings.record",
+    "Standing": "standings.standing",
+    "Stat": "standings.standing",
     "run_study": "studies.record",
     "Claim": "studies.study",
     "Findings": "studies.study",

@@ -64,6 +64,44 @@ def torus(
     return synthetic.torus(circles, ambient, train, test, seed)
 
 
+def sphere(
+    dimension: Count = 2, ambient: Annotated[int, Ge(2)] = 16, train: Count = 4096, test: Count = 1024, seed: Seed = 0
+) -> Any:
+    """Points on a unit sphere in a subspace, turned by a fixed random rotation.
+
+    The sphere is known, so the distance to it can be measured, and the nearest point of it.
+
+    Args:
+        dimension: of the sphere; 1 is a circle.
+        ambient: dimension of the space, larger than that of the sphere.
+        train: number of training samples.
+        test: number of test samples.
+        seed: of the rotation and the samples; independent of the experiment's seed.
+    """
+    from . import synthetic
+
+    return synthetic.sphere(dimension, ambient, train, test, seed)
+
+
+def ball(
+    dimension: Count = 8, ambient: Annotated[int, Ge(2)] = 16, train: Count = 4096, test: Count = 1024, seed: Seed = 0
+) -> Any:
+    """Gaussian points and, as targets, their nearest points of the unit ball of a subspace: a projection in closed form.
+
+    The part in the subspace has about the length 1, so the ball holds about half of these parts.
+
+    Args:
+        dimension: of the ball and its subspace.
+        ambient: dimension of the space.
+        train: number of training samples.
+        test: number of test samples.
+        seed: of the subspace and the samples; independent of the experiment's seed.
+    """
+    from . import synthetic
+
+    return synthetic.ball(dimension, ambient, train, test, seed)
+
+
 def sequences(length: Annotated[int, Ge(2)] = 16, train: Count = 8192, test: Count = 1024, seed: Seed = 0) -> Any:
     """Lists of numbers to sort: the input is uniform in [-1, 1), the target is the sorted list.
 
@@ -254,6 +292,12 @@ def provide_datasets() -> Iterable[DatasetSpec]:
         name="gaussian", factory=gaussian, summary="Gaussian vectors or arrays, exactly white if you ask for it."
     )
     yield DatasetSpec(name="torus", factory=torus, summary="A torus in R^n, a manifold to which the distance is known.")
+    yield DatasetSpec(
+        name="sphere", factory=sphere, summary="A sphere in R^n, with the nearest point of it to any other."
+    )
+    yield DatasetSpec(
+        name="ball", factory=ball, summary="Points of R^n, with their nearest points of a ball as targets."
+    )
     yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.")
     yield DatasetSpec(
         name="digits",

@@ -1,15 +1,15 @@
-"""Data made of random numbers: Gaussian vectors, a torus that is known exactly, lists to sort."""
+"""Data made of random numbers: Gaussian vectors, a torus, a sphere and a ball that are known exactly, lists to sort."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idemlab import Dataset, TensorRows, generator
 
-__all__ = ["Torus", "gaussian", "sequences", "torus", "whitened"]
+__all__ = ["Ball", "Sphere", "Torus", "ball", "gaussian", "sequences", "sphere", "torus", "whitened"]
 
 
 def gaussian(shape: tuple[int, ...], train: int, test: int, seed: int, whiten: bool) -> Dataset:
@@ -62,6 +62,12 @@ class Torus:
         radii: Tensor = planes.reshape(-1, self.circles, 2).norm(dim=2)
         return ((radii - 1).square().sum(1) + rest.square().sum(1)).sqrt()
 
+    def projection(self, points: Tensor) -> Tensor:
+        """The nearest point of the torus, [B, n]: p_i/|p_i| in each plane, and no rest."""
+        basis = self.basis[:, : 2 * self.circles].to(points)
+        planes = (points.flatten(1) @ basis).reshape(len(points), self.circles, 2)
+        return (nn.functional.normalize(planes, dim=2).flatten(1) @ basis.T).view_as(points)
+
 
 def torus(circles: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
     """Points drawn uniformly on a `Torus` in a fixed random position.
@@ -72,11 +78,96 @@ def torus(circles: int, ambient: int, train: int, test: int, seed: int) -> Datas
     if ambient < 2 * circles:
         raise ValueError(f"{circles} circles need {2 * circles} dimensions, ambient is {ambient}")
     stream = generator("torus", seed)
-    basis = torch.linalg.qr(torch.randn(ambient, ambient, generator=stream, dtype=torch.float64)).Q
-    manifold = Torus(basis, circles)
+    manifold = Torus(_basis(ambient, stream), circles)
     angles = 2 * math.pi * torch.rand(train + test, circles, generator=stream, dtype=torch.float64)
     rows = manifold.points(angles).float()
-    return Dataset.of_tensors(train=rows[:train], test=rows[train:], distance=manifold.distance)
+    return Dataset.of_tensors(
+        train=rows[:train], test=rows[train:], distance=manifold.distance, projection=manifold.projection
+    )
+
+
+class Sphere:
+    """The unit sphere of dimension k in a subspace of dimension k + 1 of R^n.
+
+    Args:
+        basis: [n, k + 1] with orthonormal columns, which span the subspace.
+    """
+
+    def __init__(self, basis: Tensor) -> None:
+        self.basis = basis
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Euclidean distance to the sphere, [B]: sqrt((|p| - 1)^2 + |rest|^2), p the part in the subspace."""
+        flat = points.flatten(1)
+        p = flat @ self.basis.to(points)
+        rest = flat - p @ self.basis.to(points).T
+        return ((p.norm(dim=1) - 1).square() + rest.square().sum(1)).sqrt()
+
+    def projection(self, points: Tensor) -> Tensor:
+        """The nearest point of the sphere, [B, n]: p/|p|."""
+        basis = self.basis.to(points)
+        return (nn.functional.normalize(points.flatten(1) @ basis, dim=1) @ basis.T).view_as(points)
+
+
+def sphere(dimension: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
+    """Points drawn uniformly on a `Sphere` in a fixed random position.
+
+    Raises:
+        ValueError: if the space is too small.
+    """
+    if ambient < dimension + 1:
+        raise ValueError(f"a sphere of dimension {dimension} needs {dimension + 1} dimensions, ambient is {ambient}")
+    stream = generator("sphere", seed)
+    manifold = Sphere(_basis(ambient, stream)[:, : dimension + 1])
+    p = torch.randn(train + test, dimension + 1, generator=stream, dtype=torch.float64)
+    rows = (nn.functional.normalize(p, dim=1) @ manifold.basis.T).float()
+    return Dataset.of_tensors(
+        train=rows[:train], test=rows[train:], distance=manifold.distance, projection=manifold.projection
+    )
+
+
+class Ball:
+    """The unit ball of a k-dimensional subspace of R^n: convex, so that each point of R^n has one nearest point in it.
+
+    Args:
+        basis: [n, k] with orthonormal columns, which span the subspace.
+    """
+
+    def __init__(self, basis: Tensor) -> None:
+        self.basis = basis
+
+    def projection(self, points: Tensor) -> Tensor:
+        """The nearest point of the ball, [B, n]: p/max(1, |p|), p the part in the subspace."""
+        basis = self.basis.to(points)
+        p = points.flatten(1) @ basis
+        return ((p / p.norm(dim=1, keepdim=True).clamp_min(1)) @ basis.T).view_as(points)
+
+
+def ball(dimension: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
+    """Gaussian points around a `Ball` in a fixed random position, about half of them beside its inside; the targets are the
+    nearest points of the ball.
+
+    Raises:
+        ValueError: if the space is too small.
+    """
+    if ambient < dimension:
+        raise ValueError(f"a ball of dimension {dimension} needs as many dimensions, ambient is {ambient}")
+    stream = generator("ball", seed)
+    body = Ball(_basis(ambient, stream)[:, :dimension])
+    rows = torch.randn(train + test, ambient, generator=stream, dtype=torch.float64) / math.sqrt(dimension)
+    nearest = body.projection(rows).float()
+    rows = rows.float()
+    return Dataset(
+        train=TensorRows(rows[:train], target=nearest[:train]),
+        test=TensorRows(rows[train:], target=nearest[train:]),
+        shape=(ambient,),
+        projection=body.projection,
+    )
+
+
+def _basis(n: int, stream: torch.Generator) -> Tensor:
+    """A random orthogonal matrix [n, n]."""
+    return torch.linalg.qr(torch.randn(n, n, generator=stream, dtype=torch.float64)).Q
 
 
 def sequences(length: int, train: int, test: int, seed: int) -> Dataset:
@@ -88,4 +179,10 @@ def sequences(length: int, train: int, test: int, seed: int) -> Dataset:
         test=TensorRows(rows[train:], target=ordered[train:]),
         shape=(length,),
         range=(-1.0, 1.0),
+        projection=_ordered,
     )
+
+
+def _ordered(points: Tensor) -> Tensor:
+    """Each list sorted, [B, n]."""
+    return points.sort(dim=1).values

@@ -1,12 +1,13 @@
-"""Errors against a known answer: reconstruction, restoration, distance to a known manifold."""
+"""Errors against a known answer: reconstruction, restoration, distance to a known manifold and to an exact projection."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from idemlab import BadInput, Batch, Dataset, Metric, Orbit
 
-__all__ = ["ManifoldDistance", "TargetError"]
+__all__ = ["ManifoldDistance", "ProjectionDistance", "TargetError"]
 
 
 class TargetError(Metric):
@@ -42,3 +43,47 @@ class ManifoldDistance(Metric):
 
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
         return {"manifold_distance": self._distance(orbit.ahead(0))}
+
+
+class ProjectionDistance(Metric):
+    """Distance of f(x) to P(x), the outcome of the exact operator.
+
+    `projection_distance`, [B]: |f(x) - P(x)|. `projection_error`, over the set: the root of its mean square over that of
+    |P(x) - mean P(x)|, a relative error: 1 is that of the best constant.
+    """
+
+    def fit(self, dataset: Dataset) -> None:
+        """Take the exact operator from the data set.
+
+        Raises:
+            BadInput: if it knows none.
+        """
+        if dataset.projection is None:
+            raise BadInput(
+                "metric 'projection-distance' needs data whose exact projection is known",
+                expected="a data set with a `projection`, for instance 'torus', 'sphere', 'ball' or 'sequences'",
+                next_step="leave the metric out, or use dataset.name = 'ball'",
+            )
+        self._projection = dataset.projection
+        self._forget()
+
+    def _forget(self) -> None:
+        self._off: list[Tensor] = []
+        self._exact: list[Tensor] = []
+
+    def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
+        exact = self._projection(orbit.input).flatten(1)
+        off = (orbit.ahead(0).flatten(1) - exact).norm(dim=1)
+        self._off.append(off.double().cpu())
+        self._exact.append(exact.double().cpu())
+        return {"projection_distance": off}
+
+    def compute(self) -> dict[str, float]:
+        if not self._off:
+            return {}
+        off, exact = torch.cat(self._off), torch.cat(self._exact)
+        self._forget()
+        spread = (exact - exact.mean(0)).square().sum(1).mean()
+        if spread == 0:  # P sends all inputs to one point, of which nothing is a share
+            return {}
+        return {"projection_error": float((off.square().mean() / spread).sqrt())}

@@ -37,6 +37,34 @@ def manifold_distance() -> Any:
     return ManifoldDistance()
 
 
+def projection_distance() -> Any:
+    """Mean Euclidean distance of f(x) to P(x), the outcome of the exact operator, at every kind of input.
+
+    `projection_error` is the same relative to the spread of P(x): 1 is the error of the best constant. It needs a data set
+    whose exact projection is known, such as `torus`, `sphere`, `ball` or `sequences`."""
+    from .errors import ProjectionDistance
+
+    return ProjectionDistance()
+
+
+def psnr() -> Any:
+    """Peak signal-to-noise ratio of f(x) against the target, in decibels: larger is better, 100 for equal images.
+
+    The mean over the samples of 10 log10(width^2 / mean squared error), with the width of the data's range."""
+    from .likeness import Psnr
+
+    return Psnr()
+
+
+def ssim() -> Any:
+    """Structural similarity of f(x) and the target, at most 1: larger is better.
+
+    The mean over samples and Gaussian windows of 11 x 11 pixels, with the constants of Wang et al. 2004."""
+    from .likeness import Ssim
+
+    return Ssim()
+
+
 def nearest_training() -> Any:
     """Mean Euclidean distance of f(z) to the nearest training sample: does the operator memorise?
 
@@ -167,6 +195,24 @@ def provide_metrics() -> Iterable[MetricSpec]:
         name="manifold-distance",
         factory=manifold_distance,
         summary="Distance of f(x) to the known manifold of the data.",
+    )
+    yield MetricSpec(
+        name="projection-distance",
+        factory=projection_distance,
+        summary="Distance of f(x) to the exact projection of x, where it is known.",
+    )
+    yield MetricSpec(
+        name="psnr",
+        factory=psnr,
+        summary="Peak signal-to-noise ratio of f(x) against the target, in decibels.",
+        inputs=("data", "corrupted"),
+    )
+    yield MetricSpec(
+        name="ssim",
+        factory=ssim,
+        summary="Structural similarity of f(x) and the target.",
+        reference="Wang, Bovik, Sheikh, Simoncelli, IEEE Trans. Image Process. 13 (2004) 600",
+        inputs=("data", "corrupted"),
     )
     yield MetricSpec(
         name="nearest-training",

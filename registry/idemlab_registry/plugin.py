@@ -1,4 +1,4 @@
-"""The experiments and studies that idemlab ships. An experiment is a TOML file, and its first line is its summary."""
+"""What idemlab ships to run: experiments, studies, suites. Experiments and suites are TOML files with a summary first."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from idemlab import ExperimentSpec, StudySpec, hookimpl
+from idemlab import ExperimentSpec, StudySpec, SuiteSpec, hookimpl
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
+SUITES = Path(__file__).parent / "suites"
 OPERATORS = Path(__file__).parent / "operators"
 """One folder for each experiment whose trained operator is shipped; made by `shipped`."""
 
@@ -64,3 +65,10 @@ def provide_studies() -> Iterable[StudySpec]:
     """The studies of the paper's claims, one module each in studies/."""
     for name, summary in STUDIES.items():
         yield StudySpec(name=name, factory=partial(_study, name), summary=summary, reference=_PAPER)
+
+
+@hookimpl
+def provide_suites() -> Iterable[SuiteSpec]:
+    """One suite for every file in suites/."""
+    for path in sorted(SUITES.glob("*.toml")):
+        yield SuiteSpec(name=path.stem, factory=partial(_located, path), summary=_summary(path))

@@ -21,6 +21,7 @@ COMMANDS = [
     ["sweep"],
     ["status"],
     ["study"],
+    ["league"],
     ["list"],
     ["show"],
     ["plugins"],

@@ -5,7 +5,7 @@ What a block needs to be followed:
 - `python title="name.py"` and `toml title="name.toml"` are files that the reader makes; `toml title="pyproject.toml"` also
   installs the entry points in it, `toml title="known_plugins.toml"` is checked as an index. Other `python` blocks of a page
   share one namespace.
-- `toml` blocks with a table [sweep.NAME] are studies.
+- `toml` blocks with a table [sweep.NAME] are studies, those with a table [task.NAME] suites of a league.
 - other `toml` blocks are experiments, or parts of one, and must resolve.
 - `sh` lines and `$ ` lines of `console` are commands. Those of idemlab are called: `run` resolves the experiment, and trains
   it for two steps if it is the reader's own; `report`, `apply`, `push`, `export`, `doctor`, `bench` and `profile` are only
@@ -38,6 +38,7 @@ import idemlab
 from idemlab.catalog.known import KnownPlugin
 from idemlab.cli import app
 from idemlab.reports.application import Applied
+from idemlab.standings.suite import find_suite
 from idemlab_data.vision import torchvision_datasets
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,10 @@ class Reader:
                 file.write_text(block.body, encoding="utf-8")
                 for plan in idemlab.Study.from_toml(file, lambda _: idemlab.Findings()).sweeps.values():
                     assert [plan.resolve(setting) for setting in plan.settings()]
+            case "toml" if re.search(r"^\[task\.", block.body, flags=re.MULTILINE):
+                file = self._folder / "suite.toml"
+                file.write_text(block.body, encoding="utf-8")
+                assert find_suite(str(file), idemlab.installed()).task
             case "toml":
                 table = tomllib.loads(block.body)
                 whole = table.keys() & {"dataset", "base"}
@@ -196,6 +201,8 @@ class Reader:
                 patch.setattr("idemlab.sharing.exporting.export", _enough)
             elif words[0] == "study":
                 patch.setattr("idemlab.studies.record.run_study", _enough)
+            elif words[0] == "league":
+                patch.setattr("idemlab.standings.league.run_league", _enough)
             elif words[0] == "board" and not any(self._here.rglob("experiment.toml")):
                 patch.setattr("idemlab.reports.board.board", _enough)
             elif words[0] == "compare" and not any((self._here / word).exists() for word in words):

@@ -35,7 +35,18 @@ STUDIES = {"studies.record.", "reports.style.", "sharing.rounding.", "wording."}
 
 ROOMS = [
     *("errors", "wording", "system", "contracts", "catalog", "certificate", "purification", "experiment"),
-    *("objective", "runs", "watching", "reports", "sharing", "training", "benchmarks", "sweeps", "studies"),
+    *(
+        "objective",
+        "runs",
+        "watching",
+        "reports",
+        "sharing",
+        "training",
+        "benchmarks",
+        "sweeps",
+        "studies",
+        "standings",
+    ),
     *("testing", "doctor", "scaffold", "cli"),
 ]
 """All rooms of the core from the ground up: each may know those before it."""

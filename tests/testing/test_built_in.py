@@ -165,7 +165,7 @@ def test_models_through_the_decorator(check: Callable[[], None]) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ["gaussian", "torus", "sequences", "digits", "faces"])
+@pytest.mark.parametrize("name", ["gaussian", "torus", "sphere", "ball", "sequences", "digits", "faces"])
 def test_datasets(name: str) -> None:
     report = check_dataset(name)
     assert report.passed, str(report)
@@ -205,8 +205,11 @@ METRICS: list[tuple[str, Arguments]] = [
     ("nearest-training", {}),
     ("precision-recall", {}),
     ("precision-recall", {"features": "pca"}),
+    ("projection-distance", {}),
+    ("psnr", {}),
     ("reconstruction-error", {}),
     ("restoration-error", {}),
+    ("ssim", {}),
 ]
 
 

@@ -211,6 +211,11 @@ def wrong_distance() -> Any:
     return of(TensorRows(ROWS[:16]), distance=lambda points: points.norm(dim=1))
 
 
+@mutant("dataset", "labels-and-distance-are-true")
+def wrong_projection() -> Any:
+    return of(TensorRows(ROWS[:16]), projection=lambda points: points.flip(1))
+
+
 # -- sources --------------------------------------------------------------------------------------------------------------
 
 

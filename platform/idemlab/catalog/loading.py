@@ -34,6 +34,7 @@ HOOKS = {
     "provide_trackers": "tracker",
     "provide_experiments": "experiment",
     "provide_studies": "study",
+    "provide_suites": "suite",
 }
 """The kind of specs that each hook yields."""
 
@@ -120,7 +121,7 @@ class Loaded:
             )
             return
         try:
-            if kind not in ("experiment", "study"):  # these factories take no arguments, so any callable works
+            if kind not in ("experiment", "study", "suite"):  # these factories take no arguments, so any callable works
                 found = schema.parameters(spec.factory, skip=spec.passed)
                 taken = [each.name for each in found if kind == "model" and each.name in ModelSpec.reserved]
                 if taken:

@@ -11,6 +11,7 @@ from ..system.threads import rest_while_waiting
 from . import (  # noqa: F401  (each registers its commands)
     browsing,
     checking,
+    competing,
     health,
     measuring,
     plugins,

@@ -69,7 +69,7 @@ def bench(
     """Measure what one training step of each enforcer costs on one model, beside loops written by hand."""
     if markdown and as_json:
         raise BadInput("--markdown and --json exclude each other", next_step="give one of them")
-    chosen = [_thing(text) for text in enforcers or ()]
+    chosen = [thing(text) for text in enforcers or ()]
     sizes = _sizes(shape)
     with loading():
         from ..benchmarks.benchmark import ENFORCERS
@@ -77,7 +77,7 @@ def bench(
     with _telling() as message:
         result = measured(
             chosen or ENFORCERS,
-            model=_thing(model),
+            model=thing(model),
             shape=sizes,
             batch=batch,
             steps=steps,
@@ -118,7 +118,7 @@ def profile(
         _show_profile(result)
 
 
-def _thing(text: str) -> str | dict[str, Any]:
+def thing(text: str) -> str | dict[str, Any]:
     """A name, or a table of TOML on one line."""
     if not text.lstrip().startswith("{"):
         return text

@@ -18,8 +18,10 @@ from ..catalog.catalog import Catalog, installed
 from ..catalog.named import Named
 from ..catalog.provided import Provided
 from ..catalog.schema import REQUIRED, Parameter, parameters
-from ..contracts.specs import EnforcerSpec, ExperimentSpec, ModelSpec, Spec, StudySpec, Traits
+from ..contracts.specs import EnforcerSpec, ExperimentSpec, ModelSpec, Spec, StudySpec, SuiteSpec, Traits
+from ..experiment.toml import toml_value
 from ..watching.terminal import console
+from ..wording import number
 from .app import app, example
 from .browsing import brief, kind_of, matching
 from .console import show, show_json, table
@@ -27,6 +29,7 @@ from .options import Json
 
 if TYPE_CHECKING:
     from ..experiment.experiment import Experiment
+    from ..standings.suite import Suite
     from ..studies.study import Study
 
 
@@ -77,7 +80,7 @@ def _is_file(name: str) -> bool:
 
 def _arguments(spec: Spec) -> list[Parameter]:
     """The arguments that an experiment file can set."""
-    if spec.kind in ("experiment", "study"):
+    if spec.kind in ("experiment", "study", "suite"):
         return []
     return parameters(spec.factory, skip=spec.passed)
 
@@ -188,6 +191,10 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
         from ..studies.study import find_study
 
         _show_sweeps(find_study(entry.full_name, catalog)[1])
+    elif isinstance(spec, SuiteSpec):
+        from ..standings.suite import find_suite
+
+        _show_suite(find_suite(entry.full_name, catalog))
     elif arguments:
         rows = [[a.name, a.type_text, _default(a), helps.get(a.name, "")] for a in arguments]
         show("", table(["argument", "type", "default", ""], rows))
@@ -199,6 +206,17 @@ def _show_title(kind: str, name: str, summary: str) -> None:
     from rich.text import Text
 
     show(Text.assemble((name, "bold"), f", {kind}: {summary}"))
+
+
+def _show_suite(suite: Suite) -> None:
+    """Print the tasks and the arms of a suite."""
+    tasks = [[name, task.title, task.experiment, number(task.flops)] for name, task in suite.task.items()]
+    show("", table(["task", "", "experiment", "FLOPs a trial"], tasks, right=["FLOPs a trial"]))
+    arms = [
+        [name, toml_value(arm.enforcer), ", ".join(arm.over) or "—", ", ".join(arm.tasks) or "all"]
+        for name, arm in suite.arm.items()
+    ]
+    show("", table(["arm", "enforcer", "tuned beside the task's keys", "tasks"], arms))
 
 
 def _show_sweeps(study: Study) -> None:

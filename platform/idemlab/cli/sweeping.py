@@ -119,7 +119,7 @@ def sweep(
     path = out or SWEEPS / Path(experiment).stem
     with loading():
         from ..sweeps.runner import run_sweep
-    with _stoppable(path):
+    with stoppable(path):
         results = run_sweep(tried, path, resume=resume, retry=retry, jobs=jobs, storage=storage, say=note)
     if as_json:
         best = results.best
@@ -239,7 +239,7 @@ def study(
     path = out or STUDIES / (f"{name}-quick" if quick else name)
     with loading():
         from ..studies.record import run_study
-    with _stoppable(path):
+    with stoppable(path):
         findings = run_study(name, path, quick=quick, resume=resume, only=tuple(only or ()), jobs=jobs, say=note)
     if as_json:
         show_json({"record": str(path), "claims": [vars(claim) for claim in findings.claims]})
@@ -259,7 +259,7 @@ def _show_claims(findings: Findings) -> None:
 
 
 @contextmanager
-def _stoppable(path: Path) -> Iterator[None]:
+def stoppable(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from .specs import (
     ScheduleSpec,
     SourceSpec,
     StudySpec,
+    SuiteSpec,
     TrackerSpec,
 )
 
@@ -273,4 +274,21 @@ class HookSpecs:
             @hookimpl
             def provide_studies():
                 yield StudySpec(name="steps", factory=steps, summary="How large a step of the cubic iteration may be.")
+        """
+
+    @hookspec
+    def provide_suites(self) -> Iterable[SuiteSpec]:  # type: ignore[empty-body]
+        """Yield the suites of leagues that this plugin offers.
+
+        Example::
+
+            from pathlib import Path
+            from idemlab import SuiteSpec, hookimpl
+
+            def mine():
+                return Path(__file__).parent / "suites" / "mine.toml"
+
+            @hookimpl
+            def provide_suites():
+                yield SuiteSpec(name="mine", factory=mine, summary="Tasks of mine, for enforcers to compete in.")
         """

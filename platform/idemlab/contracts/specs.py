@@ -24,6 +24,7 @@ __all__ = [
     "SourceSpec",
     "Spec",
     "StudySpec",
+    "SuiteSpec",
     "TrackerSpec",
     "Traits",
 ]
@@ -259,11 +260,19 @@ class StudySpec(Spec):
     kind = "study"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuiteSpec(Spec):
+    """A named suite of a league: tasks, and arms that compete in them. The factory takes no argument and returns the path of
+    its TOML file."""
+
+    kind = "suite"
+
+
 KINDS: dict[str, type[Spec]] = {
     spec.kind: spec
     for spec in (
         *(ModelSpec, DatasetSpec, EnforcerSpec, SourceSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TrackerSpec),
-        *(ExperimentSpec, StudySpec),
+        *(ExperimentSpec, StudySpec, SuiteSpec),
     )
 }
 """Every kind of named thing, in the order in which `idemlab list` shows them."""

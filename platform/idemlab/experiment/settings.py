@@ -162,6 +162,8 @@ class EvaluationSettings(_Table):
 
     Args:
         every: steps between evaluations; there is always one at the end.
+        split: what stands for the data: the test split; or `validation`, every tenth training sample, which is then not
+            trained on, to choose settings by.
         points: largest number of test samples to use.
         batch_size: samples per forward.
         depth: largest k at which the error of f^k is measured.
@@ -171,6 +173,7 @@ class EvaluationSettings(_Table):
     """
 
     every: Annotated[int, Gt(0)] = 1000
+    split: Literal["test", "validation"] = "test"
     points: Annotated[int, Gt(1)] = 1000
     batch_size: Annotated[int, Gt(0)] = 250
     depth: Annotated[int, Gt(0)] = 3

@@ -17,6 +17,7 @@ from ..contracts.specs import MetricSpec
 from ..errors import BadInput
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
+from .held_out import build_dataset
 from .modules import check_methods, check_model, start_from
 from .objective import Objective
 from .start import freeze, load_start
@@ -57,7 +58,7 @@ def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
 
 
 def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
-    dataset = experiment.dataset.build_as(Dataset) if dataset is None else dataset
+    dataset = build_dataset(experiment) if dataset is None else dataset
     torch.manual_seed(experiment.training.seed)
     dtype: torch.dtype = getattr(torch, experiment.training.dtype)
     enforcer = experiment.enforcer.build_as(Enforcer)
@@ -114,7 +115,7 @@ def build_inputs(experiment: Experiment) -> Inputs:
     """
 
     def built() -> Inputs:
-        dataset = experiment.dataset.build_as(Dataset)
+        dataset = build_dataset(experiment)
         torch.manual_seed(experiment.training.seed)
         dtype: torch.dtype = getattr(torch, experiment.training.dtype)
         inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}

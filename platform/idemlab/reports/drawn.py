@@ -56,7 +56,7 @@ def picture_drawings(
     count = pictures.COLUMNS if images else _SAMPLES
     shown = examples(experiment, parts, operator, _CPU, count)
     ranked = extremes(experiment, parts, operator, _CPU)
-    origin = {"data": f"test samples of '{experiment.dataset.name}'"}
+    origin = {"data": f"{experiment.evaluation.split} samples of '{experiment.dataset.name}'"}
     origin |= {name: f"source '{source.name}'" for name, source in experiment.inputs.items()}
     range = parts.dataset.range
     figures = pictures.orbit_figures(shown, range)

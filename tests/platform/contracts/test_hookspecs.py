@@ -29,6 +29,7 @@ from idemlab import (
     Step,
     Study,
     StudySpec,
+    SuiteSpec,
     Traits,
     resolve,
     run_sweep,
@@ -38,6 +39,7 @@ from idemlab.catalog.named import Named
 from idemlab.catalog.provided import Provided
 from idemlab.contracts.hookspecs import PROJECT, HookSpecs
 from idemlab.contracts.specs import KINDS
+from idemlab.standings.suite import find_suite
 
 HOOKS: dict[str, Callable[..., Any]] = dict(inspect.getmembers(HookSpecs, inspect.isfunction))
 
@@ -92,9 +94,9 @@ def offered(
     request: pytest.FixtureRequest, site: Path, install: Callable[..., None], catalog: Callable[..., Catalog]
 ) -> tuple[Catalog, Provided]:
     """The catalog with the example of one hook as a plugin, and the one thing it offers."""
-    for folder, text in (("experiments", PAPER), ("studies", "")):
+    for folder, name, text in (("experiments", "paper", PAPER), ("suites", "mine", "")):
         (site / folder).mkdir()
-        (site / folder / "paper.toml").write_text(text)
+        (site / folder / f"{name}.toml").write_text(text)
     install("example", example(request.param))
     found = catalog(strict=True)
     (entry,) = own(found)
@@ -218,6 +220,14 @@ def test_the_study_runs_and_finds_that_a_full_step_is_best(offered: tuple[Catalo
     assert findings.tables["steps"]["enforcer.step"].tolist() == [0.5, 1.0]
 
 
+@only("provide_suites")
+def test_the_suite_is_found_by_its_name_and_read(offered: tuple[Catalog, Provided], site: Path) -> None:
+    assert isinstance(offered[1].spec, SuiteSpec)
+    assert located(offered) == site / "suites" / "mine.toml"
+    with pytest.raises(BadInput, match="the suite lacks the key 'summary'"):
+        find_suite("mine", offered[0])
+
+
 def test_all_examples_together_are_one_plugin(
     site: Path, install: Callable[..., None], catalog: Callable[..., Catalog]
 ) -> None:
@@ -226,6 +236,6 @@ def test_all_examples_together_are_one_plugin(
     found = catalog(strict=True)
     names: Sequence[str] = [entry.spec.name for entry in own(found)]
     assert names == [
-        *("affine", "circle", "squared", "uniform", "largest-change", "lion", "square-root", "lines", "steps"),
+        *("affine", "circle", "squared", "uniform", "largest-change", "lion", "square-root", "lines", "steps", "mine"),
     ]
     assert math.isclose(found.check("source", "uniform", "here").arguments["bound"], 1.0)

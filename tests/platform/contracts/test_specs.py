@@ -77,6 +77,7 @@ def test_kinds_are_listed_once_each_and_in_order() -> None:
         "tracker",
         "experiment",
         "study",
+        "suite",
     ]
     assert all(issubclass(cls, Spec) and cls.kind == kind for kind, cls in KINDS.items())
 

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import runpy
+import shutil
 import tomllib
 from pathlib import Path
 

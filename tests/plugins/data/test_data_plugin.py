@@ -17,6 +17,7 @@ from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import DataSource, FourierSource, GaussianSource
 
 DATASETS = [
+    "ball",
     "celeba",
     "digits",
     "faces",
@@ -26,6 +27,7 @@ DATASETS = [
     "mnist",
     "npz",
     "sequences",
+    "sphere",
     "table",
     "torchvision",
     "torus",
@@ -65,7 +67,7 @@ def test_every_argument_is_explained(spec):
         assert f"\n    {name}: " in help_text, name
 
 
-@pytest.mark.parametrize("name", ["gaussian", "torus", "sequences"])
+@pytest.mark.parametrize("name", ["gaussian", "torus", "sphere", "ball", "sequences"])
 def test_synthetic_sets_are_built_with_their_defaults(name):
     data = build("dataset", name=name)
     assert isinstance(data, Dataset)
@@ -136,8 +138,13 @@ def test_wrong_arguments_are_bad_input_that_names_the_key(kind, table, key):
 
 @pytest.mark.parametrize(
     "table",
-    [{"name": "torus", "circles": 9}, {"name": "gaussian", "train": 8, "whiten": True}],
-    ids=["torus", "gaussian"],
+    [
+        {"name": "torus", "circles": 9},
+        {"name": "sphere", "dimension": 16},
+        {"name": "ball", "dimension": 17},
+        {"name": "gaussian", "train": 8, "whiten": True},
+    ],
+    ids=["torus", "sphere", "ball", "gaussian"],
 )
 def test_arguments_that_do_not_fit_together_are_bad_input(table):
     with pytest.raises(BadInput, match=r"are needed|dimensions"):

@@ -1,4 +1,4 @@
-"""Gaussian vectors, the torus, lists to sort."""
+"""Gaussian vectors, the torus, the sphere, the ball, lists to sort."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from idemlab_data.synthetic import Torus, gaussian, sequences, torus, whitened
+from idemlab import generator
+from idemlab_data.synthetic import Ball, Sphere, Torus, ball, gaussian, sequences, sphere, torus, whitened
 
 
 def test_gaussian_has_the_shapes_sizes_and_moments_of_white_noise():
@@ -93,3 +94,49 @@ def test_sequences_have_their_sorted_selves_as_targets():
     low, high = data.range
     assert low <= batch.input.min() < -0.8
     assert 0.8 < batch.input.max() < high
+
+
+def _basis(n: int) -> torch.Tensor:
+    return torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator("basis", n))).Q
+
+
+def _searched(net: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Independent oracle: the nearest of a fine net of points."""
+    return net[torch.cdist(points, net, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)]
+
+
+def test_exact_projections_equal_a_search():
+    points = 2 * torch.randn(20, 5, dtype=torch.float64, generator=generator("points"))
+    grid = torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)
+    manifold = Torus(_basis(5), circles=2)
+    searched = _searched(manifold.points(torch.cartesian_prod(grid, grid)), points)
+    torch.testing.assert_close(manifold.projection(points), searched, atol=2e-2, rtol=0)
+    circle = Sphere(_basis(5)[:, :2])
+    rim = torch.stack([grid.cos(), grid.sin()], 1) @ circle.basis.T
+    torch.testing.assert_close(circle.projection(points), _searched(rim, points), atol=1e-2, rtol=0)
+    off = (points - circle.projection(points)).norm(dim=1)
+    torch.testing.assert_close(circle.distance(points), off)
+    # Of a convex body: y is nearest to x if and only if (x - y) (z - y) <= 0 for all z of the body.
+    body = Ball(_basis(5)[:, :3])
+    y = body.projection(points)
+    z = body.projection(3 * torch.randn(500, 5, dtype=torch.float64, generator=generator("others")))
+    assert ((points - y) @ z.T - ((points - y) * y).sum(1, keepdim=True)).max() < 1e-12
+
+
+@pytest.mark.parametrize("data", [sphere(3, 16, 60, 20, 0), ball(8, 16, 60, 20, 0)], ids=["sphere", "ball"])
+def test_what_is_projected_stays_and_the_targets_are_the_projections(data):
+    batch = data.train.__getitems__(list(range(60)))
+    torch.testing.assert_close(data.projection(batch.input), batch.target, atol=1e-6, rtol=0)
+    torch.testing.assert_close(data.projection(batch.target), batch.target, atol=1e-6, rtol=0)
+    if data.distance is not None:
+        assert data.distance(batch.input).max() < 1e-6
+    else:
+        inside = (batch.target.norm(dim=1) < 0.999).double().mean()
+        assert 0.2 < inside < 0.8
+
+
+def test_a_sphere_or_a_ball_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="needs 17 dimensions"):
+        sphere(16, 16, 4, 4, 0)
+    with pytest.raises(ValueError, match="needs as many dimensions"):
+        ball(17, 16, 4, 4, 0)

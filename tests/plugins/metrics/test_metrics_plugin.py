@@ -20,8 +20,11 @@ INPUTS = {
     "manifold-distance": (),
     "nearest-training": ("noise",),
     "precision-recall": ("noise",),
+    "projection-distance": (),
+    "psnr": ("data", "corrupted"),
     "reconstruction-error": ("data",),
     "restoration-error": ("corrupted",),
+    "ssim": ("data", "corrupted"),
 }
 
 

@@ -136,10 +136,11 @@ def workers_can_have_it(subject: Subject) -> None:
 
 @check(
     "dataset",
-    cause="`classes` must be the number of classes, labels count from 0, and `distance` measures from the data's manifold",
+    cause="`classes` must be the number of classes, labels count from 0, and `distance` measures from the data's manifold, "
+    "and `projection` is that of the exact operator",
 )
 def labels_and_distance_are_true(subject: Subject) -> None:
-    """Labels, if any, are class numbers, and the data lie on their manifold if it is known."""
+    """Labels, if any, are class numbers; data lie on their manifold, and an exact operator keeps targets, if they are known."""
     dataset: Dataset = subject.built
     for part, rows in _parts(dataset).items():
         some = rows.__getitems__(_some(rows, 256))
@@ -154,3 +155,9 @@ def labels_and_distance_are_true(subject: Subject) -> None:
             must(near.shape == (len(x),), f"distance gives {list(near.shape)}, not [B]")
             must(bool((near >= 0).all()), "a distance is negative")
             at_most(near.max(), 1e-3 * float(far.max()), f"distance of samples of {part} to their own manifold")
+        if dataset.projection is not None:
+            target = some.to("cpu", torch.float32, dataset.range).target
+            kept = dataset.projection(target)
+            must(kept.shape == target.shape, f"projection gives {list(kept.shape)}, not {list(target.shape)}")
+            off = (kept - target).abs().max()
+            at_most(off, 1e-3 * float(target.abs().max()), f"change of targets of {part} by their own projection")

@@ -14,7 +14,7 @@ __all__ = ["ROWS", "batch_of", "data", "operator_for", "step"]
 
 ROWS = 8
 """Number of samples in a batch."""
-_SHAPES = ((12,), (4, 6), (1, 8, 8))
+_SHAPES = ((12,), (4, 6), (1, 12, 12))
 _TRAIN, _TEST, _CLASSES = 64, 32, 2
 
 
@@ -33,6 +33,7 @@ def _data(shape: tuple[int, ...]) -> Dataset:
         shape=shape,
         range=(-1.0, 1.0),
         distance=_outside,
+        projection=_inside,
         classes=_CLASSES,
     )
 
@@ -41,6 +42,11 @@ def _outside(points: Tensor) -> Tensor:
     """Distance to the cube [-1, 1]^n, [B]."""
     distance: Tensor = (points.abs() - 1).clamp_min(0).flatten(1).norm(dim=1)
     return distance
+
+
+def _inside(points: Tensor) -> Tensor:
+    """The nearest point of the cube, [B, *shape]."""
+    return points.clamp(-1, 1)
 
 
 def batch_of(dataset: Dataset, start: int = 0, rows: int = ROWS, dtype: torch.dtype = torch.float32) -> Batch:

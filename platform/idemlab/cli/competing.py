@@ -1,0 +1,78 @@
+"""`league`: enforcers compete on a fixed suite of tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import app, example
+from .console import loading, note, show, show_json, table
+from .measuring import thing
+from .options import Json
+from .sweeping import Jobs, stoppable
+
+if TYPE_CHECKING:
+    from ..standings.record import League
+
+LEAGUES = Path("leagues")
+"""Default folder for leagues."""
+
+
+@app.command(
+    epilog=example(
+        "idemlab league --quick",
+        "idemlab league mine --quick",
+        "idemlab league none gradient relative mine --jobs 2",
+        "idemlab league none '{ name = \"mine\", weight = 0.3 }' --quick",
+    )
+)
+def league(
+    enforcers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ENFORCER",
+            help="Names, or tables '{ name = \"...\", arguments }'. Default: the arms of the suite.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The quick version: two tasks, and fixed arms beside yours, in minutes.")
+    ] = False,
+    suite: Annotated[str, typer.Option(metavar="NAME", help="Name of a suite, or path of its TOML file.")] = "league",
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Data base through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Jobs = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make. Default: leagues/NAME, or leagues/NAME-quick.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Run the trials that are not done yet.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let enforcers compete: the same tasks, the same number of tuning trials, the same counted FLOPs."""
+    chosen = [thing(text) for text in enforcers or ()]
+    path = out or LEAGUES / (Path(suite).stem + "-quick" * quick)
+    with loading():
+        from ..standings.league import run_league
+    with stoppable(path):
+        done = run_league(chosen, path, suite=suite, quick=quick, resume=resume, jobs=jobs, storage=storage, say=note)
+    if as_json:
+        show_json({"league": str(path)} | done.as_dict())
+    else:
+        _show(done)
+
+
+def _show(league: League) -> None:
+    """Print the table of each task."""
+    for task in league.tasks:
+        heads = task.headings
+        show("", task.title, table(heads, map(task.cells, task.rows), right=heads[1:-1]), task.worst)
+    show("", league.rules, f"Page: {league.path / 'league.html'}")

@@ -1,0 +1,241 @@
+"""Runs a league: tunes every arm in every task alike, measures each over seeds, and leaves the tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..catalog.catalog import Catalog, installed
+from ..errors import BadInput
+from ..runs.environment import describe_environment
+from ..sweeps.results import Results
+from ..sweeps.runner import run_sweep
+from ..system.lock import exclusive
+from ..wording import command, listed
+from .entry import Entry, arm_of, entered
+from .record import League, TaskTable, write_league
+from .standing import Standing, chosen_setting, pareto, standing_of
+from .suite import Arm, Suite, find_suite
+
+__all__ = ["run_league"]
+
+FILE = "league.json"
+
+
+def run_league(
+    enforcers: Sequence[str | Mapping[str, Any]] = (),
+    out: str | Path = "leagues/league",
+    *,
+    suite: str = "league",
+    quick: bool = False,
+    resume: bool = False,
+    jobs: int = 1,
+    storage: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    catalog: Catalog | None = None,
+) -> League:
+    """Let enforcers compete: the same tasks, the same number of tuning trials, the same counted FLOPs.
+
+    Each arm is tuned on held-out training samples. The setting that it is best at is then trained with several seeds and
+    measured on the test data, which no choice depends on. An arm that fails a task keeps a row that says so.
+
+    Args:
+        enforcers: names, or tables with arguments; those of the suite by default. With `quick`, they compete with fixed
+            arms of the suite.
+        out: folder of the league; must be new or empty unless `resume`. It holds league.json, README.md, league.html, the
+            pictures, and a sweep for each arm and task.
+        suite: name of a suite, or path of its TOML file.
+        quick: the quick version: few tasks, few trials, small budgets.
+        resume: run the trials that are not done yet. The arms may be others than before: what is done stays done.
+        jobs: number of worker processes.
+        storage: URL of a data base through which machines that make the same call share the trials, as in `run_sweep`.
+        say: called with each line of progress.
+        catalog: where names are looked up; default: the installed plugins.
+
+    Raises:
+        BadInput: before any training, if an enforcer or a suite is unknown or does not fit, if there is one arm only, or if
+            the folder holds something else.
+        Failure: if the storage cannot be reached, or the folder not written.
+        Interrupted: after Ctrl-C or SIGTERM; the league can be resumed.
+    """
+    own = installed() if catalog is None else catalog
+    rules = find_suite(suite, own)
+    arms = competing(enforcers, rules, own, quick=quick)
+    path = Path(out)
+    _check_folder(path, suite, quick=quick, resume=resume)
+    tasks = {name: rules.task[name] for name in rules.quick.tasks} if quick else dict(rules.task)
+    seeds = rules.quick.seeds if quick else rules.seeds
+    say(f"{len(arms)} arms in {len(tasks)} tasks: one batch of each")
+    entries = {
+        name: [entered(arm, table, name, task, rules, own, quick=quick) for arm, table in arms.items()]
+        for name, task in tasks.items()
+    }
+    for entry in _told(arms, entries):
+        say(f"{tasks[entry.task].title}: {entry.arm} does not take part: {entry.refused}")
+    with exclusive(path):
+        league = League(
+            path=path,
+            suite=suite,
+            summary=rules.summary,
+            quick=quick,
+            trials=rules.quick.trials if quick else rules.trials,
+            seeds=seeds,
+            arms={name: _plain(arm) for name, arm in arms.items()},
+            origins={name: _origin(arm, own) for name, arm in arms.items()},
+            tasks=(),
+            environment=describe_environment(own, torch.device("cpu"), 1),
+        )
+        runner = _Runner(path, jobs, storage, say, own)
+        for name, task in tasks.items():
+            say(f"task {name}: {task.title}")
+            rows = [runner.standing(entry, rules, seeds) for entry in entries[name]]
+            best = pareto(rows)
+            ordered = tuple(sorted((replace(row, pareto=row.arm in best) for row in rows), key=_place))
+            flops = (task.quick_flops if quick else None) or task.flops
+            made = TaskTable(
+                name=name,
+                title=task.title,
+                experiment=Path(task.experiment).stem,
+                flops=flops,
+                relative=tuple(task.relative),
+                deviation=dict(task.deviation),
+                columns=dict(task.columns),
+                true_rank=task.true_rank,
+                rows=ordered,
+            )
+            league = replace(league, tasks=(*league.tasks, made))
+            write_league(league)  # after every task: what is done can be read
+    return league
+
+
+def competing(
+    enforcers: Sequence[str | Mapping[str, Any]], suite: Suite, catalog: Catalog, *, quick: bool
+) -> dict[str, Arm]:
+    """The arms of a league by name.
+
+    Raises:
+        BadInput: if an enforcer is unknown or given twice, or there is one arm only.
+    """
+    asked: dict[str, Arm] = {}
+    for enforcer in enforcers:
+        name, arm = arm_of(enforcer, suite, catalog)
+        if name in asked:
+            raise BadInput(f"arm '{name}' is given twice", where="enforcers", next_step="name each once")
+        asked[name] = arm
+    fixed = {name: suite.arm[name] for name in (suite.quick.arms if quick else suite.arm)}
+    if not asked:
+        arms = fixed
+    elif quick:
+        others = [name for name in fixed if name not in asked][: max(1, len(fixed) - len(asked))]
+        arms = asked | {name: fixed[name] for name in others}
+    else:
+        arms = asked
+    if len(arms) < 2:
+        raise BadInput(
+            f"'{next(iter(arms))}' alone is no league: an arm is judged beside others",
+            where="enforcers",
+            expected="two arms or more, or `quick`, which adds fixed ones",
+            next_step=f"name the others, too: {command('league', *dict.fromkeys([*asked, *suite.arm]))}",
+        )
+    return arms
+
+
+def _told(arms: Mapping[str, Arm], entries: Mapping[str, Sequence[Entry]]) -> Iterator[Entry]:
+    """The entries that cannot take part.
+
+    Raises:
+        BadInput: if an arm fits no task.
+    """
+    for name in arms:
+        own = [entry for rows in entries.values() for entry in rows if entry.arm == name]
+        if all(entry.refused for entry in own):
+            raise BadInput(
+                f"enforcer '{name}' fits none of the tasks {listed([entry.task for entry in own])}: {own[0].refused}",
+                where="enforcers",
+                next_step=f"idemlab show {name}, or leave it out",
+            )
+        yield from (entry for entry in own if entry.refused)
+
+
+class _Runner:
+    """Runs the two sweeps of each entry."""
+
+    def __init__(
+        self, path: Path, jobs: int, storage: str | None, say: Callable[[str], None], catalog: Catalog
+    ) -> None:
+        self._path, self._jobs, self._storage, self._say, self._catalog = path, jobs, storage, say, catalog
+
+    def standing(self, entry: Entry, suite: Suite, seeds: int) -> Standing:
+        """The standing of one arm in one task."""
+        task = suite.task[entry.task]
+        if entry.refused:
+            return standing_of(entry, task, None, None)
+        try:
+            tuning = self._run(entry, "tuning", entry.tuning)
+        except BadInput as error:
+            if (self._folder(entry, "tuning") / "sweep.toml").exists():
+                raise  # it began: the folder or the storage is at fault
+            return Standing(arm=entry.arm, state="failed", reason=error.what, model=entry.model)
+        chosen = chosen_setting(tuning, task)
+        final = None if chosen is None else self._run(entry, "final", entry.final(chosen[0], seeds))
+        return standing_of(entry, task, tuning, final)
+
+    def _folder(self, entry: Entry, phase: str) -> Path:
+        """The folder of a sweep. Its name is its key in a data base, so it names the league, too."""
+        arm = "".join(c if c.isalnum() else "-" for c in entry.arm)
+        return self._path / "sweeps" / f"{self._path.resolve().name}-{entry.task}-{arm}-{phase}"
+
+    def _run(self, entry: Entry, phase: str, sweep: Any) -> Results:
+        self._say(f"{entry.task}, {entry.arm}: {phase}")
+        return run_sweep(
+            sweep,
+            self._folder(entry, phase),
+            resume=True,
+            jobs=self._jobs,
+            storage=self._storage,
+            say=self._say,
+            catalog=self._catalog,
+        )
+
+
+def _place(row: Standing) -> tuple[float, str]:
+    """Rows by the sum of both medians; what has none comes last."""
+    if row.relative is None or row.deviation is None:
+        return (float("inf"), row.arm)
+    return (row.relative.median + row.deviation.median, row.arm)
+
+
+def _plain(arm: Arm) -> dict[str, Any]:
+    return {"enforcer": arm.enforcer, "over": dict(arm.over)}
+
+
+def _origin(arm: Arm, catalog: Catalog) -> str:
+    name = arm.enforcer if isinstance(arm.enforcer, str) else str(arm.enforcer["name"])
+    plugin = catalog.find("enforcer", name).plugin
+    return f"{plugin.distribution} {plugin.version}"
+
+
+def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
+    """Refuse a folder that holds another league, or anything else."""
+    file = path / FILE
+    if not path.is_dir() or not any(not found.name.startswith(".lock") for found in path.iterdir()):
+        return
+    if not resume:
+        raise BadInput(
+            f"'{path}' is not empty", where="out", next_step="choose another `out`, or continue this league: `resume`"
+        )
+    if not file.is_file():
+        if (path / "sweeps").is_dir():
+            return  # stopped before the first task was done
+        raise BadInput(f"'{path}' holds no league", where="out", next_step="choose another `out`")
+    before = League.open(path)
+    if (before.quick, before.suite) != (quick, suite):
+        raise BadInput(
+            f"'{path}' holds the {'quick' if before.quick else 'whole'} version of suite '{before.suite}'",
+            where="quick" if before.quick != quick else "suite",
+            next_step="continue it as it was begun, or choose another `out`",
+        )

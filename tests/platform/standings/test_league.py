@@ -1,0 +1,153 @@
+"""A league from its first trial to its pages; what fails, what is resumed, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from idemlab import BadInput, Failure, League, Standing, Stat, TaskTable, run_league
+from idemlab.standings.record import write_league
+
+Write = Callable[..., str]
+
+
+def made_up(path: Path) -> League:
+    """A league that nobody ran, with a row of each state."""
+    good = Standing(
+        arm="a|b", state="complete", model="mlp", chosen={"optimizer.lr": 0.00123}, score=0.3, tried=2, seeds=2,
+        verdicts={"genuine": 1}, reason="not finite", seeds_failed=1, steps=5, flops=1e6, seconds=2.0,
+        step_cost=6.0, call_cost=1.0,
+        relative=Stat(0.1, 0.05, math.inf), deviation=Stat(0.2, 0.2, 0.2),
+        metrics={"data/relative": Stat(0.1, 0.05, 0.2), "data/rank": Stat(3.0, 3.0, 3.0)}, pareto=True,
+    )  # fmt: skip
+    rows = (
+        good,
+        Standing(arm="<i>", state="failed", reason="boom"),
+        Standing(arm="c", state="refused", reason="no *rank*"),
+    )
+    task = TaskTable(
+        name="plain", title="Vectors", experiment="tiny", flops=3e5, relative=("data/relative",), deviation={"data/x": 1.0},
+        columns={"data/relative": "at data"}, true_rank=4.0, rows=rows,
+    )  # fmt: skip
+    arms = {name: {"enforcer": name, "over": {}} for name in ("a|b", "<i>", "c")}
+    environment = {"packages": {"idemlab": "1", "torch": "2"}, "system": "Linux"}
+    return League(
+        path=path, suite="league", summary="Tasks.", quick=True, trials=2, seeds=2, arms=arms,
+        origins=dict.fromkeys(arms, "mine 1.0"), tasks=(task,), environment=environment,
+    )  # fmt: skip
+
+
+def test_the_record_is_read_back_and_its_pages_tell_every_row(tmp_path: Path, undrawn: None) -> None:
+    league = made_up(tmp_path)
+    write_league(league)
+    assert League.open(tmp_path) == league
+    page = (tmp_path / "README.md").read_text()
+    assert "idemlab league 'a|b' '<i>' c --quick" in page
+    assert "| a\\|b \\* | 0.1 (0.05 to infinite) | 0.2 | 0.1 (0.05 to 0.2) | 3 | 6.0 F | 1.0 F |" in page
+    assert "| 1 genuine, 1 failed: not finite |" in page
+    assert "| &lt;i> | — | — | — | — | — | — | failed: boom |" in page
+    assert "does not take part: no \\*rank\\*" in page
+    assert "rank at data (true: 4)" in page
+    assert "optimizer.lr 0.00123" in page
+    assert "quick version" in page
+    assert (tmp_path / "pictures" / "plain.png").is_file()
+    html = (tmp_path / "league.html").read_text()
+    assert "<i>" not in html
+    assert "&lt;i&gt;" in html
+    assert 'src="http' not in html
+    assert "<svg></svg>" in html
+    (tmp_path / "league.json").write_text("{}")
+    with pytest.raises(Failure, match="damaged"):
+        League.open(tmp_path)
+    with pytest.raises(BadInput, match="holds no league"):
+        League.open(tmp_path / "pictures")
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, undrawn: None) -> None:
+    for name in ("there", "other"):
+        (tmp_path / name).mkdir()
+    write_league(made_up(tmp_path / "there"))
+    (tmp_path / "other" / "x").touch()
+    for out, options, problem in (
+        ("there", {"quick": True}, "is not empty"),
+        ("there", {"resume": True}, "holds the quick version of suite 'league'"),
+        ("other", {"resume": True}, "holds no league"),
+    ):
+        with pytest.raises(BadInput, match=problem):
+            run_league(["none", "gradient"], tmp_path / out, **options)  # type: ignore[arg-type]
+
+
+FAILING = """
+from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
+
+def failing(weight: float = 1.0):
+    import torch
+    from idemlab import Enforcement, Enforcer
+
+    class Failing(Enforcer):
+        def forward(self, orbit, step):
+            y = orbit.output
+            if step.purpose == "train" and (orbit.input >= -1).all() and (orbit.input < 1).all():
+                raise KeyError("lists in [-1, 1)")
+            return Enforcement(loss=(orbit.live(2) - y).square().flatten(1).mean(1))
+
+    return Failing()
+
+@hookimpl
+def provide_enforcers():
+    yield EnforcerSpec(
+        name="failing", factory=failing, summary="Fails.", traits=Traits(kinds=frozenset({EnforcerKind.LOSS}))
+    )
+"""
+
+
+@pytest.mark.long
+def test_a_league_from_start_to_end(
+    write_suite: Write, tmp_path: Path, undrawn: None, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's enforcer fails in one task, the others go on; a league that was stopped is resumed."""
+    import idemlab
+
+    install("failing-one", FAILING)
+    idemlab.installed.cache_clear()
+    catalog = idemlab.installed()
+    suite, out, said = write_suite(trials=1, seeds=1), tmp_path / "out", []
+
+    def stop(text: str) -> None:
+        said.append(text)
+        if text.startswith("plain, failing: final"):
+            raise KeyboardInterrupt
+
+    arms = ["none", "failing", "linearizer"]
+    with pytest.raises(KeyboardInterrupt):
+        run_league(arms, out, suite=suite, say=stop, catalog=catalog)
+    assert "Lists: linearizer does not take part: it needs a rank, and the task names none" in said
+    with pytest.raises(BadInput, match="is not empty"):
+        run_league(arms, out, suite=suite, catalog=catalog)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("sweeps/*/trials/*/certificate.json")}
+    assert len(before) == 1 + 1 + 1
+    said.clear()
+    league = run_league(arms, out, suite=suite, resume=True, say=said.append, catalog=catalog)
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items()), "what was done is not done again"
+    plain, lists = league.tasks
+    assert {row.arm: row.state for row in plain.rows} == dict.fromkeys(arms, "complete")
+    assert {row.arm: row.state for row in lists.rows} == {
+        "none": "complete",
+        "failing": "failed",
+        "linearizer": "refused",
+    }
+    assert "lists in [-1, 1)" in next(row.reason for row in lists.rows if row.arm == "failing")
+    for row in (*plain.rows, *lists.rows):
+        if row.state == "complete":
+            assert row.flops == pytest.approx(3e5, rel=0.3), "equal to within a step"
+            assert (row.tried, row.seeds, sum(row.verdicts.values())) == (1, 1, 1)
+            assert "optimizer.lr" in row.chosen
+    assert League.open(out) == league
+    assert json.loads((out / "league.json").read_text())["origins"]["failing"] == "failing-one 1.0"
+    for path in (out / "sweeps").iterdir():  # tuning never sees the test data
+        (first, *_) = path.glob("trials/*/experiment.toml")
+        assert ('split = "validation"' in first.read_text()) == path.name.endswith("-tuning")
