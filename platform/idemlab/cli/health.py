@@ -65,12 +65,13 @@ def doctor(
 
 def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
     """Build only the data set of an experiment, and describe it."""
-    from ..contracts.dataset import Dataset
     from ..experiment.resolution import resolve
 
     resolved = resolve(reference, overrides)
     with loading():
-        dataset: Dataset = resolved.dataset.build_as(Dataset)
+        from ..objective.data import build_dataset
+
+        dataset = build_dataset(resolved)
     classes = "" if dataset.classes is None else f", in {dataset.classes} classes"
     sizes = f"{len(dataset.train)} samples to train on, {len(dataset.test)} to test on"
     first = f"dataset '{resolved.dataset.name}': {sizes}, each {' x '.join(map(str, dataset.shape))}{classes}"

@@ -13,10 +13,11 @@ from ..contracts.enforcer import DISTANCES, Enforcer
 from ..contracts.metric import Metric
 from ..contracts.orbit import Operator
 from ..contracts.source import Source
-from ..contracts.specs import MetricSpec
+from ..contracts.specs import MetricSpec, ModelSpec
 from ..errors import BadInput
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
+from .data import build_dataset, classes_of
 from .modules import check_methods, check_model, start_from
 from .objective import Objective
 from .start import freeze, load_start
@@ -48,7 +49,7 @@ def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
     """Build everything an experiment names, under its seed, and fit sources and metrics to the data.
 
     Args:
-        dataset: an equal dataset that is already in memory, to be used instead of a second one.
+        dataset: the data of an equal experiment that are already in memory, to be used instead of a second set.
 
     Raises:
         BadInput, Failure: from the factories; names the plugin at fault.
@@ -57,7 +58,7 @@ def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
 
 
 def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
-    dataset = experiment.dataset.build_as(Dataset) if dataset is None else dataset
+    dataset = build_dataset(experiment) if dataset is None else dataset
     torch.manual_seed(experiment.training.seed)
     dtype: torch.dtype = getattr(torch, experiment.training.dtype)
     enforcer = experiment.enforcer.build_as(Enforcer)
@@ -65,7 +66,8 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     def source(named: Named) -> Source | None:
         return None if named.name == SHARED_ORBIT else named.build_as(Source)
 
-    operator, traits = build_operator(experiment, dataset.shape), experiment.enforcer.traits()
+    operator = build_operator(experiment, dataset.shape, classes_of(experiment, dataset))
+    traits = experiment.enforcer.traits()
     freeze(operator, experiment.start.settings.freeze, experiment.model)
     if experiment.start.weights is None:
         start_from(operator, dataset)
@@ -114,7 +116,7 @@ def build_inputs(experiment: Experiment) -> Inputs:
     """
 
     def built() -> Inputs:
-        dataset = experiment.dataset.build_as(Dataset)
+        dataset = build_dataset(experiment)
         torch.manual_seed(experiment.training.seed)
         dtype: torch.dtype = getattr(torch, experiment.training.dtype)
         inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}
@@ -126,10 +128,12 @@ def build_inputs(experiment: Experiment) -> Inputs:
     return blame(experiment, built, "building the evaluation inputs")
 
 
-def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:
-    """The network that the experiment names, for samples of this shape."""
+def build_operator(experiment: Experiment, shape: tuple[int, ...], classes: int | None = None) -> Operator:
+    """The network that the experiment names, for samples of this shape; under a condition of so many classes, if given."""
     _check_precision(experiment)
-    operator: Operator = experiment.model.build_as(nn.Module, shape)
+    spec = experiment.model.spec
+    passed = (shape, classes) if isinstance(spec, ModelSpec) and spec.conditional else (shape,)
+    operator: Operator = experiment.model.build_as(nn.Module, *passed)
     check_model(operator, experiment.model.name, str(experiment.model.plugin))
     return operator
 
