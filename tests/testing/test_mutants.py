@@ -463,6 +463,14 @@ class ApproximateInverse(Enforcer):
         return self.Iterated(operator)
 
 
+@mutant("forgets-the-condition", CANONICAL, "a-condition-goes-with-its-samples")
+def unconditioned(orbit: Orbit, step: Step) -> Tensor:
+    """It takes the class of the first sample for all."""
+    if orbit.condition is None:
+        return canonical(orbit)
+    return canonical(Orbit(orbit.operator, orbit.input, orbit.condition[:1].expand(len(orbit.input))))
+
+
 @mutant("diagonal-not-of-zeros-and-ones", CONJUGATED, "wrapped-is-idempotent")
 class SoftDiagonal(Enforcer):
     class Soft(Conjugated):

@@ -55,5 +55,5 @@ class Source(nn.Module):
         raise NotImplementedError
 
     def fresh(self, batch: Batch, step: Step) -> Tensor:
-        """Points for evaluation, [B, *shape]: like `sample`, but chosen without the operator, and under the batch's conditions."""
+        """Points for evaluation under the batch's conditions, [B, *shape]: like `sample`, but without the operator."""
         return self.sample(batch, step, nn.Identity()).points

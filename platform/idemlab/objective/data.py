@@ -98,8 +98,9 @@ def _checked(label: Tensor | None, count: int, classes: int, name: str) -> Tenso
         raise BadInput(f"{name} has samples without labels", where=_WHERE, expected="a class number for each sample")
     whole = not (label.is_floating_point() or label.is_complex() or label.dtype == torch.bool)
     if label.shape != (count,) or not whole:
+        kind = str(label.dtype).removeprefix("torch.")
         raise BadInput(
-            f"the labels of {name} have the shape {list(label.shape)} and the type {str(label.dtype).removeprefix('torch.')}",
+            f"the labels of {name} have the shape {list(label.shape)} and the type {kind}",
             where=_WHERE,
             expected=f"one class number for each of {count} samples, [{count}], as whole numbers",
         )

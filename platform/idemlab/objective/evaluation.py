@@ -128,9 +128,7 @@ def overall(verdicts: object) -> Verdict:
 
 def worst_class(certificates: Mapping[int, Certificate]) -> int:
     """The class with the most severe verdict, and of several the one with the largest relative error."""
-    return min(
-        certificates, key=lambda c: (_SEVERITY.index(certificates[c].verdict), -certificates[c].relative[0])
-    )
+    return min(certificates, key=lambda c: (_SEVERITY.index(certificates[c].verdict), -certificates[c].relative[0]))
 
 
 def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torch.device) -> Batch:
@@ -267,7 +265,9 @@ def examples(
 
 def _by_number(condition: Tensor | None) -> TypeGuard[Tensor]:
     """Whether a condition is a class number for each sample."""
-    return condition is not None and condition.ndim == 1 and not (condition.is_floating_point() or condition.is_complex())
+    return (
+        condition is not None and condition.ndim == 1 and not (condition.is_floating_point() or condition.is_complex())
+    )
 
 
 def _in_classes(condition: Tensor, count: int) -> list[int]:

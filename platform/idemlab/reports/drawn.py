@@ -77,7 +77,9 @@ def picture_drawings(
     drawings = []
     for i, one in enumerate(shown):
         said = _classes(one)
-        caption = f"x is {origin[one.name]}. Each column is one sample. {said}{_measured(certificate, [one.name])}".rstrip()
+        caption = (
+            f"x is {origin[one.name]}. Each column is one sample. {said}{_measured(certificate, [one.name])}".rstrip()
+        )
         drawings.append(_orbits(one, beside[i] if beside else None, range, caption))
         drawings.append(_extreme_images(one.name, ranked[i], range))
     ordered = sorted(shown, key=lambda each: each.name == "data")[-3:]

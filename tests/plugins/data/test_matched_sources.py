@@ -47,7 +47,7 @@ class Recording(nn.Module):
 
 def test_each_x_gets_the_z_of_the_pool_whose_image_is_nearest():
     b, f = batch(), Recording(operator())
-    points, targets = ImleSource(40, GaussianSource(1.0)).sample(b, Step(seed=2), f)
+    points, targets, _ = ImleSource(40, GaussianSource(1.0)).sample(b, Step(seed=2), f)
     (pool,) = f.seen
     assert pool.shape == (40, 5)
     assert targets is b.target
@@ -185,7 +185,7 @@ def transport(pool: int, data: Dataset = DATA, *, debiased: bool = False) -> Tra
 def test_no_plan_is_shorter_than_the_one_that_is_chosen():
     """Against all permutations of a small pool."""
     f = Recording(operator())
-    points, targets = transport(6).sample(batch(6), Step(seed=2), f)
+    points, targets, _ = transport(6).sample(batch(6), Step(seed=2), f)
     (pool,) = f.seen
     cost = torch.cdist(targets, f.inside(pool))
     chosen = [next(j for j, z in enumerate(pool) if torch.equal(z, point)) for point in points]
@@ -199,10 +199,10 @@ def test_every_class_gets_its_share_of_the_noise_where_the_nearest_gives_it_none
     centres = torch.tensor([[0.0, 1, 0, 0, 0], [0.0, 9, 0, 0, 0]])
     clusters = Dataset.of_tensors(train=centres.repeat(150, 1), test=torch.zeros(1, 5))
     near = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
-    _, targets = transport(64, clusters).sample(batch(64), Step(seed=1), near)
+    _, targets, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
     far = targets[:, 1].eq(9).double().mean().item()
     assert far == pytest.approx(0.5, abs=0.15)
-    points, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
+    points, _, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
     assert len(points.unique(dim=0)) == 64
     both = Batch(targets, targets)
     assert len(ImleSource(64, GaussianSource(1.0)).sample(both, Step(seed=1), near).points.unique(dim=0)) <= 2
@@ -212,7 +212,7 @@ def test_targets_are_training_samples_in_the_range_of_the_data():
     images = torch.randint(0, 256, (40, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = Dataset.of_tensors(train=images, test=images[:1], range=(-1.0, 1.0))
     x = torch.zeros(6, 1, 2, 2)
-    _, targets = transport(12, data).sample(Batch(x, x), Step(), nn.Identity())
+    _, targets, _ = transport(12, data).sample(Batch(x, x), Step(), nn.Identity())
     rows = {tuple(row.flatten().tolist()) for row in images.float().mul(2 / 255).sub(1)}
     assert all(tuple(target.flatten().tolist()) in rows for target in targets)
 
@@ -243,7 +243,7 @@ def test_a_run_goes_on_with_the_plan_it_has_whatever_f_has_become(debiased):
     resumed = transport(20, debiased=debiased)
     resumed.load_state_dict(source.state_dict())
     other = Recording(nn.Identity())
-    points, targets = resumed.sample(batch(6), Step(seed=1, index=1), other)
+    points, targets, _ = resumed.sample(batch(6), Step(seed=1, index=1), other)
     assert other.seen == []
     expected = source.sample(batch(6), Step(seed=1, index=1), f)
     assert torch.equal(points, expected.points)
