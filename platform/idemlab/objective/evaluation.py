@@ -95,8 +95,9 @@ class Evaluation:
         for name, own in self.classes.items():
             worst = worst_class(own)
             severe = overall(one.verdict for one in own.values())
-            those = ", ".join(str(c) for c, one in own.items() if one.verdict is severe)
-            said = "" if severe is Verdict.GENUINE else f"; {severe.value} under the classes {clipped(those)}"
+            those = [str(c) for c, one in own.items() if one.verdict is severe]
+            under = "every class" if len(those) == len(own) else f"class {clipped(listed(those))}"
+            said = "" if severe is Verdict.GENUINE else f"; {severe.value} under {under}"
             found.append(
                 f"class {worst} at {name}, with a relative error of {number(own[worst].relative[0])} "
                 f"({number(self.certificates[name].relative[0])} over all classes{said})"
