@@ -61,7 +61,7 @@ class AskedClass(Metric):
 
 
 def as_asked(probabilities: Tensor, asked: Tensor) -> dict[str, float]:
-    """The values of `AskedClass` for probabilities [N, K + 1], the last one of "none of them", and classes asked for, [N]."""
+    """The values of `AskedClass` for probabilities [N, K + 1], the last of "none of them", and the classes asked for [N]."""
     confidence, found = probabilities.max(1)
     right = (found == asked).double()
     shares = [float(right[asked == each].mean()) for each in asked.unique()]

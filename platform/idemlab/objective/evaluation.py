@@ -98,6 +98,8 @@ class Evaluation:
             those = [str(c) for c, one in own.items() if one.verdict is severe]
             under = "every class" if len(those) == len(own) else f"class {clipped(listed(those))}"
             said = "" if severe is Verdict.GENUINE else f"; {severe.value} under {under}"
+            narrow = [str(c) for c, one in own.items() if any(note.startswith("narrow") for note in one.notes)]
+            said += f"; narrow under class {clipped(listed(narrow))}" if narrow else ""
             found.append(
                 f"class {worst} at {name}, with a relative error of {number(own[worst].relative[0])} "
                 f"({number(self.certificates[name].relative[0])} over all classes{said})"
