@@ -95,7 +95,7 @@ def _carried(x: Tensor, y: Tensor, classes: Tensor | None = None) -> Tensor:
     """
     if classes is not None:
         within = torch.empty_like(classes, dtype=torch.long)
-        for each in classes.unique():
+        for each in classes.unique():  # type: ignore[no-untyped-call]
             rows = (classes == each).nonzero()[:, 0]
             within[rows] = rows[_carried(x[rows], y[rows])]
         return within

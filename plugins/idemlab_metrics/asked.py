@@ -64,7 +64,7 @@ def as_asked(probabilities: Tensor, asked: Tensor) -> dict[str, float]:
     """The values of `AskedClass` for probabilities [N, K + 1], the last of "none of them", and the classes asked for [N]."""
     confidence, found = probabilities.max(1)
     right = (found == asked).double()
-    shares = [float(right[asked == each].mean()) for each in asked.unique()]
+    shares = [float(right[asked == each].mean()) for each in asked.unique()]  # type: ignore[no-untyped-call]
     return {
         "asked_class": float(right.mean()),
         "asked_class_readable": float((right * (confidence > CONFIDENT)).mean()),

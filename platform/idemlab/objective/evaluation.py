@@ -205,7 +205,7 @@ def _by_class(
         return {}
     every = torch.cat(conditions)
     found = {}
-    for each, count in zip(*(t.tolist() for t in every.unique(return_counts=True)), strict=True):
+    for each, count in zip(*(t.tolist() for t in every.unique(return_counts=True)), strict=True):  # type: ignore[no-untyped-call]
         if count < _JUDGED:
             continue
         found[each] = certify_orbits(

@@ -131,7 +131,7 @@ def takes_a_condition(subject: Subject) -> None:
         x, c = draws(shape, 6), torch.arange(6) % _CLASSES
         y = f(x, c)
         must(y.shape == x.shape, f"samples {list(x.shape)} became {list(y.shape)}")
-        y.square().mean().backward()  # type: ignore[no-untyped-call]
+        y.square().mean().backward()
         without = [name for name, p in f.named_parameters() if p.requires_grad and p.grad is None]
         must(not without, f"no gradient reaches {', '.join(without)}")
         with torch.no_grad():
