@@ -74,8 +74,8 @@ class AugmentedSource(Source):
         augmented = batch.replace(input=(shifted := points * (high - low) + low), target=shifted)
         if self.then is None:
             return Points(shifted, shifted)
-        inputs, targets = self.then.sample(augmented, step, operator)
-        return Points(inputs, shifted if targets is None else targets)
+        inputs, targets, condition = self.then.sample(augmented, step, operator)
+        return Points(inputs, shifted if targets is None else targets, condition)
 
     def _one(self, image: Tensor, seed: int) -> Tensor:
         torch.manual_seed(seed)

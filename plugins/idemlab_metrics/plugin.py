@@ -87,6 +87,18 @@ def class_coverage() -> Any:
     return ClassCoverage()
 
 
+def asked_class() -> Any:
+    """Whether f(z, c) is of the class c that was asked for, for data sets with labels as the condition.
+
+    `asked_class` is the share of outputs that a small classifier puts into the class asked for; "none of them" is wrong.
+    `asked_class_readable` counts only outputs that it is more than 90 % sure of, `asked_class_worst` is the smallest share
+    of a class, and `asked_class_3` the share at f(f(f(z))). `asked_class_of_test` is the share of test samples that it puts
+    into their own class: the ceiling. The classifier is that of `class-coverage`."""
+    from .asked import AskedClass
+
+    return AskedClass()
+
+
 def frechet_distance(features: Features = "cnn") -> Any:
     """Fréchet distance of f(z), f(f(z)) and f(f(f(z))) to the training samples, in the features of a named extractor.
 
@@ -224,6 +236,12 @@ def provide_metrics() -> Iterable[MetricSpec]:
         name="class-coverage",
         factory=class_coverage,
         summary="Classes that the outputs cover, and the share that a small classifier can read.",
+        inputs=("noise",),
+    )
+    yield MetricSpec(
+        name="asked-class",
+        factory=asked_class,
+        summary="Share of generated samples that are of the class asked for, as a small classifier sees it.",
         inputs=("noise",),
     )
     yield MetricSpec(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from idemlab import BadInput
 
+from .label import label_vectors, vectors
 from .parts import Residual, residual_mlp
 from .sizes import checked_shape, image_sizes
 
@@ -16,10 +17,12 @@ __all__ = ["Attention"]
 
 
 class Attention(nn.Module):
-    """f on the tokens of a sample, [B, *shape] -> [B, *shape].
+    """f on the tokens of a sample, [B, *shape] -> [B, *shape]. Under a condition, f(x, c), a learned vector of the class is
+    added to each token.
 
     Args:
         shape: (n,) is n tokens of one number, (n, d) is n tokens of d numbers, (C, H, W) is an image of patches.
+        classes: of the condition; None for f(x).
         width: of a token inside, a multiple of `heads`.
         patch: side of a patch of an image; None is 4.
         position: whether a learned embedding tells tokens apart; without it f is permutation-equivariant.
@@ -31,6 +34,7 @@ class Attention(nn.Module):
     def __init__(
         self,
         shape: tuple[int, ...],
+        classes: int | None = None,
         *,
         width: int = 64,
         depth: int = 2,
@@ -52,9 +56,13 @@ class Attention(nn.Module):
         self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.read_out = nn.Linear(width, features)
+        self.label = label_vectors(classes, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         t = self.embed(self.split(x))
+        added = vectors(self.label, condition, x)
+        if added is not None:
+            t = t + added[:, None]
         if self.position is not None:
             t = t + self.position
         return self.join(self.read_out(self.norm(self.blocks(t))))  # type: ignore[no-any-return]

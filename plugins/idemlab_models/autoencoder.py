@@ -9,6 +9,7 @@ from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
 from .choices import Activation
+from .label import Layers, label_vectors, vectors
 from .parts import activation as make_activation
 from .parts import group_norm, residual_mlp
 from .sizes import image_sizes
@@ -23,10 +24,12 @@ class Autoencoder(nn.Module):
 
     The encoder halves the sides `depth` times while it doubles the channels; the decoder mirrors it. No norm stands at
     the first layer of the encoder and the last of the decoder, as in DCGAN (arXiv 1511.06434). On each side of the code
-    stand `blocks` residual blocks, h + W2 act(W1 norm h), which DCGAN has not.
+    stand `blocks` residual blocks, h + W2 act(W1 norm h), which DCGAN has not. Under a condition, f(x, c), learned vectors
+    of the class are added to the maps of the encoder's first convolution and to the code that is decoded.
 
     Args:
-        shape: (C, H, W); the others are explained by `idemlab show autoencoder`.
+        shape: (C, H, W).
+        classes: of the condition, None for f(x); the others are explained by `idemlab show autoencoder`.
 
     Raises:
         BadInput: if H or W is not a multiple of 2^depth, or of 4 without a depth.
@@ -35,6 +38,7 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         shape: tuple[int, ...],
+        classes: int | None = None,
         *,
         channels: int = 32,
         latent: int = 96,
@@ -74,21 +78,24 @@ class Autoencoder(nn.Module):
 
         encoder += [residual_mlp(latent, act_in) for _ in range(blocks)]
         decoder = [*(residual_mlp(latent, act_out) for _ in range(blocks)), *decoder]
-        self.encoder = nn.Sequential(*encoder)
+        self.encoder = Layers(*encoder)
         self.decoder = nn.Sequential(*decoder)
         if init == "dcgan":
             self.apply(_start_as_dcgan)
+        self.label_in, self.label_out = label_vectors(classes, channels), label_vectors(classes, latent)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(x, condition), condition)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The code h [B, latent] of images x [B, C, H, W]."""
-        return self.encoder(x)  # type: ignore[no-any-return]
+        added = vectors(self.label_in, condition, x)
+        return self.encoder(x, None if added is None else added[:, :, None, None])  # type: ignore[no-any-return]
 
-    def decode(self, h: Tensor) -> Tensor:
+    def decode(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
         """The images [B, C, H, W] of codes h [B, latent]."""
-        return self.decoder(h)  # type: ignore[no-any-return]
+        added = vectors(self.label_out, condition, h)
+        return self.decoder(h if added is None else h + added)  # type: ignore[no-any-return]
 
 
 def _default_depth(H: int, W: int) -> int:

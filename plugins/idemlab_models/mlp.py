@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from .choices import Activation
+from .label import Layers, label_vectors, vectors
 from .parts import activation as make_activation
 from .parts import start_small
 from .sizes import checked_shape
@@ -18,12 +19,14 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """f(x) = g(x), or x + g(x) if residual, on the flattened sample, [B, *shape] -> [B, *shape].
 
-    g is `depth` times (linear, norm, activation) of `width` units, then linear.
+    g is `depth` times (linear, norm, activation) of `width` units, then linear. Under a condition, f(x, c), a learned vector
+    of the class is added to what the first linear layer makes.
     """
 
     def __init__(
         self,
         shape: tuple[int, ...],
+        classes: int | None = None,
         *,
         width: int = 128,
         depth: int = 4,
@@ -44,9 +47,10 @@ class MLP(nn.Module):
         last = nn.Linear(width, n, bias=bias)
         if residual:
             start_small(last)
-        self.layers = nn.Sequential(*layers, last)
+        self.layers = Layers(*layers, last)
+        self.label = label_vectors(classes, width)
         self.residual = residual
 
-    def forward(self, x: Tensor) -> Tensor:
-        g = self.layers(x.flatten(1)).view_as(x)
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        g = self.layers(x.flatten(1), vectors(self.label, condition, x)).view_as(x)
         return x + g if self.residual else g  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .choices import Activation
+from .label import Layers, label_vectors, vectors
 from .parts import activation as make_activation
 from .parts import residual_mlp
 from .sizes import image_sizes
@@ -20,10 +21,12 @@ class Patches(nn.Module):
 
     Encoder: each window of side patch + 2 overlap becomes a token (the embedding of a vision transformer, arXiv 2010.11929,
     with windows that overlap), the tokens together become the code. Decoder: the code becomes tokens, each token a window,
-    and windows are added where they overlap. On each side of the code stand `blocks` residual blocks.
+    and windows are added where they overlap. On each side of the code stand `blocks` residual blocks. Under a condition,
+    f(x, c), learned vectors of the class are added to the tokens that are encoded and to the code that is decoded.
 
     Args:
-        shape: (C, H, W); the others are explained by `idemlab show patches`.
+        shape: (C, H, W).
+        classes: of the condition, None for f(x); the others are explained by `idemlab show patches`.
 
     Raises:
         BadInput: if H or W is not a multiple of `patch`.
@@ -32,6 +35,7 @@ class Patches(nn.Module):
     def __init__(
         self,
         shape: tuple[int, ...],
+        classes: int | None = None,
         *,
         channels: int = 32,
         latent: int = 128,
@@ -46,7 +50,7 @@ class Patches(nn.Module):
         C, H, W = image_sizes("patches", shape, patch, f"patch = {patch}", "patch")
         h, w, side = H // patch, W // patch, patch + 2 * overlap
         window, flat = C * side**2, h * w * channels
-        self.encoder = nn.Sequential(
+        self.encoder = Layers(
             _Windows((C, H, W), patch, overlap),
             nn.Linear(window, channels),
             nn.LayerNorm(channels),
@@ -54,6 +58,7 @@ class Patches(nn.Module):
             nn.Flatten(),
             nn.Linear(flat, latent),
             *(residual_mlp(latent, activation) for _ in range(blocks)),
+            after=3,
         )
         self.decoder = nn.Sequential(
             *(residual_mlp(latent, activation) for _ in range(blocks)),
@@ -65,17 +70,20 @@ class Patches(nn.Module):
             _Overlaid((C, H, W), patch, overlap),
             *([nn.Tanh()] if output == "tanh" else []),
         )
+        self.label_in, self.label_out = label_vectors(classes, channels), label_vectors(classes, latent)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(x, condition), condition)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The code h [B, latent] of images x [B, C, H, W]."""
-        return self.encoder(x)  # type: ignore[no-any-return]
+        added = vectors(self.label_in, condition, x)
+        return self.encoder(x, None if added is None else added[:, None])  # type: ignore[no-any-return]
 
-    def decode(self, h: Tensor) -> Tensor:
+    def decode(self, h: Tensor, condition: Tensor | None = None) -> Tensor:
         """The images [B, C, H, W] of codes h [B, latent]."""
-        return self.decoder(h)  # type: ignore[no-any-return]
+        added = vectors(self.label_out, condition, h)
+        return self.decoder(h if added is None else h + added)  # type: ignore[no-any-return]
 
 
 class _Windows(nn.Module):

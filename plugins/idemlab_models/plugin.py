@@ -59,6 +59,7 @@ def linear(
 
 def mlp(
     shape: tuple[int, ...],
+    classes: int | None = None,
     width: Annotated[int, Gt(0)] = 128,
     depth: Annotated[int, Gt(0)] = 4,
     activation: Activation = "relu",
@@ -66,7 +67,7 @@ def mlp(
     norm: Literal["none", "layer"] = "none",
     bias: bool = True,
 ) -> Any:
-    """A multilayer perceptron on the flattened sample, for samples of any shape.
+    """A multilayer perceptron on the flattened sample, for samples of any shape. It takes a condition, f(x, c).
 
     Args:
         width: units in each hidden layer.
@@ -78,11 +79,12 @@ def mlp(
     """
     from .mlp import MLP
 
-    return MLP(shape, width=width, depth=depth, activation=activation, residual=residual, norm=norm, bias=bias)
+    return MLP(shape, classes, width=width, depth=depth, activation=activation, residual=residual, norm=norm, bias=bias)
 
 
 def autoencoder(
     shape: tuple[int, ...],
+    classes: int | None = None,
     channels: Annotated[int, Gt(0)] = 32,
     latent: Annotated[int, Gt(0)] = 96,
     depth: Annotated[int, Gt(0)] | None = None,
@@ -95,7 +97,8 @@ def autoencoder(
     """f(x) = G(D(x)) in the style of DCGAN: the discriminator D encodes, the generator G decodes.
 
     It works on images (C, H, W) whose sides are multiples of 4, for instance 28x28, 32x32, 64x64 or 112x92. With a given
-    `depth`, the sides must be multiples of 2^depth. `encode(x)` gives the codes h [B, latent], `decode(h)` the images.
+    `depth`, the sides must be multiples of 2^depth. `encode(x)` gives the codes h [B, latent], `decode(h)` the images. It
+    takes a condition: f(x, c), `encode(x, c)`, `decode(h, c)`.
 
     Args:
         channels: of the largest feature maps; they double whenever the sides are halved.
@@ -114,6 +117,7 @@ def autoencoder(
 
     return Autoencoder(
         shape,
+        classes,
         channels=channels,
         latent=latent,
         depth=depth,
@@ -127,6 +131,7 @@ def autoencoder(
 
 def patches(
     shape: tuple[int, ...],
+    classes: int | None = None,
     channels: Annotated[int, Gt(0)] = 32,
     latent: Annotated[int, Gt(0)] = 128,
     patch: Annotated[int, Gt(0)] = 4,
@@ -139,7 +144,7 @@ def patches(
 
     All its work is large matrix products, so on a CPU a step takes about half the time of `autoencoder` with as many
     channels. It works on images (C, H, W) whose sides are multiples of `patch`. `encode(x)` gives the codes h
-    [B, latent], `decode(h)` the images.
+    [B, latent], `decode(h)` the images. It takes a condition: f(x, c), `encode(x, c)`, `decode(h, c)`.
 
     Args:
         channels: numbers that describe a patch.
@@ -155,6 +160,7 @@ def patches(
 
     return Patches(
         shape,
+        classes,
         channels=channels,
         latent=latent,
         patch=patch,
@@ -189,13 +195,14 @@ def conv(
 
 def unet(
     shape: tuple[int, ...],
+    classes: int | None = None,
     channels: Annotated[int, Gt(0)] = 32,
     depth: Annotated[int, Gt(0)] = 2,
     residual: bool = False,
 ) -> Any:
     """A small U-Net with GroupNorm. It has no bottleneck, so detail passes, and only the enforcer limits the rank.
 
-    It works on images (C, H, W) whose sides are multiples of 2^depth.
+    It works on images (C, H, W) whose sides are multiples of 2^depth, and takes a condition, f(x, c).
 
     Args:
         channels: of the largest feature maps; they double whenever the sides are halved.
@@ -204,18 +211,19 @@ def unet(
     """
     from .unet import UNet
 
-    return UNet(shape, channels=channels, depth=depth, residual=residual)
+    return UNet(shape, classes, channels=channels, depth=depth, residual=residual)
 
 
 def attention(
     shape: tuple[int, ...],
+    classes: int | None = None,
     width: Annotated[int, Gt(0)] = 64,
     depth: Annotated[int, Gt(0)] = 2,
     heads: Annotated[int, Gt(0)] = 4,
     patch: Annotated[int, Gt(0)] | None = None,
     position: bool = True,
 ) -> Any:
-    """A small pre-norm transformer encoder on the tokens of a sample.
+    """A small pre-norm transformer encoder on the tokens of a sample. It takes a condition, f(x, c).
 
     A sample (n,) is n numbers, (n, d) is n tokens of d numbers, and (C, H, W) is an image that is cut into patches.
 
@@ -228,7 +236,7 @@ def attention(
     """
     from .attention import Attention
 
-    return Attention(shape, width=width, depth=depth, heads=heads, patch=patch, position=position)
+    return Attention(shape, classes, width=width, depth=depth, heads=heads, patch=patch, position=position)
 
 
 def coupling(
@@ -330,7 +338,11 @@ def provide_models() -> Iterable[ModelSpec]:
     cubic = "Jensen & Vicary, ICML 2025, PMLR 267:27070-27090"
     yield ModelSpec(name="linear", factory=linear, summary="One linear map of the flattened sample.", reference=cubic)
     yield ModelSpec(
-        name="mlp", factory=mlp, summary="A multilayer perceptron on the flattened sample.", reference=cubic
+        name="mlp",
+        factory=mlp,
+        summary="A multilayer perceptron on the flattened sample.",
+        reference=cubic,
+        conditional=True,
     )
     yield ModelSpec(
         name="autoencoder",
@@ -338,6 +350,7 @@ def provide_models() -> Iterable[ModelSpec]:
         summary="DCGAN's discriminator as encoder, its generator as decoder: f(x) = G(D(x)).",
         reference="Shocher et al., ICLR 2024, arXiv 2311.01462; Radford et al., ICLR 2016, arXiv 1511.06434",
         aliases=("dcgan",),
+        conditional=True,
         offers=("encode", "decode"),
     )
     yield ModelSpec(
@@ -360,6 +373,7 @@ def provide_models() -> Iterable[ModelSpec]:
         factory=patches,
         summary="An autoencoder of overlapping patches: large matrix products only, fast on a CPU.",
         reference="embedding of patches: Dosovitskiy et al., ICLR 2021, arXiv 2010.11929",
+        conditional=True,
         offers=("encode", "decode"),
     )
     yield ModelSpec(name="conv", factory=conv, summary="A plain stack of convolutions on images.", reference=cubic)
@@ -368,6 +382,7 @@ def provide_models() -> Iterable[ModelSpec]:
         factory=unet,
         summary="A small U-Net with skip connections.",
         reference="Ronneberger et al., MICCAI 2015, arXiv 1505.04597",
+        conditional=True,
     )
     yield ModelSpec(
         name="attention",
@@ -375,4 +390,5 @@ def provide_models() -> Iterable[ModelSpec]:
         summary="A small transformer on sets, sequences or image patches.",
         reference="Vaswani et al., NeurIPS 2017, arXiv 1706.03762; Xiong et al., ICML 2020, arXiv 2002.04745",
         aliases=("transformer",),
+        conditional=True,
     )

@@ -158,6 +158,14 @@ def double_backward(orbit, step):
     return loss + slope.flatten(1).square().mean(1)
 
 
+@mutant("forgets-the-condition", CANONICAL, "a-condition-goes-with-its-samples")
+def unconditioned(orbit, step):
+    """It takes the class of the first sample for all."""
+    if orbit.condition is None:
+        return canonical(orbit)
+    return canonical(Orbit(orbit.operator, orbit.input, orbit.condition[:1].expand(len(orbit.input))))
+
+
 # -- citizenship --------------------------------------------------------------------------------------------------------
 
 

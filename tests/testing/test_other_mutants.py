@@ -103,6 +103,30 @@ class Normalises(Square):
         return super().forward(x / x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)))
 
 
+@mutant("model", "takes-a-condition")
+class IgnoresItsClass(Square):
+    conditional = True
+
+    def __init__(self, shape: tuple[int, ...], classes: int | None) -> None:
+        super().__init__(shape)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return super().forward(x)
+
+
+@mutant("model", "takes-a-condition")
+class ClassOfTheFirst(Square):
+    conditional = True
+
+    def __init__(self, shape: tuple[int, ...], classes: int | None) -> None:
+        super().__init__(shape)
+        self.label = nn.Embedding(classes or 1, torch.Size(shape).numel())
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        y = super().forward(x)
+        return y if condition is None else y + self.label(condition[:1]).view(1, *x.shape[1:])
+
+
 @mutant("model", "state-round-trips")
 class ScaleInAnAttribute(Square):
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -207,6 +231,15 @@ def labels_from_one() -> Any:
 
 
 @mutant("dataset", "labels-and-distance-are-true")
+def labels_against_the_spec() -> Any:
+    train, test = (TensorRows(rows, label=torch.arange(len(rows)) % 2) for rows in (ROWS[:16], ROWS[16:]))
+    return of(train, test, classes=2)
+
+
+labels_against_the_spec.labels = False  # type: ignore[attr-defined]
+
+
+@mutant("dataset", "labels-and-distance-are-true")
 def wrong_distance() -> Any:
     return of(TensorRows(ROWS[:16]), distance=lambda points: points.norm(dim=1))
 
@@ -247,6 +280,19 @@ class SameAtEveryStep(Source):
 class LooksAtTheBatch(Source):
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         return Points(batch.input - batch.input.mean(0))
+
+
+@mutant("source", "conditions-go-with-the-points")
+class OneConditionForAll(Source):
+    def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
+        return Points(batch.input, condition=None if batch.condition is None else batch.condition[:1])
+
+
+@mutant("source", "conditions-go-with-the-points")
+class CallsWithoutTheCondition(Source):
+    def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
+        with torch.no_grad():
+            return Points(operator(batch.input))
 
 
 @mutant("source", "fresh-points-need-no-operator")
@@ -345,8 +391,12 @@ def test_the_mutant_is_caught_by_name(kind: str, name: str) -> None:
     def factory_of_shape(shape: tuple[int, ...]) -> Any:
         return made(shape)
 
-    claims = {"exact": True} if getattr(made, "exact", False) else {}
-    spec = SPECS[kind](name="mutant", factory=factory_of_shape if kind == "model" else factory, summary="", **claims)
+    def factory_of_classes(shape: tuple[int, ...], classes: int | None) -> Any:
+        return made(shape, classes)
+
+    claims = {claim: getattr(made, claim) for claim in ("exact", "conditional", "labels") if hasattr(made, claim)}
+    of_model = factory_of_classes if "conditional" in claims else factory_of_shape
+    spec = SPECS[kind](name="mutant", factory=of_model if kind == "model" else factory, summary="", **claims)
     report = check_thing(kind, spec)
     assert set(caught_by) <= set(report.failed), str(report)
 

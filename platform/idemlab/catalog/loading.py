@@ -123,9 +123,11 @@ class Loaded:
         try:
             if kind not in ("experiment", "study", "suite"):  # these factories take no arguments, so any callable works
                 found = schema.parameters(spec.factory, skip=spec.passed)
-                taken = [each.name for each in found if kind == "model" and each.name in ModelSpec.reserved]
+                taken = [each.name for each in found if each.name in spec.reserved]
                 if taken:
-                    raise TypeError(f"argument '{taken[0]}' has the name of a key that every model has: rename it")
+                    raise TypeError(f"argument '{taken[0]}' has the name of a key that every {kind} has: rename it")
+                if isinstance(spec, ModelSpec) and spec.conditional:
+                    schema.check_conditional(spec.factory)
         except (TypeError, ValueError) as error:
             self._fail(
                 plugin, f"{kind} '{spec.name}': {error}", "make it a plain function whose arguments are annotated"

@@ -22,7 +22,7 @@ from ..wording import clipped, shown
 from .paths import located
 from .unreadable import scan_failure
 
-__all__ = ["REQUIRED", "Parameter", "check_arguments", "parameters"]
+__all__ = ["REQUIRED", "Parameter", "check_arguments", "check_conditional", "parameters"]
 
 
 class _Required:
@@ -50,6 +50,7 @@ _STAND_INS: dict[str, type[Any]] = {"Enforcer": _Enforcer, "Source": _Source}
 
 
 _FIRST = "the shape of a sample, or the parameters to train,"
+_CLASSES = "the shape of a sample and the number of classes"
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def _parameters(factory: Callable[..., Any], skip: int) -> tuple[Parameter, ...]
         raise TypeError(f"an annotation {where} cannot be read: {type(error).__name__}: {error}") from error
     arguments = list(inspect.signature(factory).parameters.items())
     if len(arguments) < skip:
-        raise TypeError(f"{factory.__name__} takes no argument, but must take {_FIRST} first")
+        taken = "one argument" if arguments else "no argument"
+        raise TypeError(f"{factory.__name__} takes {taken}, but must take {_CLASSES if skip > 1 else _FIRST} first")
     found = []
     for name, parameter in arguments[skip:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -181,6 +183,17 @@ def _parameters(factory: Callable[..., Any], skip: int) -> tuple[Parameter, ...]
         kind, many = _named_kind(hints[name])
         found.append(Parameter(name, hints[name], default, kind, many))
     return tuple(found)
+
+
+def check_conditional(factory: Callable[..., Any]) -> None:
+    """Check that the factory of a conditional model takes the number of classes.
+
+    Raises:
+        TypeError: if its second argument has another name.
+    """
+    second = list(inspect.signature(factory).parameters)[1]
+    if second != "classes":
+        raise TypeError(f"it is conditional, and its second argument is '{second}', not 'classes'")
 
 
 def _named_kind(annotation: Any) -> tuple[str | None, bool]:

@@ -66,12 +66,13 @@ def doctor(
 
 def _tell_data(reference: str, overrides: list[str], as_json: bool) -> None:
     """Build only the data set of an experiment, and describe it."""
-    from ..contracts.dataset import Dataset
     from ..experiment.resolution import resolve
 
     resolved = resolve(reference, overrides)
     with loading():
-        dataset: Dataset = resolved.dataset.build_as(Dataset)
+        from ..objective.data import build_dataset
+
+        dataset = build_dataset(resolved)
     classes = "" if dataset.classes is None else f", in {counted(dataset.classes, 'class', 'classes')}"
     sizes = f"{counted(len(dataset.train), 'sample')} to train on, {len(dataset.test)} to test on"
     first = f"dataset '{resolved.dataset.name}': {sizes}, each {' x '.join(map(str, dataset.shape))}{classes}"

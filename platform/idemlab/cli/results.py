@@ -126,6 +126,7 @@ def report(
     epilog=example(
         "idemlab apply runs/digits-projector images projected",
         "idemlab apply digits-projector images projected --times 2",
+        "idemlab apply runs/digits-by-class images threes --condition 3",
     )
 )
 def apply(
@@ -135,6 +136,9 @@ def apply(
     ],
     outputs: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
     times: Annotated[int, typer.Option(metavar="K", help="How often f is applied.")] = 1,
+    condition: Annotated[
+        int | None, typer.Option(metavar="C", help="The class c, for an operator f(x, c).", show_default=False)
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the files written, skipped and left out as JSON.")
     ] = False,
@@ -142,7 +146,7 @@ def apply(
     """Apply a trained operator to a folder of images or arrays."""
     with loading():
         from ..reports.application import apply as applied
-    done = applied(run, inputs, outputs, times=times, message=note)
+    done = applied(run, inputs, outputs, times=times, condition=condition, message=note)
     if as_json:
         skipped = {str(path): reason for path, reason in done.skipped.items()}
         left_out = {reason: [str(path) for path in paths] for reason, paths in done.left_out.items()}

@@ -22,8 +22,8 @@ class Batch:
     Args:
         input: [B, *shape].
         target: [B, *shape]; the input itself unless the dataset says otherwise.
-        condition: [B, ...] or None.
-        label: [B] class numbers or None; for metrics only, never shown to the operator.
+        condition: [B, ...] or None; the second argument of the operator.
+        label: [B] class numbers or None; the operator does not see them, unless they are the condition, too.
     """
 
     input: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -118,6 +118,19 @@ class Orbit:
     def known(self, k: int) -> bool:
         """Whether f^k(x) has been computed already, with or without gradient."""
         return k < max(len(self._live), len(self._still))
+
+    @classmethod
+    def gathered(cls, orbits: Sequence[Orbit], rows: Sequence[Tensor]) -> Orbit:
+        """One orbit, without gradient, of chosen rows of several orbits of an operator. Points that all know are not
+        computed again."""
+        points = [
+            torch.cat([point[chosen] for point, chosen in zip(every, rows, strict=True)])
+            for every in zip(*(orbit._still for orbit in orbits), strict=False)
+        ]
+        conditions = [o.condition[chosen] for o, chosen in zip(orbits, rows, strict=True) if o.condition is not None]
+        gathered = cls(orbits[0]._operator, points[0], torch.cat(conditions) if conditions else None)
+        gathered._still = points
+        return gathered
 
     def _go_on(self, points: list[Tensor]) -> None:
         """Append the next point of the orbit to `points`, which is `_live` or `_still`."""

@@ -14,10 +14,14 @@ __all__ = ["Points", "Source"]
 
 
 class Points(NamedTuple):
-    """points [B, *shape] and, if the source knows what f should make of them, targets [B, *shape]."""
+    """points [B, *shape] and, if the source knows what f should make of them, targets [B, *shape].
+
+    Each point has the condition of its row of the batch, unless the source gives conditions of its own, [B, ...].
+    """
 
     points: Tensor
     targets: Tensor | None = None
+    condition: Tensor | None = None
 
 
 class Source(nn.Module):
@@ -51,5 +55,5 @@ class Source(nn.Module):
         raise NotImplementedError
 
     def fresh(self, batch: Batch, step: Step) -> Tensor:
-        """Points for evaluation, [B, *shape]: like `sample`, but chosen without the operator."""
+        """Points for evaluation under the batch's conditions, [B, *shape]: like `sample`, but without the operator."""
         return self.sample(batch, step, nn.Identity()).points

@@ -56,8 +56,8 @@ class Spec:
     """
 
     kind: ClassVar[str]
-    passed: ClassVar[int] = 0
-    """Number of first arguments of the factory that idemlab passes; a file gives the others."""
+    reserved: ClassVar[tuple[str, ...]] = ()
+    """Keys of its table that belong to the platform, so that no factory has arguments of these names."""
 
     name: str
     factory: Callable[..., Any]
@@ -66,6 +66,11 @@ class Spec:
     install: str = ""
     api_version: int = API_VERSION
     aliases: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> int:
+        """Number of first arguments of the factory that idemlab passes; a file gives the others."""
+        return 0
 
     def __post_init__(self) -> None:
         if isinstance(self.aliases, str):
@@ -150,22 +155,35 @@ class ModelSpec(Spec):
         exact: the model is idempotent to rounding, whatever its weights. The kit and the certificate check the claim.
         offers: names of its methods beside forward that enforcers and metrics use: `encode` and `decode`, with
             f(x) = decode(encode(x)), or `inverse`, of an invertible network that has the shape of a sample as `shape`.
+        conditional: the model can be f(x, c). Its factory takes `classes` as its second argument: the number of classes, or
+            None for f(x). Under a condition, `forward` and the methods that it offers take the class numbers [B] second.
     """
 
     kind = "model"
-    passed = 1
-    reserved: ClassVar[tuple[str, ...]] = ("weights", "weights_sha256", "freeze")
-    """Keys of [model] that every model has, so that no factory has arguments of these names."""
+    reserved = ("weights", "weights_sha256", "freeze")
 
     exact: bool = False
     offers: tuple[str, ...] = ()
+    conditional: bool = False
+
+    @property
+    def passed(self) -> int:
+        """The shape of a sample, and the number of classes if the model is conditional."""
+        return 2 if self.conditional else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
-    """Data. The factory returns an `idemlab.Dataset`."""
+    """Data. The factory returns an `idemlab.Dataset`.
+
+    Args:
+        labels: whether its samples can have labels. False refuses a condition on them before anything is loaded.
+    """
 
     kind = "dataset"
+    reserved = ("condition",)
+
+    labels: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +237,11 @@ class OptimizerSpec(Spec):
     they begin with."""
 
     kind = "optimizer"
-    passed = 1
+
+    @property
+    def passed(self) -> int:
+        """The parameters."""
+        return 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from ..catalog.catalog import Catalog
 from ..catalog.schema import checked
 from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown
+from .condition import check_condition
+from .condition import split as split_condition
 from .experiment import Experiment
 from .optimizers import check_optimizer
 from .overrides import LENGTHS, TABLES
@@ -97,6 +99,10 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
                 next_step="rename it",
             )
     model, start = split(table["model"], f"{where}, [model]", catalog)
+    data, condition = split_condition(table["dataset"], f"{where}, [dataset]")
+    dataset = catalog.check("dataset", data, f"{where}, [dataset]")
+    network = catalog.check("model", model, f"{where}, [model]")
+    check_condition(condition, dataset, network, where, catalog)
     sources = table.get("source", "data")
     many = isinstance(sources, list)
     sources = sources if many else [sources]
@@ -108,8 +114,9 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
     return Experiment(
         name=name,
         summary=str(summary),
-        dataset=catalog.check("dataset", table["dataset"], f"{where}, [dataset]"),
-        model=catalog.check("model", model, f"{where}, [model]"),
+        dataset=dataset,
+        condition=condition,
+        model=network,
         start=start,
         enforcer=catalog.check("enforcer", table.get("enforcer", "none"), f"{where}, [enforcer]"),
         sources=tuple(

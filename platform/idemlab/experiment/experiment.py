@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..catalog.named import Named
+from .condition import Condition
 from .settings import EvaluationSettings, OptimizerSettings, ReconstructionSettings, TrainingSettings
 from .start import Start
 
@@ -20,6 +21,7 @@ class Experiment:
     Args:
         name: of the file, without its extension.
         summary: what the experiment shows, in one sentence.
+        condition: what of the data set is the condition c of f(x, c).
         start: what the model starts from, and what of it is frozen.
         sources: supply the points at which idempotence is enforced.
         corruption: makes the reconstruction's inputs from the data; the source `data` leaves them unchanged.
@@ -33,6 +35,7 @@ class Experiment:
     name: str
     summary: str
     dataset: Named
+    condition: Condition
     model: Named
     start: Start
     enforcer: Named
@@ -61,7 +64,7 @@ class Experiment:
         sources = [source.table() for source in self.sources]
         return {
             "summary": self.summary,
-            "dataset": self.dataset.table(),
+            "dataset": self.dataset.table() | ({} if self.condition == "none" else {"condition": self.condition}),
             "model": self.model.table() | self.start.table(),
             "source": sources[0] if len(sources) == 1 else sources,
             "enforcer": self.enforcer.table(),

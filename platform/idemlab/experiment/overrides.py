@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from ..contracts.specs import DatasetSpec
 from ..errors import BadInput, nearest_match
 from ..wording import clipped
 from .files import entered
@@ -24,6 +25,8 @@ LENGTHS = ("steps", "epochs", "flops")
 """The keys for the length of the training, of which one replaces the others."""
 _NAMED_BY = {"training.best": "metric", "training.stop": "metric"}
 """The key that a bare text stands for, where it is not `name`."""
+_KEPT: Mapping[str, Iterable[str]] = {"optimizer": OptimizerSettings.model_fields, "dataset": DatasetSpec.reserved}
+"""Keys of a table that stay if another name is laid over it."""
 _LONGEST = 16
 """Largest number of parts in a dotted key, far above what any key has."""
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -60,9 +63,9 @@ def _laid_over(below: Any, value: Any, at: str) -> Any:
     if at == "model" and "weights" in value:
         below = {key: kept for key, kept in below.items() if key != "weights_sha256"}
     if name in value and value[name] != below.get(name):
-        # Rate and schedule belong to the experiment and survive another optimiser. Other arguments do not.
-        kept = OptimizerSettings.model_fields if at == "optimizer" else ()
-        below = {key: below[key] for key in kept if key in below}
+        # Rate and schedule belong to the experiment and survive another optimiser, as the condition survives other data.
+        # Other arguments do not.
+        below = {key: below[key] for key in _KEPT.get(at, ()) if key in below}
     return merged(below, value, at)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ..contracts.step import Step
 from ..errors import Failure
 from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
-from ..wording import counted, number
+from ..wording import clipped, counted, listed, number
 from .parts import Inputs, Parts
 
 __all__ = [
@@ -30,11 +31,14 @@ __all__ = [
     "examples",
     "extremes",
     "overall",
+    "worst_class",
 ]
 
 Apply = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition; the operator may be wrapped."""
 
+_JUDGED = 10
+"""Fewest samples of a class that are measured alone: a spread of fewer says little."""
 _SEVERITY = [Verdict.CONSTANT, Verdict.IDENTITY, Verdict.NOT_IDEMPOTENT, Verdict.GENUINE]
 
 
@@ -45,20 +49,28 @@ class Evaluation:
     Args:
         certificates: one for each set of inputs.
         metrics: metric values of each set of inputs.
+        classes: where the condition is a class, the certificates of each f(., c) at each set of inputs, without spectra.
     """
 
     certificates: dict[str, Certificate]
     metrics: dict[str, dict[str, float]]
+    classes: dict[str, dict[int, Certificate]] = field(default_factory=dict)
+
+    @property
+    def _every(self) -> dict[str, Certificate]:
+        """All certificates, by inputs, and by inputs and class."""
+        each = {f"{name}, class {c}": one for name, own in self.classes.items() for c, one in own.items()}
+        return self.certificates | each
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of the whole: the most severe one over all inputs."""
-        return overall(certificate.verdict for certificate in self.certificates.values())
+        """The verdict of the whole: the most severe one over all inputs, and over all classes of a condition."""
+        return overall(certificate.verdict for certificate in self._every.values())
 
     @property
     def collapse(self) -> str:
         """Where f is constant, and how much so; empty where it is not."""
-        constants = {n: c for n, c in self.certificates.items() if c.verdict is Verdict.CONSTANT}
+        constants = {n: c for n, c in self._every.items() if c.verdict is Verdict.CONSTANT}
         told = [f"{number(c.spread)} at {n} (inputs: {number(c.input_spread)})" for n, c in constants.items()]
         return f"f has collapsed to a constant: its spread is {', '.join(told)}" if told else ""
 
@@ -72,7 +84,27 @@ class Evaluation:
         if verdict is Verdict.GENUINE and not any(c.off_manifold for c in self.certificates.values()):
             sentences.append("Only data were measured, which do not tell a projection from the identity.")
         sentences += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
-        return " ".join([verdict.sentence, *sentences])
+        return " ".join([verdict.sentence, *self._of_classes, *sentences])
+
+    @property
+    def _of_classes(self) -> list[str]:
+        """What is told of the operators f(., c), each of which has a certificate of its own."""
+        if not self.classes:
+            return []
+        found = []
+        for name, own in self.classes.items():
+            worst = worst_class(own)
+            severe = overall(one.verdict for one in own.values())
+            those = [str(c) for c, one in own.items() if one.verdict is severe]
+            under = "every class" if len(those) == len(own) else f"class {clipped(listed(those))}"
+            said = "" if severe is Verdict.GENUINE else f"; {severe.value} under {under}"
+            narrow = [str(c) for c, one in own.items() if any(note.startswith("narrow") for note in one.notes)]
+            said += f"; narrow under class {clipped(listed(narrow))}" if narrow else ""
+            found.append(
+                f"class {worst} at {name}, with a relative error of {number(own[worst].relative[0])} "
+                f"({number(self.certificates[name].relative[0])} over all classes{said})"
+            )
+        return [f"Each f(., c) was measured alone, too. The worst: {listed(found)}."]
 
     def flat(self) -> dict[str, float]:
         """All values under keys like ``noise/relative``, for metrics.jsonl."""
@@ -85,6 +117,8 @@ class Evaluation:
             if certificate.rank is not None and certificate.trace is not None:
                 flat[f"{name}/rank"] = certificate.rank
                 flat[f"{name}/trace"] = certificate.trace
+            if own := self.classes.get(name):
+                flat[f"{name}/relative_worst_class"] = own[worst_class(own)].relative[0]
             for key, value in self.metrics[name].items():
                 flat[f"{name}/{key}"] = value
         return flat
@@ -93,6 +127,11 @@ class Evaluation:
 def overall(verdicts: object) -> Verdict:
     """The most severe of several verdicts."""
     return min(verdicts, key=_SEVERITY.index)  # type: ignore[call-overload,no-any-return]
+
+
+def worst_class(certificates: Mapping[int, Certificate]) -> int:
+    """The class with the most severe verdict, and of several the one with the largest relative error."""
+    return min(certificates, key=lambda c: (_SEVERITY.index(certificates[c].verdict), -certificates[c].relative[0]))
 
 
 def evaluation_batch(experiment: Experiment, parts: Parts | Inputs, device: torch.device) -> Batch:
@@ -123,7 +162,7 @@ def evaluate(
     Raises:
         Failure: if f(x) is not finite somewhere: the last step can do that, and no loss tells it.
     """
-    certificates, values = {}, {}
+    certificates, values, classes = {}, {}, {}
     settings = experiment.evaluation
     exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
@@ -147,9 +186,38 @@ def evaluate(
             eps=torch.finfo(computed).eps,
             exact=exact,
         )
+        if own := _by_class(apply, orbits, settings.depth, torch.finfo(computed).eps, certificates[name]):
+            classes[name] = own
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
         values[name] = _measured(metrics, orbits, batch)
-    return Evaluation(certificates, values)
+    return Evaluation(certificates, values, classes)
+
+
+def _by_class(
+    apply: Apply, orbits: Sequence[Orbit], depth: int, eps: float, whole: Certificate
+) -> dict[int, Certificate]:
+    """The certificates of f(., c) for each class c with enough samples, from points that are known already.
+
+    Empty if the condition is none, or no class.
+    """
+    conditions = [orbit.condition for orbit in orbits if orbit.condition is not None]
+    if not all(map(_by_number, conditions)) or not conditions:
+        return {}
+    every = torch.cat(conditions)
+    found = {}
+    for each, count in zip(*(t.tolist() for t in every.unique(return_counts=True)), strict=True):  # type: ignore[no-untyped-call]
+        if count < _JUDGED:
+            continue
+        found[each] = certify_orbits(
+            apply,
+            [Orbit.gathered(orbits, [c == each for c in conditions])],
+            depth=depth,
+            rank_points=0,
+            off_manifold=whole.off_manifold,
+            batch_size=count,
+            eps=eps,
+        )
+    return found
 
 
 @torch.no_grad()
@@ -177,20 +245,42 @@ class Examples:
         name: of the inputs.
         orbit: [f^0(x), f^1(x), ...], each [N, *shape] on the CPU.
         target: what f should make of them, [N, *shape]; None for inputs not made from the data, such as noise.
+        classes: the class of each, where the condition is one.
     """
 
     name: str
     orbit: list[Tensor]
     target: Tensor | None
+    classes: tuple[int, ...] = ()
 
 
 @torch.no_grad()
 def examples(
     experiment: Experiment, parts: Parts | Inputs, apply: Apply, device: torch.device, count: int = 12
 ) -> list[Examples]:
-    """The first few orbits of each set of evaluation inputs, without selection."""
-    batches = evaluation_inputs(experiment, parts, evaluation_batch(experiment, parts, device))
-    return [_shown(name, batch.rows(slice(0, count)), experiment, parts, apply) for name, batch in batches.items()]
+    """The first few orbits of each set of evaluation inputs, without selection. Under a condition on classes: the first few
+    of each class, ordered by class."""
+    data = evaluation_batch(experiment, parts, device)
+    rows = list(range(min(count, len(data)))) if not _by_number(data.condition) else _in_classes(data.condition, count)
+    batches = evaluation_inputs(experiment, parts, data)
+    return [_shown(name, batch.rows(rows), experiment, parts, apply) for name, batch in batches.items()]
+
+
+def _by_number(condition: Tensor | None) -> TypeGuard[Tensor]:
+    """Whether a condition is a class number for each sample."""
+    return (
+        condition is not None and condition.ndim == 1 and not (condition.is_floating_point() or condition.is_complex())
+    )
+
+
+def _in_classes(condition: Tensor, count: int) -> list[int]:
+    """At most `count` rows: the first of each class, then the second, ..., ordered by class."""
+    seen: dict[int, int] = {}
+    turns = []
+    for row, each in enumerate(condition.tolist()):
+        seen[each] = seen.get(each, -1) + 1
+        turns.append((seen[each], each, row))
+    return [row for _, row in sorted((each, row) for _, each, row in sorted(turns)[:count])]
 
 
 def _shown(name: str, part: Batch, experiment: Experiment, parts: Parts | Inputs, apply: Apply) -> Examples:
@@ -199,7 +289,8 @@ def _shown(name: str, part: Batch, experiment: Experiment, parts: Parts | Inputs
     made_of_data = name == "data" or parts.inputs[name].made_of_data
     target = part.target.float().cpu() if made_of_data else None
     points = [orbit.input, *(orbit.ahead(k) for k in range(experiment.evaluation.depth))]
-    return Examples(name, [point.float().cpu() for point in points], target)
+    classes = tuple(part.condition.tolist()) if _by_number(part.condition) else ()
+    return Examples(name, [point.float().cpu() for point in points], target, classes)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..contracts.dataset import Dataset
 from ..contracts.enforcer import Enforcer
 from ..contracts.metric import Metric
 from ..contracts.source import Source
-from ..contracts.specs import KINDS, EnforcerSpec, ModelSpec
+from ..contracts.specs import KINDS, EnforcerSpec
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
@@ -312,7 +312,7 @@ def _check_factory(kind: str, value: Any, place: str) -> None:
             expected=expected,
             next_step=f"call it yourself, or give its arguments defaults and set them: {place}.{needed[0]}",
         )
-    keys = ("name", "factory", "kinds", *(ModelSpec.reserved if kind == "model" else ()))
+    keys = ("name", "factory", "kinds", *KINDS[kind].reserved)
     taken = [p.name for p in parameters if p.name in keys]
     if taken:
         raise BadInput(

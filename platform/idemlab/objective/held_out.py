@@ -12,20 +12,19 @@ from ..contracts.step import generator
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 
-__all__ = ["build_dataset"]
+__all__ = ["spared"]
 
 _STRETCH = 10
 """One sample of each so many is held out."""
 
 
-def build_dataset(experiment: Experiment) -> Dataset:
-    """The data that the experiment names. With the split "validation", every tenth training sample stands for the test split
-    and is not trained on: what is chosen by such a measurement has seen nothing of the test split.
+def spared(experiment: Experiment, dataset: Dataset) -> Dataset:
+    """The data as the experiment is measured on them. With the split "validation", every tenth training sample stands for
+    the test split and is not trained on: what is chosen by such a measurement has seen nothing of the test split.
 
     Raises:
-        BadInput, Failure: from the factory.
+        BadInput: if there are too few samples to hold some out.
     """
-    dataset = experiment.dataset.build_as(Dataset)
     if experiment.evaluation.split == "test":
         return dataset
     total = len(dataset.train)

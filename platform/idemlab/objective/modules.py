@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from ..contracts.specs import ModelSpec
 from ..errors import BadInput
 
 __all__ = [
+    "check_condition",
     "check_kept_buffers",
     "check_methods",
     "check_model",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=nn.Module)
+_BY_NAME = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 
 
 def check_model(operator: nn.Module, name: str, where: str) -> None:
@@ -104,6 +107,30 @@ def check_methods(operator: nn.Module, methods: Sequence[str], asking: Named, mo
         choices=having,
         next_step=f"set model.name = {having[0]}" if having else f"choose another {asking.kind}",
     )
+
+
+def check_condition(operator: nn.Module, batch: Batch, model: Named) -> None:
+    """Refuse an operator f(x) for data with a condition, and f(x, c) for data without one, by the signature of forward.
+
+    Raises:
+        BadInput: names the way out.
+    """
+    taken = [p for p in inspect.signature(operator.forward).parameters.values() if p.kind not in _BY_NAME]
+    needed = [p for p in taken if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    most = 2 if any(p.kind is p.VAR_POSITIONAL for p in taken) else len(taken)
+    if batch.condition is None and len(needed) == 2:
+        raise BadInput(
+            f"{model} takes a condition, f(x, {needed[1].name}), and the data set gives none",
+            where="[model] and [dataset]",
+            next_step='set dataset.condition = "label", or give an idemlab.Dataset whose batches have a condition',
+        )
+    if batch.condition is not None and most < 2:
+        raise BadInput(
+            f"{model} takes no condition, and the data set gives one",
+            where="[model] and [dataset]",
+            expected="an operator f(x, c)",
+            next_step="leave dataset.condition out, or choose another model",
+        )
 
 
 def start_from(operator: nn.Module, dataset: Dataset) -> None:

@@ -92,8 +92,8 @@ class Objective(nn.Module):
             targets.append(batch.target)
         for source in self.sources:
             with phase("source"):
-                x, target = source.sample(batch, step, self.operator)  # type: ignore[operator]
-            points.append((x, batch.condition, True))
+                x, target, condition = source.sample(batch, step, self.operator)  # type: ignore[operator]
+            points.append((x, batch.condition if condition is None else condition, True))
             targets.append(target)
         orbits = joined(self.operator, points) if self.joins else [Orbit(self.operator, x, c) for x, c, _ in points]
         terms = [
@@ -125,8 +125,12 @@ class Objective(nn.Module):
         if self.corruption is None:
             return batch
         with phase("source"):
-            points, targets = self.corruption.sample(batch, step, self.operator)
-        return batch.replace(input=points, target=batch.target if targets is None else targets)
+            points, targets, condition = self.corruption.sample(batch, step, self.operator)
+        return batch.replace(
+            input=points,
+            target=batch.target if targets is None else targets,
+            condition=batch.condition if condition is None else condition,
+        )
 
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over the batch, [], or over each replica's batch, [R]."""

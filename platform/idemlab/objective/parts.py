@@ -13,11 +13,11 @@ from ..contracts.enforcer import DISTANCES, Enforcer
 from ..contracts.metric import Metric
 from ..contracts.orbit import Operator
 from ..contracts.source import Source
-from ..contracts.specs import MetricSpec
+from ..contracts.specs import MetricSpec, ModelSpec
 from ..errors import BadInput
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
-from .held_out import build_dataset
+from .data import build_dataset, classes_of
 from .modules import check_methods, check_model, start_from
 from .objective import Objective
 from .start import freeze, load_start
@@ -49,7 +49,7 @@ def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
     """Build everything an experiment names, under its seed, and fit sources and metrics to the data.
 
     Args:
-        dataset: an equal dataset that is already in memory, to be used instead of a second one.
+        dataset: the data of an equal experiment that are already in memory, to be used instead of a second set.
 
     Raises:
         BadInput, Failure: from the factories; names the plugin at fault.
@@ -66,7 +66,8 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     def source(named: Named) -> Source | None:
         return None if named.name == SHARED_ORBIT else named.build_as(Source)
 
-    operator, traits = build_operator(experiment, dataset.shape), experiment.enforcer.traits()
+    operator = build_operator(experiment, dataset.shape, classes_of(experiment, dataset))
+    traits = experiment.enforcer.traits()
     freeze(operator, experiment.start.settings.freeze, experiment.model)
     if experiment.start.weights is None:
         start_from(operator, dataset)
@@ -127,10 +128,12 @@ def build_inputs(experiment: Experiment) -> Inputs:
     return blame(experiment, built, "building the evaluation inputs")
 
 
-def build_operator(experiment: Experiment, shape: tuple[int, ...]) -> Operator:
-    """The network that the experiment names, for samples of this shape."""
+def build_operator(experiment: Experiment, shape: tuple[int, ...], classes: int | None = None) -> Operator:
+    """The network that the experiment names, for samples of this shape; under a condition of so many classes, if given."""
     _check_precision(experiment)
-    operator: Operator = experiment.model.build_as(nn.Module, shape)
+    spec = experiment.model.spec
+    passed = (shape, classes) if isinstance(spec, ModelSpec) and spec.conditional else (shape,)
+    operator: Operator = experiment.model.build_as(nn.Module, *passed)
     check_model(operator, experiment.model.name, str(experiment.model.plugin))
     return operator
 

@@ -26,6 +26,7 @@ from .cutting import check_buffers, check_combination, check_coupling, check_gra
 from .engines import Engine, Single
 from .measured import check_metric, measured
 from .modules import (
+    check_condition,
     check_kept_buffers,
     check_projected,
     check_real,
@@ -199,6 +200,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
         with torch.no_grad():
             out = applied(operator, batch.input, batch.condition)
     except (RuntimeError, TypeError, ValueError) as error:
+        check_condition(operator, batch, experiment.model)
         raise BadInput(
             f"model '{experiment.model.name}' cannot take the samples of dataset '{experiment.dataset.name}', "
             f"of shape {shape}: {' '.join(str(error).split())}",
@@ -250,8 +252,9 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
             )
     with torch.no_grad():
         x, z = batch.input, batch.input.flip(0)
-        off = operator(x + z) - operator(x) - operator(z)
-        scale = operator(x).norm() + operator(z).norm()
+        f = partial(applied, operator, condition=batch.condition)
+        off = f(x + z) - f(x) - f(z)
+        scale = f(x).norm() + f(z).norm()
     if not off.norm() <= 1e-3 * scale:
         raise BadInput(
             f"enforcer '{name}' works on linear maps only, and model '{experiment.model.name}' is not linear",

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..catalog.catalog import Catalog, installed
+from ..contracts.orbit import applied
 from ..contracts.pixels import IMAGE_SUFFIXES, read_image
 from ..errors import BadInput, Failure
 from ..experiment.resolution import resolve
@@ -52,6 +53,7 @@ def apply(
     outputs: str | Path,
     *,
     times: int = 1,
+    condition: int | None = None,
     catalog: Catalog | None = None,
     message: Callable[[str], None] = lambda text: None,
 ) -> Applied:
@@ -66,6 +68,7 @@ def apply(
         inputs: folder to read; links that lead out of it are refused.
         outputs: folder to make; if it exists, it must be empty.
         times: how often f is applied.
+        condition: the class c, for an operator f(x, c).
         catalog: defaults to the installed plugins.
         message: called with each remark about files that were resized or left out.
 
@@ -73,7 +76,7 @@ def apply(
         The files that were written, and those that were skipped or left out.
 
     Raises:
-        BadInput: if a folder does not fit, or no file can be read; names the first file.
+        BadInput: if a folder or the condition does not fit, or no file can be read; names the first file.
         Failure: if the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
     if times < 1:
@@ -83,6 +86,7 @@ def apply(
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     catalog = catalog or run.catalog or installed()
     source, target = _folders(Path(inputs), Path(outputs))
+    _check_condition(condition, run.classes)
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
     files, left_out = _files(source, reader.suffixes, message)
     operator = load(run, catalog=catalog)
@@ -97,7 +101,7 @@ def apply(
             rows = slice(start, start + _BATCH)
             points = torch.stack([reader.read(path) for path in files[rows]]).to(dtype)
             for _ in range(times):
-                points = operator(points)
+                points = applied(operator, points, None if condition is None else torch.full((len(points),), condition))
             for path, point in zip(files[rows], points, strict=True):
                 if not bool(torch.isfinite(point).all()):
                     raise Failure("the operator gives values that are not finite", where=str(path))
@@ -112,6 +116,26 @@ def apply(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Applied((Path(outputs) / name for name in names.values()), dict(sorted(skipped.items())), left_out)
+
+
+def _check_condition(condition: int | None, classes: int | None) -> None:
+    """Refuse a condition that the operator does not have, and a missing one."""
+    if classes is None:
+        if condition is not None:
+            raise BadInput(
+                "this operator takes no condition: it is f(x)", where="condition", next_step="leave `condition` out"
+            )
+        return
+    known = f"a class from 0 to {classes - 1}"
+    if condition is None:
+        raise BadInput(
+            "this operator takes a condition, f(x, c)",
+            where="condition",
+            expected=known,
+            next_step="set `condition = 0`",
+        )
+    if not 0 <= condition < classes:
+        raise BadInput(f"the operator has no class {condition}", where="condition", expected=known)
 
 
 # -- which files --------------------------------------------------------------------------------------------------------

@@ -76,7 +76,10 @@ def picture_drawings(
         return Drawn(tuple(drawings), files)
     drawings = []
     for i, one in enumerate(shown):
-        caption = f"x is {origin[one.name]}. Each column is one sample. {_measured(certificate, [one.name])}".rstrip()
+        said = _classes(one)
+        caption = (
+            f"x is {origin[one.name]}. Each column is one sample. {said}{_measured(certificate, [one.name])}".rstrip()
+        )
         drawings.append(_orbits(one, beside[i] if beside else None, range, caption))
         drawings.append(_extreme_images(one.name, ranked[i], range))
     ordered = sorted(shown, key=lambda each: each.name == "data")[-3:]
@@ -93,7 +96,7 @@ def _orbits(one: Examples, beside: Examples | None, range: pictures.Range, capti
         own = pictures.strips(beside, range)
         rows |= {f"control {pictures.power(k)}": own[pictures.power(k)] for k in (1, 2) if pictures.power(k) in own}
     return Drawing(
-        headings=(f"x: {one.name}, the first samples",),
+        headings=(f"x: {one.name}, the first samples{' of each class' if one.classes else ''}",),
         strips={label: (_uri(pixels),) for label, pixels in rows.items()},
         alt=f"Images: {', '.join(rows)}, for {one.name}",
         caption=caption,
@@ -133,6 +136,11 @@ def _extreme_caption(name: str, ranked: Extremes) -> str:
         f"Typical are those around the median of {counted(ranked.points, 'sample')}, {number(ranked.typical[1])}. "
         f"The worst is moved by {number(ranked.worst[1])}."
     )
+
+
+def _classes(one: Examples) -> str:
+    """The classes under which the columns were made, in a sentence."""
+    return f"The classes asked for are, from left to right: {', '.join(map(str, one.classes))}. " if one.classes else ""
 
 
 def _legend(rows: Mapping[str, Any]) -> dict[str, str]:

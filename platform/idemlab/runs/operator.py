@@ -29,7 +29,8 @@ def trained_operator(experiment: Experiment, file: Path, sample: dict[str, Any],
 
     Args:
         file: of the weights.
-        sample: what is stored with the weights: the shape of a sample, and a hash if idemlab wrote them.
+        sample: what is stored with the weights: the shape of a sample, the number of classes of a condition, and a hash if
+            idemlab wrote them.
         resuming: the command that resumes the run.
 
     Raises:
@@ -39,7 +40,7 @@ def trained_operator(experiment: Experiment, file: Path, sample: dict[str, Any],
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.training.seed)
         enforcer = Enforcer() if _only_trains(experiment.enforcer) else experiment.enforcer.build_as(Enforcer)
-        operator = enforcer.wrap(build_operator(experiment, tuple(sample["shape"])))
+        operator = enforcer.wrap(build_operator(experiment, tuple(sample["shape"]), sample.get("classes")))
     operator = operator.to(getattr(torch, experiment.training.dtype))
     weights = trained_weights(file, sample, resuming)
     try:

@@ -253,6 +253,11 @@ class Run:
         values = self.sample["range"]
         return tuple(values) if values else None
 
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of the condition, as stored with the weights; None for an operator f(x)."""
+        return self.sample.get("classes")
+
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, errors, spectra, and the pictures of the report."""
         from .card import run_html
@@ -261,7 +266,7 @@ class Run:
 
     @property
     def sample(self) -> dict[str, Any]:
-        """What is stored with the weights: shape and range of a sample, the hash of the weights."""
+        """What is stored with the weights: shape and range of a sample, classes of a condition, the hash of the weights."""
         return self.sample_of("last")
 
     def sample_of(self, which: Which) -> dict[str, Any]:

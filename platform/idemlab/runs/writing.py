@@ -14,10 +14,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..catalog.catalog import Catalog
+from ..certificate.certificate import Certificate
 from ..contracts.dataset import Dataset
 from ..errors import Failure
 from ..experiment.experiment import Experiment
-from ..objective.evaluation import Evaluation
+from ..objective.evaluation import Evaluation, worst_class
 from ..objective.fingerprint import fingerprint
 from ..objective.preflight import Plan
 from ..system import strict_json
@@ -104,6 +105,7 @@ def write_operator(
     dataset: Dataset,
     *,
     which: Which = "last",
+    classes: int | None = None,
     step: int | None = None,
     prefix: str | None = "",
 ) -> None:
@@ -111,11 +113,14 @@ def write_operator(
 
     Args:
         weights: the whole state of the operator.
+        classes: of the condition, if there is one.
         step: after which the weights were this, if that is not the end of the run.
         prefix: as in `Objective`; lets another run start from the model inside the operator.
     """
     # One key: safetensors writes several in no fixed order, and equal runs must leave equal bytes.
     sample: dict[str, Any] = {"shape": dataset.shape, "range": dataset.range} | ({} if step is None else {"step": step})
+    if classes is not None:
+        sample["classes"] = classes
     if prefix != "":
         sample["model"] = prefix
     sample["sha256"] = fingerprint(weights, sample)
@@ -139,12 +144,22 @@ def write_certificate(
         "steps": steps,
         "flops": flops,
         "inputs": {
-            name: c.as_dict() | {"figures": evaluation.metrics[name]} for name, c in evaluation.certificates.items()
+            name: c.as_dict() | _by_class(evaluation.classes.get(name, {})) | {"figures": evaluation.metrics[name]}
+            for name, c in evaluation.certificates.items()
         },
     }
     path = run.certificate_of(which)
     with writing(run, path.name):
         _write_json(path, certificate)
+
+
+def _by_class(certificates: Mapping[int, Certificate]) -> dict[str, Any]:
+    """What is told of each f(., c), and which is the worst; nothing without a condition on classes."""
+    if not certificates:
+        return {}
+    keys = ("points", "relative", "absolute", "spread", "input_spread", "displacement", "verdict")
+    told = {str(c): {key: one.as_dict()[key] for key in keys} for c, one in certificates.items()}
+    return {"worst_class": worst_class(certificates), "classes": told}
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -15,7 +15,7 @@ from ..contracts.specs import EnforcerKind, EnforcerSpec, Traits
 from ..contracts.step import Step
 from .kit import must
 
-__all__ = ["loss_spec"]
+__all__ = ["is_called", "loss_spec"]
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -37,6 +37,11 @@ class _Called(Enforcer):
             shape == [], f"it returned {type(loss).__name__}{'' if shape is None else f' {shape}'}, not a scalar tensor"
         )
         return Enforcement(loss=loss.expand(len(orbit.input)))
+
+
+def is_called(enforcer: Enforcer) -> bool:
+    """Whether it is a loss `enforce(f, x)`, which knows no condition."""
+    return isinstance(enforcer, _Called)
 
 
 def loss_spec(loss: Loss, traits: Traits | None = None) -> EnforcerSpec:

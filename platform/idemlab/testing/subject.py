@@ -17,6 +17,7 @@ from ..catalog.provided import Provided
 from ..contracts.dataset import Dataset
 from ..contracts.enforcer import Enforcer
 from ..contracts.metric import Metric
+from ..contracts.orbit import Operator
 from ..contracts.source import Source
 from ..contracts.specs import ModelSpec, Spec, Traits
 from ..errors import BadInput
@@ -114,6 +115,16 @@ class Subject:
                 next_step=f"return one from {self.entry.spec.factory.__name__}",
             )
         return built
+
+    def model(self, shape: tuple[int, ...], classes: int | None = None) -> Operator:
+        """A new model for samples of this shape; for so many classes of a condition, if it is conditional."""
+        model: Operator = self.build(shape, classes) if self.conditional else self.build(shape)
+        return model
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it is a model that takes a condition."""
+        return isinstance(self.entry.spec, ModelSpec) and self.entry.spec.conditional
 
     @cached_property
     def built(self) -> Any:

@@ -6,7 +6,7 @@ Shapes: B samples of shape `*shape`, n entries each; K, P, Q are matrices [n, n]
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -260,7 +260,7 @@ class Trial(Step):
 
     def __init__(
         self,
-        operator: Operator,
+        operator: Callable[[Tensor], Tensor],
         x: Tensor,
         *,
         index: int = 0,
@@ -334,11 +334,13 @@ def enforce(enforcer: Enforcer, orbit: Orbit, step: Step) -> Enforcement:
     return enforcement
 
 
-def one_pass(enforcer: Enforcer, operator: Operator, x: Tensor, step: Trial | None = None) -> Pass:
+def one_pass(
+    enforcer: Enforcer, operator: Operator, x: Tensor, step: Trial | None = None, condition: Tensor | None = None
+) -> Pass:
     """Run one forward and one backward, as in training; a loss without gradient is allowed."""
     step = step or Trial(operator, x)
     operator.zero_grad(set_to_none=True)
-    orbit = Orbit(operator, x)
+    orbit = Orbit(operator, x, condition)
     enforcement = enforce(enforcer, orbit, step)
     assert enforcement.loss is not None
     mean = enforcement.loss.mean()

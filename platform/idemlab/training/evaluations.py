@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import Failure
 from ..experiment.experiment import Experiment
+from ..objective.data import classes_of
 from ..objective.engines import Engine
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Through
@@ -60,6 +61,7 @@ class Evaluations:
     ) -> None:
         self._experiment, self._run, self._parts, self._plan = experiment, run, parts, plan
         self._engine, self._watcher, self._loop = engine, watcher, loop
+        self._classes = classes_of(experiment, parts.dataset)
         training = experiment.training
         self._average: Average | None = None
         self._best = None if training.best is None else Best(training.best)
@@ -166,6 +168,7 @@ class Evaluations:
                 self._best.weights,
                 self._parts.dataset,
                 which="best",
+                classes=self._classes,
                 step=self._best.step,
                 prefix=self._parts.objective.prefix,
             )
@@ -208,7 +211,14 @@ class Evaluations:
             step = self._best.step if which == "best" and self._best is not None else None
             if which != "best":  # whose file is there already
                 prefix = self._parts.objective.prefix
-                write_operator(self._run, weights[which], self._parts.dataset, which=which, prefix=prefix)
+                write_operator(
+                    self._run,
+                    weights[which],
+                    self._parts.dataset,
+                    which=which,
+                    classes=self._classes,
+                    prefix=prefix,
+                )
             further = remark if which == "last" else ""
             steps = done if step is None else step
             flops = steps * self._plan.flops_per_step

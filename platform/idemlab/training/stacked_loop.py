@@ -16,6 +16,7 @@ from ..contracts.specs import EnforcerKind, Traits
 from ..errors import IdemlabError, Interrupted
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
+from ..objective.data import classes_of
 from ..objective.engines import Single
 from ..objective.evaluation import Evaluation, evaluate
 from ..objective.objective import Objective
@@ -235,7 +236,8 @@ class _Stack:
             append_entry(self.runs[r], done, "evaluation", evaluation.flat(), clock)
             if done == self.plan.steps:
                 parts = self.parts[r]
-                write_operator(self.runs[r], parts.objective.operator.state_dict(), parts.dataset)
+                weights, classes = parts.objective.operator.state_dict(), classes_of(self.experiments[r], parts.dataset)
+                write_operator(self.runs[r], weights, parts.dataset, classes=classes)
                 write_certificate(self.runs[r], evaluation, steps=done, flops=done * self.plan.flops_per_step)
 
 

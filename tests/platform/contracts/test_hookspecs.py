@@ -160,7 +160,7 @@ def test_the_source_fills_the_cube(offered: tuple[Catalog, Provided]) -> None:
     source = built(offered, bound=2.0)
     assert isinstance(source, Source)
     data = torch.zeros(1000, 3)
-    points, targets = source.sample(Batch(data, data, None), Step(), nn.Identity())
+    points, targets, _ = source.sample(Batch(data, data, None), Step(), nn.Identity())
     assert points.shape == data.shape
     assert targets is None
     assert -2 <= float(points.min()) < -1.9

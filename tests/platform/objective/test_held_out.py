@@ -10,7 +10,7 @@ import torch
 
 from idemlab import Batch, Dataset, TensorRows, resolve
 from idemlab.errors import BadInput
-from idemlab.objective.held_out import build_dataset
+from idemlab.objective.data import build_dataset
 from idemlab.objective.parts import assemble, build_inputs
 
 Tiny = Callable[..., dict[str, Any]]

@@ -38,6 +38,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "limit": (FLAT, {"name": "mlp", "width": 16}, {"name": "limit", "depth": 3}),
     "section": (FLAT, {"name": "mlp", "width": 16}, {"name": "section", "rank": 3}),
     "section of images": (IMAGES, {"name": "unet", "channels": 8}, {"name": "section", "rank": 8}),
+    "by class": ({"name": "digits", "condition": "label"}, {"name": "patches", "channels": 4, "latent": 8}, {}),
 }
 """Data, model and enforcer of everything that is shipped and can be exported, on small samples."""
 
@@ -48,7 +49,8 @@ def make_run(folder: Path, table: dict[str, Any]) -> Run:
     parts, run = assemble(experiment), Run(folder)
     folder.mkdir(parents=True)
     run.experiment_file.write_text(experiment.to_toml())
-    sample = json.dumps({"shape": parts.dataset.shape, "range": parts.dataset.range})
+    classes = {} if experiment.condition == "none" else {"classes": parts.dataset.classes}
+    sample = json.dumps({"shape": parts.dataset.shape, "range": parts.dataset.range} | classes)
     write_weights(run.weights_file, parts.objective.operator, {"sample": sample})
     return run
 
@@ -56,7 +58,7 @@ def make_run(folder: Path, table: dict[str, Any]) -> Run:
 @pytest.mark.parametrize("to", ["onnx", "torch-export"])
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "name", [name if name in ("mlp", "patches") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+    "name", [name if name in ("mlp", "by class") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 )
 def test_it_is_exported_exactly(name: str, to: exporting.Format, tmp_path: Path) -> None:
     if to == "onnx":

@@ -40,7 +40,7 @@ BATCH = IMAGES.train.__getitems__(list(range(8)))
 def test_each_sample_has_its_own_draw_by_seed_and_step() -> None:
     source = fitted(AFFINE)
     same = BATCH.replace(input=(x := BATCH.input[:1].expand(8, 1, 8, 8).contiguous()), target=x)
-    points, targets = source.sample(same, Step(index=3), nn.Identity())
+    points, targets, _ = source.sample(same, Step(index=3), nn.Identity())
     assert torch.equal(points, targets)
     assert len({row.numpy().tobytes() for row in points}) == 8
     assert torch.equal(source.sample(same, Step(index=3), nn.Identity()).points, points)
@@ -67,7 +67,7 @@ def test_the_range_is_kept_and_another_source_may_follow() -> None:
     inverted = fitted({"name": "RandomInvert", "p": 1.0}).sample(BATCH, Step(), nn.Identity()).points
     torch.testing.assert_close(inverted, -BATCH.input)
     noisy = fitted({"name": "RandomHorizontalFlip", "p": 1.0}, then={"name": "corrupted", "noise": 0.5})
-    inputs, targets = noisy.sample(BATCH, Step(), nn.Identity())
+    inputs, targets, _ = noisy.sample(BATCH, Step(), nn.Identity())
     torch.testing.assert_close(targets, BATCH.input.flip(-1))
     assert 0.3 < float((inputs - targets).std()) < 0.7
 

@@ -13,8 +13,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from idemlab import BadInput, Batch, Dataset, Points, Source, Step, resolve
+from idemlab import BadInput, Batch, Dataset, Enforcer, Points, Source, Step, TensorRows, l2, resolve
 from idemlab.contracts.step import Shard
+from idemlab.objective.objective import Objective
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
 from idemlab_data.matched import ImleSource, TransportSource, _carried
@@ -47,7 +48,7 @@ class Recording(nn.Module):
 
 def test_each_x_gets_the_z_of_the_pool_whose_image_is_nearest():
     b, f = batch(), Recording(operator())
-    points, targets = ImleSource(40, GaussianSource(1.0)).sample(b, Step(seed=2), f)
+    points, targets, _ = ImleSource(40, GaussianSource(1.0)).sample(b, Step(seed=2), f)
     (pool,) = f.seen
     assert pool.shape == (40, 5)
     assert targets is b.target
@@ -138,11 +139,11 @@ def test_evaluation_uses_plain_noise_and_no_operator(kind):
 
 
 @pytest.mark.parametrize("kind", [ImleSource, TransportSource])
-def test_a_condition_is_refused(kind):
+def test_a_condition_that_is_no_class_is_refused(kind):
     b = batch().replace(condition=torch.zeros(6))
     source = kind(8, GaussianSource(1.0))
     source.fit(DATA)
-    with pytest.raises(BadInput, match="condition"):
+    with pytest.raises(BadInput, match=r"inside classes, and the condition has the shape \[6\] and the type float32"):
         source.sample(b, Step(), operator())
 
 
@@ -185,7 +186,7 @@ def transport(pool: int, data: Dataset = DATA, *, debiased: bool = False) -> Tra
 def test_no_plan_is_shorter_than_the_one_that_is_chosen():
     """Against all permutations of a small pool."""
     f = Recording(operator())
-    points, targets = transport(6).sample(batch(6), Step(seed=2), f)
+    points, targets, _ = transport(6).sample(batch(6), Step(seed=2), f)
     (pool,) = f.seen
     cost = torch.cdist(targets, f.inside(pool))
     chosen = [next(j for j, z in enumerate(pool) if torch.equal(z, point)) for point in points]
@@ -199,20 +200,107 @@ def test_every_class_gets_its_share_of_the_noise_where_the_nearest_gives_it_none
     centres = torch.tensor([[0.0, 1, 0, 0, 0], [0.0, 9, 0, 0, 0]])
     clusters = Dataset.of_tensors(train=centres.repeat(150, 1), test=torch.zeros(1, 5))
     near = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
-    _, targets = transport(64, clusters).sample(batch(64), Step(seed=1), near)
+    _, targets, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
     far = targets[:, 1].eq(9).double().mean().item()
     assert far == pytest.approx(0.5, abs=0.15)
-    points, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
+    points, _, _ = transport(64, clusters).sample(batch(64), Step(seed=1), near)
     assert len(points.unique(dim=0)) == 64
     both = Batch(targets, targets)
     assert len(ImleSource(64, GaussianSource(1.0)).sample(both, Step(seed=1), near).points.unique(dim=0)) <= 2
+
+
+# -- under a condition ----------------------------------------------------------------------------------------------------
+
+
+class Moved(nn.Module):
+    """f(x, c): each class is moved by its own number."""
+
+    def forward(self, z: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return z + 3 * condition[:, None]
+
+
+def by_class(count: int = 60) -> Dataset:
+    """Samples in R^5 of three classes, in turn, with these as the condition."""
+    x = torch.randn(count, 5, generator=torch.Generator().manual_seed(3))
+    label = torch.arange(count) % 3
+    rows = TensorRows(x, condition=label, label=label)
+    return Dataset(train=rows, test=rows, shape=(5,), classes=3)
+
+
+def test_imle_takes_the_nearest_of_the_own_class():
+    source, data = ImleSource(30, GaussianSource(1.0)), by_class()
+    source.fit(data)
+    b = data.train.__getitems__(list(range(7)))
+    points, targets, condition = source.sample(b, Step(seed=2), Moved())
+    assert targets is b.target
+    assert condition is None  # that of the batch
+    pool = GaussianSource(1.0).fresh(Batch(x := torch.zeros(30, 5), x), Step(seed=2, purpose="train, imle"))
+    for z, t, c in zip(points, b.target, b.condition, strict=True):
+        own = pool[c::3]
+        assert torch.equal(z, own[(own + 3 * c - t).norm(dim=1).argmin()])
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+def test_transport_pairs_inside_each_class_alone_and_says_which(debiased):
+    data = by_class()
+    source = transport(24, data, debiased=debiased)
+    b = data.train.__getitems__(list(range(24)))
+    points, targets, condition = source.sample(b, Step(seed=2), Moved())
+    assert len(points.unique(dim=0)) == 24
+    drawn = [data.train.__getitems__([i]) for i in range(60)]
+    for each in range(3):
+        z, x = points[condition == each], targets[condition == each]
+        assert len(z) > 1
+        if not debiased:
+            assert all(any(torch.equal(t, one.input[0]) and one.condition == each for one in drawn) for t in x)
+            order = linear_sum_assignment(torch.cdist(x, z + 3 * each).numpy())[1]
+            assert order.tolist() == list(range(len(z)))  # no other pairs of the class are nearer
+    for micro in range(2):
+        rows = slice(12 * micro, 12 * micro + 12)
+        part = source.sample(b.rows(rows), Step(seed=2, shard=Shard(micro=micro, micros=2)), Moved())
+        assert torch.equal(part.condition, condition[rows])
+        assert torch.equal(part.points, points[rows])
+
+
+def test_a_pool_has_noise_for_every_class_or_is_refused():
+    source, data = ImleSource(2, GaussianSource(1.0)), by_class()
+    source.fit(data)
+    with pytest.raises(BadInput, match="a pool of 2 has no noise for some of 3 classes") as caught:
+        source.sample(data.train.__getitems__([0, 1]), Step(), Moved())
+    assert "source.pool = 96" in caught.value.next_step
+
+
+def test_the_objective_trains_each_point_under_its_own_class():
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(()))
+            self.seen = []
+
+        def forward(self, z, condition):
+            self.seen.append((z.detach(), condition))
+            return Moved()(z, condition) + self.shift
+
+    data, f = by_class(), Seen()
+    source = transport(12, data)
+    b = data.train.__getitems__(list(range(12)))
+    objective = Objective(f, Enforcer(), [source], weight=1.0, distance=l2)
+    objective(b, Step(seed=2))
+    points, _, condition = source.sample(b, Step(seed=2), f)
+    at_points = [c for z, c in f.seen if torch.equal(z, points)]
+    assert at_points
+    assert all(torch.equal(c, condition) for c in at_points)
+    assert not torch.equal(condition, b.condition)
+
+
+# -- data and state -------------------------------------------------------------------------------------------------------
 
 
 def test_targets_are_training_samples_in_the_range_of_the_data():
     images = torch.randint(0, 256, (40, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = Dataset.of_tensors(train=images, test=images[:1], range=(-1.0, 1.0))
     x = torch.zeros(6, 1, 2, 2)
-    _, targets = transport(12, data).sample(Batch(x, x), Step(), nn.Identity())
+    _, targets, _ = transport(12, data).sample(Batch(x, x), Step(), nn.Identity())
     rows = {tuple(row.flatten().tolist()) for row in images.float().mul(2 / 255).sub(1)}
     assert all(tuple(target.flatten().tolist()) in rows for target in targets)
 
@@ -229,11 +317,11 @@ def test_a_plan_is_used_up_pair_by_pair_before_there_is_another():
     f, source = Recording(operator()), transport(20)
     steps = [source.sample(batch(6), Step(seed=1, index=i), f) for i in range(7)]
     assert [len(seen) for seen in f.seen] == [20, 20, 20]  # at steps 0, 3 and 6: twice two pairs are left over
-    everything = torch.cat([points for points, _ in steps])
+    everything = torch.cat([points for points, *_ in steps])
     assert len(everything.unique(dim=0)) == 7 * 6
     whole = transport(20).sample(batch(18), Step(seed=1), operator())
-    assert torch.equal(torch.cat([points for points, _ in steps[:3]]), whole.points)
-    assert torch.equal(torch.cat([targets for _, targets in steps[:3]]), whole.targets)
+    assert torch.equal(torch.cat([points for points, *_ in steps[:3]]), whole.points)
+    assert torch.equal(torch.cat([targets for _, targets, _ in steps[:3]]), whole.targets)
 
 
 @pytest.mark.parametrize("debiased", [False, True])
@@ -243,7 +331,7 @@ def test_a_run_goes_on_with_the_plan_it_has_whatever_f_has_become(debiased):
     resumed = transport(20, debiased=debiased)
     resumed.load_state_dict(source.state_dict())
     other = Recording(nn.Identity())
-    points, targets = resumed.sample(batch(6), Step(seed=1, index=1), other)
+    points, targets, _ = resumed.sample(batch(6), Step(seed=1, index=1), other)
     assert other.seen == []
     expected = source.sample(batch(6), Step(seed=1, index=1), f)
     assert torch.equal(points, expected.points)

@@ -25,14 +25,14 @@ def images(count: int = 300, shape: tuple[int, ...] = (2, 6, 5)) -> Dataset:
 
 def test_data_gives_the_inputs_and_no_target():
     b = batch(3, 4)
-    points, targets = DataSource().sample(b, Step(), nn.Identity())
+    points, targets, _ = DataSource().sample(b, Step(), nn.Identity())
     assert points is b.input
     assert targets is None
 
 
 def test_gaussian_is_scaled_white_noise_from_the_step_alone():
     b = batch(2000, 3)
-    points, targets = GaussianSource(2.0).sample(b, Step(seed=5, index=7), nn.Identity())
+    points, targets, _ = GaussianSource(2.0).sample(b, Step(seed=5, index=7), nn.Identity())
     assert targets is None
     assert torch.equal(points, 2 * Step(seed=5, index=7).normal(b.input))
     assert abs(points.std().item() - 2) < 0.1

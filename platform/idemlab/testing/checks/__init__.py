@@ -8,6 +8,6 @@ from . import robustness  # noqa: F401
 from . import gradients  # noqa: F401
 
 # isort: split
-from . import datasets, idempotents, metrics, models, optimizers, schedules, sources, trackers  # noqa: F401
+from . import conditions, datasets, idempotents, metrics, models, optimizers, schedules, sources, trackers  # noqa: F401
 
 __all__: list[str] = []

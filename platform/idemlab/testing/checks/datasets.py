@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...contracts.dataset import Batch, Dataset, MapStyle, TensorRows
+from ...contracts.specs import DatasetSpec
 from ...wording import counted
 from ..kit import at_most, check, must
 from ..subject import Subject
@@ -140,11 +141,13 @@ def workers_can_have_it(subject: Subject) -> None:
     "and `projection` is that of the exact operator",
 )
 def labels_and_distance_are_true(subject: Subject) -> None:
-    """Labels, if any, are class numbers; data lie on their manifold, and an exact operator keeps targets, if they are known."""
+    """Labels are class numbers; data lie on their manifold, and an exact operator keeps targets, where these are known."""
     dataset: Dataset = subject.built
+    may_have = not isinstance(subject.entry.spec, DatasetSpec) or subject.entry.spec.labels
     for part, rows in _parts(dataset).items():
         some = rows.__getitems__(_some(rows, 256))
         must(dataset.classes is None or some.label is not None, f"there are classes, and {part} has no labels")
+        must(may_have or some.label is None, f"its spec says labels=False, and {part} has labels")
         if dataset.classes is not None and some.label is not None:
             must(some.label.shape == (len(some),), f"labels of {part} are {list(some.label.shape)}, not [B]")
             inside = bool((some.label >= 0).all() and (some.label < dataset.classes).all())

@@ -16,15 +16,18 @@ from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from ..trials import draws
 
-__all__: list[str] = []
+__all__ = ["taken"]
 
 _SHAPES = ((12,), (4, 6), (1, 8, 8), (3, 16, 16))
 _LARGER = ((1, 28, 28), (3, 32, 32), (3, 64, 64))
 """Larger shapes, for a model that takes none of the small ones."""
 
 
-def _taken(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
+def taken(subject: Subject, classes: int | None = None) -> Iterator[tuple[tuple[int, ...], Operator]]:
     """(shape, model in float64) for each shape that it takes; a model refuses other shapes when built or called.
+
+    Args:
+        classes: of a condition, for a model f(x, c).
 
     Raises:
         CheckFailed: if it takes none.
@@ -34,9 +37,10 @@ def _taken(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
         if taken and shape in _LARGER:
             return
         try:
-            model = subject.build(shape).double()
+            model = subject.model(shape, classes).double()
+            x = draws(shape)
             with torch.no_grad():
-                model(draws(shape))
+                model(x) if classes is None else model(x, torch.zeros(len(x), dtype=torch.long))
         except (BadInput, RuntimeError, TypeError, ValueError) as error:
             refusals.append(f"{list(shape)}: {' '.join(str(error).split())}")
             continue
@@ -49,7 +53,7 @@ def _taken(subject: Subject) -> Iterator[tuple[tuple[int, ...], Operator]]:
 @check("model", cause="an operator is f: X -> X: its output must have the shape of the input")
 def shape_is_kept(subject: Subject) -> None:
     """Batches of 1, 2 and 5 samples keep their shape and precision."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         for rows in (1, 2, 5):
             x = draws(shape, rows)
             y = f(x)
@@ -61,7 +65,7 @@ def shape_is_kept(subject: Subject) -> None:
 @check("model", cause="in evaluation, it still uses statistics of the batch, or mixes samples along dimension 0")
 def samples_are_independent_in_evaluation(subject: Subject) -> None:
     """In evaluation, the output of a sample does not depend on the others of its batch."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         x = draws(shape, 5)
         with torch.no_grad():
             together, alone = f.eval()(x), torch.cat([f(row) for row in torch.split(x, 1)])
@@ -72,11 +76,11 @@ def samples_are_independent_in_evaluation(subject: Subject) -> None:
 @check("model", cause="randomness in evaluation, or weights that do not come from torch's own generator")
 def evaluation_is_deterministic(subject: Subject) -> None:
     """Built twice from one seed, it has the same weights, and in evaluation it draws no random numbers."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         twins = []
         for _ in range(2):
             torch.default_generator.manual_seed(3)
-            twins.append(subject.build(shape).double().eval())
+            twins.append(subject.model(shape).double().eval())
         x = draws(shape)
         before = torch.get_rng_state()
         with torch.no_grad():
@@ -88,7 +92,7 @@ def evaluation_is_deterministic(subject: Subject) -> None:
 @check("model", cause="an in-place operation on the input: take a copy first")
 def input_is_untouched(subject: Subject) -> None:
     """It does not change its input."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         x = draws(shape)
         kept = x.clone()
         f(x)
@@ -98,7 +102,7 @@ def input_is_untouched(subject: Subject) -> None:
 @check("model", cause="a parameter that nothing uses, or an output that is detached")
 def gradient_reaches_every_parameter(subject: Subject) -> None:
     """Through f(f(x)), a finite gradient reaches every parameter and the input."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         x = draws(shape, 8).requires_grad_()
         f(f(x)).square().mean().backward()
         for name, value in [("the input", x), *f.named_parameters()]:
@@ -111,7 +115,7 @@ def gradient_reaches_every_parameter(subject: Subject) -> None:
 @check("model", cause="a constant made without dtype= and device= of the input; register it as a buffer")
 def every_precision(subject: Subject) -> None:
     """Moved to float32 or bfloat16, it works in that precision."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         exact = f.eval()(draws(shape)).detach()
         for dtype, bound in ((torch.float32, 1e-3), (torch.bfloat16, 0.3)):
             y = copy.deepcopy(f).to(dtype)(draws(shape).to(dtype)).detach()
@@ -123,7 +127,7 @@ def every_precision(subject: Subject) -> None:
 @check("model", cause="a normalisation without an epsilon, or an overflow")
 def finite_at_extremes(subject: Subject) -> None:
     """Output and gradient are finite in float32 on zeros, on tiny and on large inputs."""
-    for shape, model in _taken(subject):
+    for shape, model in taken(subject):
         f = model.float()
         for size in (0.0, 1e-20, 1e3):
             f.zero_grad(set_to_none=True)
@@ -141,10 +145,10 @@ def finite_at_extremes(subject: Subject) -> None:
 )
 def state_round_trips(subject: Subject) -> None:
     """A new model restored from its state through safetensors, or a deep copy, gives the same outputs."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         f(draws(shape))  # what is learned of a batch, such as running statistics, is part of it
         torch.default_generator.manual_seed(4)
-        restored = subject.build(shape).double()
+        restored = subject.model(shape).double()
         restored.load_state_dict(load(save({k: v.contiguous() for k, v in f.state_dict().items()})))
         x = draws(shape)
         with torch.no_grad():
@@ -161,5 +165,5 @@ def state_round_trips(subject: Subject) -> None:
 )
 def exact_as_claimed(subject: Subject) -> None:
     """A model that claims it is idempotent to rounding, at depth 1 and at f^50, whatever its weights."""
-    for shape, f in _taken(subject):
+    for shape, f in taken(subject):
         exact_whatever_the_weights(f, shape)

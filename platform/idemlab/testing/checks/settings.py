@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ...contracts.dataset import Batch, Dataset, TensorRows
+from ...contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ...contracts.orbit import Operator
 from ...contracts.step import Shard, Step, generator
 from ..trials import Linear
 
-__all__ = ["ROWS", "batch_of", "data", "operator_for", "step"]
+__all__ = ["ROWS", "batch_of", "conditioned", "data", "operator_for", "step"]
 
 ROWS = 8
 """Number of samples in a batch."""
@@ -36,6 +38,16 @@ def _data(shape: tuple[int, ...]) -> Dataset:
         projection=_inside,
         classes=_CLASSES,
     )
+
+
+def conditioned(dataset: Dataset) -> Dataset:
+    """The same data with their labels as the condition."""
+
+    def rows(part: MapStyle) -> TensorRows:
+        assert isinstance(part, TensorRows)
+        return TensorRows(part.input, part.target, part.label, part.label)
+
+    return replace(dataset, train=rows(dataset.train), test=rows(dataset.test))
 
 
 def _outside(points: Tensor) -> Tensor:

@@ -15,10 +15,10 @@ from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
 from .settings import ROWS, batch_of, data, operator_for, step
 
-__all__: list[str] = []
+__all__ = ["fitted"]
 
 
-def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Source]]:
+def fitted(subject: Subject) -> Iterator[tuple[Dataset, Source]]:
     """(data, a source fitted to them) for all data that it does not refuse.
 
     Raises:
@@ -52,7 +52,7 @@ def _same(a: Points, b: Points) -> bool:
 @check("source", cause="points must be [B, *shape] like the batch, in its precision, without gradient")
 def points_have_the_shape(subject: Subject) -> None:
     """Points, and targets if any, have the batch's shape and precision, are finite and carry no gradient."""
-    for dataset, source in _fitted(subject):
+    for dataset, source in fitted(subject):
         for rows in (1, 5):
             for dtype in (torch.float32, torch.float64):
                 batch = batch_of(dataset, rows=rows, dtype=dtype)
@@ -72,7 +72,7 @@ def points_have_the_shape(subject: Subject) -> None:
 @check("source", cause="torch.randn and the like instead of step.normal, step.uniform and step.signs")
 def randomness_through_step_only(subject: Subject) -> None:
     """It does not use the global generator, nor depend on it."""
-    for dataset, source in _fitted(subject):
+    for dataset, source in fitted(subject):
         samples = []
         for seed in (1, 2):
             torch.default_generator.manual_seed(seed)
@@ -85,7 +85,7 @@ def randomness_through_step_only(subject: Subject) -> None:
 @check("source", cause="`fit` or `sample` depends on something other than data and step")
 def deterministic(subject: Subject) -> None:
     """Fitted twice, it gives the same points at the same step, and draws other points at other steps."""
-    for dataset, source in _fitted(subject):
+    for dataset, source in fitted(subject):
         twin: Source = subject.build()
         twin.fit(dataset)
         first = _sampled(source, dataset)
@@ -99,7 +99,7 @@ def deterministic(subject: Subject) -> None:
 @check("source", cause="draws that do not have the batch's shape, or points that depend on other rows of the batch")
 def cutting_the_batch_changes_nothing(subject: Subject) -> None:
     """The two halves of a batch give the points of the whole, so that the number of processes does not matter."""
-    for dataset, source in _fitted(subject):
+    for dataset, source in fitted(subject):
         operator = operator_for(dataset)
         whole = source.sample(batch_of(dataset), step(), operator)
         parts = [batch_of(dataset, half * ROWS // 2, ROWS // 2) for half in (0, 1)]
@@ -119,7 +119,7 @@ def _alike(name: str, whole: Tensor, halves: list[Tensor]) -> None:
 @check("source", cause="`fresh` is for evaluation and must not depend on the operator: override it")
 def fresh_points_need_no_operator(subject: Subject) -> None:
     """Fresh points are the same at the same step, whatever the operator has seen before."""
-    for dataset, source in _fitted(subject):
+    for dataset, source in fitted(subject):
         batch = batch_of(dataset)
         before = source.fresh(batch, step())
         _sampled(source, dataset)
@@ -131,7 +131,7 @@ def fresh_points_need_no_operator(subject: Subject) -> None:
 )
 def nothing_is_touched(subject: Subject) -> None:
     """Sampling does not change the batch or the operator."""
-    for dataset, source in _fitted(subject):
+    for dataset, source in fitted(subject):
         batch, operator = batch_of(dataset), operator_for(dataset)
         kept = Batch(batch.input.clone(), batch.target.clone())
         state = {name: value.clone() for name, value in operator.state_dict().items()}
@@ -148,7 +148,7 @@ def nothing_is_touched(subject: Subject) -> None:
 )
 def state_round_trips(subject: Subject) -> None:
     """Restored from its state, it gives the original's points, even if fitted to other data (unless it draws from them)."""
-    datasets = [dataset for dataset, _ in _fitted(subject)]
+    datasets = [dataset for dataset, _ in fitted(subject)]
     for dataset in datasets:
         source, other = subject.build(), subject.build()
         source.fit(dataset)

@@ -1,0 +1,118 @@
+"""The data of an experiment, with the condition that it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
+from ..errors import BadInput
+from ..experiment.experiment import Experiment
+from .held_out import spared
+
+__all__ = ["build_dataset", "classes_of", "conditioned"]
+
+_WHERE = "[dataset], key 'condition'"
+
+
+def build_dataset(experiment: Experiment) -> Dataset:
+    """The data that the experiment names. Its batches have a condition if the experiment asks for one, and with the split
+    "validation" a part of the training samples stands for the test split.
+
+    Raises:
+        BadInput, Failure: from the factory; names the plugin at fault.
+        BadInput: if the data have no labels to take as the condition, or too few samples to hold some out.
+    """
+    dataset = spared(experiment, experiment.dataset.build_as(Dataset))
+    return dataset if experiment.condition == "none" else conditioned(dataset, str(experiment.dataset))
+
+
+def classes_of(experiment: Experiment, dataset: Dataset) -> int | None:
+    """Number of classes of the condition; None for an operator f(x)."""
+    return None if experiment.condition == "none" else dataset.classes
+
+
+def conditioned(dataset: Dataset, name: str) -> Dataset:
+    """The same data with their labels as the condition, too.
+
+    Args:
+        name: of the data set, for messages.
+
+    Raises:
+        BadInput: if labels or the number of classes are missing, or labels are not class numbers below it.
+    """
+    for side, rows in (("train", dataset.train), ("test", dataset.test)):
+        batch = rows.__getitems__([0])
+        if batch.condition is not None:
+            raise BadInput(
+                f"{name} gives conditions of its own, in {side}",
+                where=_WHERE,
+                next_step="leave 'condition' out: the operator receives those of the data set",
+            )
+        if batch.label is None:
+            raise BadInput(
+                f"{name} has no labels to take as the condition, in {side}",
+                where=_WHERE,
+                expected="a class number for each sample",
+                next_step="give the data labels (idemlab.Dataset, or pairs of samples and class numbers), or leave "
+                "'condition' out",
+            )
+    if dataset.classes is None:
+        raise BadInput(
+            f"{name} does not say how many classes there are",
+            where=_WHERE,
+            expected="`classes`, the number of classes of an idemlab.Dataset",
+            next_step="give an idemlab.Dataset with `classes`",
+        )
+    train, test = (_conditioned(rows, dataset.classes, name) for rows in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
+
+
+def _conditioned(rows: MapStyle, classes: int, name: str) -> MapStyle:
+    if not isinstance(rows, TensorRows):
+        return _Labelled(rows, classes, name)
+    return TensorRows(rows.input, rows.target, _checked(rows.label, len(rows), classes, name), rows.label)
+
+
+class _Labelled:
+    """A map-style set whose batches have their labels as condition."""
+
+    def __init__(self, rows: MapStyle, classes: int, name: str) -> None:
+        self._rows, self._classes, self._name = rows, classes, name
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        batch = self._rows.__getitems__(indices)
+        return batch.replace(condition=_checked(batch.label, len(batch), self._classes, self._name))
+
+
+def _checked(label: Tensor | None, count: int, classes: int, name: str) -> Tensor:
+    """Labels as class numbers [N], int64.
+
+    Raises:
+        BadInput: if some are missing, are of another shape or type, or are no class.
+    """
+    if label is None:
+        raise BadInput(f"{name} has samples without labels", where=_WHERE, expected="a class number for each sample")
+    whole = not (label.is_floating_point() or label.is_complex() or label.dtype == torch.bool)
+    if label.shape != (count,) or not whole:
+        kind = str(label.dtype).removeprefix("torch.")
+        raise BadInput(
+            f"the labels of {name} have the shape {list(label.shape)} and the type {kind}",
+            where=_WHERE,
+            expected=f"one class number for each of {count} samples, [{count}], as whole numbers",
+        )
+    wrong = (label < 0) | (label >= classes)
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0])
+        raise BadInput(
+            f"{name} has the label {int(label[first])}, and {classes} classes",
+            where=_WHERE,
+            expected=f"labels from 0 to {classes - 1}",
+            next_step="number the classes from 0, or correct `classes` of the data set",
+        )
+    return label.long()
