@@ -33,7 +33,7 @@ class DataCopying(FeatureMetric):
     prefer `pca` and `hog` to `cnn`, whose classifier has seen the training split.
 
     Values, over the set: `copied_pca`, 0 for no copies up to `copied_pca_margin` (half of the 95 % interval), 1 for nothing
-    else; it may be negative.
+    but copies; it may be negative.
     """
 
     def __init__(self, features: Features) -> None:
@@ -55,9 +55,13 @@ class DataCopying(FeatureMetric):
 
 
 def copied(outputs: Tensor, training: Tensor, held_out: Tensor, *, known: float = 1.0) -> tuple[float, float]:
-    """Estimated share of copies among rows [n, d], and half of its 95 % interval.
+    """Estimated share of copies among rows [n, d], and half of the 95 % interval around 0 where there are none.
 
     A row that is as near to both sets counts half: a copy of what is in both tells nothing.
+
+    The interval is that of chance, which deals the N + M samples out to the two sets: if n_j outputs are nearest to sample
+    j, their share s has the variance p (1 - p) Σ n_j² / n². Smooth outputs meet in a few samples near the middle, which are
+    nearest to many; their interval is accordingly wide.
 
     Args:
         known: share of the training set that `training` is.
@@ -65,16 +69,22 @@ def copied(outputs: Tensor, training: Tensor, held_out: Tensor, *, known: float 
     centre = training.mean(0)  # large offsets cost digits
     training, held_out = training - centre, held_out - centre
     yes = torch.zeros((), dtype=torch.float64)
+    met = torch.zeros(len(training) + len(held_out), dtype=torch.float64)
     for rows in (outputs - centre).split(_CHUNK):  # type: ignore[no-untyped-call]
-        to_training, to_held_out = (_nearest(rows, there) for there in (training, held_out))
-        yes = yes + (to_training < to_held_out).sum() + 0.5 * (to_training == to_held_out).sum()
-    s, p = float(yes) / len(outputs), len(training) / (len(training) + len(held_out))
-    # At s = 0 or 1 the binomial deviation would be 0, as if a few outputs could settle it.
-    spread = max(s * (1 - s), p * (1 - p)) / len(outputs)
-    return (s - p) / ((1 - p) * known), 1.96 * spread**0.5 / ((1 - p) * known)
+        (to_training, first), (to_held_out, second) = (_nearest(rows, there) for there in (training, held_out))
+        nearer = to_training < to_held_out
+        yes = yes + nearer.sum() + 0.5 * (to_training == to_held_out).sum()
+        met += torch.bincount(torch.where(nearer, first, len(training) + second), minlength=len(met))
+    n, p = len(outputs), len(training) / len(met)
+    deviation = float(p * (1 - p) * met.square().sum()) ** 0.5 / n
+    return (float(yes) / n - p) / ((1 - p) * known), 1.96 * deviation / ((1 - p) * known)
 
 
-def _nearest(rows: Tensor, there: Tensor) -> Tensor:
-    """Distance of each row to the nearest row there, [n]; a few thousand at a time."""
-    parts = there.split(16 * _CHUNK)  # type: ignore[no-untyped-call]
-    return torch.stack([torch.cdist(rows, part).amin(1) for part in parts]).amin(0)
+def _nearest(rows: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each row to the nearest row there, and its number, [n] each; a few thousand at a time."""
+    best, number = torch.full((len(rows),), torch.inf, dtype=rows.dtype), torch.zeros(len(rows), dtype=torch.long)
+    for start in range(0, len(there), 16 * _CHUNK):
+        distance, place = torch.cdist(rows, there[start : start + 16 * _CHUNK]).min(1)
+        number = torch.where(distance < best, start + place, number)
+        best = torch.minimum(best, distance)
+    return best, number
