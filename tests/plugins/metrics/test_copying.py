@@ -59,7 +59,10 @@ def test_smooth_images_are_no_copies_and_smooth_copies_are():
     assert share > 0.9
     assert share > 2 * margin
     stream = torch.Generator().manual_seed(0)
-    chance = [copied(new, *torch.cat([train, test])[torch.randperm(800, generator=stream)].split([600, 200])) for _ in range(40)]
+    chance = [
+        copied(new, *torch.cat([train, test])[torch.randperm(800, generator=stream)].split([600, 200]))
+        for _ in range(40)
+    ]
     assert sum(abs(share) > margin for share, margin in chance) <= 6  # of 40, where 2 are expected
 
 
