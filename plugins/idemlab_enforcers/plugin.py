@@ -146,7 +146,7 @@ def ign(
     tightness: Annotated[float, Ge(0)] = 2.5,
     clamp: Annotated[float, Ge(0)] = 1.5,
     distance: Literal["l1", "l2"] = "l1",
-    routing: Literal["reversal", "surrogate", "cubic"] = "reversal",
+    routing: Literal["reversal", "surrogate", "cubic", "cubic-both"] = "reversal",
 ) -> Any:
     """Idempotent Generative Network: the loss λi D(F(y), y) - λt D(f(sg y), sg y) at y = f(z).
 
@@ -166,7 +166,7 @@ def ign(
         distance: D: "l1", the mean of absolute values over a sample's entries, or "l2", the mean of squares.
         routing: how the idempotence term reaches y. "reversal": one application of f serves both terms (not with the
             clamp on models with BatchNorm). "surrogate": its gradient is a fixed cotangent, on all models. "cubic": the
-            cubic cotangent replaces it (see `cubic`, "matched").
+            cubic cotangent replaces it (see `cubic`, "matched"). "cubic-both": it replaces the tightness too, at 11F.
     """
     from .ign import IGN
 
@@ -329,9 +329,10 @@ def _rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
 
 def _ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
     clamped = tightness > 0 and clamp > 0
-    cubic_only = routing == "cubic" and tightness == 0
+    cubic = routing in ("cubic", "cubic-both")
+    cubic_only = cubic and tightness == 0
     return Traits(
-        kinds=_kinds(EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION) if routing == "cubic" else _kinds(EnforcerKind.LOSS),
+        kinds=_kinds(EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION) if cubic else _kinds(EnforcerKind.LOSS),
         smooth=distance == "l2" or cubic_only,
         # The clamp's scale is the reconstruction, whose distance is not known here.
         orthogonally_equivariant=(distance == "l2" or cubic_only) and not clamped,
