@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from idemlab import BadInput, Batch, Dataset, Operator, Points, Source, Step, generator
 
-__all__ = ["ImleSource", "MatchedSource", "TransportSource"]
+from .averaged import Average
+from .couplings import assignment, check_temperatures, distances, soft_coupling
+from .spaces import Space, SpaceName
 
-_Matrix = npt.NDArray[np.float32]
+__all__ = ["ImleSource", "MatchedSource", "TransportSource"]
 
 
 class MatchedSource(Source):
@@ -23,8 +22,6 @@ class MatchedSource(Source):
 
     The pool is the same in every process and micro-batch of a step, so that the choice depends on neither: each process
     computes f on its part of the pool, under `no_grad`, and the parts are gathered. In evaluation it is plain noise.
-
-    Under a condition, which must be a class number for each sample, each z has a class, and is matched inside it alone.
 
     Args:
         pool: number of z's drawn at each step.
@@ -64,63 +61,30 @@ class MatchedSource(Source):
         return self.noise.fresh(Batch(blank, blank), whole)
 
     @torch.no_grad()
-    def _images(self, z: Tensor, step: Step, operator: Operator, condition: Tensor | None = None) -> Tensor:
+    def _images(
+        self,
+        z: Tensor,
+        step: Step,
+        operator: Operator,
+        condition: Tensor | None = None,
+        call: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
         """f(z), [pool, *shape], each process computing an equal part (the last z repeated to fill it).
 
         Args:
             condition: of the z's, [pool].
+            call: another method of the operator that is called in its place.
         """
         world, rank = step.shard.world, step.shard.rank
         rows = -(-len(z) // world)
         mine = torch.arange(rank * rows, (rank + 1) * rows, device=z.device).clamp_max(len(z) - 1)
         with _still_statistics(operator):
-            y: Tensor = operator(z[mine], *(() if condition is None else (condition[mine],)))
+            y: Tensor = (call or operator)(z[mine], *(() if condition is None else (condition[mine],)))
         if world > 1:
             parts = [torch.empty_like(y) for _ in range(world)]
             torch.distributed.all_gather(parts, y.contiguous())
             y = torch.cat(parts)[: len(z)]
         return y
-
-
-def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """|y_j - x_i|_2, [N, M]."""
-    return torch.cdist(x.flatten(1).float(), y.flatten(1).float())
-
-
-def _carried(x: Tensor, y: Tensor, classes: Tensor | None = None) -> Tensor:
-    """sigma = argmin over permutations of sum_i |y_sigma(i) - x_i|_2, as numbers [N].
-
-    Args:
-        classes: of both the i-th y and the i-th x, [N]; sigma then stays inside each class.
-    """
-    if classes is not None:
-        within = torch.empty_like(classes, dtype=torch.long)
-        for each in classes.unique():  # type: ignore[no-untyped-call]
-            rows = (classes == each).nonzero()[:, 0]
-            within[rows] = rows[_carried(x[rows], y[rows])]
-        return within
-    _, order = linear_sum_assignment(_reduced(_distances(x, y).cpu().numpy()))
-    return torch.as_tensor(order, device=x.device)
-
-
-def _reduced(cost: _Matrix, *, steps: int = 50) -> _Matrix:
-    """cost_ij - u_i - v_j, [N, N]: it has the same best permutations, and SciPy finds them several times as fast.
-
-    u and v are nearly the dual solution, by Sinkhorn's iteration at a temperature far below the spread of the costs. The
-    search for shortest augmenting paths would otherwise begin with u = v = 0.
-    """
-    temperature = 0.1 * cost.std()
-    if not temperature > 0:  # one pair, or all costs equal
-        return cost
-    u = cost.min(1)
-    kernel = np.exp((u[:, None] - cost) / temperature)
-    tiny = np.finfo(kernel.dtype).tiny
-    b = np.ones_like(u)
-    for _ in range(steps):
-        a = 1 / np.maximum(kernel @ b, tiny)
-        b = 1 / np.maximum(a @ kernel, tiny)
-    reduced: _Matrix = cost - (u + temperature * np.log(a))[:, None] - temperature * np.log(b)
-    return reduced
 
 
 class ImleSource(MatchedSource):
@@ -140,11 +104,11 @@ class ImleSource(MatchedSource):
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         z = self._drawn(batch, step)
         if batch.condition is None:
-            return Points(z[_distances(batch.target, self._images(z, step, operator)).argmin(1)], batch.target)
+            return Points(z[distances(batch.target, self._images(z, step, operator)).argmin(1)], batch.target)
         classes = self._shared_out(batch.condition)
-        distances = _distances(batch.target, self._images(z, step, operator, classes))
+        apart = distances(batch.target, self._images(z, step, operator, classes))
         others = batch.condition[:, None] != classes[None]
-        return Points(z[distances.masked_fill(others, torch.inf).argmin(1)], batch.target)
+        return Points(z[apart.masked_fill(others, torch.inf).argmin(1)], batch.target)
 
     def _shared_out(self, condition: Tensor) -> Tensor:
         """The class of each z, [pool]: the classes in turn, which is as good as drawing them, since the z's are alike.
@@ -170,67 +134,121 @@ class ImleSource(MatchedSource):
 
 
 class TransportSource(MatchedSource):
-    """Pairs (z, x) of the plan that carries a pool of noises to as many training samples at the least total distance.
+    """Pairs (z, target) of a coupling that carries a pool of noises to as many training samples at a small total cost.
 
-    sigma = argmin over permutations of sum_i |f(z_sigma(i)) - x_i|_2: optimal transport between minibatches (Fatras et al.
-    2020, arXiv 1910.04091; noise as targets: Bojanowski & Joulin 2017). Every z is given a sample and every sample a z, so
-    that each kind of sample gets its share of the noise, where the nearest z of `imle` serves as many x as come.
-    The samples are its own draws from the training set. A plan serves for pool // B steps, each of which takes the next B
-    of its pairs, B being the global batch: so a step costs B values of f, however large the pool, and the last of these
-    steps uses a plan for the f of that many steps ago. The plan is kept in buffers: a run goes on with it. Under a
-    condition the i-th z has the class of the i-th sample, and pairs are made inside each class.
+    **One to one.** sigma = argmin over permutations of sum_i c(f(z_sigma(i)), x_i), and x_i is the target of z_sigma(i),
+    with the distance c(y, x) = |y - x|_2 of pixels, or of another `cost`: optimal transport between minibatches (Fatras et
+    al. 2020, arXiv 1910.04091; noise as targets: Bojanowski & Joulin 2017). Every z is given a sample and every sample a z,
+    so that each kind of sample gets its share of the noise, where the nearest z of `imle` serves as many x as come. The
+    samples are its own draws from the training set.
 
-    The transport between two finite draws of one distribution is not zero: it pulls what f makes to the middle of the
-    samples around it, the more so the smaller the pool. `debiased` takes that out, as a Sinkhorn divergence does (Genevay et
-    al. 2018, arXiv 1706.00292), by further noises z' with their plan tau = argmin sum_i |f(z'_tau(i)) - f(z_sigma(i))|_2:
+    **Debiased.** The transport between two finite draws of one distribution is not zero: it pulls what f makes to the
+    middle of the samples around it, the more so the smaller the pool. `debiased` takes that out by further noises z' with
+    their coupling tau = argmin sum_i c(f(z'_tau(i)), f(z_sigma(i))):
 
-        target_i = x_i + f(z_sigma(i)) - f(z'_tau(i)),
+        target_i = x_i + f(z_sigma(i)) - f(z'_tau(i)).
 
-    as the gradient of ½ |f(z) - target|^2 is that of W(f(z), x) - ½ W(f(z), f(z')) where W sums ½ |.|^2. If f(z) has the
-    distribution of the data, then x_i and f(z'_tau(i)) have one, too, and what is added has mean and median zero. These
-    targets are no samples, and may leave the data's range.
+    **Soft.** With `temperatures`, the coupling of y = f(z) and x is that of entropic transport, P = N π with rows and
+    columns that sum to 1, and the coupling Q of y and y' = f(z') likewise:
+
+        target_i = y_i + Σ_j P_ij x_j - Σ_j Q_ij y'_j.
+
+    Why this is right. The Sinkhorn divergence S(α, β) = OT(α, β) - ½ OT(α, α) - ½ OT(β, β) (Genevay et al. 2018, arXiv
+    1706.00292) of α = Σ δ(y_i) / N has, for the cost ½ |y - x|² (`squared`), by the envelope theorem the gradient
+    (Σ_j Q_ij y_j - Σ_j P_ij x_j) / N in y_i. So a target of y_i minus N times it makes the gradient of ½ |f(z_i) -
+    target_i|² that of S. Two things differ from the formula. First, Q couples y with *other* draws y': with y itself, Q
+    becomes the identity as the temperature falls, and nothing of the bias of finite pools is removed. Second, one
+    temperature in units of cost serves P and Q: the given share of the mean of both costs. Then exchanging x and y' changes
+    the sign of the displacement Px - Qy' and nothing else. So if f(z) has the distribution of the data, its mean is zero
+    for every pool, cost and temperature; if x and y' are one cloud, it is zero itself. In the limit of temperature zero the
+    targets are those one to one. With the plain distance the displacement is no gradient, but zero under the same
+    conditions. Several temperatures use the mean of their couplings, which keeps the marginals. Soft couplings without
+    `debiased` have averages of samples as targets, and are refused.
+
+    What is owed, and what differs. Drifting (Deng et al. 2026, arXiv 2602.04770) moves samples by attraction to data minus
+    attraction to other samples, with kernels normalised on one side and several temperatures. Sinkhorn-drifting (He et al.
+    2026, arXiv 2603.12366) shows that with two-sided couplings, as here, no displacement means equal distributions. W-Flow
+    (Han et al. 2026, arXiv 2605.11755) follows the Sinkhorn divergence with the two-batch estimator that is used here. They
+    train generators from latents; here f is an operator on the samples' own space that must also keep its images, z has
+    their shape, the targets join a reconstruction loss of any distance (the gradient is S's for squared ones), and a
+    coupling serves many steps instead of one.
+
+    A coupling serves for `passes` times pool // B steps, each of which takes the next B of its pairs, B being the global
+    batch, in a new order in each pass. So a step costs B values of f or less, however large the pool, and the last of these
+    steps uses a coupling for the f of that many steps ago. It is kept in buffers: a run goes on with it.
+
+    Under a condition the i-th z has the class of the i-th sample, and couplings stay inside each class.
+
+    Debiased targets are no samples, and may leave the data's range.
 
     Args:
-        pool: number of z's and of samples in a plan.
+        pool: number of z's and of samples in a coupling.
         noise: what they are drawn from.
         debiased: whether the bias of finite pools is taken out of the targets; costs another value of f for each pair.
+        temperatures: of soft couplings, as shares of the mean cost; none couples one to one.
+        cost: what is compared: `pixels`, the operator's `code`, or features (`pca`, `coarse`). Targets are always samples.
+        squared: whether the cost is half the squared distance.
+        passes: how often each pair of a coupling is used.
+        ema: if positive, f(z) and codes are those of a moving average of the operator's weights with this decay.
 
     Raises:
-        BadInput: if the global batch is larger than the pool.
+        BadInput: if the global batch is larger than the pool, a temperature too small, or the cost does not fit.
     """
 
     draws_from_data = True
     order: Tensor
-    """The plan: [pool] positions of z's, in the order of the samples."""
+    """The coupling: [pool] positions of z's, in the order of the targets."""
     begun: Tensor
     """What it was made for: the seed of its draws."""
-    shift: Tensor
-    """f(z) - f(z'), [pool, *shape], in the order of the samples; there if `debiased`."""
-    _targets: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] | None = None
+    aims: Tensor
+    """The targets if `debiased`, [pool, *shape]."""
+    _samples_at: Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]] | None = None
     _pairs: tuple[int, Points] | None = None
 
-    def __init__(self, pool: int, noise: Source, debiased: bool = False) -> None:
+    def __init__(
+        self,
+        pool: int,
+        noise: Source,
+        debiased: bool = False,
+        *,
+        temperatures: Sequence[float] = (),
+        cost: SpaceName = "pixels",
+        squared: bool = False,
+        passes: int = 1,
+        ema: float = 0.0,
+    ) -> None:
         super().__init__(pool, noise)
-        self.debiased = debiased
-        self.register_buffer("order", torch.zeros(pool, dtype=torch.long))
+        check_temperatures(temperatures, "[source], key 'temperatures'")
+        if temperatures and not debiased:
+            raise BadInput(
+                "the targets of a soft coupling that is not debiased are averages of samples: f would learn blurred ones",
+                where="[source], keys 'temperatures' and 'debiased'",
+                next_step="set source.debiased = true, or leave 'temperatures' out",
+            )
+        self.debiased, self.temperatures = debiased, tuple(temperatures)
+        self.squared, self.passes = squared, passes
+        self.space = Space(cost)
+        self.average = Average(ema) if ema else None
+        self.register_buffer("order", torch.arange(pool))
         self.register_buffer("begun", torch.tensor(-1))
         if debiased:
-            self.register_buffer("shift", torch.zeros(0))  # takes the precision of the run before it is given its size
+            self.register_buffer("aims", torch.zeros(0))  # takes the precision of the run before it is given its size
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
+        self.space.fit(dataset)
 
         # A closure, so that copies of the source share the data.
-        def targets(indices: Tensor, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        def samples_at(indices: Tensor, like: Tensor) -> tuple[Tensor, Tensor | None]:
             rows = dataset.train.__getitems__(indices.tolist()).to(like.device, like.dtype, dataset.range)
             return rows.target, rows.condition
 
-        self._targets, self._samples = targets, len(dataset.train)
+        self._samples_at, self._samples = samples_at, len(dataset.train)
         if self.debiased:
-            self.shift = self.shift.new_zeros(self.pool, *dataset.shape)
+            self.aims = self.aims.new_zeros(self.pool, *dataset.shape)
 
     def period(self, rows: int) -> int:
-        return max(1, self.pool // rows)
+        return self.passes * max(1, self.pool // rows)
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         rows, everyone = len(batch), len(batch) * step.shard.count
@@ -241,39 +259,69 @@ class TransportSource(MatchedSource):
                 expected="a pool at least as large as [training], key 'batch_size'",
                 next_step=f"set source.pool = {everyone}",
             )
+        if self.average is not None:
+            self.average.follow(operator, step.index)
         turn = step.index % self.period(everyone)
-        z, x, condition = self._plan(batch, step, step.index - turn, operator)
+        begin = step.index - turn
+        pairs = self._coupled(batch, step, begin, operator)
+        lap, turn = divmod(turn, self.pool // everyone)
         first = turn * everyone + step.shard.index * rows
-        mine = slice(first, first + rows)
-        return Points(z[mine], None if x is None else x[mine], None if condition is None else condition[mine])
+        mine: slice | Tensor = slice(first, first + rows)
+        if lap > 0:
+            again = torch.randperm(self.pool, generator=generator(step.seed, begin, f"{step.purpose}, pass {lap}"))
+            mine = again[mine].to(pairs.points.device)
+        return Points(*(None if t is None else t[mine] for t in pairs))  # type: ignore[arg-type]
 
-    def _plan(self, batch: Batch, step: Step, begin: int, operator: Operator) -> Points:
-        """z's [pool, *shape] with their targets and conditions, by the plan that was made at step `begin`."""
+    def _coupled(self, batch: Batch, step: Step, begin: int, operator: Operator) -> Points:
+        """z's [pool, *shape] with their targets and conditions, by the coupling that was made at step `begin`."""
         stream = generator(step.seed, begin, f"{step.purpose}, transport")
         key = stream.initial_seed()
         if self._pairs is None or self._pairs[0] != key or self._pairs[1].points.dtype != batch.target.dtype:
-            assert self._targets is not None, "fit comes first"
-            x, condition = self._targets(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
+            assert self._samples_at is not None, "fit comes first"
+            x, condition = self._samples_at(torch.randint(self._samples, (self.pool,), generator=stream), batch.target)
             z = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=step.purpose, shard=step.shard))
             if self.begun.item() != key:
-                self._find(Points(z, x, condition), batch, step, begin, operator)
+                inside = nullcontext() if self.average is None else self.average.inside(operator)
+                with torch.no_grad(), inside:
+                    self._couple(Points(z, x, condition), batch, step, begin, operator)
                 self.begun.fill_(key)
-            target = x + self.shift.to(x.dtype) if self.debiased else x
+            target = self.aims.to(x.dtype, copy=True) if self.debiased else x  # what was handed out stays
             self._pairs = key, Points(z[self.order], target, condition)
         return self._pairs[1]
 
-    def _find(self, drawn: Points, batch: Batch, step: Step, begin: int, operator: Operator) -> None:
-        """The plan of this step, into the buffers: f will be another when the run goes on from a checkpoint."""
+    def _couple(self, drawn: Points, batch: Batch, step: Step, begin: int, operator: Operator) -> None:
+        """The coupling of this step, into the buffers: f will be another when the run goes on from a checkpoint."""
         z, x, classes = drawn
-        assert x is not None, "each z is paired with a sample"
+        assert x is not None, "each z is coupled with samples"
+        encode = self.space.encoder(operator)
+
+        def seen(points: Tensor) -> Tensor:
+            codes = points if encode is None else self._images(points, step, operator, classes, encode)
+            rows: Tensor = self.space(codes)
+            return rows
+
         y = self._images(z, step, operator, classes)
-        self.order.copy_(_carried(x, y, classes))
-        if self.debiased:
-            y = y[self.order]
-            purpose = f"{step.purpose}, debiasing"
-            further = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=purpose, shard=step.shard))
-            other = self._images(further, step, operator, classes)
-            self.shift.copy_(y - other[_carried(y, other, classes)])
+        of_x, of_y = seen(x), seen(y)
+        if not self.debiased:
+            self.order.copy_(assignment(distances(of_x, of_y, squared=self.squared), classes))
+            return
+        purpose = f"{step.purpose}, debiasing"
+        again = self._drawn(batch, Step(seed=step.seed, index=begin, purpose=purpose, shard=step.shard))
+        further = self._images(again, step, operator, classes)
+        other = seen(further)
+        if not self.temperatures:
+            self.order.copy_(assignment(distances(of_x, of_y, squared=self.squared), classes))
+            y, of_y = y[self.order], of_y[self.order]
+            self.aims.copy_(x + (y - further[assignment(distances(of_y, other, squared=self.squared), classes)]))
+            return
+        to_data, to_itself = (distances(of_y, points, squared=self.squared) for points in (of_x, other))
+        scale = float(to_data.mean() + to_itself.mean()) / 2 or 1.0
+        heat = [scale * temperature for temperature in self.temperatures]
+        drawn_to, repelled = (
+            (soft_coupling(cost, heat, classes).to(y.dtype) @ points.flatten(1)).view(y.shape)
+            for cost, points in ((to_data, x), (to_itself, further))
+        )
+        self.aims.copy_(y + (drawn_to - repelled))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from .sources import (
     fourier_source,
     gaussian_source,
     imle_source,
+    transport_features,
     transport_source,
 )
 
@@ -270,7 +271,8 @@ def table(
         test: another file with the same columns; by default every tenth row is held out, at least two.
         separator: between the cells of a CSV file.
         standardise: subtract the mean of each column and divide by its standard deviation, those of the training rows.
-        incomplete: what becomes of rows with an empty cell or without one class: "refuse" the file, or "leave out" the rows.
+        incomplete: what becomes of rows with an empty cell or without one class: "refuse" the file, or "leave out" the
+        rows.
     """
     from . import tables
 
@@ -388,6 +390,7 @@ def provide_sources() -> Iterable[SourceSpec]:
     yield SourceSpec(
         name="transport",
         factory=transport_source,
-        summary="Noise matched one to one to training samples, which are its targets.",
-        reference="Fatras et al. 2020, arXiv 1910.04091",
+        summary="Noise coupled with training samples, one to one or softly (Sinkhorn), which give its targets.",
+        reference="Fatras et al. 2020, arXiv 1910.04091; arXiv 2605.11755, 2603.12366, 2602.04770",
+        features=transport_features,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -93,20 +93,54 @@ def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
     return ImleSource(pool, noise or GaussianSource(1.0))
 
 
-def transport_source(pool: Count = 1024, noise: Source | None = None, debiased: bool = False) -> Any:
-    """Noise matched one to one to data: a pool of z's and as many training samples x are paired, and x is the target of z.
+def transport_source(
+    pool: Count = 1024,
+    noise: Source | None = None,
+    debiased: bool = False,
+    temperatures: Annotated[list[Annotated[float, Ge(0.001)]], MinLen(1)] | None = None,
+    cost: Literal["pixels", "code", "pca", "coarse"] = "pixels",
+    squared: bool = False,
+    passes: Count = 1,
+    ema: Annotated[float, Ge(0), Lt(1)] = 0.0,
+) -> Any:
+    """Noise coupled with data: a pool of z's and as many training samples x, each z with a target made of the x's.
 
-    The pairs have the smallest total distance between f(z) and x. The following steps use them up; then a new pool is
-    drawn. In evaluation it is plain noise. Under a condition the pairs are made inside each class.
+    One to one, x is the target of z, and the pairs have the smallest total distance between f(z) and x. With `temperatures`
+    the coupling is soft (Sinkhorn). The following steps use the pairs up; then a new pool is drawn. In evaluation it is
+    plain noise. Under a condition couplings stay inside each class.
 
     Args:
         pool: number of z's, and of training samples, for any number of processes. Choose a multiple of the global batch:
-            the rest is not used. Finding the pairs takes some 0.1 s for 1024 and grows nearly as the cube.
+            the rest is not used. Finding the pairs takes some 0.1 s for 1024 and grows nearly as the cube; soft couplings
+            grow as the square.
         noise: source of the z's, "gaussian" by default; it must not depend on the data.
         debiased: remove a bias of finite pools, which pulls f(z) to the middle of the samples around it. The targets are
             then x + f(z) - f(z'), with further noises z' matched to the z's. Costs one more value of f for each pair.
+        temperatures: of soft couplings, as shares of the mean distance: [0.05], say, or several, whose couplings are
+            averaged. They need `debiased`. Without any, the coupling is one to one, the limit of temperature zero.
+        cost: where distances are measured. `pixels`: the samples' own space. `code`: what the operator's `encode` gives.
+            `pca`: the 64 leading principal components. `coarse`: means over blocks of 4 x 4 pixels. Features that a metric
+            of the experiment judges by are refused.
+        squared: take half the squared distance as cost, for which the targets of soft couplings follow the gradient of the
+            Sinkhorn divergence.
+        passes: how often the pairs of a pool are used before a new one is drawn.
+        ema: decay of a moving average of the operator's weights, 0.99 say, whose f(z) is coupled; 0 takes f itself.
     """
     from .matched import TransportSource
     from .noise import GaussianSource
 
-    return TransportSource(pool, noise or GaussianSource(1.0), debiased)
+    return TransportSource(
+        pool,
+        noise or GaussianSource(1.0),
+        debiased,
+        temperatures=temperatures or (),
+        cost=cost,
+        squared=squared,
+        passes=passes,
+        ema=ema,
+    )
+
+
+def transport_features(cost: str, **others: Any) -> tuple[str, ...]:
+    """The features that `transport` learns by: pixels and the operator's own code are none."""
+    return () if cost in ("pixels", "code") else (cost,)

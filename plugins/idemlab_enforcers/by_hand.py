@@ -90,7 +90,7 @@ def ign(idempotence: float, tightness: float, clamp: float, distance: str, routi
         return loss
 
     ways: dict[str, Any] = {"copy with live parameters": True, "frozen copy": False}
-    return {} if routing == "cubic" else {name: partial(make, live=live) for name, live in ways.items()}
+    return {} if routing in ("cubic", "cubic-both") else {name: partial(make, live=live) for name, live in ways.items()}
 
 
 def _error(distance: str, a: Tensor, b: Tensor) -> Tensor:

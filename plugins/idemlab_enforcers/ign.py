@@ -16,7 +16,7 @@ from .cubic import cubic_target
 
 __all__ = ["IGN", "Routing"]
 
-Routing = Literal["reversal", "surrogate", "cubic"]
+Routing = Literal["reversal", "surrogate", "cubic", "cubic-both"]
 
 _FLOOR = 1e-6
 """Of sech^2 under the reversal, which divides by it: low enough to be exact to 1e-7, high enough for half precision."""
@@ -58,6 +58,8 @@ class IGN(Enforcer):
             gradients: R turns the tightness gradient of each sample into its idempotence gradient.
             "surrogate": the idempotence gradient at y as a fixed cotangent.
             "cubic": the cubic cotangent, the gradient of |y - sg(3 f(y) - 2 f(f(y)))|^2 / n, in its place.
+            "cubic-both": the tightness by it, too: in place of D(w, sg y) at w = f(sg y), the same expression at w,
+            |w - sg(3 f(w) - 2 f(f(w)))|^2 / n. Jensen & Vicary name both terms and print neither: this is our reading.
     """
 
     def __init__(self, idempotence: float, tightness: float, clamp: float, distance: str, routing: Routing) -> None:
@@ -76,7 +78,7 @@ class IGN(Enforcer):
                 return self._by_reversal(orbit, step)
             case "surrogate":
                 return self._by_surrogate(orbit, step)
-            case "cubic":
+            case "cubic" | "cubic-both":
                 return self._by_cubic(orbit, step)
 
     def _by_reversal(self, orbit: Orbit, step: Step) -> Enforcement:
@@ -104,12 +106,14 @@ class IGN(Enforcer):
         y, still = orbit.output, orbit.ahead(0)
         w = orbit.apply(still)
         orbit.note(2, w)
-        tight, _ = self._tight(self._distance(w, still), step)
+        both = self._routing == "cubic-both"
+        apart = l2(w, 3 * orbit.ahead(2) - 2 * orbit.ahead(3)) if both else self._distance(w, still)
+        tight, _ = self._tight(apart, step)
         return self._enforcement(orbit, w, l2(y, cubic_target(orbit)), tight)
 
     def _without_tightness(self, orbit: Orbit) -> Enforcement:
         y = orbit.output
-        if self._routing == "cubic":
+        if self._routing in ("cubic", "cubic-both"):
             return self._enforcement(orbit, orbit.ahead(1), l2(y, cubic_target(orbit)), None)
         w = orbit.frozen(y)
         return self._enforcement(orbit, w, self._distance(w, y), None)

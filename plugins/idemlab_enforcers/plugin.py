@@ -149,7 +149,7 @@ def ign(
     tightness: Annotated[float, Ge(0)] = 2.5,
     clamp: Annotated[float, Ge(0)] = 1.5,
     distance: Literal["l1", "l2"] = "l1",
-    routing: Literal["reversal", "surrogate", "cubic"] = "reversal",
+    routing: Literal["reversal", "surrogate", "cubic", "cubic-both"] = "reversal",
 ) -> Any:
     """Idempotent Generative Network: the loss λi D(F(y), y) - λt D(f(sg y), sg y) at y = f(z).
 
@@ -169,7 +169,7 @@ def ign(
         distance: D: "l1", the mean of absolute values over a sample's entries, or "l2", the mean of squares.
         routing: how the idempotence term reaches y. "reversal": one application of f serves both terms (not with the
             clamp on models with BatchNorm). "surrogate": its gradient is a fixed cotangent, on all models. "cubic": the
-            cubic cotangent replaces it (see `cubic`, "matched").
+            cubic cotangent replaces it (see `cubic`, "matched"). "cubic-both": it replaces the tightness too, at 11F.
     """
     from .ign import IGN
 

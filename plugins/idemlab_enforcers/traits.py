@@ -52,9 +52,10 @@ def rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
 
 def ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
     clamped = tightness > 0 and clamp > 0
-    cubic_only = routing == "cubic" and tightness == 0
+    cubic = routing in ("cubic", "cubic-both")
+    cubic_only = cubic and tightness == 0
     return Traits(
-        kinds=kinds(EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION) if routing == "cubic" else kinds(EnforcerKind.LOSS),
+        kinds=kinds(EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION) if cubic else kinds(EnforcerKind.LOSS),
         smooth=distance == "l2" or cubic_only,
         # The clamp's scale is the reconstruction, whose distance is not known here.
         orthogonally_equivariant=(distance == "l2" or cubic_only) and not clamped,

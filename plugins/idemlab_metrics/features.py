@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from idemlab import Batch, Dataset, MapStyle, Metric, Orbit
 
 from .cnn import Cnn
+from .hog import Hog
 from .inception import Inception
 from .pca import Pca
 from .rows import representative
@@ -21,7 +23,7 @@ DEPTH = 3
 
 _CHUNK = 500
 
-Features = Literal["cnn", "pca", "inception"]
+Features = Literal["cnn", "hog", "pca", "inception"]
 
 
 class Extractor(Protocol):
@@ -44,7 +46,12 @@ def extractor(features: Features, dataset: Dataset) -> Extractor:
     Raises:
         BadInput: if it cannot be had for this data set.
     """
-    kinds: dict[Features, type[Cnn] | type[Pca] | type[Inception]] = {"cnn": Cnn, "pca": Pca, "inception": Inception}
+    kinds: dict[Features, Callable[[Dataset], Extractor]] = {
+        "cnn": Cnn,
+        "hog": Hog,
+        "pca": Pca,
+        "inception": Inception,
+    }
     return kinds[features](dataset)
 
 

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 
 from idemlab import MetricSpec, hookimpl
 
-Features = Literal["cnn", "pca", "inception"]
+Features = Literal["cnn", "hog", "pca", "inception"]
 
 
 def reconstruction_error() -> Any:
@@ -75,6 +75,23 @@ def nearest_training() -> Any:
     return NearestTraining()
 
 
+def data_copying(features: Features = "pca") -> Any:
+    """Which share of f(z) are copies of training samples? Unlike a distance, it is not fooled by smooth images.
+
+    Is the nearest neighbour of f(z) a training sample, or one that was held out? For a new image, smooth or not, chance
+    decides; for a copy, blurred or not, it is the training sample. It reports `copied_pca`, the estimated share of copies,
+    and `copied_pca_margin`, half of its 95 % interval. Training and held-out samples must be of one kind: where others
+    wrote the test digits, as in MNIST, a generator of the training digits' hands has more than 0.
+
+    Args:
+        features: space in which samples are compared, as for `frechet-distance`. Prefer `pca` and `hog`: the classifier of
+            `cnn` has seen the training samples.
+    """
+    from .copying import DataCopying
+
+    return DataCopying(features)
+
+
 def class_coverage() -> Any:
     """Which classes the generated samples cover, and how many samples a small classifier can read.
 
@@ -102,13 +119,14 @@ def asked_class() -> Any:
 def frechet_distance(features: Features = "cnn") -> Any:
     """Fréchet distance of f(z), f(f(z)) and f(f(f(z))) to the training samples, in the features of a named extractor.
 
-    It reports `frechet_cnn_1`, `_2` and `_3`. `frechet_cnn_of_test` is the distance of as many test samples: the floor. With
-    Inception's features, and only then, the names are `fid_1`, .... Compare only sets of the same size.
+    It reports `frechet_cnn_1`, `_2` and `_3`. `frechet_cnn_of_test` is the distance of as many test samples: the floor.
+    With Inception's features, and only then, the names are `fid_1`, .... Compare only sets of the same size.
 
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
             the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
-            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            reported as well. `hog`: oriented gradients, which nobody trained (images). `pca`: the 64 leading principal
+            components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .frechet import FrechetDistance
@@ -127,7 +145,8 @@ def precision_recall(features: Features = "cnn") -> Any:
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
             the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
-            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            reported as well. `hog`: oriented gradients, which nobody trained (images). `pca`: the 64 leading principal
+            components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .manifolds import PrecisionRecall
@@ -144,7 +163,8 @@ def diversity(features: Features = "cnn") -> Any:
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
             the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
-            reported as well. `pca`: the 64 leading principal components of the pixels (any data). `inception`:
+            reported as well. `hog`: oriented gradients, which nobody trained (images). `pca`: the 64 leading principal
+            components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
     from .diversity import Diversity
@@ -186,6 +206,11 @@ def invertibility() -> Any:
     from .invertibility import Invertibility
 
     return Invertibility()
+
+
+def _by_features(features: str) -> tuple[str, ...]:
+    """What a metric judges by, for the refusal of sources that learn by it."""
+    return (features,)
 
 
 @hookimpl
@@ -237,6 +262,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
         factory=class_coverage,
         summary="Classes that the outputs cover, and the share that a small classifier can read.",
         inputs=("noise",),
+        features=("cnn",),
     )
     yield MetricSpec(
         name="asked-class",
@@ -250,6 +276,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
         summary="Fréchet distance of f(z), f(f(z)) and f(f(f(z))) to the data, in named features.",
         reference="https://arxiv.org/abs/1706.08500",
         inputs=("noise",),
+        features=_by_features,
     )
     yield MetricSpec(
         name="precision-recall",
@@ -257,12 +284,22 @@ def provide_metrics() -> Iterable[MetricSpec]:
         summary="Precision, recall, density and coverage of f(z), f(f(z)) and f(f(f(z))).",
         reference="https://arxiv.org/abs/1904.06991, https://arxiv.org/abs/2002.09797",
         inputs=("noise",),
+        features=_by_features,
+    )
+    yield MetricSpec(
+        name="data-copying",
+        factory=data_copying,
+        summary="Share of f(z) that are copies of training samples, by whose neighbours they are.",
+        reference="https://arxiv.org/abs/2004.05675",
+        inputs=("noise",),
+        features=_by_features,
     )
     yield MetricSpec(
         name="diversity",
         factory=diversity,
         summary="How much outputs differ for different z, compared with how much data differ.",
         inputs=("noise",),
+        features=_by_features,
     )
     yield MetricSpec(
         name="drift",

@@ -208,11 +208,25 @@ class EnforcerSpec(Spec):
         return self.traits if isinstance(self.traits, Traits) else self.traits(**arguments)
 
 
+Features = tuple[str, ...] | Callable[..., tuple[str, ...]]
+"""Names of features, or a torch-free function of a factory's arguments that returns them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceSpec(Spec):
-    """A source of points. The factory returns an `idemlab.Source`."""
+    """A source of points. The factory returns an `idemlab.Source`.
+
+    Args:
+        features: names of the features that it learns by, or a torch-free function of the factory's arguments that returns
+            them. An experiment whose metrics judge by the same features is refused.
+    """
 
     kind = "source"
+    features: Features = ()
+
+    def features_for(self, arguments: dict[str, Any]) -> tuple[str, ...]:
+        """The features under the given (complete) arguments of the factory."""
+        return self.features(**arguments) if callable(self.features) else self.features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,11 +236,18 @@ class MetricSpec(Spec):
     Args:
         inputs: names of the evaluation inputs it is measured at (`data`, `noise`, `corrupted`, ...); empty means all.
         calls: names of the methods beside forward that it calls on the operator through the orbit, `encode` say.
+        features: names of the features that it judges by, or a torch-free function of the factory's arguments that returns
+            them. No source of the same experiment may learn by them.
     """
 
     kind = "metric"
     inputs: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
+    features: Features = ()
+
+    def features_for(self, arguments: dict[str, Any]) -> tuple[str, ...]:
+        """The features under the given (complete) arguments of the factory."""
+        return self.features(**arguments) if callable(self.features) else self.features
 
 
 @dataclass(frozen=True, kw_only=True)

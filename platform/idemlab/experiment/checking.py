@@ -9,6 +9,7 @@ from typing import Any
 
 from ..catalog.catalog import Catalog
 from ..catalog.schema import checked
+from ..contracts.specs import MetricSpec, SourceSpec
 from ..errors import BadInput, nearest_match
 from ..wording import clipped, shown
 from .condition import check_condition
@@ -111,7 +112,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
     summary = table.get("summary", "")
     if not isinstance(summary, str):
         raise BadInput("'summary' must be text", where=f"{where}, key 'summary'", expected='summary = "..."')
-    return Experiment(
+    experiment = Experiment(
         name=name,
         summary=str(summary),
         dataset=dataset,
@@ -147,6 +148,30 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
         training=training,
         evaluation=evaluation,
     )
+    _check_judges(experiment, where)
+    return experiment
+
+
+def _check_judges(experiment: Experiment, where: str) -> None:
+    """Refuse a source that learns by the features that a metric judges by: the metric would measure its own lesson."""
+    judges = {
+        feature: metric
+        for metric in experiment.metrics
+        if isinstance(metric.spec, MetricSpec)
+        for feature in metric.spec.features_for(dict(metric.arguments))
+    }
+    for top in experiment.sources:
+        for source in top.inside():
+            taught = source.spec.features_for(dict(source.arguments)) if isinstance(source.spec, SourceSpec) else ()
+            for feature in taught:
+                if feature in judges:
+                    raise BadInput(
+                        f"source '{source.name}' learns by the features '{feature}', and metric "
+                        f"'{judges[feature].name}' judges by them",
+                        where=f"{where}, [source] and [evaluation], key 'metrics'",
+                        expected="a judge that has not taught",
+                        next_step="choose other features for the source, or for the metric",
+                    )
 
 
 def _is_finite(value: Any) -> bool:

@@ -170,6 +170,8 @@ class EvaluationSettings(_Table):
         rank_points: samples at which the Jacobian is computed at the end.
         inputs: name -> source of evaluation inputs, besides the test data (`data`).
         metrics: named metrics.
+        reject: share of the generated samples that is left out of a second set of metric values, named kept_...: those at
+            which the Jacobian of f is largest, as on the bridges between classes. 0 leaves out none.
     """
 
     every: Annotated[int, Gt(0)] = 1000
@@ -180,3 +182,4 @@ class EvaluationSettings(_Table):
     rank_points: Annotated[int, Ge(0)] = 8
     inputs: dict[str, Any] = {"noise": "gaussian"}
     metrics: list[Any] = []
+    reject: Annotated[float, Ge(0), Lt(1)] = 0.0

@@ -20,6 +20,7 @@ from ..experiment.blame import suspects
 from ..experiment.experiment import Experiment
 from ..wording import clipped, counted, listed, number
 from .parts import Inputs, Parts
+from .rejection import reject
 
 __all__ = [
     "Evaluation",
@@ -50,10 +51,12 @@ class Evaluation:
         certificates: one for each set of inputs.
         metrics: metric values of each set of inputs.
         classes: where the condition is a class, the certificates of each f(., c) at each set of inputs, without spectra.
+        rejections: what was left out of the values named kept_..., a sentence for each set of inputs.
     """
 
     certificates: dict[str, Certificate]
     metrics: dict[str, dict[str, float]]
+    rejections: tuple[str, ...] = ()
     classes: dict[str, dict[int, Certificate]] = field(default_factory=dict)
 
     @property
@@ -84,7 +87,7 @@ class Evaluation:
         if verdict is Verdict.GENUINE and not any(c.off_manifold for c in self.certificates.values()):
             sentences.append("Only data were measured, which do not tell a projection from the identity.")
         sentences += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
-        return " ".join([verdict.sentence, *self._of_classes, *sentences])
+        return " ".join([verdict.sentence, *self._of_classes, *sentences, *self.rejections])
 
     @property
     def _of_classes(self) -> list[str]:
@@ -162,7 +165,7 @@ def evaluate(
     Raises:
         Failure: if f(x) is not finite somewhere: the last step can do that, and no loss tells it.
     """
-    certificates, values, classes = {}, {}, {}
+    certificates, values, classes, rejections = {}, {}, {}, []
     settings = experiment.evaluation
     exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
@@ -190,7 +193,13 @@ def evaluate(
             classes[name] = own
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
         values[name] = _measured(metrics, orbits, batch)
-    return Evaluation(certificates, values, classes)
+        if settings.reject and name in parts.inputs and not parts.inputs[name].made_of_data:
+            rejection = reject(apply, orbits, batch, settings.reject)
+            rest = batch.rows(rejection.kept)
+            kept = _measured(metrics, orbits_of(apply, rest.input, rest.condition, settings.batch_size), rest)
+            values[name] |= {f"kept_{key}": value for key, value in kept.items()} | rejection.values()
+            rejections.append(rejection.sentence(name))
+    return Evaluation(certificates, values, tuple(rejections), classes)
 
 
 def _by_class(

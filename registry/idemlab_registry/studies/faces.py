@@ -17,7 +17,11 @@ from .trained import Trained
 
 __all__ = ["examine", "study"]
 
-VARIANTS = {"projector": "noise matched one to one + relative, repairing too", "ign": "IGN as published"}
+VARIANTS = {
+    "projector": "noise matched one to one + relative, repairing too",
+    "augmented": "noise coupled softly + relative, repairing augmented faces",
+    "ign": "IGN as published",
+}
 """Name of the sweep -> what a reader calls it."""
 _COLUMNS = {
     "relative error": "noise/relative",

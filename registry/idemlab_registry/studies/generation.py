@@ -9,9 +9,11 @@ from pandas import DataFrame
 
 from idemlab import Findings, Material, Study
 
+from . import generation_curves
+from .generation_asked import asked_claims
 from .generation_claims import claims_of
 from .generation_pictures import dots, generated, price_drawn
-from .generation_variants import MATCHED, Variant, variants_of
+from .generation_variants import CONSTRUCTED, LATER, MATCHED, SOFT, Variant, variants_of
 from .orbit_panel import orbit_panel
 from .trained import Trained
 
@@ -54,6 +56,34 @@ TABLES = {
     },
 }
 """Name of the table -> heading of a column -> metric of the runs."""
+LATER_TABLES = {
+    "judges": {
+        "Fréchet f": "noise/frechet_hog_1",
+        "f³": "noise/frechet_hog_3",
+        "test digits": "noise/frechet_hog_of_test",
+        "precision": "noise/precision_hog_1",
+        "recall": "noise/recall_hog_1",
+        "density": "noise/density_hog_1",
+        "coverage": "noise/coverage_hog_1",
+        "copied": "noise/copied_pca",
+        "by chance": "noise/copied_pca_margin",
+        "copied, gradients": "noise/copied_hog",
+        "by chance, gradients": "noise/copied_hog_margin",
+        "f to f⁵⁰": "noise/drift_50",
+    },
+    "rejection": {
+        "left out": "noise/rejected",
+        "readable": "noise/readable",
+        "of the kept": "noise/kept_readable",
+        "Fréchet": "noise/frechet_cnn_1",
+        "Fréchet, kept": "noise/kept_frechet_cnn_1",
+        "precision": "noise/precision_cnn_1",
+        "precision, kept": "noise/kept_precision_cnn_1",
+        "recall": "noise/recall_cnn_1",
+        "recall, kept": "noise/kept_recall_cnn_1",
+    },
+}
+"""The same for the variants of the second round."""
 _CAPTIONS = {
     "quality": "Images generated from fresh noise. The Fréchet distance is that to the training images, in the features "
     "of a classifier. Classes count if they have at least 5 % of the readable images; beside them stand the share of the "
@@ -62,6 +92,12 @@ _CAPTIONS = {
     "overlap": "Precision, recall and coverage in the features of the classifier, against as many training images.",
     "idempotence": "Errors relative to the spread, at fresh noise (with rank and verdict), at digits and at corrupted "
     "digits. What f does to data. Euclidean distance to the nearest training image.",
+    "judges": "A second opinion on the variants of the second round, in features that nobody trained (oriented gradients). "
+    "Copied: the share of generated images whose neighbour is a training image more often than chance has it; below the "
+    "number beside it, chance explains it. The change from f to f⁵⁰ is relative to the spread.",
+    "rejection": "What changes if the tenth of the images at which the Jacobian of f is largest is left out. The kept are "
+    "fewer, which alone raises a Fréchet distance a little.",
+    "curves": "Evaluations along the training, by counted FLOPs.",
 }
 
 
@@ -92,21 +128,38 @@ def examine(material: Material) -> Findings:
     if not whole:  # a record that is resumed keeps its rows
         findings.figures["generated-further"] = generated(there) if there else None
         findings.captions["generated-further"] = "The same of variants that were added later."
-    findings.figures["figures"] = dots(variants)
-    findings.captions["figures"] = (
-        "Quality and idempotence at fresh noise; a point is one seed. Dashed: what was asked for."
-    )
-    matched = [variant for variant in variants if variant.name in MATCHED]
-    if len(matched) > 1:
-        findings.figures["price"] = price_drawn(matched)
-        findings.captions["price"] = (
-            "What stillness costs where noise is matched to data; a point is one seed. Dashed: what was asked for, to be "
-            "left of and above. Below 1 generated digits are nearer to the training images than test digits are."
+    first, later = (tuple(v for v in variants if (v.name in LATER) is second) for second in (False, True))
+    for name, some, matched in (
+        ("", first, [v for v in first if v.name in MATCHED]),
+        ("-later", later, [v for v in later if v.name in (*SOFT, *CONSTRUCTED)]),
+    ):
+        if some:
+            findings.figures[f"figures{name}"] = dots(list(some))
+            findings.captions[f"figures{name}"] = (
+                "Quality and idempotence at fresh noise; a point is one seed. Dashed: what was asked for."
+            )
+        if len(matched) > 1:
+            findings.figures[f"price{name}"] = price_drawn(matched)
+            findings.captions[f"price{name}"] = (
+                "What stillness costs where noise is matched to data; a point is one seed. Dashed: what was asked for, to "
+                "be left of and above. Below 1 generated digits are nearer to the training images than test digits are."
+            )
+    curves = generation_curves.curves_of(later)
+    if curves:
+        findings.tables["curves"] = generation_curves.table(curves)
+        findings.captions["curves"] = _CAPTIONS["curves"]
+    if later:
+        findings.figures["budgets"] = generation_curves.drawn(curves) if curves else None
+        findings.captions["budgets"] = (
+            "Classes, Fréchet distance, readable share and drift at fresh noise along the training; a line is one trial."
         )
     for name, columns in TABLES.items():
         findings.tables[name] = DataFrame([row for variant in variants for row in variant.rows(columns)])
         findings.captions[name] = _CAPTIONS[name]
-    findings.claims = claims_of(variants)
+    for name, columns in LATER_TABLES.items() if later else ():
+        findings.tables[name] = DataFrame([row for variant in later for row in variant.rows(columns)])
+        findings.captions[name] = _CAPTIONS[name]
+    findings.claims = [*(claims_of(list(first)) if first else []), *asked_claims(list(later), curves)]
     return findings
 
 
@@ -115,8 +168,9 @@ def _text(material: Material, variants: list[Variant]) -> str:
     failed = [f"{trial.error}" for trial in trials if trial.state != "complete"]
     seeds = sorted({len(variant.trials) for variant in variants})
     budgets = sorted({f"{trial.flops:.2g}" for variant in variants for trial in variant.trials if trial.flops})
+    but = " but for the constructions" if any(variant.name in CONSTRUCTED for variant in variants) else ""
     text = (
-        f"{len(variants)} variants on one network, {' or '.join(budgets)} counted FLOPs each, "
+        f"{len(variants)} variants on one network{but}, {' or '.join(budgets)} counted FLOPs each, "
         f"{' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}: with one seed a figure has no spread, and "
         "nothing is claimed of differences that one might make."
     )

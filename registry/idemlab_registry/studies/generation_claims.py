@@ -25,12 +25,14 @@ from .generation_variants import (
     Variant,
     best_of,
     best_of_ign,
+    told,
 )
 
 __all__ = ["claims_of"]
 
 
 def claims_of(variants: list[Variant]) -> list[Claim]:
+    """The claims of the first round. What was asked for later is in `generation_asked`."""
     best = best_of(variants)
     claims = [*_collapse(variants), _coverage(best), _distance(best, variants), _stillness(best), _memory(best)]
     return [claim for claim in [*claims, _rescue(variants), _price(variants)] if claim is not None]
@@ -47,8 +49,8 @@ def _collapse(variants: Iterable[Variant]) -> list[Claim]:
             Claim(
                 claim=f"{variant.label} generates digits of all classes from noise.",
                 paper="rows of digits shown; no figures given" if variant.name in ("cubic", *PUBLISHED) else "",
-                ours=f"classes {_told(variant.values(CLASSES), '.0f')}; readable {_told(variant.values(READABLE))}; "
-                f"standard deviation over z {_told(variant.values(SPREAD))}; verdict {_verdicts(variant)}",
+                ours=f"classes {told(variant.values(CLASSES), '.0f')}; readable {told(variant.values(READABLE))}; "
+                f"standard deviation over z {told(variant.values(SPREAD))}; verdict {_verdicts(variant)}",
                 conclusion="Not measured."
                 if classes is None
                 else "It covers all classes."
@@ -65,9 +67,9 @@ def _coverage(best: Variant) -> Claim:
     reached = None if classes is None or readable is None else classes >= 10 and readable >= SHARE_READABLE
     return Claim(
         claim=f"The best variant covers ten classes, each with 5 % of the samples; {SHARE_READABLE:.0%} are readable.",
-        ours=f"{best.label}: classes {_told(best.values(CLASSES), '.0f')}, smallest "
-        f"{_told(best.values('noise/smallest_class'), '.2%')}, readable {_told(best.values(READABLE))} "
-        f"(test digits: {_told(best.values('noise/readable_of_test'))})",
+        ours=f"{best.label}: classes {told(best.values(CLASSES), '.0f')}, smallest "
+        f"{told(best.values('noise/smallest_class'), '.2%')}, readable {told(best.values(READABLE))} "
+        f"(test digits: {told(best.values('noise/readable_of_test'))})",
         conclusion=_reached(reached),
         holds=reached,
     )
@@ -79,7 +81,7 @@ def _distance(best: Variant, variants: Iterable[Variant]) -> Claim | None:
         return None
     return Claim(
         claim=f"The best variant has at most {SHARE_OF_IGN:.0%} of the Fréchet distance of IGN at its best rate.",
-        ours=f"{best.label}: {_told(best.values(FRECHET), '.3g')}; IGN: {of_ign:.3g}; ratio {ours / of_ign:.3f}",
+        ours=f"{best.label}: {told(best.values(FRECHET), '.3g')}; IGN: {of_ign:.3g}; ratio {ours / of_ign:.3f}",
         conclusion=_reached(ours <= SHARE_OF_IGN * of_ign),
         holds=ours <= SHARE_OF_IGN * of_ign,
     )
@@ -90,9 +92,9 @@ def _stillness(best: Variant) -> Claim:
     reached = None if change is None else change < CHANGE
     return Claim(
         claim=f"Applying the best variant twice more changes generated images by less than {CHANGE:.0%} of their spread.",
-        ours=f"{best.label}: f to f³ {_told(best.values(CHANGED), '.3f')}; relative error at f "
-        f"{_told(best.values(RELATIVE), '.3f')}, at digits {_told(best.values(KEPT), '.3f')}, at corrupted digits "
-        f"{_told(best.values(REPAIRED), '.3f')}; rank {_told(best.values('noise/rank'), '.0f')}; "
+        ours=f"{best.label}: f to f³ {told(best.values(CHANGED), '.3f')}; relative error at f "
+        f"{told(best.values(RELATIVE), '.3f')}, at digits {told(best.values(KEPT), '.3f')}, at corrupted digits "
+        f"{told(best.values(REPAIRED), '.3f')}; rank {told(best.values('noise/rank'), '.0f')}; "
         f"verdict, that of its worst inputs, {_verdicts(best)}",
         conclusion=_reached(reached),
         holds=reached,
@@ -107,7 +109,7 @@ def _memory(best: Variant) -> Claim | None:
     reached = median(ratios) >= 1 - NEARER
     return Claim(
         claim=f"Generated digits are no nearer to the training images than test digits are, within {NEARER:.0%}.",
-        ours=f"{best.label}: distance {_told(near)}, of test digits {_told(test)}; ratio {_told(ratios)}",
+        ours=f"{best.label}: distance {told(near)}, of test digits {told(test)}; ratio {told(ratios)}",
         conclusion=_reached(reached),
         holds=reached,
     )
@@ -125,9 +127,9 @@ def _rescue(variants: Iterable[Variant]) -> Claim | None:
     better = ours < other
     return Claim(
         claim="With noise matched to data, the cubic iteration leaves less error than the relative error as a penalty.",
-        ours=f"relative error at f: cubic {_told(cubic.values(RELATIVE), '.3f')}, penalty "
-        f"{_told(relative.values(RELATIVE), '.3f')}; standard deviation over z: {_told(cubic.values(SPREAD))}, "
-        f"{_told(relative.values(SPREAD))}; verdicts {_verdicts(cubic)}; {_verdicts(relative)}",
+        ours=f"relative error at f: cubic {told(cubic.values(RELATIVE), '.3f')}, penalty "
+        f"{told(relative.values(RELATIVE), '.3f')}; standard deviation over z: {told(cubic.values(SPREAD))}, "
+        f"{told(relative.values(SPREAD))}; verdicts {_verdicts(cubic)}; {_verdicts(relative)}",
         conclusion=f"The {'cubic iteration' if better else 'penalty'} leaves {max(ours, other) / min(ours, other):.1f} "
         "times less error, on the same network, source and budget.",
         holds=better,
@@ -155,21 +157,11 @@ def _price(variants: Iterable[Variant]) -> Claim | None:
         claim="Being idempotent costs nothing in generation.",
         ours=f"{', '.join(variant.label for variant in compared)}: "
         + "; ".join(
-            f"{name} {', '.join(_told(variant.values(figure), form) for variant in compared)}"
+            f"{name} {', '.join(told(variant.values(figure), form) for variant in compared)}"
             for name, (figure, form) in figures.items()
         ),
         conclusion=f"With the penalty the Fréchet distance is {ours / other:.2f} times what it is without.",
         holds=ours <= other,
-    )
-
-
-def _told(values: list[float], form: str = ".2f") -> str:
-    """Median and range over seeds."""
-    if not values:
-        return "not measured"
-    middle = f"{median(values):{form}}"
-    return (
-        middle if len(values) == 1 else f"{middle} ({min(values):{form}} to {max(values):{form}}, {len(values)} seeds)"
     )
 
 

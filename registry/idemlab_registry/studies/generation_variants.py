@@ -9,7 +9,7 @@ from statistics import median
 
 from idemlab import Material, Trial, Verdict
 
-__all__ = ["Variant", "best_of", "best_of_ign", "variants_of"]
+__all__ = ["Variant", "best_of", "best_of_ign", "told", "variants_of"]
 
 VARIANTS = {
     "control": "reconstruction alone (control)",
@@ -29,14 +29,39 @@ VARIANTS = {
     "transport-clean-long": "(e) one to one, no repair, long",
     "ign-fourier": "(b) IGN, Fourier noise",
     "transport-fourier": "(e) one to one, Fourier noise",
+    "soft": "(f) soft coupling",
+    "soft-two": "(f) soft, two temperatures",
+    "soft-code": "(f) soft, cost in the code",
+    "soft-passes": "(f) soft, four passes",
+    "soft-long": "(f) soft coupling, long",
+    "soft-free-long": "(f) soft coupling, free, long",
+    "section-long": "(g) section by construction, long",
+    "biorthogonal-long": "(g) biorthogonal by construction, long",
+    "quantised-long": "(g) rounded codes by construction, long",
+    "ign-256": "(b) IGN, batch 256",
+    "ign-256-batch-norm": "(b) IGN, batch 256, BatchNorm",
+    "ign-256-fourier": "(b) IGN, batch 256, Fourier noise",
+    "ign-256-fourier-batch-norm": "(b) IGN, batch 256, Fourier, BatchNorm",
+    "ign-256-longest": "(b) IGN, batch 256, longest",
+    "cubic-both-long": "(c) cubic for both terms, long",
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
+CONSTRUCTED = ("section-long", "biorthogonal-long", "quantised-long")
+"""Idempotent by construction."""
+SOFT = tuple(name for name in VARIANTS if name.startswith("soft"))
+"""From softly coupled noise, on the network of all others."""
+AT_ITS_BUDGET = (*(name for name in VARIANTS if name.startswith("ign-256")), "cubic-both-long")
+"""IGN and its relatives at the published batch."""
+LATER = (*SOFT, *CONSTRUCTED, *AT_ITS_BUDGET)
+"""The second round: judged by more, and held against what `generation_asked` says."""
 ADVERSARIAL = ("cubic", "ign", "ign-faster", "ign-long", "ign-cubic", "hybrid", "ign-fourier")
 """Without noise matched to data."""
 MATCHED = tuple(name for name in VARIANTS if name.startswith(("imle", "transport")))
 """With it."""
 PUBLISHED = ("ign", "ign-faster", "ign-long", "ign-fourier")
 """IGN itself: what the best variant is compared with."""
+CURVES = ("ign-256-longest", "ign-256", "cubic-both-long", "soft-long", "soft-free-long", *CONSTRUCTED)
+"""Those that are drawn along their training."""
 BUDGETS_AGREE = 1.01
 """Budgets are whole numbers of steps: how far equal ones may differ."""
 SHARE_OF_IGN, SHARE_READABLE, CHANGE, NEARER = 0.25, 0.85, 0.03, 0.10
@@ -47,6 +72,7 @@ RELATIVE, KEPT, REPAIRED = "noise/relative", "data/relative", "corrupted/relativ
 MOVES = 0.1
 """Relative error above which nothing projects; a verdict goes by the same."""
 CLASSES, READABLE, SPREAD = "noise/classes", "noise/readable", "noise/spread"
+SMALLEST, RECALL, FAR = "noise/smallest_class", "noise/recall_cnn_1", "noise/drift_50"
 
 
 @dataclass(frozen=True)
@@ -119,6 +145,16 @@ def variants_of(material: Material) -> list[Variant]:
         if name in material.results
     }
     return [Variant(name, trials) for name, trials in complete.items() if trials]
+
+
+def told(values: list[float], form: str = ".2f") -> str:
+    """Median and range over seeds."""
+    if not values:
+        return "not measured"
+    middle = f"{median(values):{form}}"
+    return (
+        middle if len(values) == 1 else f"{middle} ({min(values):{form}} to {max(values):{form}}, {len(values)} seeds)"
+    )
 
 
 def best_of_ign(variants: Iterable[Variant]) -> float | None:

@@ -18,7 +18,8 @@ from idemlab.contracts.step import Shard
 from idemlab.objective.objective import Objective
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
-from idemlab_data.matched import ImleSource, TransportSource, _carried
+from idemlab_data.couplings import assignment
+from idemlab_data.matched import ImleSource, TransportSource
 from idemlab_data.noise import FourierSource, GaussianSource
 
 
@@ -360,7 +361,7 @@ def test_debiased_targets_are_as_precise_as_the_run():
         "training": {"steps": 1, "batch_size": 8, "dtype": "float64"},
     }
     (source,) = assemble(resolve(table)).objective.sources
-    assert (source.shift.dtype, source.shift.shape) == (torch.float64, (16, 8))
+    assert (source.aims.dtype, source.aims.shape) == (torch.float64, (16, 8))
 
 
 @pytest.mark.long
@@ -405,7 +406,7 @@ def test_a_pool_smaller_than_the_global_batch_is_refused():
 def test_a_copy_shares_the_data_instead_of_copying_them():
     source = transport(10)
     twin = copy.deepcopy(source)
-    assert twin._targets is source._targets
+    assert twin._samples_at is source._samples_at
     assert torch.equal(
         twin.sample(batch(), Step(), operator()).targets, source.sample(batch(), Step(), operator()).targets
     )
@@ -468,7 +469,7 @@ def spread_out(count: int, seed: int) -> torch.Tensor:
 )
 def test_the_plan_is_as_short_as_without_the_start_that_makes_it_fast(x, y):
     length = torch.cdist(x, y)
-    order = _carried(x, y)
+    order = assignment(length)
     assert sorted(order.tolist()) == list(range(len(x)))
     shortest = length[linear_sum_assignment(length.numpy())].sum()
     torch.testing.assert_close(length[range(len(x)), order].sum(), shortest, rtol=1e-5, atol=0.0)

@@ -135,6 +135,21 @@ def test_ign_is_its_literal_formula(
         assert off <= EXACT
 
 
+@pytest.mark.parametrize("clamp", [0.0, 1.5])
+def test_ign_by_the_cubic_alone_is_its_literal_formula(clamp, operator, draw, frozen, gradients, enforced, difference):
+    x, z, F = draw(), draw(), frozen(operator)
+    r = l1(operator(x), x)
+    y = operator(z)
+    w = operator(y.detach())
+    tight = -l2(w, cubic_target(F, w.detach()))
+    if clamp > 0:
+        tight = torch.tanh(tight / (clamp * r)) * clamp * r
+    terms = 20 * l2(y, cubic_target(F, y.detach())) + 2.5 * tight
+    loss, got = run_ign(IGN(20.0, 2.5, clamp, "l1", "cubic-both"), enforced, operator, x, z, "l1")
+    torch.testing.assert_close(loss, terms.detach(), rtol=EXACT, atol=EXACT)
+    assert difference(got, gradients((20 * r + terms).mean(), operator)) <= EXACT
+
+
 def test_reversal_with_the_clamp_is_inexact_under_batch_statistics_as_its_traits_say(
     frozen, gradients, enforced, difference
 ):

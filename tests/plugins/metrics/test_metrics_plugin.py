@@ -13,6 +13,7 @@ from idemlab_metrics import plugin
 INPUTS = {
     "class-coverage": ("noise",),
     "codes-that-stay": (),
+    "data-copying": ("noise",),
     "diversity": ("noise",),
     "drift": (),
     "frechet-distance": ("noise",),

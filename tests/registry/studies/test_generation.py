@@ -59,26 +59,36 @@ def claim(findings: Findings, words: str) -> Claim:
     return found
 
 
-def test_the_variants_have_one_network_one_data_set_and_one_budget_or_a_long_one_on_both_sides() -> None:
+def test_the_variants_of_a_round_have_one_network_one_data_set_and_budgets_on_both_sides() -> None:
     sweeps = generation.study().sweeps
     assert set(sweeps) == set(generation_variants.VARIANTS)
     assert set(generation_variants.ADVERSARIAL) | set(generation_variants.PUBLISHED) <= set(sweeps)
+    later = set(generation_variants.LATER)
+    assert later <= set(sweeps)
     tables = {name: sweep.resolve(sweep.settings()[0]).table() for name, sweep in sweeps.items()}
-    first = tables["control"]
     budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
     long = {name for name in sweeps if name.endswith("-long")}
-    assert {budgets[name] for name in set(sweeps) - long} == {1e13}
+    assert {name: budgets[name] for name in sweeps if name not in long} == {
+        name: 2e14 if name.endswith("-longest") else 1e13 for name in sweeps if name not in long
+    }
     assert {budgets[name] for name in long} == {6e13}
-    assert long & set(generation_variants.PUBLISHED)
-    assert long - set(generation_variants.ADVERSARIAL)
-    for table in tables.values():
-        assert [table[key] for key in ("dataset", "model")] == [first[key] for key in ("dataset", "model")]
-        assert table["training"] == first["training"]
-        assert table["evaluation"]["metrics"] == first["evaluation"]["metrics"]
-        assert table["reconstruction"]["weight"] == first["reconstruction"]["weight"]
+    assert (long - later) & set(generation_variants.PUBLISHED)
+    assert (long - later) - set(generation_variants.ADVERSARIAL)
+    for name, table in tables.items():
+        base = tables["soft"] if name in later else tables["control"]
+        assert table["dataset"] == base["dataset"]
+        assert table["evaluation"]["metrics"] == base["evaluation"]["metrics"]
+        assert table["reconstruction"]["weight"] == base["reconstruction"]["weight"]
+        batch = table["training"].pop("batch_size")
+        assert batch == (256 if name in generation_variants.AT_ITS_BUDGET else 64)
+        assert table["training"] == {k: v for k, v in base["training"].items() if k != "batch_size"}
+        if name not in generation_variants.CONSTRUCTED:
+            assert table["model"] | {"norm": "group"} == tables["control"]["model"]
+    free, trained = (tables[name] for name in ("soft-free-long", "soft-long"))
+    assert {key for key in free if free[key] != trained[key]} == {"enforcer"}
 
 
-@pytest.mark.parametrize("name", ["ign-fourier", "transport-fourier"])
+@pytest.mark.parametrize("name", ["ign-fourier", "transport-fourier", "ign-256-fourier"])
 def test_it_is_evaluated_at_the_noise_that_it_is_trained_on(name: str) -> None:
     sweep = generation.study().sweeps[name]
     experiment = sweep.resolve(sweep.settings()[0])

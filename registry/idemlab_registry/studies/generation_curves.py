@@ -1,0 +1,108 @@
+"""Generation along the training: classes, Fréchet distance, readable share and drift against counted FLOPs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from pandas import DataFrame
+
+from idemlab.reports.style import DPI, legend_above, logarithmic, plain, point_style
+
+from .generation_variants import CHANGED, CLASSES, CURVES, FRECHET, READABLE, Variant
+
+__all__ = ["Curve", "curves_of", "drawn", "table"]
+
+_PANELS = {
+    CLASSES: ("classes covered", False),
+    FRECHET: ("Fréchet distance (log scale)", True),
+    READABLE: ("share readable", False),
+    CHANGED: ("relative change from f to f³\n(log scale)", True),
+}
+"""Metric -> label, and whether its scale is logarithmic."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial along its training.
+
+    Args:
+        variant: its label.
+        seed: of the trial.
+        flops: counted at each evaluation, ascending.
+        values: metric -> value at each evaluation; NaN where there is none.
+    """
+
+    variant: str
+    seed: int
+    flops: tuple[float, ...]
+    values: dict[str, tuple[float, ...]]
+
+    def since(self, classes: int) -> float | None:
+        """The budget from which on all evaluations have so many classes, or None if the last one has fewer."""
+        first = None
+        for flops, found in zip(reversed(self.flops), reversed(self.values[CLASSES]), strict=True):
+            if not found >= classes:
+                break
+            first = flops
+        return first
+
+
+def curves_of(variants: Iterable[Variant]) -> list[Curve]:
+    """The curves of the variants that are drawn, of all trials whose runs are there."""
+    found = []
+    for variant in variants:
+        for trial in variant.trials if variant.name in CURVES else ():
+            entries = (
+                [e for e in trial.run.metrics if e.get("split") == "evaluation"]
+                if trial.run.metrics_file.is_file()
+                else []
+            )
+            if entries and trial.steps and trial.flops:
+                each = trial.flops / trial.steps
+                flops = tuple(each * entry["step"] for entry in entries)
+                values = {name: tuple(_number(entry.get(name)) for entry in entries) for name in _PANELS}
+                found.append(Curve(variant.label, trial.seed, flops, values))
+    return found
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def table(curves: Iterable[Curve]) -> DataFrame:
+    """One row for each evaluation of each trial: the figure in numbers."""
+    names = {CLASSES: "classes", FRECHET: "Fréchet", READABLE: "readable", CHANGED: "f to f³"}
+    return DataFrame(
+        [
+            {"variant": curve.variant, "seed": curve.seed, "FLOPs": flops}
+            | {heading: curve.values[name][i] for name, heading in names.items()}
+            for curve in curves
+            for i, flops in enumerate(curve.flops)
+        ]
+    )
+
+
+def drawn(curves: list[Curve]) -> Figure:
+    """Four panels over the counted FLOPs; a line is one trial."""
+    labels = list(dict.fromkeys(curve.variant for curve in curves))
+    figure = Figure(figsize=(10, 6.4 + 0.12 * len(labels)), dpi=DPI, layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    styles = {label: {**point_style(i), "ls": "-", "lw": 1.2} for i, label in enumerate(labels)}
+    for axes, (name, (label, log)) in zip(panels.flat, _PANELS.items(), strict=True):
+        for curve in curves:
+            axes.plot(curve.flops, curve.values[name], **styles[curve.variant])
+        axes.set_ylabel(label)
+        if log:
+            logarithmic(axes.yaxis)
+        plain(axes)
+    panels[0, 0].set_ylim(-0.4, 10.4)
+    panels[1, 0].set_ylim(-0.03, 1.03)
+    for axes in panels[1]:
+        axes.set_xlabel("counted FLOPs (log scale)")
+    logarithmic(panels[0, 0].xaxis)
+    legend_above(figure, [Line2D([], [], label=label, **styles[label]) for label in labels])
+    return figure

@@ -1,0 +1,133 @@
+"""The second round of `generation`: its claims, curves and figures follow from the figures of the trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from idemlab import Run
+from idemlab.runs.writing import append_entry
+from idemlab.studies.study import Claim, Findings, Material
+from idemlab.sweeps.results import Results, Trial
+from idemlab_registry.studies import generation
+from idemlab_registry.studies.generation_asked import ASKED
+
+REACHED = {
+    "frechet_cnn_1": 11.0, "frechet_cnn_2": 11.0, "frechet_cnn_3": 11.0, "classes": 10.0, "readable": 0.96,
+    "smallest_class": 0.07, "drift_3": 0.005, "drift_50": 0.015, "relative": 0.004, "recall_cnn_1": 0.65, "spread": 0.5,
+    "nearest_training": 9.5, "nearest_training_of_test": 10.0, "copied_pca": 0.01, "copied_pca_margin": 0.05,
+    "copied_hog": -0.02, "copied_hog_margin": 0.04,
+}  # fmt: skip
+
+
+CLOCK = {"seconds": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims are weighed without drawing."""
+    if "drawn" not in request.node.name:
+        monkeypatch.setattr(generation, "dots", lambda variants: Figure())
+        monkeypatch.setattr(generation, "price_drawn", lambda variants: Figure())
+
+
+def trial(path: Path, seed: int = 0, flops: float = 6e13, **changes: float) -> Trial:
+    figures = {f"noise/{name}": value for name, value in (REACHED | changes).items()}
+    return Trial(
+        number=seed, values={}, seed=seed, state="complete", error="", verdict="genuine", metrics=dict(figures), steps=60,
+        flops=flops, seconds=1.0, path=path,
+    )  # fmt: skip
+
+
+def examined(**sweeps: Trial) -> Findings:
+    results = {name.replace("_", "-"): Results((one,), (), Path()) for name, one in sweeps.items()}
+    return generation.examine(Material(results, True, lambda line: None))
+
+
+def claim(findings: Findings, words: str) -> Claim:
+    (found,) = [one for one in findings.claims if words in one.claim]
+    return found
+
+
+def test_all_that_was_asked_holds_where_every_figure_reaches_it(tmp_path: Path) -> None:
+    findings = examined(
+        soft_long=trial(tmp_path),
+        soft_free_long=trial(tmp_path, frechet_cnn_1=10.0),
+        section_long=trial(tmp_path, relative=4e-7),
+    )
+    assert [one.holds for one in findings.claims] == [True] * len(findings.claims)
+    assert len(findings.claims) == len(ASKED) + 5
+    assert "1.10 times, at equal FLOPs" in claim(findings, "unconstrained autoencoder").conclusion
+    assert "Reached by 2 of 2" in claim(findings, "together").conclusion
+    assert set(findings.tables) == {"quality", "overlap", "idempotence", "judges", "rejection"}
+    assert {"figures-later", "price-later", "budgets"} <= set(findings.figures)
+    assert findings.figures["budgets"] is None  # the runs are gone
+    assert set(findings.captions) == set(findings.figures) | set(findings.tables)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("ten classes", {"classes": 9.0}),
+        ("ten classes", {"smallest_class": 0.059}),
+        ("ten classes", {"readable": 0.94}),
+        ("at most 12", {"frechet_cnn_1": 12.1}),
+        ("recalls", {"recall_cnn_1": 0.59}),
+        ("at noise is at most", {"relative": 0.011}),
+        ("drifts", {"drift_3": 0.011}),
+        ("drifts", {"drift_50": 0.021}),
+        ("together", {"drift_50": 0.021}),
+        ("together", {"relative": 0.011}),
+        ("0.9 times as far", {"nearest_training": 8.9}),
+        ("no more often", {"copied_hog": 0.05}),
+        ("unconstrained autoencoder", {"frechet_cnn_1": 13.1}),
+        ("as well as a trained", {"frechet_cnn_1": 9.0}),
+    ],
+)
+def test_each_falls_with_its_figure(tmp_path: Path, words: str, changes: dict[str, float]) -> None:
+    exact = {} if "as well" not in words else {"section_long": trial(tmp_path)}
+    free = trial(tmp_path, frechet_cnn_1=10.0)
+    found = claim(examined(soft_long=trial(tmp_path, **changes), soft_free_long=free, **exact), words)
+    assert found.holds is False
+    assert found.conclusion != "Reached."
+
+
+def test_what_is_not_measured_or_not_comparable_is_open(tmp_path: Path) -> None:
+    nothing = float("nan")
+    findings = examined(soft_long=trial(tmp_path, drift_50=nothing), soft_free_long=trial(tmp_path, flops=1e13))
+    assert claim(findings, "drifts").holds is None
+    assert claim(findings, "unconstrained autoencoder").holds is None
+    assert "budgets differ" in claim(findings, "unconstrained autoencoder").conclusion
+    assert claim(findings, "together").holds is False
+
+
+def test_the_best_is_what_reaches_most_and_each_round_is_held_against_its_own_and_drawn_apart(tmp_path: Path) -> None:
+    nearer, stiller = trial(tmp_path, frechet_cnn_1=5.0, drift_3=0.1, drift_50=0.3, relative=0.05), trial(tmp_path)
+    findings = examined(soft=nearer, soft_long=stiller, imle=trial(tmp_path), ign=trial(tmp_path, frechet_cnn_1=100.0))
+    assert "soft coupling, long" in claim(findings, "at most 12").ours
+    assert "IMLE" in claim(findings, "each with 5 %").ours
+    assert {"figures", "figures-later"} <= set(findings.figures)
+
+
+def test_ign_is_told_with_the_budget_from_which_it_covers_all_classes(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step, classes in [(20, 3.0), (40, 10.0), (60, 10.0)]:
+        values = {"classes": classes, "frechet_cnn_1": 70.0 - step, "readable": 0.5, "drift_3": 0.1}
+        append_entry(Run(run), step, "evaluation", {f"noise/{name}": value for name, value in values.items()}, CLOCK)
+    append_entry(Run(run), 60, "train", {"loss": 1.0}, CLOCK)
+    findings = examined(ign_256_longest=trial(run, flops=2.4e14), cubic_both_long=trial(tmp_path, classes=1.0))
+    found = claim(findings, "longest generates")
+    assert found.holds
+    assert "From 1.6e+14 FLOPs on" in found.conclusion
+    given = claim(findings, "cubic for both terms, long generates")
+    assert given.holds is False
+    assert "1 of ten classes, and was given the chance" in given.conclusion
+    table = findings.tables["curves"]
+    assert table["FLOPs"].tolist() == pytest.approx([8e13, 1.6e14, 2.4e14])
+    assert table["classes"].tolist() == [3, 10, 10]
+    figure = findings.figures["budgets"]
+    assert isinstance(figure, Figure)
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1, 1, 1]
