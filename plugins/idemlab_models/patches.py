@@ -104,7 +104,7 @@ class _Windows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         padded = nn.functional.pad(x.flatten(1), (1, 0))  # what lies beyond the border is zero
-        return padded.index_select(1, self.pixels).unflatten(1, self._windows)
+        return padded.index_select(1, self.pixels).view(-1, *self._windows)
 
 
 class _Overlaid(_Windows):
@@ -113,7 +113,7 @@ class _Overlaid(_Windows):
     def forward(self, windows: Tensor) -> Tensor:
         C, H, W = self._shape
         padded = windows.new_zeros(windows.shape[0], 1 + C * H * W)
-        return padded.index_add(1, self.pixels, windows.flatten(1))[:, 1:].unflatten(1, self._shape)
+        return padded.index_add(1, self.pixels, windows.flatten(1))[:, 1:].reshape(-1, C, H, W)
 
 
 def _pixels(shape: tuple[int, int, int], patch: int, overlap: int) -> Tensor:

@@ -78,10 +78,10 @@ def _is_file(name: str) -> bool:
     return path.suffix == ".toml" or os.sep in name or (path / "experiment.toml").is_file()
 
 
-def _arguments(spec: Spec) -> list[Parameter]:
+def _arguments(spec: Spec) -> tuple[Parameter, ...]:
     """The arguments that an experiment file can set."""
     if spec.kind in ("experiment", "study", "suite"):
-        return []
+        return ()
     return parameters(spec.factory, skip=spec.passed)
 
 
