@@ -175,12 +175,12 @@ class Conjugated(nn.Module):
     def kept(self, z: Tensor) -> Tensor:
         return (torch.arange(z[0].numel()) % 2).view_as(z[0]).to(z.dtype)
 
-    def inverse(self, z: Tensor) -> Tensor:
-        return self.g.inverse(z)
+    def inverse(self, z: Tensor, *condition: Tensor) -> Tensor:
+        return self.g.inverse(z, *condition)
 
-    def forward(self, x: Tensor) -> Tensor:
-        z = self.g(x)
-        return self.inverse(z * self.kept(z))
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        z = self.g(x, *condition)
+        return self.inverse(z * self.kept(z), *condition)
 
 
 @mutant("inverse-only-approximate", CONJUGATED, "wrapped-is-idempotent")
@@ -188,10 +188,10 @@ class ApproximateInverse(Enforcer):
     class Iterated(Conjugated):
         """Solves g(x) = z by three steps x <- x + z - g(x)."""
 
-        def inverse(self, z: Tensor) -> Tensor:
+        def inverse(self, z: Tensor, *condition: Tensor) -> Tensor:
             x = z
             for _ in range(3):
-                x = x + z - self.g(x)
+                x = x + z - self.g(x, *condition)
             return x
 
     def wrap(self, operator: nn.Module) -> nn.Module:
