@@ -46,6 +46,7 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("none", {}),
     ("rank", {"rank": 2}),
     ("relative", {}),
+    ("truncation", {"rank": 3}),
     *(("purification", {"method": method, "rank": 2}) for method in ("sp2", "trs4", "hpcp", "pm")),
     ("purification", {"method": "holas-5"}),
     ("purification", {"method": "optimal", "gap": 0.2}),
