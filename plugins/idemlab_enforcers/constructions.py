@@ -43,6 +43,21 @@ def section(rank: Annotated[int, Ge(1)]) -> Any:
     return Section(rank)
 
 
+def truncation(rank: Annotated[int, Ge(1)]) -> Any:
+    """Spectral truncation of codes: f = decode T encode where T keeps r directions of the code.
+
+    The rank of f is at most r everywhere. The directions start at the leading principal components of the codes of the
+    data, and are trained with the network. So a trained autoencoder, given as the weights of the model, can be cut to a
+    smaller rank and trained on. It sets the rank alone: add a loss in `hybrid` for f(f(x)) = f(x), `alignment` say.
+
+    Args:
+        rank: r, number of directions, at most the size of a code.
+    """
+    from .truncation import Truncation
+
+    return Truncation(rank)
+
+
 def limit(
     depth: Annotated[int, Ge(1)] | None = None,
     tolerance: Annotated[float, Gt(0)] = 1e-4,

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
-from .constructions import limit, linearizer, section
+from .constructions import limit, linearizer, section, truncation
 from .traits import gradient_traits, hybrid_traits, ign_traits, kinds, purification_traits, rank_traits
 
 if TYPE_CHECKING:
@@ -334,4 +334,11 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
             live_depth=1,
         ),
         by_hand=partial(_by_hand, "relative"),
+    )
+    yield EnforcerSpec(
+        name="truncation",
+        factory=truncation,
+        summary="A rank of at most r: codes are cut to r directions, at first their leading principal components.",
+        reference="arXiv 2405.13980",
+        traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), attracts=False, wraps=("encode", "decode")),
     )

@@ -48,7 +48,7 @@ class Biorthogonal(nn.Module):
     ) -> None:
         super().__init__()
         n = checked_shape("biorthogonal", shape)
-        self._shape = tuple(shape)
+        self.shape = tuple(shape)
         latent = min(max(n // 2, 1), 64) if latent is None else latent
         widths = _between(latent, n) if widths is None else widths
         sizes = [latent, *widths, n]
@@ -108,7 +108,7 @@ class Biorthogonal(nn.Module):
                 t = layer(t)
                 if i < len(self.layers) - 1:
                     t = self._pair(t)
-            return t.to(h.dtype).unflatten(1, self._shape)  # type: ignore[no-untyped-call,no-any-return]
+            return t.to(h.dtype).unflatten(1, self.shape)  # type: ignore[no-untyped-call,no-any-return]
 
 
 class _Layer(nn.Module):

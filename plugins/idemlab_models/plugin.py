@@ -262,6 +262,9 @@ def coupling(
     inside start small, so with `linearizer` f starts as the projection onto the leading components.
 
     It works on samples of two entries or more, all computed in float32 at least: in bfloat16 couplings do not invert.
+    Rounding is as large as the condition number of g makes it, which the metric `invertibility` estimates. With affine
+    couplings that number grows, at some inputs, in proportion to the input: where a scale changes, it changes by as much
+    far outside the data as near them, and multiplies larger numbers. Shifts alone invert inputs of any size equally well.
 
     Args:
         scales: number of times that 2x2 pixels become channels, each followed by convolutional couplings; images only,
@@ -275,7 +278,7 @@ def coupling(
         width: of the hidden layers inside dense couplings.
         depth: number of hidden layers inside each coupling.
         affine: whether a coupling scales, too; false for shifts alone, which keep volumes.
-        bound: largest |log| of a scale, which bounds the condition number.
+        bound: largest |log| of a scale; a smaller one lowers the condition number.
         activation: inside the couplings.
         start: "pca" turns to the principal components of the first 4096 training samples, "none" leaves the rotation out.
     """

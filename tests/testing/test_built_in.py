@@ -41,6 +41,7 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("section", {"rank": 2}),
     ("none", {}),
     ("relative", {}),
+    ("truncation", {"rank": 3}),
     *(("purification", {"method": method, "rank": 2}) for method in ("sp2", "trs4", "hpcp", "pm")),
     ("purification", {"method": "optimal", "gap": 0.2}),
 ]

@@ -25,6 +25,7 @@ NAMES = [
     "rank",
     "relative",
     "section",
+    "truncation",
 ]
 CUBIC_AND_GRADIENT = [{"name": "cubic"}, {"name": "gradient"}]
 
@@ -76,7 +77,8 @@ def test_the_hook_module_loads_no_torch():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "rank", "section")]
+    "name",
+    [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "rank", "section", "truncation")],
 )
 def test_it_works_with_its_defaults(name):
     enforcer, operator = build(name=name), nn.Linear(3, 3)

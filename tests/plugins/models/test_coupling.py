@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import idemlab
@@ -39,20 +37,32 @@ def moved(shape: tuple[int, ...], arguments: dict[str, Any]) -> nn.Module:
     return g
 
 
+def errors_of(g: nn.Module, t: Tensor) -> Tensor:
+    """|g^-1(g(t)) - t| and |g(g^-1(t)) - t| of each sample, over what is rounded, [2, N] in double precision."""
+
+    def size(v: Tensor) -> Tensor:
+        return v.flatten(1).double().norm(dim=1)
+
+    with torch.no_grad():
+        z, y = g(t), g.inverse(t)
+        return torch.stack([size(g.inverse(z) - t) / (size(t) + size(z)), size(g(y) - t) / (size(t) + size(y))])
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0, 1000.0])
 @pytest.mark.parametrize(("shape", "arguments"), CASES, ids=str)
-@settings(deadline=None, max_examples=8)
-@given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 100.0))
-def test_it_inverts_both_ways(shape: tuple[int, ...], arguments: dict[str, Any], seed: int, scale: float) -> None:
-    """In single precision only near the data: far outside, the condition number grows, which `invertibility` measures."""
+def test_it_inverts_both_ways(shape: tuple[int, ...], arguments: dict[str, Any], scale: float) -> None:
+    """Inputs of any size. At single inputs far outside the data an affine coupling is ill conditioned: there single
+    precision loses what double precision loses, times the ratio of their precisions, and no more."""
     g = moved(shape, arguments)
-    x = scale * torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    for dtype, bound in ((torch.float64, 1e-11), (torch.float32, 1e-3)):
-        t = x.to(dtype) if dtype is torch.float64 else x.to(dtype) * min(1.0, 5.0 / scale)
-        g.to(dtype)
-        with torch.no_grad():
-            z, y = g(t), g.inverse(t)
-            assert (g.inverse(z) - t).norm() <= bound * (t.norm() + z.norm())
-            assert (g(y) - t).norm() <= bound * (t.norm() + y.norm())
+    x = scale * torch.randn(500, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    double, single = errors_of(g.double(), x), errors_of(g.float(), x.float())
+    assert double.median() <= 1e-13
+    assert single.median() <= 1e-4
+    ratio = torch.finfo(torch.float32).eps / torch.finfo(torch.float64).eps
+    assert single.max() <= 100 * ratio * max(double.max(), torch.finfo(torch.float64).eps)
+    if arguments.get("affine") is False:
+        assert double.max() <= 1e-15
+        assert single.max() <= 1e-6
 
 
 def rows_of(count: int, n: int) -> Tensor:

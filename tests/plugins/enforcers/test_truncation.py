@@ -1,0 +1,82 @@
+"""Truncation bounds the rank by construction, starts at the spectrum of the codes, and refuses what it cannot cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import idemlab
+from idemlab import Dataset
+from idemlab_enforcers.truncation import Truncation
+
+
+class Codes(nn.Module):
+    """An autoencoder of vectors with six numbers and codes of five."""
+
+    shape = (6,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 5))
+        self.back = nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 6))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.there(x)
+
+    def decode(self, h: Tensor) -> Tensor:
+        return self.back(h)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+@pytest.mark.parametrize("r", [1, 3, 5])
+def test_the_rank_is_at_most_r_and_the_start_is_the_truncated_svd_of_the_codes(r: int) -> None:
+    torch.manual_seed(0)
+    network, x = Codes().double(), torch.randn(40, 6, dtype=torch.float64)
+    f = Truncation(r).wrap(network)
+    f.start_from(Dataset.of_tensors(x, x))
+    h = network.encode(x)
+    U, S, V = torch.linalg.svd(h - h.mean(0), full_matrices=False)
+    best = h.mean(0) + U[:, :r] * S[:r] @ V[:r]
+    torch.testing.assert_close(f.encode(x), best)
+    with torch.no_grad():
+        f.directions.mul_(3).add_(torch.randn_like(f.directions))  # no longer orthonormal
+    jacobian = torch.autograd.functional.jacobian(lambda t: f(t[None])[0], x[0])
+    assert torch.linalg.matrix_rank(jacobian, rtol=1e-9) == r
+    kept = f.encode(x)
+    assert torch.linalg.matrix_rank(kept - f.centre, rtol=1e-9) == r
+
+
+def test_fewer_samples_than_directions() -> None:
+    network, x = Codes(), torch.randn(2, 6)
+    f = Truncation(4).wrap(network)
+    f.start_from(Dataset.of_tensors(x, x))
+    torch.testing.assert_close(f.directions.mT @ f.directions, torch.eye(4))
+    torch.testing.assert_close(f.encode(x), network.encode(x))
+
+
+@pytest.mark.parametrize(
+    ("operator", "rank", "message"),
+    [(nn.Linear(6, 6), 1, "and Linear does not"), (Codes(), 6, "cannot keep 6 directions of codes of 5 numbers")],
+)
+def test_what_cannot_be_cut_is_refused(operator: nn.Module, rank: int, message: str) -> None:
+    with pytest.raises(idemlab.BadInput, match=message):
+        Truncation(rank).wrap(operator)
+
+
+@pytest.mark.long
+def test_a_run_has_the_rank_and_is_loaded_again(tmp_path: Path) -> None:
+    members = '[{name="truncation", rank=2}, {name="alignment", weight=1.0}]'
+    changes = ["model.name=biorthogonal", "model.latent=6", "enforcer.name=hybrid", f"enforcer.enforcers={members}"]
+    run = idemlab.train(
+        "mlp-gradient", tmp_path / "run", overrides=[*changes, "training.steps=3", "evaluation.points=16"]
+    )
+    assert run.certificate is not None
+    assert {inputs["rank"] for inputs in run.certificate["inputs"].values()} == {2}
+    f, x = idemlab.load(run), torch.randn(50, 16, dtype=torch.float32)
+    codes = f.encode(x) - f.centre
+    assert torch.linalg.matrix_rank(codes.double(), rtol=1e-5) == 2

@@ -1,0 +1,81 @@
+"""Each construction takes a step with every source, reconstruction and data set; what is not possible is refused."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+import idemlab
+from idemlab import BadInput, Dataset
+from idemlab.objective.parts import assemble
+from idemlab.objective.preflight import preflight
+
+DATASETS: dict[str, dict[str, Any]] = {
+    "torus": {"name": "torus", "ambient": 6, "train": 64, "test": 16},
+    "digits": {"name": "digits"},
+    "faces": {"name": "faces", "size": 8},
+}
+COUPLING = {"name": "coupling", "width": 8, "mixing": 1, "layers": 1, "leading": 3}
+SMALL = {"name": "biorthogonal", "latent": 3, "widths": []}
+ARMS: dict[str, dict[str, Any]] = {
+    "linearizer": {"model": COUPLING, "enforcer": {"name": "linearizer", "rank": 3}},
+    "linearizer, learned": {"model": COUPLING, "enforcer": {"name": "linearizer", "learned": True}},
+    "biorthogonal": {"model": SMALL, "enforcer": {"name": "none"}},
+    "quantised": {"model": SMALL | {"cell": 0.25}, "enforcer": {"name": "none"}},
+    "section": {"model": {"name": "mlp", "width": 8}, "enforcer": {"name": "section", "rank": 3}},
+    "section of biorthogonal": {"model": SMALL, "enforcer": {"name": "section", "rank": 2}},
+    "truncation": {"model": SMALL, "enforcer": {"name": "truncation", "rank": 2}},
+    "alignment": {"model": SMALL, "enforcer": {"name": "alignment"}},
+    "alignment of section": {
+        "model": {"name": "mlp", "width": 8},
+        "enforcer": {"name": "hybrid", "enforcers": [{"name": "section", "rank": 3}, {"name": "alignment"}]},
+    },
+    "limit": {"model": {"name": "mlp", "width": 8}, "enforcer": {"name": "limit", "most": 3, "terms": 2}},
+}
+SOURCES: list[dict[str, Any]] = [
+    {"name": "data"},
+    {"name": "gaussian"},
+    {"name": "fourier", "samples": 16},
+    {"name": "corrupted", "blur": 1.0},
+    {"name": "corrupted", "mask": 0.3},
+    {"name": "augmented", "transforms": [{"name": "RandomAffine", "degrees": 10}]},
+    {"name": "imle", "pool": 16},
+    {"name": "transport", "pool": 16},
+    {"name": "transport", "pool": 16, "debiased": True},
+]
+IMAGES_ONLY = [{"name": "corrupted", "blur": 1.0}, SOURCES[5]]
+
+
+@cache
+def dataset(name: str) -> Dataset:
+    return idemlab.installed().check("dataset", DATASETS[name], "here").build()
+
+
+def step(data: str, arm: str, **tables: Any) -> int:
+    """FLOPs of one step, forward and backward, of this experiment."""
+    table = ARMS[arm] | {"dataset": DATASETS[data], "training": {"steps": 1, "batch_size": 8}} | tables
+    experiment = idemlab.resolve(table | {"evaluation": {"rank_points": 0, "metrics": []}})
+    parts = assemble(experiment, dataset(data))
+    return preflight(experiment, parts, device=torch.device("cpu")).flops_per_step
+
+
+def test_every_construction_takes_a_step() -> None:
+    for arm in ARMS:
+        assert step("torus", arm, source=SOURCES[-2]) > 0, arm
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("arm", list(ARMS))
+@pytest.mark.parametrize("data", list(DATASETS))
+def test_every_source_and_reconstruction(data: str, arm: str) -> None:
+    for source in SOURCES:
+        # As the points of the enforcer beside plain data, and as what the data term starts from.
+        for tables in ({"source": source}, {"reconstruction": {"input": source, "distance": "l1"}}):
+            if data == "torus" and source in IMAGES_ONLY:
+                with pytest.raises(BadInput, match="image"):
+                    step(data, arm, **tables)
+            else:
+                assert step(data, arm, **tables) > 0, (source, tables)
