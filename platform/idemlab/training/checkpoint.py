@@ -16,6 +16,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..errors import Failure
 from ..objective.engines import Stateful
@@ -127,6 +128,8 @@ def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Statef
         objective.load_state_dict(read_weights(path / "objective.safetensors"))
         for optimizer, values in zip(optimizers, unpacked["optimizers"], strict=True):
             optimizer.load_state_dict(values)
+            if isinstance(optimizer, Optimizer):
+                _keep_precision(optimizer, values)
     except (RuntimeError, ValueError) as error:
         raise Failure(
             f"checkpoint {path.name} does not fit the model and the optimizer: {' '.join(str(error).split())[:300]}",
@@ -135,6 +138,17 @@ def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Statef
         ) from error
     state: dict[str, Any] = unpacked["state"]
     return state
+
+
+def _keep_precision(optimizer: Optimizer, values: dict[str, Any]) -> None:
+    """Give back to what an optimiser remembers its precision: torch casts it to that of the parameters, and nadam's products
+    are float32 beside any of them."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, remembered in values["state"].items():
+        own = optimizer.state[parameters[number]]
+        for key, value in remembered.items():
+            if isinstance(value, Tensor) and value.dtype != own[key].dtype:
+                own[key] = value.to(own[key].device, copy=True)
 
 
 def _pack(tree: Any) -> tuple[dict[str, Tensor], Any]:

@@ -60,6 +60,15 @@ def test_they_train_as_those_of_torch_do_and_resume(tmp_path: Path, tiny: Make) 
     assert cut.weights_file.read_bytes() == run.weights_file.read_bytes()
 
 
+def test_what_an_optimizer_remembers_in_another_precision_is_resumed_to_the_bit(tmp_path: Path, tiny: Make) -> None:
+    table = tiny(optimizer={"name": "nadam", "lr": 0.05}, training__dtype="float64")
+    run = idemlab.train(table, tmp_path / "whole", progress=False)
+    with pytest.raises(Interrupted):
+        idemlab.train(table, tmp_path / "cut", progress=False, watchers=[_StopAfter()])
+    cut = idemlab.train(table, tmp_path / "cut", progress=False, resume=True)
+    assert cut.weights_file.read_bytes() == run.weights_file.read_bytes()
+
+
 def none_at_all(parameters: list[Any], lr: float = 0.1) -> Any:
     return "adam"
 
