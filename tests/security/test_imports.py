@@ -81,7 +81,7 @@ def test_no_argument_of_text_is_taken_for_code(tiny: dict[str, Any], stranger: A
     tried = 0
     for kind in ("dataset", "model", "enforcer", "source", "metric"):
         for entry in installed().entries(kind):
-            for parameter in schema.parameters(entry.spec.factory, skip=1 if kind == "model" else 0):
+            for parameter in schema.parameters(entry.spec.factory, skip=entry.spec.passed):
                 for text in ("stranger_code:run", "stranger_code.run"):
                     tried += 1
                     try:

@@ -194,6 +194,7 @@ def test_sources(name: str, arguments: Arguments) -> None:
 
 
 METRICS: list[tuple[str, Arguments]] = [
+    ("asked-class", {}),
     ("class-coverage", {}),
     ("codes-that-stay", {}),
     ("diversity", {}),

@@ -210,8 +210,8 @@ class _Following(Enforcer):
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
         if not hasattr(self, "slow"):
             self.slow = copy.deepcopy(orbit.operator).requires_grad_(False)
-        once = self.slow(orbit.output.detach())
-        return Enforcement(loss=idemlab.l2(orbit.output, (3 * once - 2 * self.slow(once)).detach()))
+        slow = Orbit(self.slow, orbit.output.detach(), orbit.condition)
+        return Enforcement(loss=idemlab.l2(orbit.output, 3 * slow.ahead(0) - 2 * slow.ahead(1)))
 
 
 class Lazy(_Following):
@@ -299,8 +299,8 @@ class Remembering(Enforcer):
         return operator
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        once = self.slow(orbit.output.detach())
-        return Enforcement(loss=idemlab.l2(orbit.output, (3 * once - 2 * self.slow(once)).detach()))
+        slow = Orbit(self.slow, orbit.output.detach(), orbit.condition)
+        return Enforcement(loss=idemlab.l2(orbit.output, 3 * slow.ahead(0) - 2 * slow.ahead(1)))
 
 
 def test_the_kit_wraps_as_training_does() -> None:

@@ -12,6 +12,7 @@ from idemlab_metrics import plugin
 
 INPUTS = {
     "class-coverage": ("noise",),
+    "asked-class": ("noise",),
     "codes-that-stay": (),
     "data-copying": ("noise",),
     "diversity": ("noise",),

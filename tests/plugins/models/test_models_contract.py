@@ -219,7 +219,7 @@ def test_help_explains_each_argument() -> None:
     missing = [
         f"{entry.spec.name}: {parameter.name}"
         for entry in idemlab.installed().entries("model")
-        for parameter in schema.parameters(entry.spec.factory, skip=1)
+        for parameter in schema.parameters(entry.spec.factory, skip=entry.spec.passed)
         if f"\n    {parameter.name}: " not in (inspect.getdoc(entry.spec.factory) or "")
     ]
     assert not missing

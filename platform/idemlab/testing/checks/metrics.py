@@ -15,27 +15,29 @@ from ...errors import BadInput
 from ...wording import counted
 from ..kit import CheckFailed, at_most, check, must
 from ..subject import Subject
-from .settings import ROWS, batch_of, data, operator_for
+from .settings import ROWS, batch_of, conditioned, data, operator_for
 
 __all__: list[str] = []
 
 
 def _fitted(subject: Subject) -> Iterator[tuple[Dataset, Metric]]:
-    """(data, a metric fitted to them) for all data that it does not refuse.
+    """(data, a metric fitted to them) for all data that it does not refuse; with a condition if it refuses them without.
 
     Raises:
         CheckFailed: if it refuses all.
     """
     taken, refusal = 0, ""
-    for dataset in data():
-        metric: Metric = subject.build()
-        try:
-            metric.fit(dataset)
-        except (BadInput, ValueError) as error:
-            refusal = " ".join(str(error).split())
-            continue
-        taken += 1
-        yield dataset, metric
+    for plain in data():
+        for dataset in (plain, conditioned(plain)):
+            metric: Metric = subject.build()
+            try:
+                metric.fit(dataset)
+            except (BadInput, ValueError) as error:
+                refusal = " ".join(str(error).split())
+                continue
+            taken += 1
+            yield dataset, metric
+            break
     if not taken:
         raise CheckFailed(f"it refuses all data that the kit has, the last ones with: {refusal}")
 
@@ -44,7 +46,7 @@ def _figures(metric: Metric, dataset: Dataset, start: int = 0, rows: int = ROWS)
     """The metric's values of some samples, as an evaluation gets them."""
     batch = batch_of(dataset, start, rows)
     with torch.no_grad():
-        return metric(Orbit(operator_for(dataset), batch.input), batch)
+        return metric(Orbit(operator_for(dataset), batch.input, batch.condition), batch)
 
 
 @check("metric", cause="per-sample values must be [B], one for each row; the evaluation takes the mean over the set")
@@ -120,7 +122,7 @@ def nothing_is_touched(subject: Subject) -> None:
         kept, target = batch.input.clone(), batch.target.clone()
         with torch.no_grad():
             output = operator(kept)
-            orbit = Orbit(operator, batch.input)
+            orbit = Orbit(operator, batch.input, batch.condition)
             metric(orbit, batch)
             metric.compute()
         must(torch.equal(batch.input, kept) and torch.equal(batch.target, target), "it changed the batch")

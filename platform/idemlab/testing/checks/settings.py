@@ -67,12 +67,21 @@ def batch_of(dataset: Dataset, start: int = 0, rows: int = ROWS, dtype: torch.dt
 
 
 class _Everything(Linear):
-    """A linear map that also encodes and decodes, and has an invertible map x -> -x."""
+    """A linear map that also encodes and decodes, and has an invertible map x -> -x. A condition changes nothing."""
 
-    def transform(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        return super().forward(x)
+
+    def encode(self, x: Tensor, *condition: Tensor) -> Tensor:
+        return super().encode(x)
+
+    def decode(self, h: Tensor, *condition: Tensor) -> Tensor:
+        return super().decode(h)
+
+    def transform(self, x: Tensor, *condition: Tensor) -> Tensor:
         return -x
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, *condition: Tensor) -> Tensor:
         return -z
 
 
