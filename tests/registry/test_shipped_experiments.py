@@ -27,7 +27,7 @@ def _kind(name: str) -> tuple[str, str]:
     return experiment.dataset.name, experiment.model.name
 
 
-TAKE_LONG = {"digits-biorthogonal", "digits-linearizer"}
+TAKE_LONG = {"digits-biorthogonal", "digits-linearizer", "generation-biorthogonal", "generation-section"}
 END_TO_END = set({_kind(name): name for name in reversed(EXPERIMENTS)}.values()) - TAKE_LONG
 """The first experiment of each kind. Others differ in enforcer, source or optimiser, which the preflight covers."""
 
