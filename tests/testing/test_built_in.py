@@ -183,6 +183,8 @@ SOURCES: list[tuple[str, Arguments]] = [
     ("imle", {"noise": "fourier"}),
     ("transport", {"pool": 64}),
     ("transport", {"pool": 64, "debiased": True}),
+    ("transport", {"pool": 24, "debiased": True, "temperatures": [0.1], "passes": 2, "ema": 0.9}),
+    ("transport", {"pool": 24, "cost": "pca", "squared": True}),
 ]
 
 
@@ -195,10 +197,13 @@ def test_sources(name: str, arguments: Arguments) -> None:
 METRICS: list[tuple[str, Arguments]] = [
     ("class-coverage", {}),
     ("codes-that-stay", {}),
+    ("data-copying", {}),
+    ("data-copying", {"features": "hog"}),
     ("diversity", {}),
     ("diversity", {"features": "pca"}),
     ("drift", {}),
     ("frechet-distance", {}),
+    ("frechet-distance", {"features": "hog"}),
     ("frechet-distance", {"features": "pca"}),
     ("invertibility", {}),
     ("manifold-distance", {}),
