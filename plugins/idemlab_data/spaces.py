@@ -82,7 +82,9 @@ def _leading(rows: Tensor) -> Tensor:
     """The leading principal components of rows [N, n], at most 64, [n, k]."""
     X = rows.double() - rows.double().mean(0)
     count = min(_COMPONENTS, X.shape[1], max(len(X) - 1, 1))
-    if X.shape[1] <= len(X):
-        return torch.linalg.eigh(X.T @ X).eigenvectors[:, -count:]
-    vectors = torch.linalg.eigh(X @ X.T).eigenvectors[:, -count:]
-    return torch.linalg.qr(X.T @ vectors).Q
+    few = X.shape[1] <= len(X)
+    leading: Tensor = torch.linalg.eigh(X.T @ X if few else X @ X.T).eigenvectors[:, -count:]
+    if few:
+        return leading
+    spanned: Tensor = torch.linalg.qr(X.T @ leading).Q
+    return spanned

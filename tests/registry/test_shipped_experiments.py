@@ -27,7 +27,9 @@ def _kind(name: str) -> tuple[str, str]:
     return experiment.dataset.name, experiment.model.name
 
 
-TAKE_LONG = {"digits-biorthogonal", "digits-linearizer", "digits-section"}
+TAKE_LONG = {
+    *("digits-biorthogonal", "digits-linearizer", "digits-section", "generation-biorthogonal", "generation-section")
+}
 END_TO_END = set({_kind(name): name for name in reversed(EXPERIMENTS)}.values()) - TAKE_LONG
 """The first experiment of each kind. Others differ in enforcer, source or optimiser, which the preflight covers."""
 
@@ -54,7 +56,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "whole"),
     [
-        *((name, name in END_TO_END) for name in EXPERIMENTS if name != "digits-biorthogonal"),
+        *((name, name in END_TO_END) for name in EXPERIMENTS if not name.endswith("-biorthogonal")),
         *(pytest.param(name, True, marks=pytest.mark.long) for name in EXPERIMENTS if name not in END_TO_END),
     ],
 )

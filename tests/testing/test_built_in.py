@@ -184,6 +184,8 @@ SOURCES: list[tuple[str, Arguments]] = [
     ("imle", {"noise": "fourier"}),
     ("transport", {"pool": 64}),
     ("transport", {"pool": 64, "debiased": True}),
+    ("transport", {"pool": 24, "debiased": True, "temperatures": [0.1], "passes": 2, "ema": 0.9}),
+    ("transport", {"pool": 24, "cost": "pca", "squared": True}),
 ]
 
 
@@ -197,10 +199,13 @@ METRICS: list[tuple[str, Arguments]] = [
     ("asked-class", {}),
     ("class-coverage", {}),
     ("codes-that-stay", {}),
+    ("data-copying", {}),
+    ("data-copying", {"features": "hog"}),
     ("diversity", {}),
     ("diversity", {"features": "pca"}),
     ("drift", {}),
     ("frechet-distance", {}),
+    ("frechet-distance", {"features": "hog"}),
     ("frechet-distance", {"features": "pca"}),
     ("invertibility", {}),
     ("manifold-distance", {}),

@@ -91,7 +91,7 @@ def asked_claims(variants: list[Variant], curves: list[Curve]) -> list[Claim]:
         for v in variants
         if v.name in LATER and v.name not in (*AT_ITS_BUDGET, FREE) and v.middle(FRECHET) is not None
     ]
-    claims = []
+    claims: list[Claim | None] = []
     if ours:
         best = _best(ours)
         claims += [_claim(asked, best) for asked in ASKED.values()]
@@ -210,6 +210,7 @@ def _chance(variant: Variant, curves: list[Curve]) -> Claim:
     since = [curve.since(10) for curve in curves if curve.variant == variant.label]
     known = [flops for flops in since if flops is not None]
     where = f" From {min(known):.2g} FLOPs on." if known else ""
+    given = ", and was given the chance" if variant.name.endswith(("-long", "-longest")) else " within this budget"
     collapsed = any(trial.verdict == Verdict.CONSTANT for trial in variant.trials)
     return Claim(
         claim=f"{variant.label} generates digits of all classes from noise, with {variant.budget:.2g} FLOPs.",
@@ -221,7 +222,7 @@ def _chance(variant: Variant, curves: list[Curve]) -> Claim:
         if classes is None
         else f"It covers all classes.{where}"
         if classes >= 10
-        else f"It covers {classes:g} of ten classes, and was given the chance." + (" It did once." * bool(known)),
+        else f"It covers {classes:g} of ten classes{given}." + (" It did once." * bool(known)),
         holds=None if classes is None else classes >= 10,
     )
 

@@ -277,6 +277,16 @@ def test_what_cannot_be_is_refused_when_the_file_is_read(source, words):
     assert caught.value.next_step
 
 
+def test_a_source_inside_another_is_no_exception_and_other_features_are_free():
+    inside = {"name": "augmented", "transforms": [{"name": "RandomRotation", "degrees": 5}]}
+    plain = table(cost="pca")
+    with pytest.raises(BadInput, match="learns by the features 'pca'") as caught:
+        resolve(plain | {"source": ["data", inside | {"then": plain["source"]}]})
+    assert "for the metric" in caught.value.next_step
+    assert resolve(table(cost="coarse")).sources[0].arguments["cost"] == "coarse"
+    resolve(plain | {"evaluation": {"inputs": {}, "metrics": [{"name": "diversity", "features": "hog"}]}})
+
+
 def test_what_needs_the_data_or_the_operator_is_refused_before_training():
     with pytest.raises(BadInput, match="averages of samples") as caught:
         assemble(resolve(table(temperatures=[0.1])))
