@@ -136,7 +136,7 @@ def workers_can_have_it(subject: Subject) -> None:
     "and `projection` is that of the exact operator",
 )
 def labels_and_distance_are_true(subject: Subject) -> None:
-    """Labels, if any, are class numbers; data lie on their manifold, and an exact operator keeps targets, if they are known."""
+    """Labels, if any, are class numbers; data lie on their manifold, and the exact operator keeps targets, where known."""
     dataset: Dataset = subject.built
     for part, rows in _parts(dataset).items():
         some = rows.__getitems__(_some(rows, 256))
