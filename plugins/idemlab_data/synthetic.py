@@ -66,7 +66,8 @@ class Torus:
         """The nearest point of the torus, [B, n]: p_i/|p_i| in each plane, and no rest."""
         basis = self.basis[:, : 2 * self.circles].to(points)
         planes = (points.flatten(1) @ basis).reshape(len(points), self.circles, 2)
-        return (nn.functional.normalize(planes, dim=2).flatten(1) @ basis.T).view_as(points)
+        nearest: Tensor = nn.functional.normalize(planes, dim=2).flatten(1) @ basis.T
+        return nearest.view_as(points)
 
 
 def torus(circles: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
@@ -101,12 +102,14 @@ class Sphere:
         flat = points.flatten(1)
         p = flat @ self.basis.to(points)
         rest = flat - p @ self.basis.to(points).T
-        return ((p.norm(dim=1) - 1).square() + rest.square().sum(1)).sqrt()
+        length: Tensor = p.norm(dim=1)
+        return ((length - 1).square() + rest.square().sum(1)).sqrt()
 
     def projection(self, points: Tensor) -> Tensor:
         """The nearest point of the sphere, [B, n]: p/|p|."""
         basis = self.basis.to(points)
-        return (nn.functional.normalize(points.flatten(1) @ basis, dim=1) @ basis.T).view_as(points)
+        nearest: Tensor = nn.functional.normalize(points.flatten(1) @ basis, dim=1) @ basis.T
+        return nearest.view_as(points)
 
 
 def sphere(dimension: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
@@ -140,7 +143,8 @@ class Ball:
         """The nearest point of the ball, [B, n]: p/max(1, |p|), p the part in the subspace."""
         basis = self.basis.to(points)
         p = points.flatten(1) @ basis
-        return ((p / p.norm(dim=1, keepdim=True).clamp_min(1)) @ basis.T).view_as(points)
+        nearest: Tensor = (p / p.norm(dim=1, keepdim=True).clamp_min(1)) @ basis.T
+        return nearest.view_as(points)
 
 
 def ball(dimension: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
@@ -167,7 +171,8 @@ def ball(dimension: int, ambient: int, train: int, test: int, seed: int) -> Data
 
 def _basis(n: int, stream: torch.Generator) -> Tensor:
     """A random orthogonal matrix [n, n]."""
-    return torch.linalg.qr(torch.randn(n, n, generator=stream, dtype=torch.float64)).Q
+    basis: Tensor = torch.linalg.qr(torch.randn(n, n, generator=stream, dtype=torch.float64)).Q
+    return basis
 
 
 def sequences(length: int, train: int, test: int, seed: int) -> Dataset:

@@ -205,6 +205,14 @@ def test_show_of_a_study_is_what_it_runs(idemlab, here, catalog):
     assert "not an idemlab.Study" in idemlab("show", "wrong").stderr
 
 
+def test_show_of_a_suite_is_its_tasks_and_arms(idemlab):
+    shown = idemlab("show", "league").stdout
+    assert re.search(r"^torus +Torus of dimension 2", shown, flags=re.MULTILINE)
+    assert re.search(r"^gradient +", shown, flags=re.MULTILINE)
+    assert "enforcer.weight" in shown
+    assert "It takes no arguments" not in shown
+
+
 @pytest.mark.parametrize("name", [entry.spec.name for entry in installed().entries("experiment")])
 def test_each_key_that_show_names_can_be_set(name):
     """With the value that it has, which changes nothing."""

@@ -51,7 +51,7 @@ def test_it_competes_beside_fixed_arms(
     file = Path(experiment('name = "none"'))
     file.write_text(file.read_text().replace("metrics = []", 'metrics = ["reconstruction-error"]'))
     Path("suite.toml").write_text(SUITE)
-    league = ["league", "faulty", "--suite", "suite.toml"]
+    league = ["league", "faulty", "--suite", "suite.toml", "--storage", "sqlite:///trials.db"]
     result = call(*league)
     assert result.exit_code == 2
     assert "'faulty' alone is no league" in result.stderr

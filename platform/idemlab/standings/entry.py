@@ -85,7 +85,7 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
     """The entry of an arm in a task, after one batch went through it.
 
     Raises:
-        BadInput: if the suite itself is wrong: its experiment, its keys or its ranges.
+        BadInput: if its experiment, its keys or its ranges are wrong: an argument may not take all values of its range.
     """
     table = {"name": arm.enforcer} if isinstance(arm.enforcer, str) else dict(arm.enforcer)
     flops = task.quick_flops or task.flops if quick else task.flops
@@ -121,7 +121,7 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
         trials=(suite.quick.trials if quick else suite.trials) if over else None,
     )
     entry = replace(entry, settings=settings, tuning=tuning)
-    experiment = tuning.resolve((tuning.probes() if over else tuning.settings())[0], catalog)
+    experiment, *_ = [tuning.resolve(setting, catalog) for setting in (tuning.probes() if over else tuning.settings())]
     try:
         step, call = measured_cost(experiment, plain)
     except (BadInput, Failure) as error:

@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..runs.environment import describe_environment
 from ..sweeps.results import Results
 from ..sweeps.runner import run_sweep
+from ..sweeps.sweep import Sweep
 from ..system.lock import exclusive
 from ..wording import command, listed
 from .entry import Entry, arm_of, entered
@@ -62,6 +63,8 @@ def run_league(
         Failure: if the storage cannot be reached, or the folder not written.
         Interrupted: after Ctrl-C or SIGTERM; the league can be resumed.
     """
+    if jobs < 1:
+        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a number of 1 or more")
     own = installed() if catalog is None else catalog
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)
@@ -174,12 +177,7 @@ class _Runner:
         task = suite.task[entry.task]
         if entry.refused:
             return standing_of(entry, task, None, None)
-        try:
-            tuning = self._run(entry, "tuning", entry.tuning)
-        except BadInput as error:
-            if (self._folder(entry, "tuning") / "sweep.toml").exists():
-                raise  # it began: the folder or the storage is at fault
-            return Standing(arm=entry.arm, state="failed", reason=error.what, model=entry.model)
+        tuning = self._run(entry, "tuning", entry.tuning)
         chosen = chosen_setting(tuning, task)
         final = None if chosen is None else self._run(entry, "final", entry.final(chosen[0], seeds))
         return standing_of(entry, task, tuning, final)
@@ -189,7 +187,7 @@ class _Runner:
         arm = "".join(c if c.isalnum() else "-" for c in entry.arm)
         return self._path / "sweeps" / f"{self._path.resolve().name}-{entry.task}-{arm}-{phase}"
 
-    def _run(self, entry: Entry, phase: str, sweep: Any) -> Results:
+    def _run(self, entry: Entry, phase: str, sweep: Sweep) -> Results:
         self._say(f"{entry.task}, {entry.arm}: {phase}")
         return run_sweep(
             sweep,

@@ -245,7 +245,7 @@ def write_league(league: League) -> None:
         Failure: if the folder cannot be written.
     """
     path = league.path
-    figures = {task.name: pareto_figure(task.title, task.rows) for task in league.tasks}
+    figures = {task.name: pareto_figure(task.title, task.rows, list(league.arms)) for task in league.tasks}
     try:
         write_text(path / FILE, strict_json.dumps(league.as_dict(), indent=1))
         for name, figure in figures.items():

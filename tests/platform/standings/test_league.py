@@ -76,6 +76,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, undrawn: 
         ("there", {"quick": True}, "is not empty"),
         ("there", {"resume": True}, "holds the quick version of suite 'league'"),
         ("other", {"resume": True}, "holds no league"),
+        ("new", {"jobs": 0}, "0 worker processes"),
     ):
         with pytest.raises(BadInput, match=problem):
             run_league(["none", "gradient"], tmp_path / out, **options)  # type: ignore[arg-type]

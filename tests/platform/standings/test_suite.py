@@ -130,9 +130,20 @@ def test_an_arm_that_does_not_fit_a_task_says_why(suite: Suite, enforcer: str, t
     assert reason in _entry(suite, enforcer, task).refused
 
 
-def test_an_argument_that_is_wrong_is_refused(suite: Suite) -> None:
+def test_an_argument_that_is_wrong_is_refused_and_so_is_a_range_that_it_cannot_take(
+    suite: Suite, write_suite: Write
+) -> None:
     with pytest.raises(BadInput, match="has no argument 'wieght'"):
         _entry(suite, {"name": "gradient", "wieght": 1}, "plain")
+    suite = find_suite(
+        write_suite(arm__section={"enforcer": "section", "over": {"enforcer.rank": "int:1:0x"}}), installed()
+    )
+    with pytest.raises(BadInput, match="is no range"):
+        _entry(suite, "section", "plain")
+    over = {"enforcer.weight": "uniform:-1:1"}  # the upper end alone is a weight
+    suite = find_suite(write_suite(arm__gradient={"enforcer": "gradient", "over": over}), installed())
+    with pytest.raises(BadInput, match="'weight' cannot be -1"):
+        _entry(suite, "gradient", "plain")
 
 
 def test_the_shipped_suite_names_what_is_there() -> None:
