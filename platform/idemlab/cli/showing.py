@@ -108,7 +108,7 @@ def _one_line_paragraphs(text: str) -> str:
     return "\n\n".join(p if re.search(r"^[ \t]", p, re.MULTILINE) else " ".join(p.split()) for p in paragraphs)
 
 
-def _traits(entry: Provided, arguments: list[Parameter]) -> Traits | None:
+def _traits(entry: Provided, arguments: tuple[Parameter, ...]) -> Traits | None:
     """An enforcer's traits under its default arguments; None if they depend on arguments that must be given."""
     spec = entry.spec
     if not isinstance(spec, EnforcerSpec):
