@@ -219,7 +219,8 @@ class Run:
         if last is None:
             return {}
         others = {each: self._json(self.certificate_of(each), CertificateFile) for each in WHICH if each != "last"}
-        return {"last": last} | {which: content for which, content in others.items() if content is not None}
+        found: dict[Which, dict[str, Any]] = {"last": last}
+        return found | {which: content for which, content in others.items() if content is not None}
 
     @property
     def environment(self) -> dict[str, Any] | None:

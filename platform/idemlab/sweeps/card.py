@@ -24,8 +24,8 @@ def results_html(results: Results) -> str:
     """The settings of a sweep, the best first, and the run of the best."""
     best, goal = results.best, results.goal
     states = ", ".join(f"{count} {state}" for state, count in Counter(t.state for t in results.trials).items())
-    trials = counted(len(results.trials), "trial")
-    head = f"<b>{escape(results.path.resolve().name)}</b> {trials}: {escape(states or 'none yet')}"
+    number_of = counted(len(results.trials), "trial")
+    head = f"<b>{escape(results.path.resolve().name)}</b> {number_of}: {escape(states or 'none yet')}"
     settings = []
     for trials in results.settings.values():
         value = goal.of_setting([results.worth(trial) for trial in trials])

@@ -174,8 +174,8 @@ class Workers:
                 next_step="or use one process: `jobs = 1`",
             )
         left = [task for task in (job.tasks if job else []) if task.number not in worker.told]
-        again = f"{counted(len(left), 'trial')} {plural(len(left), 'is', 'are')} run again"
-        self._say(f"a worker process ended (exit code {process.exitcode}); {again}")
+        told = f"{counted(len(left), 'trial')} {plural(len(left), 'is', 'are')} run again"
+        self._say(f"a worker process ended (exit code {process.exitcode}); {told}")
         rest = []
         for task in left:
             self._deaths[task.number] = (

@@ -48,7 +48,7 @@ def _train(optimizers: Optimizers, parameters: Sequence[nn.Parameter], steps: in
                 group["lr"] = rate * share
         for p in parameters:
             p.grad = None
-        _loss(parameters).backward()
+        _loss(parameters).backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
     for optimizer, own in zip(optimizers, rates, strict=True):

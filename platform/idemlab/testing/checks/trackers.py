@@ -105,11 +105,16 @@ def takes_pictures_and_files(subject: Subject) -> None:
 @check("tracker", cause="it draws a name or a colour from the global generators: use random.Random() of its own")
 def randomness_is_left_alone(subject: Subject) -> None:
     """It does not draw from the global generators, which the run may use."""
-    before = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist()
+    before = _generators()
     with _open(subject) as tracker:
         for step, values in _ENTRIES.items():
             tracker.log(dict(values), step=step)
         tracker.finish()
-    must(torch.equal(torch.get_rng_state(), before[0]), "it drew from torch's generator")
-    must(random.getstate() == before[1], "it drew from the module random")
-    must(numpy.random.get_state()[1].tolist() == before[2], "it drew from numpy's generator")
+    for name, state in _generators().items():
+        must(state == before[name], f"it drew from the generator of {name}")
+
+
+def _generators() -> dict[str, Any]:
+    """The states of the global generators."""
+    legacy: Any = numpy.random.get_state()
+    return {"torch": torch.get_rng_state().tolist(), "random": random.getstate(), "numpy": legacy[1].tolist()}
