@@ -72,14 +72,24 @@ VARIANTS: list[tuple[str, Arguments]] = [
 ]
 
 
+def one_of_each(cases: list[tuple[str, Arguments]]) -> list[Any]:
+    """All cases. The first of each name is fast unless it takes seconds; the others are long; what takes longest is slow."""
+    first = dict(reversed(cases))
+
+    def mark(name: str, arguments: Arguments) -> Any:
+        if name == "biorthogonal":
+            return pytest.mark.slow
+        return () if first[name] is arguments and name != "rank" else pytest.mark.long
+
+    return [pytest.param(*case, marks=mark(*case)) for case in cases]
+
+
 def test_no_built_in_enforcer_is_left_out() -> None:
     ours = {e.spec.name for e in installed().entries("enforcer") if e.plugin.distribution == "idemlab"}
     assert ours == {name for name, _ in ENFORCERS + VARIANTS}
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"), [*ENFORCERS, *(pytest.param(*each, marks=pytest.mark.long) for each in VARIANTS)], ids=str
-)
+@pytest.mark.parametrize(("name", "arguments"), one_of_each(ENFORCERS + VARIANTS), ids=str)
 def test_enforcers_quickly(name: str, arguments: Arguments) -> None:
     start = time.process_time()
     report = check_enforcer(name, arguments, quick=True)
@@ -120,18 +130,6 @@ def test_ten_runs_give_the_same_verdicts() -> None:
 @enforcer_checks(["purification"], quick=True)
 def test_through_the_decorator(check: Callable[[], None]) -> None:
     check()
-
-
-def one_of_each(cases: list[tuple[str, Arguments]]) -> list[Any]:
-    """All cases. The first of each name is fast, the others are long, and what takes longest is slow."""
-    first = dict(reversed(cases))
-
-    def mark(name: str, arguments: Arguments) -> Any:
-        if name == "biorthogonal":
-            return pytest.mark.slow
-        return () if first[name] is arguments else pytest.mark.long
-
-    return [pytest.param(*case, marks=mark(*case)) for case in cases]
 
 
 MODELS: list[tuple[str, Arguments]] = [

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 import idemlab
 from idemlab import BadInput, EnforcerKind, Traits
 from idemlab.testing import CheckFailed, check_enforcer, loss_spec, reproduce
+from idemlab.testing.kit import CHECKS, examine
+from idemlab.testing.subject import Subject
 
 
 def idempotence(f: nn.Module, x: Tensor) -> Tensor:
@@ -31,10 +33,14 @@ def per_sample(f: nn.Module, x: Tensor) -> Tensor:
 
 
 def test_a_right_loss_passes() -> None:
-    report = check_enforcer(idempotence, quick=True)
-    assert report.passed, report
     smooth = Traits(kinds=frozenset({EnforcerKind.LOSS}), batch_coupled=True, live_depth=1)
-    assert check_enforcer(loss_spec(idempotence, smooth), quick=True).passed
+    report = check_enforcer(loss_spec(idempotence, smooth), quick=True)
+    assert report.passed, str(report)
+
+
+@pytest.mark.long
+def test_a_right_loss_passes_without_traits() -> None:
+    assert check_enforcer(idempotence, quick=True).passed
 
 
 @pytest.mark.long
@@ -44,7 +50,12 @@ def test_a_wrong_loss_fails_and_is_reproduced() -> None:
     assert f"from {__name__} import shrinks" in str(report) or __name__ not in sys.modules
     with pytest.raises(CheckFailed):
         reproduce(shrinks, "idempotents-stay", matrix=torch.eye(1, dtype=torch.float64))
-    assert "not a scalar tensor" in str(check_enforcer(per_sample, quick=True))
+
+
+def test_a_loss_that_forgets_the_mean_is_told_so() -> None:
+    (check,) = (each for each in CHECKS if each.kind == "enforcer" and each.name == "gradient-reaches-every-parameter")
+    finding = examine(check, Subject.of("enforcer", per_sample), quick=True, shrink=False)
+    assert "not a scalar tensor" in str(finding)
 
 
 @pytest.mark.long
