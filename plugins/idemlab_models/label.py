@@ -47,19 +47,22 @@ def vectors(label: nn.Embedding | None, condition: Tensor | None, x: Tensor) -> 
                 next_step="leave the condition out, or train with one",
             )
         return None
-    expected = f"f(x, c) with c [{len(x)}], one class number from 0 to {label.num_embeddings - 1} for each sample"
     if condition is None:
-        raise BadInput("this operator takes a condition, and got none", expected=expected)
+        raise BadInput("this operator takes a condition, and got none", expected=_expected(label, x))
     whole = not (condition.is_floating_point() or condition.is_complex() or condition.dtype == torch.bool)
     if not whole or condition.shape != x.shape[:1]:
         kind = str(condition.dtype).removeprefix("torch.")
         raise BadInput(
             f"the condition of {len(x)} samples has the shape {list(condition.shape)} and the type {kind}",
-            expected=expected,
+            expected=_expected(label, x),
         )
     try:
         return label(condition.long())  # type: ignore[no-any-return]
     except IndexError as error:
         raise BadInput(
-            f"the condition has a class below 0 or above {label.num_embeddings - 1}", expected=expected
+            f"the condition has a class below 0 or above {label.num_embeddings - 1}", expected=_expected(label, x)
         ) from error
+
+
+def _expected(label: nn.Embedding, x: Tensor) -> str:
+    return f"f(x, c) with c [{len(x)}], one class number from 0 to {label.num_embeddings - 1} for each sample"

@@ -143,6 +143,8 @@ def test_apply_lists_what_it_skipped_and_does_the_rest(idemlab, two, here):
 def test_apply_counts_one_file_as_one(idemlab, two, here):
     (here / "in").mkdir()
     np.save(here / "in" / "a.npy", np.zeros(4))
+    refused = idemlab("apply", "one", "in", "out", "--condition", "1")
+    assert (refused.exit_code, "leave --condition out" in refused.stderr) == (2, True)
     assert idemlab("apply", "one", "in", "out").stdout == "1 file written to out\n"
 
 

@@ -132,7 +132,7 @@ def _check_condition(condition: int | None, classes: int | None) -> None:
             "this operator takes a condition, f(x, c)",
             where="condition",
             expected=known,
-            next_step="set `condition = 0`",
+            next_step="for instance `condition = 0`",
         )
     if not 0 <= condition < classes:
         raise BadInput(f"the operator has no class {condition}", where="condition", expected=known)

@@ -141,6 +141,26 @@ BROKEN: dict[str, tuple[str | None, str, str]] = {
         "model 'm': <lambda> takes no argument, but must take the shape of a sample, or the parameters to train, first",
         "make it a plain function",
     ),
+    "conditional without classes": (
+        PREAMBLE
+        + "def f(shape: tuple[int, ...], width: int = 8): ...\n"
+        + "@hookimpl\ndef provide_models(): yield ModelSpec(name='m', factory=f, summary='', conditional=True)",
+        "model 'm': it is conditional, and its second argument is 'width', not 'classes'",
+        "make it a plain function",
+    ),
+    "conditional without a second argument": (
+        PREAMBLE
+        + "def f(shape: tuple[int, ...]): ...\n"
+        + "@hookimpl\ndef provide_models(): yield ModelSpec(name='m', factory=f, summary='', conditional=True)",
+        "model 'm': f takes one argument, but must take the shape of a sample and the number of classes first",
+        "make it a plain function",
+    ),
+    "a key of the platform": (
+        "from idemlab import DatasetSpec, hookimpl\ndef f(condition: int = 8): ...\n"
+        + "@hookimpl\ndef provide_datasets(): yield DatasetSpec(name='d', factory=f, summary='')",
+        "dataset 'd': argument 'condition' has the name of a key that every dataset has: rename it",
+        "make it a plain function",
+    ),
     "twice": (
         PREAMBLE + "@hookimpl\ndef provide_metrics(): return 2 * [MetricSpec(name='m', factory=lambda: 0, summary='')]",
         "metric 'm' is offered twice by broken",
