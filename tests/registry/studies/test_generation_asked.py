@@ -29,8 +29,8 @@ CLOCK = {"seconds": 1.0}
 def drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims are weighed without drawing."""
     if "drawn" not in request.node.name:
-        monkeypatch.setattr(generation, "dots", lambda variants: Figure())
-        monkeypatch.setattr(generation, "price_drawn", lambda variants: Figure())
+        monkeypatch.setattr(generation, "dots", lambda variants, asked: Figure())
+        monkeypatch.setattr(generation, "price_drawn", lambda variants, asked: Figure())
 
 
 def trial(path: Path, seed: int = 0, flops: float = 6e13, **changes: float) -> Trial:
