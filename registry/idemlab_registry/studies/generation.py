@@ -151,7 +151,8 @@ def examine(material: Material) -> Findings:
     if later:
         findings.figures["budgets"] = generation_curves.drawn(curves) if curves else None
         findings.captions["budgets"] = (
-            "Classes, Fréchet distance, readable share and drift at fresh noise along the training; a line is one trial."
+            "Classes, Fréchet distance, readable share and drift at fresh noise along the training; a line is one trial. "
+            "A change below 1e-7, which is rounding, is drawn at 1e-7."
         )
     for name, columns in TABLES.items():
         findings.tables[name] = DataFrame([row for variant in variants for row in variant.rows(columns)])

@@ -32,6 +32,7 @@ from .generation_variants import (
     SHARE_OF_IGN,
     SHARE_READABLE,
     Variant,
+    at_least_rounding,
     best_of_ign,
 )
 from .trained import Trained
@@ -88,7 +89,7 @@ def dots(variants: list[Variant], asked: Lines | None = None) -> Figure:
             for k, values in at.items():
                 _, colour, marker, size = _MARKS[k]
                 axes.plot(values, [row] * len(values), ls="", marker=marker, color=colour, ms=size, mfc="none", mew=1.6)
-        values = variant.values(CHANGED)
+        values = at_least_rounding(variant.values(CHANGED))
         change.plot(values, [row] * len(values), ls="", marker="D", color=ORANGE, ms=5)
         classes = variant.middle(CLASSES)
         if classes is not None:
@@ -137,7 +138,7 @@ def price_drawn(variants: list[Variant], asked: Lines | None = None) -> Figure:
             (recall, variant.values("noise/recall_cnn_1")),
             (memory, variant.nearness),
         ):
-            changes = variant.values(CHANGED)
+            changes = at_least_rounding(variant.values(CHANGED))
             if len(values) == len(changes):
                 axes.plot(changes, values, **style)
     quality.set_ylabel("Fréchet distance at f (log scale)")
