@@ -28,6 +28,10 @@ class DataCopying(FeatureMetric):
     probability p = N / (N + M), and for a copy, blurred or not, nearly 1. A share of s makes the copied share (s - p) / (1
     - p).
 
+    On 2400 training, 800 held-out and 800 other MNIST digits, in `pca` and in `hog`: new digits -0.10 and -0.02, blurred
+    new ones -0.08 and 0.09, each within a margin of 0.14 to 0.19; blurred training digits 1.00 and 0.80, half of them
+    copies 0.37 and 0.45.
+
     Where not all of the training set is compared, copies of what is left out count as new, and the result is divided by the
     share that is compared. In features that were fitted to the training samples these may lie where no held-out ones do:
     prefer `pca` and `hog` to `cnn`, whose classifier has seen the training split.
@@ -42,7 +46,9 @@ class DataCopying(FeatureMetric):
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
         rows = len(dataset.train)
-        self._known = rows if isinstance(dataset.train, TensorRows) else min(rows, _FROM_DISK)
+        # Reading from a disk, and Inception on images of 299 x 299, take hours for all of a large set.
+        all_of_it = isinstance(dataset.train, TensorRows) and self._features != "inception"
+        self._known = rows if all_of_it else min(rows, _FROM_DISK)
         self._share = self._known / rows
         self._sets = cache(lambda: (self.of_data("train", self._known), self.of_data("test", _HELD_OUT)))
 

@@ -12,7 +12,7 @@ from idemlab import Findings, Material, Study
 from . import generation_curves
 from .generation_asked import asked_claims
 from .generation_claims import claims_of
-from .generation_pictures import dots, generated, price_drawn
+from .generation_pictures import Lines, dots, generated, price_drawn
 from .generation_variants import CONSTRUCTED, LATER, MATCHED, SOFT, Variant, variants_of
 from .orbit_panel import orbit_panel
 from .trained import Trained
@@ -129,17 +129,17 @@ def examine(material: Material) -> Findings:
         findings.figures["generated-further"] = generated(there) if there else None
         findings.captions["generated-further"] = "The same of variants that were added later."
     first, later = (tuple(v for v in variants if (v.name in LATER) is second) for second in (False, True))
-    for name, some, matched in (
-        ("", first, [v for v in first if v.name in MATCHED]),
-        ("-later", later, [v for v in later if v.name in (*SOFT, *CONSTRUCTED)]),
+    for name, some, matched, asked in (
+        ("", first, [v for v in first if v.name in MATCHED], None),
+        ("-later", later, [v for v in later if v.name in (*SOFT, *CONSTRUCTED)], Lines(12.0, 0.95, 0.01)),
     ):
         if some:
-            findings.figures[f"figures{name}"] = dots(list(some))
+            findings.figures[f"figures{name}"] = dots(list(some), asked)
             findings.captions[f"figures{name}"] = (
                 "Quality and idempotence at fresh noise; a point is one seed. Dashed: what was asked for."
             )
         if len(matched) > 1:
-            findings.figures[f"price{name}"] = price_drawn(matched)
+            findings.figures[f"price{name}"] = price_drawn(matched, asked)
             findings.captions[f"price{name}"] = (
                 "What stillness costs where noise is matched to data; a point is one seed. Dashed: what was asked for, to "
                 "be left of and above. Below 1 generated digits are nearer to the training images than test digits are."
@@ -151,7 +151,8 @@ def examine(material: Material) -> Findings:
     if later:
         findings.figures["budgets"] = generation_curves.drawn(curves) if curves else None
         findings.captions["budgets"] = (
-            "Classes, Fréchet distance, readable share and drift at fresh noise along the training; a line is one trial."
+            "Classes, Fréchet distance, readable share and drift at fresh noise along the training; a line is one trial. "
+            "A change below 1e-7, which is rounding, is drawn at 1e-7."
         )
     for name, columns in TABLES.items():
         findings.tables[name] = DataFrame([row for variant in variants for row in variant.rows(columns)])

@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from idemlab.reports.style import DPI, legend_above, logarithmic, plain, point_style
 
-from .generation_variants import CHANGED, CLASSES, CURVES, FRECHET, READABLE, Variant
+from .generation_variants import CHANGED, CLASSES, CURVES, FRECHET, READABLE, Variant, at_least_rounding
 
 __all__ = ["Curve", "curves_of", "drawn", "table"]
 
@@ -94,7 +94,8 @@ def drawn(curves: list[Curve]) -> Figure:
     styles = {label: {**point_style(i), "ls": "-", "lw": 1.2} for i, label in enumerate(labels)}
     for axes, (name, (label, log)) in zip(panels.flat, _PANELS.items(), strict=True):
         for curve in curves:
-            axes.plot(curve.flops, curve.values[name], **styles[curve.variant])
+            values = at_least_rounding(curve.values[name]) if log else curve.values[name]
+            axes.plot(curve.flops, values, **styles[curve.variant])
         axes.set_ylabel(label)
         if log:
             logarithmic(axes.yaxis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -31,17 +32,39 @@ from .generation_variants import (
     SHARE_OF_IGN,
     SHARE_READABLE,
     Variant,
+    at_least_rounding,
     best_of_ign,
 )
 from .trained import Trained
 
-__all__ = ["dots", "generated", "price_drawn"]
+__all__ = ["Lines", "dots", "generated", "price_drawn"]
 
 _READABLE = {1: READABLE, 3: "noise/readable_3"}
 _FRECHETS = {k: f"noise/frechet_cnn_{k}" for k in (1, 2, 3)}
 _MARKS = {1: ("f", BLUE, "o", 8), 2: ("f²", VERMILLION, "s", 5), 3: ("f³", GREEN, "^", 5)}
 """Label, colour, marker and size: the largest is hollow and holds the others where nothing moves."""
 _COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where the dashed lines stand: what was asked for.
+
+    Args:
+        distance: largest Fréchet distance, if there was one to compare with.
+        readable: smallest share.
+        change: largest relative change from f to f^3.
+    """
+
+    distance: float | None
+    readable: float
+    change: float
+
+
+def first_round(variants: Iterable[Variant]) -> Lines:
+    """What the first round asked for: the distance depends on IGN's."""
+    of_ign = best_of_ign(variants)
+    return Lines(None if of_ign is None else SHARE_OF_IGN * of_ign, SHARE_READABLE, CHANGE)
 
 
 def generated(variants: Iterable[Variant]) -> Figure:
@@ -53,8 +76,9 @@ def generated(variants: Iterable[Variant]) -> Figure:
     return gallery([[Block("f(z)", rows)]], trained.dataset.range, labels=330)
 
 
-def dots(variants: list[Variant]) -> Figure:
+def dots(variants: list[Variant], asked: Lines | None = None) -> Figure:
     """Fréchet distance at f, f^2, f^3, share readable with the number of classes, and the change from f to f^3."""
+    asked = asked or first_round(variants)
     figure = Figure(figsize=(11, 0.36 * len(variants) + 1.7), dpi=DPI, layout="constrained")
     quality, readable, change = panels = figure.subplots(1, 3, sharey=True, width_ratios=(1.2, 1.2, 1))
     for row, variant in enumerate(variants):
@@ -65,7 +89,7 @@ def dots(variants: list[Variant]) -> Figure:
             for k, values in at.items():
                 _, colour, marker, size = _MARKS[k]
                 axes.plot(values, [row] * len(values), ls="", marker=marker, color=colour, ms=size, mfc="none", mew=1.6)
-        values = variant.values(CHANGED)
+        values = at_least_rounding(variant.values(CHANGED))
         change.plot(values, [row] * len(values), ls="", marker="D", color=ORANGE, ms=5)
         classes = variant.middle(CLASSES)
         if classes is not None:
@@ -80,11 +104,10 @@ def dots(variants: list[Variant]) -> Figure:
     readable.set_xlabel("share readable: larger is better;\nclasses covered")
     readable.set_xlim(-0.04, 1.04)
     change.set_xlabel("relative change from f to f³\n(log scale): smaller is stiller")
-    of_ign = best_of_ign(variants)
-    if of_ign is not None:
-        quality.axvline(SHARE_OF_IGN * of_ign, color="black", ls="--", lw=1)
-    readable.axvline(SHARE_READABLE, color="black", ls="--", lw=1)
-    change.axvline(CHANGE, color="black", ls="--", lw=1)
+    if asked.distance is not None:
+        quality.axvline(asked.distance, color="black", ls="--", lw=1)
+    readable.axvline(asked.readable, color="black", ls="--", lw=1)
+    change.axvline(asked.change, color="black", ls="--", lw=1)
     for axes in (quality, change):
         logarithmic(axes.xaxis)
     for axes in panels:
@@ -101,8 +124,9 @@ def dots(variants: list[Variant]) -> Figure:
     return figure
 
 
-def price_drawn(variants: list[Variant]) -> Figure:
+def price_drawn(variants: list[Variant], asked: Lines | None = None) -> Figure:
     """Fréchet distance, recall and nearness to the training images against the change from f to f^3."""
+    asked = asked or first_round(variants)
     figure = Figure(figsize=(10, 3.2 + 0.1 * len(variants)), dpi=DPI, layout="constrained")
     quality, recall, memory = panels = figure.subplots(1, 3)
     handles = []
@@ -114,7 +138,7 @@ def price_drawn(variants: list[Variant]) -> Figure:
             (recall, variant.values("noise/recall_cnn_1")),
             (memory, variant.nearness),
         ):
-            changes = variant.values(CHANGED)
+            changes = at_least_rounding(variant.values(CHANGED))
             if len(values) == len(changes):
                 axes.plot(changes, values, **style)
     quality.set_ylabel("Fréchet distance at f (log scale)")
@@ -125,7 +149,7 @@ def price_drawn(variants: list[Variant]) -> Figure:
     for axes in panels:
         axes.set_xlabel("relative change from f to f³\n(log scale)")
         logarithmic(axes.xaxis)
-        axes.axvline(CHANGE, color="black", ls="--", lw=1)
+        axes.axvline(asked.change, color="black", ls="--", lw=1)
         plain(axes)
     legend_above(figure, handles)
     return figure

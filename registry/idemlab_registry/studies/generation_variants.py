@@ -9,7 +9,7 @@ from statistics import median
 
 from idemlab import Material, Trial, Verdict
 
-__all__ = ["Variant", "best_of", "best_of_ign", "told", "variants_of"]
+__all__ = ["Variant", "at_least_rounding", "best_of", "best_of_ign", "told", "variants_of"]
 
 VARIANTS = {
     "control": "reconstruction alone (control)",
@@ -69,6 +69,8 @@ SHARE_OF_IGN, SHARE_READABLE, CHANGE, NEARER = 0.25, 0.85, 0.03, 0.10
 much generated images may be nearer to the training images than test images are."""
 FRECHET, CHANGED = "noise/frechet_cnn_1", "noise/drift_3"
 RELATIVE, KEPT, REPAIRED = "noise/relative", "data/relative", "corrupted/relative"
+ROUNDING = 1e-7
+"""Relative change that is drawn for all smaller ones."""
 MOVES = 0.1
 """Relative error above which nothing projects; a verdict goes by the same."""
 CLASSES, READABLE, SPREAD = "noise/classes", "noise/readable", "noise/spread"
@@ -145,6 +147,11 @@ def variants_of(material: Material) -> list[Variant]:
         if name in material.results
     }
     return [Variant(name, trials) for name, trials in complete.items() if trials]
+
+
+def at_least_rounding(values: Iterable[float]) -> list[float]:
+    """Changes as they are drawn on a logarithmic scale: those of constructions may be zero."""
+    return [max(value, ROUNDING) for value in values]
 
 
 def told(values: list[float], form: str = ".2f") -> str:

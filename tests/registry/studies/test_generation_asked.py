@@ -29,8 +29,8 @@ CLOCK = {"seconds": 1.0}
 def drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims are weighed without drawing."""
     if "drawn" not in request.node.name:
-        monkeypatch.setattr(generation, "dots", lambda variants: Figure())
-        monkeypatch.setattr(generation, "price_drawn", lambda variants: Figure())
+        monkeypatch.setattr(generation, "dots", lambda variants, asked: Figure())
+        monkeypatch.setattr(generation, "price_drawn", lambda variants, asked: Figure())
 
 
 def trial(path: Path, seed: int = 0, flops: float = 6e13, **changes: float) -> Trial:
@@ -105,10 +105,21 @@ def test_what_is_not_measured_or_not_comparable_is_open(tmp_path: Path) -> None:
 
 def test_the_best_is_what_reaches_most_and_each_round_is_held_against_its_own_and_drawn_apart(tmp_path: Path) -> None:
     nearer, stiller = trial(tmp_path, frechet_cnn_1=5.0, drift_3=0.1, drift_50=0.3, relative=0.05), trial(tmp_path)
-    findings = examined(soft=nearer, soft_long=stiller, imle=trial(tmp_path), ign=trial(tmp_path, frechet_cnn_1=100.0))
+    exact = trial(tmp_path, drift_3=0.0, relative=0.0)
+    findings = examined(
+        soft=nearer,
+        soft_long=stiller,
+        quantised_long=exact,
+        imle=trial(tmp_path),
+        ign=trial(tmp_path, frechet_cnn_1=100.0),
+    )
     assert "soft coupling, long" in claim(findings, "at most 12").ours
     assert "IMLE" in claim(findings, "each with 5 %").ours
     assert {"figures", "figures-later"} <= set(findings.figures)
+    for name, axes in (("figures-later", 2), ("price-later", 0)):
+        figure = findings.figures[name]
+        assert figure is not None
+        assert figure.axes[axes].get_xscale() == "log"  # although a construction does not move at all
 
 
 def test_ign_is_told_with_the_budget_from_which_it_covers_all_classes(tmp_path: Path) -> None:
