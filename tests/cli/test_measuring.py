@@ -18,6 +18,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 SMALL = ("--model", "mlp", "--set", "model.width=8", "--shape", "4", "--batch", "4", "--steps", "2")
 
 
+@pytest.mark.long
 def test_bench_prints_a_table(idemlab, here):
     result = idemlab("bench", "cubic", "none", *SMALL, "--out", "a.svg")
     assert result.exit_code == 0

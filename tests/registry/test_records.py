@@ -28,7 +28,13 @@ def test_every_trial_of_a_record_is_read(record: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [path for path in WITH_SWEEPS if path.name.partition("_")[2] in FROM_TABLES], ids=lambda path: path.name
+    "record",
+    [
+        pytest.param(path, marks=pytest.mark.long if "learning-rates" in path.name else ())
+        for path in WITH_SWEEPS
+        if path.name.partition("_")[2] in FROM_TABLES
+    ],
+    ids=lambda path: path.name,
 )
 def test_the_claims_of_a_record_are_those_of_its_tables(record: Path) -> None:
     content = json.loads((record / "claims.json").read_text(encoding="utf-8"))

@@ -327,6 +327,7 @@ def test_the_command_fails_with_all_there_is_to_say() -> None:
 
 
 @pytest.mark.usefixtures("plus_offered")
+@pytest.mark.long
 def test_the_command_expects_failures() -> None:
     expected = [word for check in WRONG for word in ("--expect-failure", f"{check}=the erratum")]
     code, output = call("plus-sign", "--quick", *expected)

@@ -26,6 +26,7 @@ def test_the_page_has_every_check_of_enforcers() -> None:
     assert sorted(rows) == sorted(check.name for check in CHECKS if check.kind == "enforcer")
 
 
+@pytest.mark.long
 def test_the_page_shows_the_failure_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     code = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     shown = re.search(r"```text\n(.*?)  again:\n", PAGE, flags=re.DOTALL)

@@ -87,6 +87,7 @@ def test_the_result_is_written(name: str, start: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])
+@pytest.mark.long
 def test_a_figure_of_the_same_result_has_the_same_bytes(name: str, result: idemlab.Benchmark, tmp_path: Path) -> None:
     for folder in "ab":
         save(result, tmp_path / folder / name)

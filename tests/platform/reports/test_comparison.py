@@ -94,6 +94,7 @@ def test_only_what_differs_is_told(runs: tuple[Path, Path]) -> None:
     assert {value for key, value in second.differs.items() if key not in ("enforcer.name", "training.seed")} == {None}
 
 
+@pytest.mark.long
 def test_the_picture_is_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "pictures" / "curves.png"
     assert compare(runs, out=out).picture == out

@@ -67,6 +67,7 @@ def made(name: str) -> Figure:
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
+@pytest.mark.long
 def test_can_be_read(name: str, check_texts: Callable[[Figure], None]) -> None:
     check_texts(made(name))
 

@@ -120,6 +120,7 @@ def test_what_people_wrote_is_escaped(blank: Path) -> None:
     assert "<run>" not in page.source
 
 
+@pytest.mark.long
 def test_pictures_are_in_the_page_and_in_the_folder(run: Path) -> None:
     page = Page(write_report(run))
     names = ["orbits-data", "orbits-noise", "orbits-corrupted", "curves", "spectrum", "hero", "thumbnail"]

@@ -34,6 +34,7 @@ def _sizes(results: idemlab.Results) -> list[int]:
     return [sum(p.numel() for p in trial.run.operator().parameters()) for trial in results.trials]
 
 
+@pytest.mark.long
 def test_a_function_is_called_for_each_trial_with_the_values_to_try(
     file: str, data: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

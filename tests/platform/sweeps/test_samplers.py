@@ -183,6 +183,7 @@ def test_a_tpe_sweep_is_the_same_again_however_often_it_is_stopped(plan: Sweep, 
     assert pandas.read_csv(tmp_path / "whole/ranges.csv")["trials"].tolist() == [3] * 13
 
 
+@pytest.mark.long
 def test_what_a_sampler_chose_is_drawn(plan: Sweep, tmp_path: Path) -> None:
     small = Sweep(**(plan.table() | {"trials": 8, "seeds": 1, "sampler": "random"}))
     results = run_sweep(small, tmp_path / "sweep")

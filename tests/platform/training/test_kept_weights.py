@@ -122,6 +122,7 @@ def test_a_run_that_is_stopped_anywhere_ends_with_the_same_bits(tmp_path: Path, 
     assert _content(idemlab.Run(out)) == whole
 
 
+@pytest.mark.long
 def test_with_more_patience_a_stopped_run_goes_on(tmp_path: Path, tiny: Make) -> None:
     run = idemlab.train(tiny(**ALL), tmp_path / "run", progress=False)
     more = ALL | {"training__stop": {"metric": "data/relative", "patience": 4, "margin": 1.0}}

@@ -227,6 +227,7 @@ def test_other_weights_are_told_from_those_that_a_run_began_with(earlier: Path, 
     assert idemlab.train(table, run.path, resume=True, progress=False).certificate
 
 
+@pytest.mark.long
 def test_a_sweep_resumes_with_the_same_weights_only(earlier: Path, tmp_path: Path, tiny: Make) -> None:
     start = tmp_path / "start.safetensors"
     shutil.copyfile(earlier / "operator.safetensors", start)

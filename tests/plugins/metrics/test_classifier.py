@@ -53,6 +53,7 @@ def test_its_features_are_the_last_hidden_layer(dataset, images_of):
     assert not any(p.requires_grad for p in judge.classifier.parameters())
 
 
+@pytest.mark.long
 def test_training_is_reproducible_and_leaves_generator_threads_and_data_alone(monkeypatch, dataset, weights):
     found = []
     for seed in (1, 2):

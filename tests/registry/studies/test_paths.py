@@ -98,7 +98,7 @@ def test_norms_and_cosines_at_the_start_do_not_depend_on_the_path() -> None:
     ("study", "quick"),
     [
         pytest.param(gradients, False, id="gradients"),
-        pytest.param(trajectories, True, id="trajectories, quickly"),
+        pytest.param(trajectories, True, id="trajectories, quickly", marks=pytest.mark.long),
         pytest.param(gradients, True, id="gradients, quickly", marks=pytest.mark.long),
         pytest.param(trajectories, False, id="trajectories", marks=pytest.mark.long),
     ],
