@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset, Enforcer, Operator
+from idemlab import BadInput, Dataset, Enforcer, Operator, Orbit
 
 __all__ = ["Truncated", "Truncation"]
 
@@ -42,8 +42,10 @@ class Truncation(Enforcer):
                 next_step="set model.name = autoencoder",
             )
         parameter = next((p for p in operator.parameters() if p.is_floating_point()), torch.zeros(()))
+        one = parameter.new_zeros(1, *shape)
+        conditional = getattr(operator, "classes", None) is not None
         with torch.no_grad():
-            code = operator.encode(parameter.new_zeros(1, *shape))  # type: ignore[operator]
+            code = Orbit(operator, one, torch.zeros(1, dtype=torch.long) if conditional else None).encode(one)
         size = math.prod(code.shape[1:])
         if self._rank > size:
             raise BadInput(
@@ -84,7 +86,9 @@ class Truncated(nn.Module):
         device, dtype = self.directions.device, self.directions.dtype
         rows = dataset.train.__getitems__(list(range(count))).to(device, dtype, dataset.range)
         was, _ = self.network.training, self.network.eval()
-        h = torch.cat([self.network.encode(x).flatten(1).double() for x in rows.target.split(256)])  # type: ignore[operator]
+        parts = [rows.rows(slice(start, start + 256)) for start in range(0, count, 256)]
+        codes = [Orbit(self.network, part.target, part.condition).encode(part.target) for part in parts]
+        h = torch.cat([code.flatten(1).double() for code in codes])
         self.network.train(was)
         m = h.mean(0)
         found = min(self.directions.shape[1], count)
@@ -103,7 +107,8 @@ class Truncated(nn.Module):
             V, c = self.directions, self.centre
             flat = h.flatten(1).to(V.dtype) - c
             kept = torch.linalg.solve(V.mT @ V, V.mT @ flat.mT)  # V need not stay orthonormal in training
-            return (c + (V @ kept).mT).view_as(h).to(h.dtype)
+            cut: Tensor = (c + (V @ kept).mT).view_as(h).to(h.dtype)
+            return cut
 
     def decode(self, h: Tensor, *condition: Tensor) -> Tensor:
         """The sample of a code."""

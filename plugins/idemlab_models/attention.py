@@ -43,7 +43,7 @@ class Attention(nn.Module):
         position: bool = True,
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.classes = shape, classes
         if width % heads:
             raise BadInput(
                 f"model 'attention': width = {width} cannot be shared among {heads} heads",

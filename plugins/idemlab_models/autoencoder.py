@@ -50,7 +50,7 @@ class Autoencoder(nn.Module):
         init: Literal["default", "dcgan"] = "default",
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.classes = shape, classes
         if depth is None:
             C, H, W = image_sizes("autoencoder", shape, 4, "where 'depth' is not given", "depth")
             depth = _default_depth(H, W)

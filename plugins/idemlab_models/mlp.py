@@ -36,7 +36,7 @@ class MLP(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.classes = shape, classes
         n = checked_shape("mlp", shape)
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([n] + depth * [width]):

@@ -46,7 +46,7 @@ class Patches(nn.Module):
         output: Literal["tanh", "none"] = "tanh",
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.classes = shape, classes
         C, H, W = image_sizes("patches", shape, patch, f"patch = {patch}", "patch")
         h, w, side = H // patch, W // patch, patch + 2 * overlap
         window, flat = C * side**2, h * w * channels

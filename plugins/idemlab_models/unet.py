@@ -33,7 +33,7 @@ class UNet(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.classes = shape, classes
         C, _, _ = image_sizes("unet", shape, 2**depth, f"2^depth with depth = {depth}", "depth")
         widths = [channels * 2**i for i in range(depth + 1)]
         stages = list(pairwise(widths))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import idemlab
 from idemlab import Dataset
+from idemlab.objective.parts import assemble
 from idemlab_enforcers.truncation import Truncation
 
 
@@ -80,3 +81,16 @@ def test_a_run_has_the_rank_and_is_loaded_again(tmp_path: Path) -> None:
     f, x = idemlab.load(run), torch.randn(50, 16, dtype=torch.float32)
     codes = f.encode(x) - f.centre
     assert torch.linalg.matrix_rank(codes.double(), rtol=1e-5) == 2
+
+
+def test_under_a_condition_codes_are_those_of_their_classes() -> None:
+    experiment = {
+        "dataset": {"name": "digits", "condition": "label"},
+        "model": {"name": "patches", "channels": 2, "latent": 8},
+        "enforcer": {"name": "truncation", "rank": 3},
+        "training": {"steps": 1, "batch_size": 8},
+    }
+    operator = assemble(idemlab.resolve(experiment)).objective.operator
+    x, c = torch.randn(2, 1, 28, 28, dtype=torch.float32), torch.tensor([3, 4])
+    torch.testing.assert_close(operator(x, c)[1], operator(x[1:], c[1:])[0])
+    assert not torch.equal(operator(x, c), operator(x, c.flip(0)))
