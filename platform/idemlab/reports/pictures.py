@@ -266,7 +266,8 @@ def _share_limits(figures: Sequence[Figure]) -> None:
         for of, give in ((Axes.get_xlim, Axes.set_xlim), (Axes.get_ylim, Axes.set_ylim)):
             limits = [of(axes) for axes in alike]
             for axes in alike:
-                give(axes, min(low for low, _ in limits), max(high for _, high in limits))
+                # auto=None: fixed limits would be reported as in conflict with the fixed aspect of a plane
+                give(axes, min(low for low, _ in limits), max(high for _, high in limits), auto=None)
 
 
 def orbit_plane(shown: Sequence[Examples], first: Examples | None = None) -> Figure:

@@ -71,7 +71,7 @@ def test_all_weights_that_a_run_kept_are_listed(blank: Path) -> None:
     (blank / "certificate-best.json").write_text(json.dumps(certificate | {"steps": 2, "verdict": "identity"}))
     page = Page(write_report(blank))
     section = page.source.partition('id="weights"')[2].partition("</section>")[0]
-    for shown in ("best: those of the best evaluation", "0.0123", "identity", 'which="best"', ">2<"):
+    for shown in ("<dt>best</dt><dd>those of the best evaluation</dd>", "0.0123", "identity", 'which="best"', ">2<"):
         assert shown in section
     assert 'href="./certificate-best.json"' in page.source
 
