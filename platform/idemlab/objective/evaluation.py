@@ -50,11 +50,13 @@ class Evaluation:
         certificates: one for each set of inputs.
         metrics: metric values of each set of inputs.
         classes: where the condition is a class, the certificates of each f(., c) at each set of inputs, without spectra.
+        metrics_of_classes: the per-sample metrics of each of these classes at each set of inputs.
     """
 
     certificates: dict[str, Certificate]
     metrics: dict[str, dict[str, float]]
     classes: dict[str, dict[int, Certificate]] = field(default_factory=dict)
+    metrics_of_classes: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def _every(self) -> dict[str, Certificate]:
@@ -162,7 +164,7 @@ def evaluate(
     Raises:
         Failure: if f(x) is not finite somewhere: the last step can do that, and no loss tells it.
     """
-    certificates, values, classes = {}, {}, {}
+    certificates, values, classes, of_classes = {}, {}, {}, {}
     settings = experiment.evaluation
     exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
@@ -189,8 +191,14 @@ def evaluate(
         if own := _by_class(apply, orbits, settings.depth, torch.finfo(computed).eps, certificates[name]):
             classes[name] = own
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
-        values[name] = _measured(metrics, orbits, batch)
-    return Evaluation(certificates, values, classes)
+        values[name], samples = _measured(metrics, orbits, batch)
+        if own and batch.condition is not None:
+            rows = {each: (batch.condition == each).cpu() for each in own}
+            of_classes[name] = {
+                each: {key: float(of_all[chosen].mean()) for key, of_all in samples.items()}
+                for each, chosen in rows.items()
+            }
+    return Evaluation(certificates, values, classes, of_classes)
 
 
 def _by_class(
@@ -221,9 +229,12 @@ def _by_class(
 
 
 @torch.no_grad()
-def _measured(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
-    """The values of all metrics at one set of inputs, from the orbits of its batches."""
+def _measured(
+    metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """(the values of all metrics, those of each sample where there are any, [N]) at one set of inputs, from its orbits."""
     totals: dict[str, Tensor] = {}
+    samples: dict[str, list[Tensor]] = {}
     start = 0
     for orbit in orbits if metrics else []:
         part = batch.rows(slice(start, start + len(orbit.input)))
@@ -231,10 +242,11 @@ def _measured(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) 
         for metric in metrics:
             for key, values in metric(orbit, part).items():
                 totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
+                samples.setdefault(key, []).append(values.double().cpu())
     measured = {key: float(total) / len(batch) for key, total in totals.items()}
     for metric in metrics:
         measured |= metric.compute()
-    return measured
+    return measured, {key: torch.cat(parts) for key, parts in samples.items()}
 
 
 @dataclass(frozen=True)
