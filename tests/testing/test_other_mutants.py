@@ -115,16 +115,9 @@ class IgnoresItsClass(Square):
 
 
 @mutant("model", "takes-a-condition")
-class ClassOfTheFirst(Square):
-    conditional = True
-
-    def __init__(self, shape: tuple[int, ...], classes: int | None) -> None:
-        super().__init__(shape)
-        self.label = nn.Embedding(classes or 1, torch.Size(shape).numel())
-
+class ClassOfTheFirst(IgnoresItsClass):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        y = super().forward(x)
-        return y if condition is None else y + self.label(condition[:1]).view(1, *x.shape[1:])
+        return super().forward(x) if condition is None else super().forward(x) + condition[0]
 
 
 @mutant("model", "state-round-trips")
@@ -252,7 +245,7 @@ def wrong_projection() -> Any:
 # -- sources --------------------------------------------------------------------------------------------------------------
 
 
-@mutant("source", "points-have-the-shape")
+@mutant("source", "points-have-the-shape", "conditions-go-with-the-points")  # it calls the operator without one
 class WithGradient(Source):
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         return Points(operator(batch.input))
@@ -286,13 +279,6 @@ class LooksAtTheBatch(Source):
 class OneConditionForAll(Source):
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         return Points(batch.input, condition=None if batch.condition is None else batch.condition[:1])
-
-
-@mutant("source", "conditions-go-with-the-points")
-class CallsWithoutTheCondition(Source):
-    def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
-        with torch.no_grad():
-            return Points(operator(batch.input))
 
 
 @mutant("source", "fresh-points-need-no-operator")

@@ -52,12 +52,14 @@ class Evaluation:
         metrics: metric values of each set of inputs.
         classes: where the condition is a class, the certificates of each f(., c) at each set of inputs, without spectra.
         rejections: what was left out of the values named kept_..., a sentence for each set of inputs.
+        metrics_of_classes: the per-sample metrics of each of these classes at each set of inputs.
     """
 
     certificates: dict[str, Certificate]
     metrics: dict[str, dict[str, float]]
     rejections: tuple[str, ...] = ()
     classes: dict[str, dict[int, Certificate]] = field(default_factory=dict)
+    metrics_of_classes: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def _every(self) -> dict[str, Certificate]:
@@ -165,7 +167,7 @@ def evaluate(
     Raises:
         Failure: if f(x) is not finite somewhere: the last step can do that, and no loss tells it.
     """
-    certificates, values, classes, rejections = {}, {}, {}, []
+    certificates, values, classes, of_classes, rejections = {}, {}, {}, {}, []
     settings = experiment.evaluation
     exact = getattr(experiment.model.spec, "exact", False) or experiment.enforcer.traits().exact
     computed = torch.bfloat16 if experiment.training.precision == "bf16" else getattr(torch, experiment.training.dtype)
@@ -192,14 +194,20 @@ def evaluate(
         if own := _by_class(apply, orbits, settings.depth, torch.finfo(computed).eps, certificates[name]):
             classes[name] = own
         metrics = [metric for inputs, metric in parts.metrics if not inputs or name in inputs]
-        values[name] = _measured(metrics, orbits, batch)
+        values[name], samples = _measured(metrics, orbits, batch)
+        if own and batch.condition is not None:
+            rows = {each: (batch.condition == each).cpu() for each in own}
+            of_classes[name] = {
+                each: {key: float(of_all[chosen].mean()) for key, of_all in samples.items()}
+                for each, chosen in rows.items()
+            }
         if settings.reject and name in parts.inputs and not parts.inputs[name].made_of_data:
             rejection = reject(apply, orbits, batch, settings.reject)
             rest = batch.rows(rejection.kept)
-            kept = _measured(metrics, orbits_of(apply, rest.input, rest.condition, settings.batch_size), rest)
+            kept, _ = _measured(metrics, orbits_of(apply, rest.input, rest.condition, settings.batch_size), rest)
             values[name] |= {f"kept_{key}": value for key, value in kept.items()} | rejection.values()
             rejections.append(rejection.sentence(name))
-    return Evaluation(certificates, values, tuple(rejections), classes)
+    return Evaluation(certificates, values, tuple(rejections), classes, of_classes)
 
 
 def _by_class(
@@ -230,9 +238,12 @@ def _by_class(
 
 
 @torch.no_grad()
-def _measured(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) -> dict[str, float]:
-    """The values of all metrics at one set of inputs, from the orbits of its batches."""
+def _measured(
+    metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """(the values of all metrics, those of each sample where there are any, [N]) at one set of inputs, from its orbits."""
     totals: dict[str, Tensor] = {}
+    samples: dict[str, list[Tensor]] = {}
     start = 0
     for orbit in orbits if metrics else []:
         part = batch.rows(slice(start, start + len(orbit.input)))
@@ -240,10 +251,11 @@ def _measured(metrics: Sequence[Metric], orbits: Sequence[Orbit], batch: Batch) 
         for metric in metrics:
             for key, values in metric(orbit, part).items():
                 totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
+                samples.setdefault(key, []).append(values.double().cpu())
     measured = {key: float(total) / len(batch) for key, total in totals.items()}
     for metric in metrics:
         measured |= metric.compute()
-    return measured
+    return measured, {key: torch.cat(parts) for key, parts in samples.items()}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..catalog.catalog import Catalog
-from ..certificate.certificate import Certificate
 from ..contracts.dataset import Dataset
 from ..errors import Failure
 from ..experiment.experiment import Experiment
@@ -144,7 +143,7 @@ def write_certificate(
         "steps": steps,
         "flops": flops,
         "inputs": {
-            name: c.as_dict() | _by_class(evaluation.classes.get(name, {})) | {"figures": evaluation.metrics[name]}
+            name: c.as_dict() | _by_class(evaluation, name) | {"figures": evaluation.metrics[name]}
             for name, c in evaluation.certificates.items()
         },
     }
@@ -153,12 +152,17 @@ def write_certificate(
         _write_json(path, certificate)
 
 
-def _by_class(certificates: Mapping[int, Certificate]) -> dict[str, Any]:
+def _by_class(evaluation: Evaluation, inputs: str) -> dict[str, Any]:
     """What is told of each f(., c), and which is the worst; nothing without a condition on classes."""
+    certificates = evaluation.classes.get(inputs, {})
     if not certificates:
         return {}
     keys = ("points", "relative", "absolute", "spread", "input_spread", "displacement", "verdict")
-    told = {str(c): {key: one.as_dict()[key] for key in keys} for c, one in certificates.items()}
+    told = {
+        str(c): {key: value for key, value in one.as_dict().items() if key in keys}
+        | {"figures": evaluation.metrics_of_classes[inputs][c]}
+        for c, one in certificates.items()
+    }
     return {"worst_class": worst_class(certificates), "classes": told}
 
 

@@ -206,6 +206,12 @@ def test_a_run_under_a_condition_can_be_loaded_applied_and_shared(tmp_path: Path
         assert set(one["classes"]) == {"0", "1", "2"}
         assert one["worst_class"] in range(CLASSES)
         assert {"relative", "spread", "verdict", "points"} <= set(one["classes"]["0"])
+    figures = certificate["inputs"]["data"]
+    each = [of_class["figures"]["reconstruction_error"] for of_class in figures["classes"].values()]
+    assert sum(each) / CLASSES == pytest.approx(
+        figures["figures"]["reconstruction_error"]
+    )  # the classes are alike in size
+    assert len(set(each)) == CLASSES
     assert "Each f(., c) was measured alone, too. The worst: class" in certificate["sentence"]
     assert all("noise/relative_worst_class" in entry for entry in run.metrics if entry["split"] == "evaluation")
     folder = tmp_path / "in"

@@ -13,9 +13,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-from idemlab import BadInput, Batch, Dataset, Enforcer, Points, Source, Step, TensorRows, l2, resolve
+from idemlab import BadInput, Batch, Dataset, Points, Source, Step, resolve
 from idemlab.contracts.step import Shard
-from idemlab.objective.objective import Objective
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
 from idemlab_data.couplings import assignment
@@ -208,93 +207,6 @@ def test_every_class_gets_its_share_of_the_noise_where_the_nearest_gives_it_none
     assert len(points.unique(dim=0)) == 64
     both = Batch(targets, targets)
     assert len(ImleSource(64, GaussianSource(1.0)).sample(both, Step(seed=1), near).points.unique(dim=0)) <= 2
-
-
-# -- under a condition ----------------------------------------------------------------------------------------------------
-
-
-class Moved(nn.Module):
-    """f(x, c): each class is moved by its own number."""
-
-    def forward(self, z: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        return z + 3 * condition[:, None]
-
-
-def by_class(count: int = 60) -> Dataset:
-    """Samples in R^5 of three classes, in turn, with these as the condition."""
-    x = torch.randn(count, 5, generator=torch.Generator().manual_seed(3))
-    label = torch.arange(count) % 3
-    rows = TensorRows(x, condition=label, label=label)
-    return Dataset(train=rows, test=rows, shape=(5,), classes=3)
-
-
-def test_imle_takes_the_nearest_of_the_own_class():
-    source, data = ImleSource(30, GaussianSource(1.0)), by_class()
-    source.fit(data)
-    b = data.train.__getitems__(list(range(7)))
-    points, targets, condition = source.sample(b, Step(seed=2), Moved())
-    assert targets is b.target
-    assert condition is None  # that of the batch
-    pool = GaussianSource(1.0).fresh(Batch(x := torch.zeros(30, 5), x), Step(seed=2, purpose="train, imle"))
-    for z, t, c in zip(points, b.target, b.condition, strict=True):
-        own = pool[c::3]
-        assert torch.equal(z, own[(own + 3 * c - t).norm(dim=1).argmin()])
-
-
-@pytest.mark.parametrize("debiased", [False, True])
-def test_transport_pairs_inside_each_class_alone_and_says_which(debiased):
-    data = by_class()
-    source = transport(24, data, debiased=debiased)
-    b = data.train.__getitems__(list(range(24)))
-    points, targets, condition = source.sample(b, Step(seed=2), Moved())
-    assert len(points.unique(dim=0)) == 24
-    drawn = [data.train.__getitems__([i]) for i in range(60)]
-    for each in range(3):
-        z, x = points[condition == each], targets[condition == each]
-        assert len(z) > 1
-        if not debiased:
-            assert all(any(torch.equal(t, one.input[0]) and one.condition == each for one in drawn) for t in x)
-            order = linear_sum_assignment(torch.cdist(x, z + 3 * each).numpy())[1]
-            assert order.tolist() == list(range(len(z)))  # no other pairs of the class are nearer
-    for micro in range(2):
-        rows = slice(12 * micro, 12 * micro + 12)
-        part = source.sample(b.rows(rows), Step(seed=2, shard=Shard(micro=micro, micros=2)), Moved())
-        assert torch.equal(part.condition, condition[rows])
-        assert torch.equal(part.points, points[rows])
-
-
-def test_a_pool_has_noise_for_every_class_or_is_refused():
-    source, data = ImleSource(2, GaussianSource(1.0)), by_class()
-    source.fit(data)
-    with pytest.raises(BadInput, match="a pool of 2 has no noise for some of 3 classes") as caught:
-        source.sample(data.train.__getitems__([0, 1]), Step(), Moved())
-    assert "source.pool = 96" in caught.value.next_step
-
-
-def test_the_objective_trains_each_point_under_its_own_class():
-    class Seen(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.shift = nn.Parameter(torch.zeros(()))
-            self.seen = []
-
-        def forward(self, z, condition):
-            self.seen.append((z.detach(), condition))
-            return Moved()(z, condition) + self.shift
-
-    data, f = by_class(), Seen()
-    source = transport(12, data)
-    b = data.train.__getitems__(list(range(12)))
-    objective = Objective(f, Enforcer(), [source], weight=1.0, distance=l2)
-    objective(b, Step(seed=2))
-    points, _, condition = source.sample(b, Step(seed=2), f)
-    at_points = [c for z, c in f.seen if torch.equal(z, points)]
-    assert at_points
-    assert all(torch.equal(c, condition) for c in at_points)
-    assert not torch.equal(condition, b.condition)
-
-
-# -- data and state -------------------------------------------------------------------------------------------------------
 
 
 def test_targets_are_training_samples_in_the_range_of_the_data():
