@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["Summary", "summarise"]
 
 
+_OF_CLASSES = ("relative_worst_class", "spread_narrowest_class")
+"""Values that a run under a condition has besides."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """Progress and results of a run.
@@ -77,6 +81,7 @@ def _values(certificate: Mapping[str, Any]) -> dict[str, float | None]:
     """The values of one set of inputs in certificate.json, named as in metrics.jsonl."""
     own = {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
     own |= {key: certificate[key] for key in ("rank", "trace", "spread", "input_spread")}
+    own |= {key: certificate[key] for key in _OF_CLASSES if key in certificate}
     return own | dict(certificate["figures"])
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import idemlab
 from idemlab import BadInput, Batch, Dataset, TensorRows, Verdict
+from idemlab.certificate.goal import Goal
 from idemlab.contracts.orbit import Orbit
 from idemlab.objective.data import build_dataset, conditioned
 from idemlab.objective.evaluation import Evaluation, evaluate, examples, worst_class
@@ -253,6 +254,14 @@ def test_an_operator_that_is_constant_under_each_class_is_not_taken_for_a_projec
     assert all(one.verdict is Verdict.GENUINE for one in found.certificates.values())
     assert found.verdict is Verdict.CONSTANT
     assert "constant under every class" in found.sentence
+    nearly = evaluated(lambda x, c: places[c] + 1e-3 * torch.cat([x[:, :1], 0 * x[:, 1:]], 1))
+    # Idempotent, and within 0.01 of one point for each class.
+    narrow = evaluated(lambda x, c: places[c] + (x - places[c] + 0.005).remainder(0.01) - 0.005)
+    assert nearly.verdict is Verdict.CONSTANT
+    assert narrow.verdict is Verdict.GENUINE
+    assert "narrow under class 0, 1 and 2" in narrow.sentence
+    goal = Goal(metric="relative")  # so that it cannot be the best by an error of zero
+    assert goal.of_run(narrow.flat(), narrow.verdict.value) == goal.worst
     assert "noise, class 0" in found.collapse
 
 
