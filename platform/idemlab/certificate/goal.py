@@ -20,8 +20,8 @@ class Goal:
         metric: ``inputs/metric`` as in the table, such as ``noise/relative``; a metric alone takes its worst value over all
             inputs.
         maximize: a larger value is better; otherwise a smaller one is.
-        minimum_spread: smallest spread of f(x), as a share of the spread of x. Below it, a run gets the worst value: an
-            operator that shrinks everything has a small error without being useful.
+        minimum_spread: smallest spread of f(x), as a share of the spread of x, also under each class of a condition. Below
+            it, a run gets the worst value: an operator that shrinks everything has a small error without being useful.
     """
 
     metric: str = "relative"
@@ -50,6 +50,11 @@ class Goal:
 
     def _shrunk(self, metrics: Mapping[str, float | None], inputs: str) -> bool:
         """Whether f(x) is too narrow at these inputs; False where the spread was not measured."""
+        narrowest = metrics.get(
+            f"{inputs}/spread_narrowest_class"
+        )  # of the operators f(., c), where there is a condition
+        if narrowest is not None and narrowest < self.minimum_spread:
+            return True
         spread, whole = metrics.get(f"{inputs}/spread"), metrics.get(f"{inputs}/input_spread")
         return spread is not None and whole is not None and spread < self.minimum_spread * whole
 

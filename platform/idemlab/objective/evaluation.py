@@ -111,6 +111,16 @@ class Evaluation:
             )
         return [f"Each f(., c) was measured alone, too. The worst: {listed(found)}."]
 
+    def of_classes(self, inputs: str) -> dict[str, float]:
+        """What the classes of a condition add to the values at a set of inputs: the relative error of the worst class, and
+        the smallest spread of a class, as a share of the spread of its inputs."""
+        own = self.classes.get(inputs)
+        if not own:
+            return {}
+        shares = [one.spread / one.input_spread for one in own.values() if one.input_spread > 0]
+        narrowest = {"spread_narrowest_class": min(shares)} if shares else {}
+        return {"relative_worst_class": own[worst_class(own)].relative[0]} | narrowest
+
     def flat(self) -> dict[str, float]:
         """All values under keys like ``noise/relative``, for metrics.jsonl."""
         flat: dict[str, float] = {}
@@ -122,9 +132,7 @@ class Evaluation:
             if certificate.rank is not None and certificate.trace is not None:
                 flat[f"{name}/rank"] = certificate.rank
                 flat[f"{name}/trace"] = certificate.trace
-            if own := self.classes.get(name):
-                flat[f"{name}/relative_worst_class"] = own[worst_class(own)].relative[0]
-            for key, value in self.metrics[name].items():
+            for key, value in (self.of_classes(name) | self.metrics[name]).items():
                 flat[f"{name}/{key}"] = value
         return flat
 

@@ -38,6 +38,10 @@ class Kept:
     errors: dict[str, float | None]
 
 
+_OF_CLASSES = ("relative_worst_class", "spread_narrowest_class")
+"""Values that a run under a condition has besides."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """Progress and results of a run.
@@ -120,6 +124,7 @@ def _values(certificate: Mapping[str, Any]) -> dict[str, float | None]:
     """The values of one set of inputs in certificate.json, named as in metrics.jsonl."""
     own = {"relative": certificate["relative"][0], "absolute": certificate["absolute"][0]}
     own |= {key: certificate[key] for key in ("rank", "trace", "spread", "input_spread")}
+    own |= {key: certificate[key] for key in _OF_CLASSES if key in certificate}
     return own | dict(certificate["figures"])
 
 

@@ -163,7 +163,7 @@ def _by_class(evaluation: Evaluation, inputs: str) -> dict[str, Any]:
         | {"figures": evaluation.metrics_of_classes[inputs][c]}
         for c, one in certificates.items()
     }
-    return {"worst_class": worst_class(certificates), "classes": told}
+    return {"worst_class": worst_class(certificates), **evaluation.of_classes(inputs), "classes": told}
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import idemlab
 from idemlab import BadInput, Batch, Dataset, TensorRows, Verdict
+from idemlab.certificate.goal import Goal
 from idemlab.contracts.orbit import Orbit
 from idemlab.objective.data import build_dataset, conditioned
 from idemlab.objective.evaluation import Evaluation, evaluate, examples, worst_class
@@ -67,7 +68,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
         "model": {"name": "mlp", "width": 8, "depth": 1},
         "enforcer": {"name": "gradient"},
         "training": {"steps": 4, "batch_size": 12, "log_every": 2},
-        "evaluation": {"every": 4, "points": 45, "rank_points": 1, "metrics": ["reconstruction-error"]},
+        "evaluation": {"every": 4, "points": 45, "rank_points": 0, "metrics": ["reconstruction-error"]},
     } | changes
 
 
@@ -190,7 +191,8 @@ def test_an_operator_of_the_wrong_kind_is_refused_before_training(
 
 
 def test_a_run_under_a_condition_can_be_loaded_applied_and_shared(tmp_path: Path) -> None:
-    run = idemlab.train(tiny(), tmp_path / "run", overrides=["dataset.condition=label"], progress=False)
+    overrides = ["dataset.condition=label", "evaluation.rank_points=1"]
+    run = idemlab.train(tiny(), tmp_path / "run", overrides=overrides, progress=False)
     assert run.classes == CLASSES
     f = idemlab.load(Run(run.path))
     x, c = rows(5)
@@ -253,6 +255,14 @@ def test_an_operator_that_is_constant_under_each_class_is_not_taken_for_a_projec
     assert all(one.verdict is Verdict.GENUINE for one in found.certificates.values())
     assert found.verdict is Verdict.CONSTANT
     assert "constant under every class" in found.sentence
+    nearly = evaluated(lambda x, c: places[c] + 1e-3 * torch.cat([x[:, :1], 0 * x[:, 1:]], 1))
+    # Idempotent, and within 0.01 of one point for each class.
+    narrow = evaluated(lambda x, c: places[c] + (x - places[c] + 0.005).remainder(0.01) - 0.005)
+    assert nearly.verdict is Verdict.CONSTANT
+    assert narrow.verdict is Verdict.GENUINE
+    assert "narrow under class 0, 1 and 2" in narrow.sentence
+    goal = Goal(metric="relative")  # so that it cannot be the best by an error of zero
+    assert goal.of_run(narrow.flat(), narrow.verdict.value) == goal.worst
     assert "noise, class 0" in found.collapse
 
 
