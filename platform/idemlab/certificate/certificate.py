@@ -197,7 +197,7 @@ def _check(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: 
     if bad := _not_finite([x]):
         first = int((~x.isfinite()).reshape(len(x), -1).any(1).nonzero()[0])
         raise ValueError(
-            f"certify needs finite inputs; {bad} of {counted(len(x), 'input')} in x {plural(bad, 'is', 'are')} not, "
+            f"certify needs finite inputs; {bad} of the {counted(len(x), 'input')} in x {plural(bad, 'is', 'are')} not, "
             f"x[{first}] is the first"
         )
 
