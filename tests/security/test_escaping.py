@@ -153,9 +153,9 @@ def test_a_record_s_page_and_figures_are_text(tmp_path: Path) -> None:
         "reference": "",
         "quick": True,
         "not_run": [EVIL],
-        "kept": [EVIL],
     }
-    _write_record(tmp_path, heading, findings, {}, installed())
+    made_in = {"environment.json": [EVIL], "environment-further.json": [EVIL]}
+    _write_record(tmp_path, heading, findings, {}, made_in, [], installed())
     page = rendered((tmp_path / "README.md").read_text(encoding="utf-8"))
     assert is_harmless(page)
     tree = ElementTree.parse(tmp_path / "figures" / "one.svg")

@@ -44,7 +44,7 @@ def check_arguments(x: Any, condition: Any, *, depth: Any, rank_points: Any, bat
     bad = (~x.isfinite()).reshape(len(x), -1).any(1)
     if bad.any():
         raise ValueError(
-            f"certify needs finite inputs; {int(bad.sum())} of {counted(len(x), 'input')} in x "
+            f"certify needs finite inputs; {int(bad.sum())} of the {counted(len(x), 'input')} in x "
             f"{plural(int(bad.sum()), 'is', 'are')} not, x[{int(bad.nonzero()[0])}] is the first"
         )
 

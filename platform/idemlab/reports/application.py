@@ -262,7 +262,7 @@ def _readable(
             first
             if first and len(skipped) == 1
             else BadInput(
-                f"none of {counted(len(skipped), 'file')} can be read; the first: {reason}",
+                f"none of the {counted(len(skipped), 'file')} can be read; the first: {reason}",
                 where=str(path),
                 next_step=_MEND,
             )

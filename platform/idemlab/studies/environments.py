@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..system import strict_json
 
-__all__ = ["MadeIn", "environments_of", "note_environment"]
+__all__ = ["MadeIn", "environment_in", "environments_of", "note_environment"]
 
 MadeIn = dict[str, list[str]]
 """File of an environment -> names of the sweeps whose trials ran there."""
 _FIRST, _FURTHER = "environment.json", "environment-further.json"
+_NAME = re.compile(r"environment(-further(-\d+)?)?\.json")
 
 
 def environments_of(record: Path) -> MadeIn:
@@ -22,7 +24,8 @@ def environments_of(record: Path) -> MadeIn:
         return {}
     content = strict_json.loads(claims.read_text(encoding="utf-8"))
     if "environments" in content:
-        return {file: list(names) for file, names in content["environments"].items()}
+        # Only files of these names: a record may come from a stranger.
+        return {file: list(names) for file, names in content["environments"].items() if _NAME.fullmatch(file)}
     # An older record lists the sweeps of its first environment, if it was continued in another.
     there = sorted(path.parent.name for path in sweeps.glob("*/sweep.toml"))
     if not (record / _FURTHER).is_file():
@@ -39,7 +42,7 @@ def note_environment(record: Path, before: MadeIn, ran: Collection[str], now: Ma
     """
     if any(before.values()) and not ran:
         return before
-    file = next((name for name in before if _content(record / name) == now), None)
+    file = next((name for name in before if environment_in(record / name) == now), None)
     if file is None:
         file = _free(before) if any(before.values()) else _FIRST
         (record / file).write_text(strict_json.dumps(now, indent=1), encoding="utf-8")
@@ -47,11 +50,13 @@ def note_environment(record: Path, before: MadeIn, ran: Collection[str], now: Ma
     return before | {file: [*own, *(name for name in ran if name not in own)]}
 
 
-def _content(file: Path) -> Any:
+def environment_in(file: Path) -> Mapping[str, Any] | None:
+    """The environment in a file; None if it cannot be read."""
     try:
-        return strict_json.loads(file.read_text(encoding="utf-8"))
+        content = strict_json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def _free(before: MadeIn) -> str:

@@ -15,7 +15,7 @@ from ..sweeps.reading import open_sweep
 from ..sweeps.runner import run_sweep
 from ..system import strict_json
 from ..wording import command, counted, number, plural
-from .environments import MadeIn, environments_of, note_environment
+from .environments import MadeIn, environment_in, environments_of, note_environment
 from .study import Claim, Findings, Material, find_study
 
 if TYPE_CHECKING:
@@ -207,16 +207,22 @@ def _environments(path: Path, environments: MadeIn) -> list[str]:
     """A paragraph for each environment, with its sweeps where there are several."""
     paragraphs = []
     for file, sweeps in environments.items():
-        found = strict_json.loads((path / file).read_text(encoding="utf-8"))
-        packages = found["packages"]
-        told = (
-            f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {found['python']}, "
-            f"{found['system']}, {found['device']}, {counted(found['threads'], 'thread')}."
-        )
+        try:
+            told = _environment(environment_in(path / file) or {})
+        except (LookupError, TypeError):
+            told = f"`{file}` cannot be read."
         if len(environments) > 1:
             told += f" {plural(len(sweeps), 'Sweep')} that ran here: {', '.join(f'`{name}`' for name in sweeps)}."
         paragraphs.append(told)
     return paragraphs
+
+
+def _environment(found: Mapping[str, Any]) -> str:
+    packages = found["packages"]
+    return (
+        f"idemlab {packages['idemlab']}, torch {packages['torch']}, Python {found['python']}, "
+        f"{found['system']}, {found['device']}, {counted(found['threads'], 'thread')}."
+    )
 
 
 def not_run(sweeps: list[str]) -> str:

@@ -150,7 +150,7 @@ def test_a_module_is_evaluated_in_evaluation_mode_and_put_back() -> None:
         ({"x": [1.0, 2.0]}, "a tensor as inputs, got list"),
         ({"x": _inputs().numpy()}, "a tensor as inputs, got ndarray"),
         ({"x": torch.zeros(5, 0)}, r"inputs with entries, got the shape \(5, 0\)"),
-        ({"x": torch.tensor([[1.0], [torch.nan], [2.0]])}, r"1 of the 3 inputs in x are not, x\[1\] is the first"),
+        ({"x": torch.tensor([[1.0], [torch.nan], [2.0]])}, r"1 of the 3 inputs in x is not, x\[1\] is the first"),
         ({"condition": 3}, "a tensor as condition, got int"),
         ({"condition": torch.zeros(7)}, r"one condition for each of \d+ inputs, got the shape \(7,\)"),
         ({"depth": 0}, "at least 1 as depth, got 0"),

@@ -272,6 +272,8 @@ def test_an_older_record_lists_the_sweeps_of_its_first_environment(tmp_path: Pat
     assert note_environment(tmp_path, before, [], {"python": "4"}) == before
     after = note_environment(tmp_path, before, ["b", "c"], {"python": "4"})
     assert after == before | {"environment-further-2.json": ["b", "c"]}
+    (tmp_path / "claims.json").write_text(json.dumps({"environments": after | {"../environment.json": ["a"]}}))
+    assert environments_of(tmp_path) == after, "no file outside of the record is read"
     assert note_environment(tmp_path, after, ["d"], {"python": "4"})["environment-further-2.json"] == ["b", "c", "d"]
 
 
