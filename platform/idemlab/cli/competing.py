@@ -75,4 +75,4 @@ def _show(league: League) -> None:
     for task in league.tasks:
         heads = task.headings
         show("", task.title, table(heads, map(task.cells, task.rows), right=heads[1:-1]), task.worst)
-    show("", league.rules, f"Page: {league.path / 'league.html'}")
+    show("", " ".join(filter(None, [league.rules, league.note])), f"Page: {league.path / 'league.html'}")

@@ -50,6 +50,11 @@ class TaskTable:
     rows: tuple[Standing, ...]
 
     @property
+    def budget(self) -> str:
+        """The counted FLOPs of each trial, in short."""
+        return f"{self.flops:.3g}".replace("e+", "e")
+
+    @property
     def headings(self) -> list[str]:
         """Of the columns of `cells`."""
         rank = [] if self.true_rank is None else [f"rank at data (true: {number(self.true_rank)})"]
@@ -181,15 +186,15 @@ class League:
         return command("league", *self.arms, quick=self.quick, **suite)
 
     @property
+    def note(self) -> str:
+        """What must be said first; empty for a whole league."""
+        return "This is the quick version: small budgets and few trials. It says nothing about a method." * self.quick
+
+    @property
     def rules(self) -> str:
-        """How it was run, in a few sentences."""
-        few = (
-            "This is the quick version: small budgets, few trials, and no statement about a method. "
-            if self.quick
-            else ""
-        )
+        """How it was run, in two sentences."""
         return (
-            f"{few}Each arm tried {self.trials} settings in each task on held-out training samples, at equal counted FLOPs. "
+            f"Each arm tried {self.trials} settings in each task on held-out training samples, at equal counted FLOPs. "
             f"The setting with the smallest sum of relative error and deviation was trained with {self.seeds} "
             f"seed{'s' * (self.seeds != 1)} and measured on the test data."
         )
@@ -206,7 +211,7 @@ class League:
         for task in self.tasks:
             parts += [
                 f"{mark} {task.title}",
-                f"Experiment `{task.experiment}`, {number(task.flops)} counted FLOPs a trial. {task.models}",
+                f"Experiment `{task.experiment}`, {task.budget} counted FLOPs a trial. {task.models}",
             ]
             rows = [f"| {' | '.join(map(_cell, task.cells(row)))} |" for row in task.rows]
             parts.append(
@@ -250,7 +255,7 @@ def write_league(league: League) -> None:
         write_text(path / FILE, strict_json.dumps(league.as_dict(), indent=1))
         for name, figure in figures.items():
             style.save(style.png(figure), path / "pictures" / f"{name}.png")
-        heading = f"# League\n\n{league.summary}\n\nMade by `{league.made_by}`.\n\n"
+        heading = f"# League\n\n{league.summary}\n\nMade by `{league.made_by}`. {league.note}".rstrip() + "\n\n"
         packages = league.environment["packages"]
         ending = f"\nidemlab {packages['idemlab']}, torch {packages['torch']}, {league.environment['system']}.\n"
         write_text(path / "README.md", heading + league.markdown() + ending)
