@@ -20,10 +20,11 @@ class Drift(Metric):
 
     Args:
         depth: k, 2 or more.
+        points: largest number of samples, the first ones; None for all. Deep orbits are expensive.
     """
 
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
+    def __init__(self, depth: int, points: int | None = None) -> None:
+        self._depth, self._points = depth, points
         self._forget()
 
     def _forget(self) -> None:
@@ -31,8 +32,11 @@ class Drift(Metric):
         self._moved = self._squares = self._sum = torch.zeros((), dtype=torch.float64)
 
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
-        first = orbit.ahead(0).flatten(1).cpu().double()
-        last = orbit.ahead(self._depth - 1).flatten(1).cpu().double()
+        wanted = len(batch) if self._points is None else min(self._points - self._rows, len(batch))
+        if wanted <= 0:
+            return {}
+        first = orbit.ahead(0)[:wanted].flatten(1).cpu().double()
+        last = orbit.ahead(self._depth - 1)[:wanted].flatten(1).cpu().double()
         self._rows += len(first)
         self._moved = self._moved + (last - first).square().sum()
         self._squares = self._squares + first.square().sum()

@@ -172,15 +172,16 @@ def diversity(features: Features = "cnn") -> Any:
     return Diversity(features)
 
 
-def drift(depth: Annotated[int, Ge(2)] = 3) -> Any:
+def drift(depth: Annotated[int, Ge(2)] = 3, points: Annotated[int, Ge(2)] | None = None) -> Any:
     """How far f^k(x) is from f(x), over the spread of f(x): the relative error between f and f^k (`drift_3`).
 
     Args:
         depth: k, 2 or more.
+        points: largest number of samples, the first ones; all by default. A deep orbit costs k forwards a sample.
     """
     from .drift import Drift
 
-    return Drift(depth)
+    return Drift(depth, points)
 
 
 def codes_that_stay(cell: Annotated[float, Gt(0)] = 0.25) -> Any:

@@ -27,9 +27,17 @@ def _kind(name: str) -> tuple[str, str]:
     return experiment.dataset.name, experiment.model.name
 
 
-TAKE_LONG = {
-    *("digits-biorthogonal", "digits-linearizer", "digits-section", "generation-biorthogonal", "generation-section")
+ELSEWHERE = {
+    *(
+        "digits-biorthogonal",
+        "generation-biorthogonal",
+        "generation-linearizer",
+        "generation-quantised",
+        "generation-section",
+    )
 }
+"""Networks that others stand for: only the long tests try them."""
+TAKE_LONG = {"digits-linearizer", "digits-section", *ELSEWHERE}
 END_TO_END = set({_kind(name): name for name in reversed(EXPERIMENTS)}.values()) - TAKE_LONG
 """The first experiment of each kind. Others differ in enforcer, source or optimiser, which the preflight covers."""
 
@@ -56,7 +64,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "whole"),
     [
-        *((name, name in END_TO_END) for name in EXPERIMENTS if not name.endswith("-biorthogonal")),
+        *((name, name in END_TO_END) for name in EXPERIMENTS if name not in ELSEWHERE),
         *(pytest.param(name, True, marks=pytest.mark.long) for name in EXPERIMENTS if name not in END_TO_END),
     ],
 )

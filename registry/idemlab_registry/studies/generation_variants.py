@@ -36,6 +36,7 @@ VARIANTS = {
     "soft-long": "(f) soft coupling, long",
     "soft-free-long": "(f) soft coupling, free, long",
     "section-long": "(g) section by construction, long",
+    "linearizer-long": "(g) linearizer by construction, long",
     "biorthogonal-long": "(g) biorthogonal by construction, long",
     "quantised-long": "(g) rounded codes by construction, long",
     "ign-256": "(b) IGN, batch 256",
@@ -46,7 +47,7 @@ VARIANTS = {
     "cubic-both-long": "(c) cubic for both terms, long",
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
-CONSTRUCTED = ("section-long", "biorthogonal-long", "quantised-long")
+CONSTRUCTED = ("section-long", "linearizer-long", "biorthogonal-long", "quantised-long")
 """Idempotent by construction."""
 SOFT = tuple(name for name in VARIANTS if name.startswith("soft"))
 """From softly coupled noise, on the network of all others."""

@@ -66,6 +66,20 @@ def test_drift_is_the_change_from_f_to_the_kth_power_over_the_spread(depth):
     assert measured(Drift(depth), Scale(0.9), x) == {f"drift_{depth}": pytest.approx(expected, rel=1e-12)}
 
 
+def test_drift_of_the_first_points_applies_f_to_no_batch_after_them():
+    x, f = normal(30, 3), nn.Sequential(nn.Linear(3, 3), nn.Tanh()).double()
+    expected = measured(Drift(5), f, x[:12])
+    calls = []
+    f.register_forward_pre_hook(lambda module, arguments: calls.append(len(arguments[0])))
+    metric = Drift(5, 12)
+    for _ in range(2):
+        with torch.no_grad():
+            for part in x.split(8):
+                metric(Orbit(f, part), Batch(part, part))
+        assert metric.compute() == pytest.approx(expected, rel=1e-12)
+    assert calls == [8] * 20
+
+
 def test_drift_to_the_second_power_is_the_certificate_s_relative_error():
     x, operator = normal(40, 6), nn.Sequential(nn.Linear(6, 6), nn.Tanh()).double()
     drift = measured(Drift(2), operator, x)["drift_2"]
