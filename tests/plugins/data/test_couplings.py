@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import BadInput, Batch, Dataset, Step, resolve
+from idemlab import BadInput, Batch, Dataset, Step, generator, resolve
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
 from idemlab_data.couplings import COLDEST, assignment, distances, soft_coupling
@@ -121,7 +121,7 @@ def test_soft_targets_are_the_formula_and_become_those_one_to_one():
     warm = transport(temperatures=[0.3]).sample(batch(), Step(seed=2), f)
     z, further = seen
     y, other = f(z).detach(), f(further).detach()
-    x = DATA.train.input[torch.randint(300, (12,), generator=_stream())]
+    x = drawn_at_first(seed=2)
     costs = distances(y, x), distances(y, other)
     heat = [0.3 * float(costs[0].mean() + costs[1].mean()) / 2]
     P, Q = (soft_coupling(cost, heat) for cost in costs)
@@ -138,10 +138,9 @@ def test_couplings_inside_classes_are_those_of_each_class_alone():
     assert not soft[classes[:, None] != classes].any()
 
 
-def _stream() -> torch.Generator:
-    from idemlab import generator
-
-    return generator(2, 0, "train, transport")
+def drawn_at_first(seed: int) -> torch.Tensor:
+    """The twelve samples that a source draws at step 0."""
+    return DATA.train.input[torch.randint(300, (12,), generator=generator(seed, 0, "train, transport"))]
 
 
 @pytest.mark.parametrize(
@@ -150,11 +149,10 @@ def _stream() -> torch.Generator:
 def test_equal_clouds_are_not_moved(settings, monkeypatch):
     """Where x and f(z') are one cloud, the target of each z is f(z) itself."""
     source, z = transport(**settings), cloud(12, 8)
-    mixed = torch.randperm(12, generator=torch.Generator().manual_seed(0))
-    source._samples_at = lambda indices, like: (cloud(12, 9)[mixed], None)
-    monkeypatch.setattr(source, "_drawn", lambda batch, step: cloud(12, 9) if "debiasing" in step.purpose else z)
-    points, targets, _ = source.sample(batch(), Step(), nn.Identity())
-    torch.testing.assert_close(targets, points, rtol=0, atol=5e-3)
+    x = drawn_at_first(seed=0)[torch.randperm(12, generator=torch.Generator().manual_seed(0))]
+    monkeypatch.setattr(source, "_drawn", lambda batch, step: x if "debiasing" in step.purpose else z)
+    given = source.sample(batch(), Step(), nn.Identity())
+    torch.testing.assert_close(given.targets, given.points, rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("squared", [False, True])
@@ -193,7 +191,7 @@ def test_codes_and_features_are_what_is_compared_and_samples_are_the_targets():
     f, step = Coder(), Step(seed=1)
     source = TransportSource(12, GaussianSource(1.0), cost="code")
     source.fit(DATA)
-    points, targets, _ = source.sample(batch(), step, f)
+    points, targets = source.sample(batch(), step, f)[:2]
     with torch.no_grad():
         cost = distances(f.encode(targets), f.encode(f(points)))
     assert assignment(cost).tolist() == list(range(12))
@@ -203,7 +201,7 @@ def test_codes_and_features_are_what_is_compared_and_samples_are_the_targets():
     for cost in ("pca", "coarse"):
         source = TransportSource(6, GaussianSource(1.0), cost=cost)
         source.fit(images)
-        points, targets, _ = source.sample(batch(6, 1, 8, 8), step, nn.Identity())
+        points, targets = source.sample(batch(6, 1, 8, 8), step, nn.Identity())[:2]
         assert assignment(distances(source.space(targets), source.space(points))).tolist() == list(range(6))
     assert source.space(targets).shape == (6, 4)
 
@@ -218,8 +216,8 @@ def test_a_pool_may_serve_several_passes_in_new_orders():
     first, second = (torch.cat([steps[i].points for i in turn]) for turn in ((0, 1), (2, 3)))
     whole = transport(12).sample(batch(), Step(seed=1), f)
     known = {tuple(point.tolist()): target for point, target in zip(whole.points, whole.targets, strict=True)}
-    for (points, targets, _), among in ((steps[2], known), (steps[3], known)):
-        assert all(torch.equal(among[tuple(p.tolist())], t) for p, t in zip(points, targets, strict=True))
+    for again in steps[2:4]:
+        assert all(torch.equal(known[tuple(p.tolist())], t) for p, t in zip(again.points, again.targets, strict=True))
     assert not torch.equal(first, second)
     assert len(second.unique(dim=0)) == 10
 
