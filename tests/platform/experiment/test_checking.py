@@ -49,6 +49,7 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
             "rank_points": 8,
             "inputs": {"noise": {"name": "noise", "scale": 1.0, "shape": [2, 3]}},
             "metrics": [],
+            "reject": 0.0,
         },
     }
 

@@ -84,12 +84,12 @@ def test_several_temperatures_are_the_mean_of_each():
 
 @pytest.mark.parametrize("squared", [False, True])
 def test_the_limit_of_cold_is_the_assignment(squared):
-    cost = distances(cloud(7, 4), cloud(7, 5), squared=squared)
+    cost = distances(cloud(6, 4), cloud(6, 5), squared=squared)
     order = assignment(cost)
-    best = min(permutations(range(7)), key=lambda p: sum(cost[i, j].item() for i, j in enumerate(p)))
+    best = min(permutations(range(6)), key=lambda p: sum(cost[i, j].item() for i, j in enumerate(p)))
     assert order.tolist() == list(best)
     coupling = soft_coupling(cost, [COLDEST * float(cost.mean())])
-    torch.testing.assert_close(coupling, nn.functional.one_hot(order, 7).float(), rtol=0, atol=1e-2)
+    torch.testing.assert_close(coupling, nn.functional.one_hot(order, 6).float(), rtol=0, atol=1e-2)
 
 
 def test_permuting_the_clouds_permutes_the_coupling():
@@ -155,11 +155,10 @@ def test_equal_clouds_are_not_moved(settings, monkeypatch):
     torch.testing.assert_close(given.targets, given.points, rtol=0, atol=5e-3)
 
 
-@pytest.mark.parametrize("squared", [False, True])
-def test_soft_targets_do_not_shrink_what_has_the_distribution_of_the_data(squared):
+def test_soft_targets_do_not_shrink_what_has_the_distribution_of_the_data():
     """On normal data with f = identity the best linear prediction of the target from f(z) is f(z) itself."""
     data = Dataset.of_tensors(train=cloud(20_000, 4), test=torch.zeros(1, 5))
-    source = transport(16, data, temperatures=[0.1], squared=squared)
+    source = transport(16, data, temperatures=[0.1], squared=True)
     drawn = [source.sample(batch(16), Step(seed=5, index=i), nn.Identity()) for i in range(24)]
     z, t = torch.cat([p.points for p in drawn]), torch.cat([p.targets for p in drawn])
     assert ((z * t).sum() / z.square().sum()).item() == pytest.approx(1.0, abs=0.05)
