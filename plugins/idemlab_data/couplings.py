@@ -17,7 +17,7 @@ from torch import Tensor
 
 from idemlab import BadInput
 
-__all__ = ["COLDEST", "assignment", "check_temperatures", "distances", "soft_coupling"]
+__all__ = ["COLDEST", "assignment", "check_temperatures", "distances", "members", "soft_coupling"]
 
 _Matrix = npt.NDArray[np.float32]
 
@@ -63,7 +63,7 @@ def assignment(cost: Tensor, classes: Tensor | None = None) -> Tensor:
     """
     if classes is not None:
         within = torch.empty_like(classes, dtype=torch.long)
-        for rows in _members(classes):
+        for rows in members(classes, len(cost)):
             within[rows] = rows[assignment(cost[rows][:, rows])]
         return within
     _, order = linear_sum_assignment(_reduced(cost.cpu().numpy()))
@@ -90,7 +90,7 @@ def _reduced(cost: _Matrix, *, steps: int = 50) -> _Matrix:
     return reduced
 
 
-def soft_coupling(cost: Tensor, temperatures: Sequence[float], classes: Tensor | None = None) -> Tensor:
+def soft_coupling(cost: Tensor, temperatures: Sequence[float]) -> Tensor:
     """N times the mean over temperatures t of argmin <cost, π> - t H(π) over couplings π with equal weights, [N, N].
 
     Rows and columns each sum to 1. The mean of couplings is a coupling, too. By Sinkhorn's iteration in the log domain: the
@@ -100,13 +100,8 @@ def soft_coupling(cost: Tensor, temperatures: Sequence[float], classes: Tensor |
     Args:
         cost: [N, N], not negative.
         temperatures: in the units of the cost.
-        classes: of both the i-th row and the i-th column, [N]; each class is then coupled with itself alone.
     """
     total = torch.zeros_like(cost)
-    if classes is not None:
-        for rows in _members(classes):
-            total[rows[:, None], rows] = soft_coupling(cost[rows][:, rows], temperatures)
-        return total
     # So each row and each column of the first kernel has an entry of 1, and none above.
     u = cost.amin(1)
     v = (cost - u[:, None]).amin(0)
@@ -120,8 +115,10 @@ def soft_coupling(cost: Tensor, temperatures: Sequence[float], classes: Tensor |
     return total
 
 
-def _members(classes: Tensor) -> list[Tensor]:
-    """The positions of each class."""
+def members(classes: Tensor | None, count: int) -> list[Tensor]:
+    """The positions of each class, or all positions if there are no classes."""
+    if classes is None:
+        return [torch.arange(count)]
     return [(classes == each).nonzero()[:, 0] for each in classes.unique()]  # type: ignore[no-untyped-call]
 
 

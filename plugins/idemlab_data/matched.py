@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from idemlab import BadInput, Batch, Dataset, Operator, Points, Source, Step, generator
 
 from .averaged import Average
-from .couplings import assignment, check_temperatures, distances, soft_coupling
+from .couplings import assignment, check_temperatures, distances, members, soft_coupling
 from .spaces import Space, SpaceName
 
 __all__ = ["ImleSource", "MatchedSource", "TransportSource"]
@@ -314,14 +314,15 @@ class TransportSource(MatchedSource):
             y, of_y = y[self.order], of_y[self.order]
             self.aims.copy_(x + (y - further[assignment(distances(of_y, other, squared=self.squared), classes)]))
             return
-        to_data, to_itself = (distances(of_y, points, squared=self.squared) for points in (of_x, other))
-        scale = float(to_data.mean() + to_itself.mean()) / 2 or 1.0
-        heat = [scale * temperature for temperature in self.temperatures]
-        drawn_to, repelled = (
-            (soft_coupling(cost, heat, classes).to(y.dtype) @ points.flatten(1)).view(y.shape)
-            for cost, points in ((to_data, x), (to_itself, further))
-        )
-        self.aims.copy_(y + (drawn_to - repelled))
+        for rows in members(classes, len(y)):
+            to_data, to_itself = (distances(of_y[rows], p[rows], squared=self.squared) for p in (of_x, other))
+            scale = float(to_data.mean() + to_itself.mean()) / 2 or 1.0
+            heat = [scale * temperature for temperature in self.temperatures]
+            drawn_to, repelled = (
+                (soft_coupling(cost, heat).to(y.dtype) @ points[rows].flatten(1)).view(y[rows].shape)
+                for cost, points in ((to_data, x), (to_itself, further))
+            )
+            self.aims[rows] = (y[rows] + (drawn_to - repelled)).to(self.aims.dtype)
 
 
 @contextmanager

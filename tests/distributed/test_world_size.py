@@ -58,6 +58,7 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "linearizer": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3}},
     "linearizer, learned": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3, "learned": True}},
     "section": {"enforcer": {"name": "section", "rank": 3}},
+    "truncation": {"enforcer": {"name": "truncation", "rank": 3}},
     "limit, depth 2": {"enforcer": {"name": "limit", "depth": 2}},
     "limit": {"enforcer": {"name": "limit", "most": 5, "terms": 3}},
     "hybrid, blend": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "warmup": 0.5}},

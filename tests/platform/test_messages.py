@@ -130,6 +130,7 @@ NEVER_ONE = {
         "len(names)",
         "key",
         "suffix",
+        "experiment.evaluation.split",
     ),
 }
 """Counts that are more than one where the noun follows them."""

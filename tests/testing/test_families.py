@@ -31,7 +31,7 @@ class Conjugated(nn.Module):
         self.weight = nn.Parameter(0.1 * torch.randn(n, n, dtype=torch.float64))
         self.register_buffer("keep", (torch.arange(n) % 2).double())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         Q = torch.linalg.matrix_exp(self.weight - self.weight.T)
         return (x.flatten(1) @ Q * self.keep @ Q.T).view_as(x)
 

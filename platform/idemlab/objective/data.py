@@ -10,6 +10,7 @@ from torch import Tensor
 from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
+from ..wording import counted
 from .held_out import spared
 
 __all__ = ["build_dataset", "classes_of", "conditioned"]
@@ -110,7 +111,7 @@ def _checked(label: Tensor | None, count: int, classes: int, name: str) -> Tenso
     if bool(wrong.any()):
         first = int(wrong.nonzero()[0])
         raise BadInput(
-            f"{name} has the label {int(label[first])}, and {classes} classes",
+            f"{name} has the label {int(label[first])}, and {counted(classes, 'class', 'classes')}",
             where=_WHERE,
             expected=f"labels from 0 to {classes - 1}",
             next_step="number the classes from 0, or correct `classes` of the data set",

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..contracts.dataset import Batch
 from ..contracts.orbit import Orbit
 from ..contracts.step import generator
-from ..wording import number
+from ..wording import counted, number
 
 __all__ = ["Rejection", "reject", "slopes"]
 
@@ -39,8 +39,8 @@ class Rejection:
     def sentence(self, name: str) -> str:
         """What was left out, for the report."""
         return (
-            f"At {name} the values named kept_... leave out {self.total - len(self.kept)} of {self.total} samples, those "
-            f"with the largest Jacobian, |J| > {number(self.limit)}."
+            f"At {name} the values named kept_... leave out {self.total - len(self.kept)} of "
+            f"{counted(self.total, 'sample')}, those with the largest Jacobian, |J| > {number(self.limit)}."
         )
 
     def values(self) -> dict[str, float]:

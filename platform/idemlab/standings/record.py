@@ -12,7 +12,7 @@ from ..reports import style
 from ..reports.html import Drawing, render
 from ..system import strict_json
 from ..system.files import write_text
-from ..wording import command, number, time_span
+from ..wording import command, counted, number, time_span
 from .pictures import pareto_figure
 from .standing import Standing, Stat
 
@@ -194,9 +194,9 @@ class League:
     def rules(self) -> str:
         """How it was run, in two sentences."""
         return (
-            f"Each arm tried {self.trials} settings in each task on held-out training samples, at equal counted FLOPs. "
-            f"The setting with the smallest sum of relative error and deviation was trained with {self.seeds} "
-            f"seed{'s' * (self.seeds != 1)} and measured on the test data."
+            f"Each arm tried {counted(self.trials, 'setting')} in each task on held-out training samples, at equal counted "
+            f"FLOPs. The setting with the smallest sum of relative error and deviation was trained with "
+            f"{counted(self.seeds, 'seed')} and measured on the test data."
         )
 
     def markdown(self, pictures: str = "pictures", level: int = 2) -> str:

@@ -43,6 +43,7 @@ def test_the_least_experiment_is_completed(shop: Catalog, table: Table) -> None:
         },
         "evaluation": {
             "every": 1000,
+            "split": "test",
             "points": 1000,
             "batch_size": 250,
             "depth": 3,

@@ -36,6 +36,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "unet": (IMAGES, {"name": "unet"}, {}),
     "attention": (IMAGES, {"name": "attention"}, {}),
     "limit": (FLAT, {"name": "mlp", "width": 16}, {"name": "limit", "depth": 3}),
+    "truncation": (IMAGES, {"name": "patches", "channels": 4, "latent": 8}, {"name": "truncation", "rank": 4}),
     "section": (FLAT, {"name": "mlp", "width": 16}, {"name": "section", "rank": 3}),
     "section of images": (IMAGES, {"name": "unet", "channels": 8}, {"name": "section", "rank": 8}),
     "by class": ({"name": "digits", "condition": "label"}, {"name": "patches", "channels": 4, "latent": 8}, {}),

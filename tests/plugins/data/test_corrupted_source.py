@@ -29,7 +29,7 @@ def make(**changed: object) -> CorruptedSource:
 
 def test_nothing_asked_for_changes_nothing():
     batch = clean(4)
-    points, targets = corrupted(make(), batch)
+    points, targets, _ = corrupted(make(), batch)
     assert points is batch.input
     assert targets is batch.target
 
@@ -37,7 +37,7 @@ def test_nothing_asked_for_changes_nothing():
 def test_targets_are_the_batch_s_own_and_inputs_are_not_mutated():
     x = clean(8)
     batch = Batch(x.input.clone(), x.input.flip(-1))
-    _, targets = corrupted(make(noise=0.5, mask=0.3, blur=1.0, fraction=0.5), batch)
+    _, targets, _ = corrupted(make(noise=0.5, mask=0.3, blur=1.0, fraction=0.5), batch)
     assert targets is batch.target
     assert torch.equal(batch.input, x.input)
 

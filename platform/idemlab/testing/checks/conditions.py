@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,8 +39,16 @@ class _Scaled(Coded):
         super().__init__()
         self.g, self._fixed = operator, fixed
         self.register_buffer("factors", torch.tensor([1.0, 1.25, 0.75]))
-        if hasattr(operator, "shape"):
-            self.shape = operator.shape
+        self.classes = _CLASSES if fixed is None else None
+
+    def __getattr__(self, name: str) -> Any:
+        """What an enforcer may look at, such as `shape`, is that of g."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or name == "g":
+                raise
+            return getattr(self.g, name)
 
     def _factor(self, like: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
         if self._fixed is not None:
