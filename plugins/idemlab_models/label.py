@@ -53,7 +53,7 @@ def vectors(label: nn.Embedding | None, condition: Tensor | None, x: Tensor) -> 
     if not whole or condition.shape != x.shape[:1]:
         kind = str(condition.dtype).removeprefix("torch.")
         raise BadInput(
-            f"the condition of a batch of {len(x)} has the shape {list(condition.shape)} and the type {kind}",
+            f"the condition has the shape {list(condition.shape)} and the type {kind}",
             expected=_expected(label, x),
         )
     try:

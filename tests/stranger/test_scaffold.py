@@ -206,6 +206,7 @@ def test_a_name_of_an_installed_stranger_is_refused_with_its_origin(call: Idemla
     assert "there is a package 'faraway' already" in call("plugins", "new", "faraway").stderr
 
 
+@pytest.mark.long
 def test_a_folder_with_something_in_it_is_left_alone(call: Idemlab, here: Path) -> None:
     (here / "shrink").mkdir()
     (here / "shrink" / "thesis.tex").write_text("all my work")

@@ -256,6 +256,7 @@ def test_without_the_mistake_it_passes(kind: str, made: Any) -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.long
 def test_what_torch_and_idemlab_ship_passes() -> None:
     for entry in installed().entries("optimizer"):
         report = check_optimizer(entry.spec.name)

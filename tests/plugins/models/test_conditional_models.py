@@ -52,7 +52,7 @@ def test_faults_are_refused(name: str) -> None:
         (None, "takes a condition, and got none"),
         (c + 1, "a class below 0 or above 2"),
         (c - 1, "a class below 0 or above 2"),
-        (c[:3], r"of 4 samples has the shape \[3\] and the type int64"),
+        (c[:3], r"the condition has the shape \[3\] and the type int64"),
         (c.double(), "the type float64"),
         (c > 0, "the type bool"),
     ):

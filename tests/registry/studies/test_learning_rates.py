@@ -219,6 +219,7 @@ def test_parts_of_the_sweeps_are_enough(names: list[str], tmp_path: Path) -> Non
     assert not any("(configuration" in claim.claim for claim in findings.claims)
 
 
+@pytest.mark.long
 def test_all_trials_diverged(tmp_path: Path) -> None:
     findings = examined(tmp_path, lambda name, settings, seed: None, quick=True, draw=True)
     assert "0 complete" in findings.text

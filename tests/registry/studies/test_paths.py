@@ -97,7 +97,7 @@ def test_norms_and_cosines_at_the_start_do_not_depend_on_the_path() -> None:
 @pytest.mark.parametrize(
     ("study", "quick"),
     [
-        pytest.param(gradients, False, id="gradients"),
+        pytest.param(gradients, False, id="gradients", marks=pytest.mark.long),
         pytest.param(trajectories, True, id="trajectories, quickly", marks=pytest.mark.long),
         pytest.param(gradients, True, id="gradients, quickly", marks=pytest.mark.long),
         pytest.param(trajectories, False, id="trajectories", marks=pytest.mark.long),
