@@ -45,7 +45,7 @@ def league(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Data base through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
+            help="Database through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
             show_default=False,
         ),
     ] = None,

@@ -82,7 +82,7 @@ def sweep(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Data base through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
+            help="Database through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
             show_default=False,
         ),
     ] = None,
@@ -174,11 +174,11 @@ def _best(results: Results) -> str:
 def status(
     sweep: Annotated[
         str,
-        typer.Argument(metavar="SWEEP", help="Folder of a sweep, or URL of its data base.", show_default=False),
+        typer.Argument(metavar="SWEEP", help="Folder of a sweep, or URL of its database.", show_default=False),
     ],
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the sweep, if a data base holds several.", show_default=False),
+        typer.Option(metavar="NAME", help="Name of the sweep, if a database holds several.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:

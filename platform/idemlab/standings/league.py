@@ -53,7 +53,7 @@ def run_league(
         quick: the quick version: few tasks, few trials, small budgets.
         resume: run the trials that are not done yet. The arms may be others than before: what is done stays done.
         jobs: number of worker processes.
-        storage: URL of a data base through which machines that make the same call share the trials, as in `run_sweep`.
+        storage: URL of a database through which machines that make the same call share the trials, as in `run_sweep`.
         say: called with each line of progress.
         catalog: where names are looked up; default: the installed plugins.
 
@@ -183,7 +183,7 @@ class _Runner:
         return standing_of(entry, task, tuning, final)
 
     def _folder(self, entry: Entry, phase: str) -> Path:
-        """The folder of a sweep. Its name is its key in a data base, so it names the league, too."""
+        """The folder of a sweep. Its name is its key in a database, so it names the league, too."""
         arm = "".join(c if c.isalnum() else "-" for c in entry.arm)
         return self._path / "sweeps" / f"{self._path.resolve().name}-{entry.task}-{arm}-{phase}"
 

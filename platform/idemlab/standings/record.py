@@ -24,7 +24,7 @@ _MEANING = (
     "**Deviation**: the error against the right answer at the worst inputs; 1 is that of the best constant. Both are the "
     "median over the seeds, with the smallest and the largest value; a seed that failed or collapsed counts as "
     "infinite. **Cost**: of a step and of one application of f, in forwards (F) of the task's own model on a batch. "
-    "A star marks the arms that no other one beats in both errors."
+    "A star marks an arm if no other arm is at least as good in both errors and better in one."
 )
 
 
@@ -89,7 +89,7 @@ class TaskTable:
         ]
         if not told:
             return "No arm has a result without collapse."
-        return f"Worst seed at the worst inputs, relative error and deviation: {'; '.join(told)}."
+        return f"Worst seed of the starred arms at the worst inputs, relative error and deviation: {'; '.join(told)}."
 
     @property
     def models(self) -> str:

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def read_sweep(folder: Path) -> tuple[Sweep, str | None, str]:
-    """(sweep, URL of its data base without password or None, its name there), as the sweep's folder has them.
+    """(sweep, URL of its database without password or None, its name there), as the sweep's folder has them.
 
     Raises:
         BadInput: if the folder holds no sweep.
@@ -70,7 +70,7 @@ def is_kept(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Place:
-    """Key under which a data base stores a sweep.
+    """Key under which a database stores a sweep.
 
     Args:
         name: name of the sweep: that of its folder when the sweep began.
@@ -132,7 +132,7 @@ def check_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | Non
                 where="storage",
                 expected=f"`storage = {kept}`" if kept else "no `storage`",
                 next_step="resume it with that storage, or start a new sweep in another `out`"
-                + (f"; if the data base has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
+                + (f"; if the database has moved, say where in {_file(path)}, [storage]" if kept and now else ""),
             )
     elif path.is_dir() and any(not found.name.startswith(".lock") for found in path.iterdir()):
         raise BadInput(
@@ -173,7 +173,7 @@ def _refuse(changed: list[str], before: Mapping[str, Any], sweep: Sweep, where: 
 
 
 def open_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None, place: Place) -> None:
-    """Make the folder and write sweep.toml, without the data base's password."""
+    """Make the folder and write sweep.toml, without the database's password."""
     content = content_of(sweep, first)
     if storage is not None:
         content["storage"] = {

@@ -19,7 +19,7 @@ from .privates import CREATE_STUDY, CREATE_TRIAL, SET_TRIAL_ATTRIBUTE
 __all__ = ["JOURNAL", "STUDY", "Journal", "mend", "read", "reading", "writing"]
 
 JOURNAL = "journal.log"
-"""The file in a sweep's folder that keeps its trials, unless a data base keeps them."""
+"""The file in a sweep's folder that keeps its trials, unless a database keeps them."""
 STUDY = "sweep"
 """What Optuna calls the only sweep of a journal."""
 

@@ -44,9 +44,9 @@ class Ledger:
 
     Args:
         path: the sweep's folder.
-        url: URL of the data base; None for the journal in the folder.
-        name: name of the sweep in the data base; None if it holds only one.
-        key: identifies this folder in the data base; default: its path.
+        url: URL of the database; None for the journal in the folder.
+        name: name of the sweep in the database; None if it holds only one.
+        key: identifies this folder in the database; default: its path.
         goal: how runs are compared.
         pruner: as in `Sweep`.
         every: steps between evaluations.
@@ -107,7 +107,7 @@ class Ledger:
                 self._study = optuna.load_study(storage=self._storage, study_name=name, pruner=_pruner(pruner, every))
             elif self.shared:
                 raise BadInput(
-                    f"there is no sweep '{name}' in that data base" if name else f"it holds {len(names)} sweeps",
+                    f"there is no sweep '{name}' in that database" if name else f"it holds {len(names)} sweeps",
                     where=storage.masked(url or ""),
                     expected=None if name else "`name`: the name of one of these sweeps, which is that of its folder",
                     choices=names,

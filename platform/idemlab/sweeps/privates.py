@@ -21,13 +21,13 @@ def identity(trial: FrozenTrial) -> int:
 
 
 def record_heartbeat(storage: BaseStorage, trial: int) -> None:
-    """Send a heartbeat for a running trial in a data base."""
+    """Send a heartbeat for a running trial in a database."""
     heart: Any = storage
     heart.record_heartbeat(trial)
 
 
 def stale(storage: BaseStorage, study: Study) -> list[int]:
-    """Identities of the running trials in a data base without a recent heartbeat."""
+    """Identities of the running trials in a database without a recent heartbeat."""
     heart: Any = storage
     found: list[int] = heart._get_stale_trial_ids(study._study_id)
     return found

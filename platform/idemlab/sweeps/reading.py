@@ -21,12 +21,12 @@ def open_sweep(path: str | Path, *, storage: str | None = None, catalog: Catalog
     """The results of a sweep, finished or not. A record keeps only the table of a sweep, which is read in its place.
 
     Args:
-        storage: URL of the data base with its password, which the folder does not keep.
+        storage: URL of the database with its password, which the folder does not keep.
         catalog: used to read the experiments of the runs; default: the installed plugins.
 
     Raises:
         BadInput: if the folder holds no sweep.
-        Failure: if its data base cannot be reached.
+        Failure: if its database cannot be reached.
     """
     folder = Path(path)
     sweep, url, name = read_sweep(folder)

@@ -55,7 +55,7 @@ def run_sweep(
         resume: run the trials that are not done yet; `seeds` and `trials` may be larger than before.
         retry: run failed trials again.
         jobs: number of worker processes; 1 trains in this process.
-        storage: URL of a data base, ``postgresql://USER@HOST/DATABASE``. This process starts or joins the sweep there that
+        storage: URL of a database, ``postgresql://USER@HOST/DATABASE``. This process starts or joins the sweep there that
             has the folder's name. Machines that make the same call share its trials, and each call returns when all trials
             have ended. Default: a journal in the folder.
         say: called with each line of progress.

@@ -53,14 +53,14 @@ class Status:
     """The progress of a sweep.
 
     Args:
-        sweep: its folder, or its data base.
+        sweep: its folder, or its database.
         total: number of trials that the sweep will have.
         counts: number of complete, failed, pruned, running and waiting trials. Trials that a sampler has not chosen yet
             count as waiting.
         running: the trials that a process has claimed.
         best: the best setting among those that have ended.
         results: all trials that have ended.
-        held_by: the process that runs a sweep without a data base; None if no process runs it.
+        held_by: the process that runs a sweep without a database; None if no process runs it.
         seconds_left: an estimate from the time per trial so far and the present workers; None if it is not known.
     """
 
@@ -78,12 +78,12 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
     """The progress of a sweep, without disturbing it.
 
     Args:
-        sweep: its folder, or the URL of the data base that holds it.
-        name: which sweep, if a data base holds several.
+        sweep: its folder, or the URL of the database that holds it.
+        name: which sweep, if a database holds several.
 
     Raises:
         BadInput: if there is no such sweep.
-        Failure: if the data base cannot be reached.
+        Failure: if the database cannot be reached.
     """
     held, kept = None, False
     if "://" in str(sweep):
@@ -100,7 +100,7 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
             raise BadInput(
                 f"'{where}' is a folder, which holds one sweep",
                 where="name",
-                next_step="leave `name` out, or give the URL of a data base",
+                next_step="leave `name` out, or give the URL of a database",
             )
         tried, url, own = read_sweep(folder)
         held, kept = held_by(folder), is_kept(folder)

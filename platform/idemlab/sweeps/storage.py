@@ -1,4 +1,4 @@
-"""The data base in which Optuna keeps the trials of a sweep that several machines share."""
+"""The database in which Optuna keeps the trials of a sweep that several machines share."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ __all__ = [
 HEARTBEAT, GRACE = 20, 120
 """Seconds between two heartbeats of a trial, and seconds without one after which another process runs the trial again."""
 _TIMEOUT = 10
-"""Seconds to wait for a data base."""
+"""Seconds to wait for a database."""
 _SHOWN = ("host", "port", "sslmode", "sslrootcert")
 """Options of a URL that hold no secrets."""
 
 
 def data_base(url: str, *, make: bool) -> BaseStorage:
-    """Optuna's storage in a data base; missing tables are made.
+    """Optuna's storage in a database; missing tables are made.
 
     Raises:
         BadInput: if the URL is malformed, or its driver is not installed.
-        Failure: if the data base cannot be reached.
+        Failure: if the database cannot be reached.
     """
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.engine import make_url
@@ -54,7 +54,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise BadInput("that is no URL of a data base", where="storage", expected=expected) from None
+        raise BadInput("that is no URL of a database", where="storage", expected=expected) from None
     if parsed.drivername == "postgresql":
         # which driver it stands for differs with SQLAlchemy's version
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -84,7 +84,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
         raise BadInput(f"{what} is not installed", where=masked(url), next_step=install) from None
     except ArgumentError:
         raise BadInput(
-            f"there is no kind of data base '{parsed.drivername}'",
+            f"there is no kind of database '{parsed.drivername}'",
             where=masked(url),
             expected=expected,
             nearest=nearest_match(parsed.drivername, ["postgresql", "sqlite", "mysql"]),
@@ -93,7 +93,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
         raise Failure(
             f"the storage cannot be reached: {cause(error)}",
             where=masked(url),
-            next_step="check that the data base runs, and that URL, user and password are right",
+            next_step="check that the database runs, and that URL, user and password are right",
         ) from None
     if kind == "sqlite" and make:  # a reader may lack the permission to write
         _one_at_a_time(made.engine)
@@ -120,10 +120,10 @@ def _one_at_a_time(engine: Engine) -> None:
 
 
 def located(url: str) -> str:
-    """The URL of a data base, valid in every working directory: the file of SQLite gets its absolute path.
+    """The URL of a database, valid in every working directory: the file of SQLite gets its absolute path.
 
     Raises:
-        BadInput: for a SQLite data base in memory, which would be lost.
+        BadInput: for a SQLite database in memory, which would be lost.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -135,7 +135,7 @@ def located(url: str) -> str:
     if parsed.get_backend_name() != "sqlite" or (parsed.database or "").startswith("file:"):
         return url
     if parsed.database in (None, "", ":memory:"):
-        raise BadInput("a data base in memory is lost at the end", where="storage", expected="sqlite:///FILE")
+        raise BadInput("a database in memory is lost at the end", where="storage", expected="sqlite:///FILE")
     return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
 
 
@@ -157,7 +157,7 @@ def insisting(call: Callable[[], T]) -> T:
 
 
 def masked(url: str) -> str:
-    """The URL of a data base without its secrets: the password, and every option not known to be harmless."""
+    """The URL of a database without its secrets: the password, and every option not known to be harmless."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -170,7 +170,7 @@ def masked(url: str) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of the data base's own message. Messages of SQLAlchemy are left out: they may hold a password."""
+    """The first line of the database's own message. Messages of SQLAlchemy are left out: they may hold a password."""
     from sqlalchemy.exc import DBAPIError
 
     while error.__cause__ is not None:

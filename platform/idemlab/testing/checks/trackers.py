@@ -72,7 +72,7 @@ def takes_a_whole_run(subject: Subject) -> None:
     must(entries == _ENTRIES, "it changes the values that it is given")
 
 
-@check("tracker", cause="JSON, a plot or a data base that refuses NaN and infinity: a run that diverges has them")
+@check("tracker", cause="JSON, a plot or a database that refuses NaN and infinity: a run that diverges has them")
 def takes_what_is_not_finite(subject: Subject) -> None:
     """It takes values that are infinite or not a number."""
     with _open(subject) as tracker:
