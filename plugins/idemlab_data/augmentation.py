@@ -40,6 +40,8 @@ class AugmentedSource(Source):
         super().__init__()
         self._transform = _composed(transforms)
         self.then = then
+        if then is not None:  # whose points are those of this source, too
+            self.row_by_row, self.draws_from_data = then.row_by_row, then.draws_from_data
         self.register_buffer("bounds", torch.tensor([0.0, 1.0]))
 
     def fit(self, dataset: Dataset) -> None:
@@ -57,6 +59,9 @@ class AugmentedSource(Source):
         self.bounds.copy_(torch.tensor(dataset.range))
         if self.then is not None:
             self.then.fit(dataset)
+
+    def period(self, rows: int) -> int:
+        return 1 if self.then is None else self.then.period(rows)
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         if batch.target is not batch.input:

@@ -46,6 +46,7 @@ class Limited(nn.Module):
     def __init__(self, network: Operator, depth: int | None, tolerance: float, most: int, terms: int) -> None:
         super().__init__()
         self.network = network
+        self.classes = getattr(network, "classes", None)
         self._depth, self._tolerance, self._most, self._terms = depth, tolerance, most, terms
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:

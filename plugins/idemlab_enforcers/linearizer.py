@@ -72,6 +72,7 @@ class Linearized(nn.Module):
         super().__init__()
         self.network = network
         self.shape, self._rank = shape, rank
+        self.classes = getattr(network, "classes", None)
         n = math.prod(shape)
         # Which coordinates are kept at the start is clear, and which are the next to change, too.
         self.preference = nn.Parameter(torch.linspace(1, -1, n)) if learned else None

@@ -88,6 +88,7 @@ class Sectioned(nn.Module):
     def __init__(self, network: Operator, shape: tuple[int, ...], rank: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.shape = network, shape
+        self.classes = getattr(network, "classes", None)
         n = math.prod(shape)
         basis = torch.linalg.qr(torch.randn(n, rank, dtype=torch.float64))[0]
         self.register_buffer("basis", basis.to(dtype))

@@ -76,6 +76,7 @@ class Truncated(nn.Module):
     def __init__(self, network: Operator, size: int, rank: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.shape = network, network.shape
+        self.classes = getattr(network, "classes", None)
         self.directions = nn.Parameter(torch.linalg.qr(torch.randn(size, rank, dtype=torch.float64))[0].to(dtype))
         self.centre = nn.Parameter(torch.zeros(size, dtype=dtype))
 

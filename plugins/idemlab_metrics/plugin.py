@@ -270,6 +270,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
         factory=asked_class,
         summary="Share of generated samples that are of the class asked for, as a small classifier sees it.",
         inputs=("noise",),
+        features=("cnn",),
     )
     yield MetricSpec(
         name="frechet-distance",

@@ -90,7 +90,7 @@ class _Windows(nn.Module):
     """The windows of images, [B, C, H, W] -> [B, t, n]: `nn.Unfold`, windows first.
 
     One gather of all numbers of a batch. PyTorch's unfolding works image by image on CPUs, which takes up to seven times as
-    long on two threads.
+    long on two threads. On GPUs it is used, because there a gather's gradient is summed in no fixed order.
     """
 
     pixels: Tensor
@@ -98,11 +98,14 @@ class _Windows(nn.Module):
     def __init__(self, shape: tuple[int, int, int], patch: int, overlap: int) -> None:
         super().__init__()
         self._shape = shape
+        self._folding = {"kernel_size": patch + 2 * overlap, "stride": patch, "padding": overlap}
         pixels = _pixels(shape, patch, overlap)
         self._windows = tuple(pixels.shape)
         self.register_buffer("pixels", pixels.flatten(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return nn.functional.unfold(x, **self._folding).mT
         padded = nn.functional.pad(x.flatten(1), (1, 0))  # what lies beyond the border is zero
         return padded.index_select(1, self.pixels).view(-1, *self._windows)
 
@@ -112,6 +115,8 @@ class _Overlaid(_Windows):
 
     def forward(self, windows: Tensor) -> Tensor:
         C, H, W = self._shape
+        if windows.device.type != "cpu":
+            return nn.functional.fold(windows.mT, (H, W), **self._folding)
         padded = windows.new_zeros(windows.shape[0], 1 + C * H * W)
         return padded.index_add(1, self.pixels, windows.flatten(1))[:, 1:].reshape(-1, C, H, W)
 

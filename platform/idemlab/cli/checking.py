@@ -109,7 +109,7 @@ def check(
 
 def _checkable(name: str, kind: str | None) -> list[Provided]:
     """All entries with this name whose kind has checks."""
-    kinds = [kind for kind in KINDS if kind not in ("experiment", "study")]
+    kinds = [kind for kind in KINDS if kind not in ("experiment", "study", "suite")]
     entries = matching(installed(), name, kind_of(kind) if kind is not None else None, kinds)
     found = [entry for entry in entries if entry.spec.kind in kinds]
     if not found:

@@ -160,7 +160,8 @@ def _check_judges(experiment: Experiment, where: str) -> None:
         if isinstance(metric.spec, MetricSpec)
         for feature in metric.spec.features_for(dict(metric.arguments))
     }
-    for top in experiment.sources:
+    taught_by = [*experiment.sources, *([experiment.corruption] if experiment.corruption is not None else [])]
+    for top in taught_by:
         for source in top.inside():
             taught = source.spec.features_for(dict(source.arguments)) if isinstance(source.spec, SourceSpec) else ()
             for feature in taught:

@@ -210,11 +210,12 @@ def evaluate(
                 for each, chosen in rows.items()
             }
         if settings.reject and name in parts.inputs and not parts.inputs[name].made_of_data:
-            rejection = reject(apply, orbits, batch, settings.reject)
+            rejection = reject(apply, orbits, batch, settings.reject, eps=torch.finfo(computed).eps)
             rest = batch.rows(rejection.kept)
             kept, _ = _measured(metrics, orbits_of(apply, rest.input, rest.condition, settings.batch_size), rest)
             values[name] |= {f"kept_{key}": value for key, value in kept.items()} | rejection.values()
-            rejections.append(rejection.sentence(name))
+            if len(rejection.kept) < len(batch):
+                rejections.append(rejection.sentence(name))
     return Evaluation(certificates, values, tuple(rejections), classes, of_classes)
 
 

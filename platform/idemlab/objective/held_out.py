@@ -11,6 +11,7 @@ from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..contracts.step import generator
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
+from ..wording import counted
 
 __all__ = ["spared"]
 
@@ -39,12 +40,18 @@ def spared(experiment: Experiment, dataset: Dataset) -> Dataset:
     places = torch.randint(_STRETCH, (total // _STRETCH,), generator=generator("validation", total)).tolist()
     held = {_STRETCH * i + place for i, place in enumerate(places)}
     kept = [i for i in range(total) if i not in held]
-    return replace(dataset, train=_chosen(dataset.train, kept), test=_chosen(dataset.train, sorted(held)))
+    told = f"every tenth training sample, {counted(len(held), 'sample')}, is held out and stands for the test split"
+    return replace(
+        dataset,
+        train=_chosen(dataset.train, kept),
+        test=_chosen(dataset.train, sorted(held)),
+        description=(*dataset.description, told),
+    )
 
 
 def _chosen(rows: MapStyle, indices: Sequence[int]) -> MapStyle:
     """Some samples of a set, in memory if it is."""
-    if not isinstance(rows, TensorRows):
+    if type(rows) is not TensorRows:  # a subclass may give its samples in a way of its own
         return _Chosen(rows, indices)
     batch = rows.__getitems__(indices)
     target = None if batch.target is batch.input else batch.target

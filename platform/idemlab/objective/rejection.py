@@ -48,16 +48,22 @@ class Rejection:
         return {"rejected": 1 - len(self.kept) / self.total, "jacobian_limit": self.limit}
 
 
-def reject(apply: Callable[..., Tensor], orbits: Sequence[Orbit], batch: Batch, share: float) -> Rejection:
-    """Leave out the share of the samples at which |J_f| is largest; at least two stay."""
-    found = slopes(apply, orbits)
+def reject(
+    apply: Callable[..., Tensor], orbits: Sequence[Orbit], batch: Batch, share: float, *, eps: float | None = None
+) -> Rejection:
+    """Leave out the share of the samples at which |J_f| is largest; at least two stay.
+
+    Args:
+        eps: of the precision that f is computed in; default: that of the inputs.
+    """
+    found = slopes(apply, orbits, eps=eps)
     keep = max(2, len(batch) - round(share * len(batch)))
     order = torch.argsort(found, stable=True)[:keep]
     return Rejection(sorted(order.tolist()), len(batch), float(found[order[-1]]))
 
 
 @torch.no_grad()
-def slopes(apply: Callable[..., Tensor], orbits: Sequence[Orbit]) -> Tensor:
+def slopes(apply: Callable[..., Tensor], orbits: Sequence[Orbit], *, eps: float | None = None) -> Tensor:
     """|J_f(x)|_F at the inputs of all orbits, [N] in double precision on the CPU.
 
     E |J v|² = |J|² for v of N(0, I): the mean over eight directions, the same for all samples, by finite differences. So it
@@ -67,7 +73,7 @@ def slopes(apply: Callable[..., Tensor], orbits: Sequence[Orbit]) -> Tensor:
     inputs = [orbit.input for orbit in orbits]
     shape, dtype = inputs[0].shape[1:], inputs[0].dtype
     size = float(torch.stack([x.double().square().mean() for x in inputs]).mean().sqrt()) or 1.0
-    h = torch.finfo(dtype).eps ** (1 / 3) * size
+    h = (eps or torch.finfo(dtype).eps) ** (1 / 3) * size
     directions = torch.randn(_PROBES, *shape, generator=generator(0, "rejection"), dtype=torch.float64)
     found = []
     for orbit in orbits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from ..contracts.orbit import Operator, applied
 from ..contracts.specs import EnforcerKind, ModelSpec
 from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
+from ..objective.data import classes_of
+from ..objective.measured import check_metric, measured
 from ..objective.parts import assemble, build_operator
 from ..objective.preflight import preflight
 from ..sweeps.sweep import Setting, Sweep
@@ -52,7 +55,8 @@ class Entry:
 
     def final(self, chosen: Mapping[str, Any], seeds: int) -> Sweep:
         """The sweep that measures the chosen setting on the test data."""
-        return Sweep(experiment=self.tuning.experiment, set=dict(self.settings) | dict(chosen), seeds=seeds)
+        settings = dict(self.settings) | dict(chosen) | {"evaluation.split": "test"}
+        return Sweep(experiment=self.tuning.experiment, set=settings, seeds=seeds)
 
 
 def arm_of(enforcer: str | Mapping[str, Any], suite: Suite, catalog: Catalog) -> tuple[str, Arm]:
@@ -106,7 +110,9 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
     if not traits.kinds & {EnforcerKind.LOSS, EnforcerKind.SUBSTITUTION}:
         settings = settings | task.without_loss
     assert isinstance(plain.model.spec, ModelSpec)
-    for method in (*traits.wraps, *traits.calls):
+    # What an architecture offers itself is seen when one batch goes through it.
+    needed = traits.wraps if EnforcerKind.ARCHITECTURE in traits.kinds else (*traits.wraps, *traits.calls)
+    for method in needed:
         if method not in plain.model.spec.offers:
             if method not in task.models:
                 return replace(entry, refused=f"it needs a model with '{method}', and the task has none")
@@ -129,6 +135,24 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
     return replace(entry, model=experiment.model.name, step_cost=step, call_cost=call)
 
 
+def check_names(task_name: str, task: Task, catalog: Catalog) -> None:
+    """Check that the evaluations of a task give what it is judged by. One evaluation shows what plugins measure.
+
+    Raises:
+        BadInput: names the metric, the choices and the nearest one.
+    """
+    experiment = Sweep(experiment=task.experiment, set=dict(task.set)).resolve(Setting({}, 0), catalog)
+
+    @cache
+    def names() -> frozenset[str]:
+        parts = assemble(experiment)
+        return frozenset(measured(experiment, parts, parts.objective.operator, _CPU))
+
+    for key, metrics in (("relative", task.relative), ("deviation", task.deviation), ("columns", task.columns)):
+        for metric in metrics:
+            check_metric(metric, [experiment], names, f"[task.{task_name}], key '{key}'")
+
+
 def _brief(error: IdemlabError) -> str:
     return f"{error.what} ({error.where})" if isinstance(error, Failure) and error.where else error.what
 
@@ -144,7 +168,7 @@ def measured_cost(experiment: Experiment, plain: Experiment) -> tuple[float, flo
     size = experiment.training.batch_size
     batch = parts.dataset.train.__getitems__(list(range(size)))
     ready = batch.to(_CPU, getattr(torch, experiment.training.dtype), parts.dataset.range)
-    model = build_operator(plain, parts.dataset.shape).to(ready.input.dtype)
+    model = build_operator(plain, parts.dataset.shape, classes_of(plain, parts.dataset)).to(ready.input.dtype)
     forward, call = (_flops(f, ready.input, ready.condition) for f in (model, parts.objective.operator))
     return plan.flops_per_step / forward, call / forward
 

@@ -17,14 +17,12 @@ from ..sweeps.runner import run_sweep
 from ..sweeps.sweep import Sweep
 from ..system.lock import exclusive
 from ..wording import command, listed
-from .entry import Entry, arm_of, entered
-from .record import League, TaskTable, write_league
+from .entry import Entry, arm_of, check_names, entered
+from .record import FILE, League, TaskTable, write_league
 from .standing import Standing, chosen_setting, pareto, standing_of
 from .suite import Arm, Suite, find_suite
 
 __all__ = ["run_league"]
-
-FILE = "league.json"
 
 
 def run_league(
@@ -72,6 +70,8 @@ def run_league(
     _check_folder(path, suite, quick=quick, resume=resume)
     tasks = {name: rules.task[name] for name in rules.quick.tasks} if quick else dict(rules.task)
     seeds = rules.quick.seeds if quick else rules.seeds
+    for name, task in tasks.items():
+        check_names(name, task, own)
     say(f"{len(arms)} arms in {len(tasks)} tasks: one batch of each")
     entries = {
         name: [entered(arm, table, name, task, rules, own, quick=quick) for arm, table in arms.items()]

@@ -139,6 +139,13 @@ def _read(path: Path) -> Suite:
     _names(suite.quick.tasks, suite.task, "task", f"{where}, [quick]")
     _names(suite.quick.arms, suite.arm, "arm", f"{where}, [quick]")
     for name, arm in suite.arm.items():
+        if isinstance(arm.enforcer, dict) and not isinstance(arm.enforcer.get("name"), str):
+            raise BadInput(
+                f"the enforcer of arm '{name}' has no name",
+                where=f"{where}, [arm.{name}], key 'enforcer'",
+                expected='a name, or a table with one: { name = "relative", weight = 0.5 }',
+                next_step="idemlab list enforcers",
+            )
         _names(arm.tasks, suite.task, "task", f"{where}, [arm.{name}]")
     beside = {name: path.parent / task.experiment for name, task in suite.task.items()}
     return suite.model_copy(

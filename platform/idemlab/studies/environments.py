@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import Failure
 from ..system import strict_json
 
-__all__ = ["MadeIn", "environment_in", "environments_of", "note_environment"]
+__all__ = ["MadeIn", "claims_in", "environment_in", "environments_of", "note_environment"]
 
 MadeIn = dict[str, list[str]]
 """File of an environment -> names of the sweeps whose trials ran there."""
@@ -22,7 +23,7 @@ def environments_of(record: Path) -> MadeIn:
     claims, sweeps = record / "claims.json", record / "sweeps"
     if not claims.is_file():
         return {}
-    content = strict_json.loads(claims.read_text(encoding="utf-8"))
+    content = claims_in(record)
     if "environments" in content:
         # Only files of these names: a record may come from a stranger.
         return {file: list(names) for file, names in content["environments"].items() if _NAME.fullmatch(file)}
@@ -30,8 +31,28 @@ def environments_of(record: Path) -> MadeIn:
     there = sorted(path.parent.name for path in sweeps.glob("*/sweep.toml"))
     if not (record / _FURTHER).is_file():
         return {_FIRST: there}
-    first = [name for name in there if name in content["kept"]]
+    first = [name for name in there if name in content.get("kept", ())]
     return {_FIRST: first, _FURTHER: [name for name in there if name not in first]}
+
+
+def claims_in(record: Path) -> Mapping[str, Any]:
+    """What the file of claims of a record holds.
+
+    Raises:
+        Failure: if it is damaged.
+    """
+    file = record / "claims.json"
+    try:
+        content = strict_json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no claims of a study")
+    except (OSError, ValueError) as error:
+        raise Failure(
+            f"the claims of the record cannot be read: {error}",
+            where=str(file),
+            next_step="put the file back, or delete it: the study then examines all sweeps anew",
+        ) from None
+    return content
 
 
 def note_environment(record: Path, before: MadeIn, ran: Collection[str], now: Mapping[str, Any]) -> MadeIn:

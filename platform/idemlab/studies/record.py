@@ -15,7 +15,7 @@ from ..sweeps.reading import open_sweep
 from ..sweeps.runner import run_sweep
 from ..system import strict_json
 from ..wording import command, counted, number, plural
-from .environments import MadeIn, environment_in, environments_of, note_environment
+from .environments import MadeIn, claims_in, environment_in, environments_of, note_environment
 from .study import Claim, Findings, Material, find_study
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def run_study(
 def _check_same_size(path: Path, *, quick: bool) -> None:
     """Refuse to continue the small version of a study as the whole one, or the other way round."""
     file = path / "claims.json"
-    if file.is_file() and strict_json.loads(file.read_text(encoding="utf-8"))["quick"] != quick:
+    if file.is_file() and claims_in(path).get("quick") != quick:
         raise BadInput(
             f"'{path}' holds the {'whole' if quick else 'small'} version of the study",
             where="quick",

@@ -49,14 +49,15 @@ def _whole(batch: Any) -> Any:
 def batches(dataset: Dataset, training: TrainingSettings, steps: range, *, rank: int, world: int) -> Iterator[Batch]:
     """This process's micro-batches of the given optimiser steps, in order, on the CPU as the dataset holds them."""
     order = _Order(len(dataset.train), training, steps, rank, world)
-    if isinstance(dataset.train, TensorRows):  # no worker could be faster, and a loader takes longer than small models
+    # No worker could be faster, and a loader takes longer than small models; but it pins memory for a GPU.
+    if isinstance(dataset.train, TensorRows) and not torch.cuda.is_available():
         return map(dataset.train.__getitems__, order)
     return iter(
         DataLoader(
             dataset.train,  # type: ignore[arg-type]
             batch_sampler=order,
             collate_fn=_whole,
-            num_workers=min(4, os.cpu_count() or 1),
+            num_workers=0 if isinstance(dataset.train, TensorRows) else min(4, os.cpu_count() or 1),
             pin_memory=torch.cuda.is_available(),
         )
     )

@@ -48,7 +48,7 @@ class Latch:
     def see(self, losses: Tensor, step: int) -> None:
         """Check the losses of a step before its update."""
         finite = torch.isfinite(losses.detach())
-        if self._engine.alone and not self.deferred and bool(finite.all()):
+        if self._engine.alone and self._engine.device.type == "cpu" and bool(finite.all()):
             return  # on small networks, the bookkeeping below is a share of the step
         bad = self._engine.anywhere((~finite).to(self._bad.dtype))
         self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))

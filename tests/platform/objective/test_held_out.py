@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ def test_validation_takes_a_tenth_of_the_training_samples_and_trains_on_the_othe
     assert (len(whole.train), len(held.train), len(held.test)) == (64, 58, 6)
     assert rows(held, "train") | rows(held, "test") == rows(whole, "train")
     assert not rows(held, "test") & rows(whole, "test")
+    assert held.description[-1] == "every tenth training sample, 6 samples, is held out and stands for the test split"
     experiment = resolve(tiny(evaluation__split="validation"))
     for built in (assemble(experiment).dataset, build_inputs(experiment).dataset):
         assert rows(built, "test") == rows(held, "test")
@@ -42,9 +43,13 @@ def test_targets_conditions_and_labels_stay_with_their_samples(tiny: Tiny, monke
         def __getitems__(self, indices: list[int]) -> Batch:
             return Batch(x[indices], 2 * x[indices], 3 * x[indices], torch.tensor(indices))
 
-    kept = TensorRows(x, 2 * x, 3 * x, torch.arange(40))
+    class Doubling(TensorRows):
+        def __getitems__(self, indices: Sequence[int]) -> Batch:
+            return super().__getitems__(indices).replace(target=2 * x[indices])
+
+    kept, doubling = (kind(x, target, 3 * x, torch.arange(40)) for kind, target in ((TensorRows, 2 * x), (Doubling, x)))
     experiment = resolve(tiny(evaluation__split="validation"))
-    for train in (kept, Stored()):
+    for train in (kept, Stored(), doubling):
         data = Dataset(train=train, test=kept, shape=(1,))
         monkeypatch.setattr("idemlab.catalog.named.Named.build_as", lambda *_, data=data: data)
         held = build_dataset(experiment)

@@ -14,6 +14,7 @@ from idemlab.contracts.metric import Metric
 from idemlab.errors import BadInput
 from idemlab.objective.evaluation import Evaluation, evaluate
 from idemlab.objective.parts import assemble
+from idemlab.objective.preflight import preflight
 from idemlab.objective.rejection import slopes
 
 Make = Callable[..., dict[str, Any]]
@@ -59,6 +60,7 @@ def test_what_is_steepest_is_left_out_of_a_second_set_of_values_and_the_first_st
     assert not [key for name in ("data", "corrupted") for key in rejecting.metrics[name] if key.startswith("kept")]
     assert "At noise the values named kept_... leave out 8 of 32 samples" in rejecting.sentence
     assert "leave out" not in plain.sentence
+    assert "leave out" not in evaluated(tiny(evaluation=settings | {"reject": 0.01})).sentence, "nothing was left out"
     few = evaluated(tiny(evaluation=settings | {"reject": 0.99})).metrics["noise"]
     assert few["kept_count"] == 2
 
@@ -78,6 +80,21 @@ def test_the_norm_is_that_of_the_jacobian_whatever_the_batches() -> None:
 
     found = slopes(under, [Orbit(under, x, conditions)])
     torch.testing.assert_close(found, 20 * conditions[:, 0], rtol=0.15, atol=1e-6)
+
+
+def test_an_operator_in_half_precision_is_looked_at_from_farther_away() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return (3 * x.bfloat16()).float()
+
+    x = torch.randn(20, 50)
+    found = slopes(f, [Orbit(f, x)], eps=torch.finfo(torch.bfloat16).eps)
+    torch.testing.assert_close(found, torch.full((20,), 3 * 50**0.5, dtype=torch.float64), rtol=0.15, atol=0)
+
+
+def test_without_generated_samples_there_is_nothing_to_reject(tiny: Make) -> None:
+    experiment = idemlab.resolve(tiny(evaluation={"inputs": {"corrupted": "corrupted"}, "reject": 0.1}))
+    with pytest.raises(BadInput, match="no generated samples are evaluated"):
+        preflight(experiment, assemble(experiment), device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])

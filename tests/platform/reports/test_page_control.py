@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from idemlab import BadInput, train, write_report
+from idemlab import BadInput, Run, train, write_report
 
 _page = runpy.run_path(str(Path(__file__).with_name("page.py")))
 IMAGES, Page, unfinish = _page["IMAGES"], _page["Page"], _page["unfinish"]
@@ -39,6 +39,14 @@ def test_the_control_beside_a_run_is_found(blank: Path, control: Path) -> None:
         assert float(control_) == pytest.approx(others[name]["relative"][0], rel=6e-3)
         assert float(factor.removesuffix(" x")) == pytest.approx(float(control_) / float(run), rel=2e-2)
     assert page.words.count("control f(f(x))") == 2 * 3  # the rows, and their legends
+
+
+def test_a_control_under_a_condition_is_refused_for_an_operator_without(
+    blank: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "classes", property(lambda run: 3 if run.path == control else None))
+    with pytest.raises(BadInput, match="takes a condition, and that of the run takes no condition"):
+        write_report(blank, control=control)
 
 
 def test_a_control_has_no_control(control: Path, unplotted: None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from idemlab import BadInput, installed, resolve
-from idemlab.standings.entry import arm_of, entered
+from idemlab.standings.entry import arm_of, check_names, entered
 from idemlab.standings.league import competing
 from idemlab.standings.suite import Suite, find_suite
 
@@ -28,6 +28,7 @@ Write = Callable[..., str]
         ({"quick__arms": ["none"]}, "cannot be"),
         ({"arm__none": {"enforcer": "none", "tasks": ["plane"]}}, "no task 'plane'"),
         ({"arm__none": {"enforcer": 3}}, "cannot be 3"),
+        ({"arm__none": {"enforcer": {"weight": 1.0}}}, "the enforcer of arm 'none' has no name"),
     ],
 )
 def test_a_wrong_suite_is_refused_by_its_key(write_suite: Write, changes: dict[str, Any], problem: str) -> None:
@@ -103,7 +104,7 @@ def test_all_arms_have_the_same_counted_operations(suite: Suite) -> None:
         assert tuning.set["training.flops"] == final.set["training.flops"] == flops
         assert (tuning.trials, tuning.seeds, final.seeds) == (trials, 1, 2)
         assert tuning.set["evaluation.split"] == "validation"
-        assert "evaluation.split" not in final.set
+        assert final.set["evaluation.split"] == "test"
     assert none.step_cost == pytest.approx(3, abs=0.5)
     assert gradient.step_cost > none.step_cost + 2
     assert none.call_cost == gradient.call_cost == 1
@@ -144,6 +145,16 @@ def test_an_argument_that_is_wrong_is_refused_and_so_is_a_range_that_it_cannot_t
     suite = find_suite(write_suite(arm__gradient={"enforcer": "gradient", "over": over}), installed())
     with pytest.raises(BadInput, match="'weight' cannot be -1"):
         _entry(suite, "gradient", "plain")
+
+
+def test_what_no_evaluation_of_a_task_gives_is_refused_before_training(write_suite: Write, suite: Suite) -> None:
+    task = suite.task["plain"]
+    check_names("plain", task, installed())
+    wrongs = {"relative": ["data/relatve"], "deviation": {"data/reconstruction_eror": 1.0}, "columns": {"rnk": "rank"}}
+    for key, wrong in wrongs.items():
+        with pytest.raises(BadInput) as caught:
+            check_names("plain", task.model_copy(update={key: wrong}), installed())
+        assert caught.value.where == f"[task.plain], key '{key}'"
 
 
 def test_the_shipped_suite_names_what_is_there() -> None:

@@ -19,6 +19,7 @@ from idemlab import (
     BadInput,
     Catalog,
     Claim,
+    Failure,
     Findings,
     Material,
     Study,
@@ -275,6 +276,13 @@ def test_an_older_record_lists_the_sweeps_of_its_first_environment(tmp_path: Pat
     (tmp_path / "claims.json").write_text(json.dumps({"environments": after | {"../environment.json": ["a"]}}))
     assert environments_of(tmp_path) == after, "no file outside of the record is read"
     assert note_environment(tmp_path, after, ["d"], {"python": "4"})["environment-further-2.json"] == ["b", "c", "d"]
+
+
+def test_claims_that_are_damaged_are_told(tmp_path: Path) -> None:
+    for text in ("[", "3"):
+        (tmp_path / "claims.json").write_text(text)
+        with pytest.raises(Failure, match="claims of the record cannot be read"):
+            environments_of(tmp_path)
 
 
 def test_the_trials_of_a_record_cannot_be_gone_on_with(catalog: Catalog, tmp_path: Path) -> None:

@@ -72,6 +72,18 @@ def test_the_range_is_kept_and_another_source_may_follow() -> None:
     assert 0.3 < float((inputs - targets).std()) < 0.7
 
 
+def test_what_another_source_needs_is_told() -> None:
+    table = {
+        "name": "augmented",
+        "transforms": [{"name": "RandomHorizontalFlip"}],
+        "then": {"name": "transport", "pool": 64},
+    }
+    source = idemlab.installed().check("source", table, "here").build()
+    assert not source.row_by_row
+    assert source.draws_from_data
+    assert source.period(16) == 4
+
+
 def test_transforms_may_hold_others() -> None:
     source = fitted({"name": "RandomApply", "p": 0.5, "transforms": [{"name": "RandomInvert", "p": 1.0}]})
     changed = (source.sample(BATCH, Step(), nn.Identity()).points - BATCH.input).abs().flatten(1).amax(1) > 1e-3

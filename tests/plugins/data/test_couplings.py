@@ -278,6 +278,8 @@ def test_a_source_inside_another_is_no_exception_and_other_features_are_free():
     with pytest.raises(BadInput, match="learns by the features 'pca'") as caught:
         resolve(plain | {"source": ["data", inside | {"then": plain["source"]}]})
     assert "for the metric" in caught.value.next_step
+    with pytest.raises(BadInput, match="learns by the features 'pca'"):
+        resolve(plain | {"source": "data", "reconstruction": {"weight": 1.0, "input": plain["source"]}})
     assert resolve(table(cost="coarse")).sources[0].arguments["cost"] == "coarse"
     resolve(plain | {"evaluation": {"inputs": {}, "metrics": [{"name": "diversity", "features": "hog"}]}})
 
