@@ -133,7 +133,8 @@ def competing(
     if not asked:
         arms = fixed
     elif quick:
-        others = [name for name in fixed if name not in asked][: max(1, len(fixed) - len(asked))]
+        least = 0 if fixed.keys() & asked.keys() else 1  # something that others had to stand beside, too
+        others = [name for name in fixed if name not in asked][: max(least, len(fixed) - len(asked))]
         arms = asked | {name: fixed[name] for name in others}
     else:
         arms = asked

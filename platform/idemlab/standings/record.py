@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, Failure
+from ..experiment.toml import toml_value
 from ..reports import style
 from ..reports.html import Drawing, render
 from ..system import strict_json
@@ -183,7 +184,14 @@ class League:
     def made_by(self) -> str:
         """The command that makes it."""
         suite = {} if self.suite == "league" else {"suite": self.suite}
-        return command("league", *self.arms, quick=self.quick, **suite)
+        asked = []
+        for name, arm in self.arms.items():
+            enforcer = arm["enforcer"]
+            own = (
+                isinstance(enforcer, Mapping) and enforcer["name"] != name
+            )  # no fixed arm: its name is made of its table
+            asked.append(toml_value(enforcer) if own else name)
+        return command("league", *asked, quick=self.quick, **suite)
 
     @property
     def note(self) -> str:

@@ -34,6 +34,7 @@ def made_up(path: Path) -> League:
         columns={"data/relative": "at data"}, true_rank=4.0, rows=rows,
     )  # fmt: skip
     arms = {name: {"enforcer": name, "over": {}} for name in ("a|b", "<i>", "c")}
+    arms["c (weight 0.5)"] = {"enforcer": {"name": "c", "weight": 0.5}, "over": {}}
     environment = {"packages": {"idemlab": "1", "torch": "2"}, "system": "Linux"}
     return League(
         path=path, suite="league", summary="Tasks.", quick=True, trials=2, seeds=2, arms=arms,
@@ -46,7 +47,7 @@ def test_the_record_is_read_back_and_its_pages_tell_every_row(tmp_path: Path, un
     write_league(league)
     assert League.open(tmp_path) == league
     page = (tmp_path / "README.md").read_text()
-    assert "idemlab league 'a|b' '<i>' c --quick" in page
+    assert """idemlab league 'a|b' '<i>' c '{ "name" = "c", "weight" = 0.5 }' --quick""" in page
     assert "| a\\|b \\* | 0.1 (0.05 to infinite) | 0.2 | 0.1 (0.05 to 0.2) | 3 | 6.0 F | 1.0 F |" in page
     assert "| 1 genuine, 1 failed: not finite |" in page
     assert "| &lt;i> | — | — | — | — | — | — | failed: boom |" in page

@@ -61,6 +61,7 @@ def suite(write_suite: Write) -> Suite:
         (["cubic"], True, ["cubic", "none", "gradient"]),
         (["none"], True, ["none", "gradient", "section"]),
         (["cubic", "relative", "limit", "ign"], True, ["cubic", "relative", "limit", "ign", "none"]),
+        (["cubic", "relative", "limit", "none"], True, ["cubic", "relative", "limit", "none"]),
     ],
 )
 def test_the_arms_are_those_that_are_asked_for_and_in_the_quick_version_fixed_ones_too(
