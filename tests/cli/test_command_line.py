@@ -211,6 +211,7 @@ def test_as_a_module_with_a_reader_that_goes_away(here):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.long
 def test_as_a_module_on_an_output_that_lacks_letters(here):
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "idemlab", "show", "ign"]

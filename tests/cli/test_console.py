@@ -50,6 +50,7 @@ def test_help_names_no_types_of_python(idemlab) -> None:
     assert "{RUN}..." in text
 
 
+@pytest.mark.long
 def test_a_shell_can_complete() -> None:
     asked = {"_IDEMLAB_COMPLETE": "complete_bash", "COMP_WORDS": "idemlab sw", "COMP_CWORD": "1"}
     done = subprocess.run(

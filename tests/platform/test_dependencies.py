@@ -8,6 +8,7 @@ import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -57,6 +58,7 @@ def undeclared(packages: dict[str, str], requirements: list[Requirement]) -> dic
     }
 
 
+@pytest.mark.long
 def test_every_direct_import_is_declared() -> None:
     kit = EXTRAS["testing"]
     assert not undeclared(imported("platform/idemlab/testing"), [*ALWAYS, *kit])

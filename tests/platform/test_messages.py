@@ -41,6 +41,7 @@ def texts(path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_no_text_below_the_command_line_spells_an_option() -> None:
     spelled = {
         f"{path.relative_to(ROOT)}: {text[:90]}"
@@ -136,6 +137,7 @@ NEVER_ONE = {
 """Counts that are more than one where the noun follows them."""
 
 
+@pytest.mark.long
 def test_no_message_counts_one_of_several() -> None:
     wrong = {
         f"{path.relative_to(ROOT)}: {ast.unparse(count.value)} {text.value.split()[0]}"

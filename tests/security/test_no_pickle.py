@@ -112,6 +112,7 @@ def test_the_search_lets_pass() -> None:
     assert not [source for source in HARMLESS if list(faults(source))]
 
 
+@pytest.mark.long
 def test_no_code_of_ours_can_load_a_pickle_unpack_an_archive_or_execute_text() -> None:
     assert len(FILES) > 100
     found = {str(file.relative_to(ROOT)): set(faults(file.read_text(encoding="utf-8"))) for file in FILES}

@@ -319,6 +319,7 @@ def test_the_command_shows_a_table() -> None:
 
 
 @pytest.mark.usefixtures("plus_offered")
+@pytest.mark.long
 def test_the_command_fails_with_all_there_is_to_say() -> None:
     code, output = call("plus-sign", "--quick")
     assert code == 1

@@ -51,6 +51,7 @@ def unfinish(path: Path) -> None:
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:2]))
 
 
+@pytest.mark.long
 def test_the_other_weights_of_a_run_are_compared_too(runs: tuple[Path, Path], tmp_path: Path) -> None:
     assert compare(runs).kept == {}
     kept = json.loads((runs[1] / "certificate.json").read_text()) | {"steps": 2, "verdict": "genuine"}
@@ -125,6 +126,7 @@ def test_as_dict_is_json(runs: tuple[Path, Path]) -> None:
     }
 
 
+@pytest.mark.long
 def test_unfinished_runs_show_what_they_have(runs: tuple[Path, Path], tmp_path: Path) -> None:
     unfinish(runs[1])
     comparison = compare(runs, out=tmp_path / "curves.png")

@@ -159,6 +159,7 @@ def test_typical_and_worst_samples_are_those_of_the_certificate(blank: Path) -> 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.long
 def test_vectors_have_one_picture_of_orbits(trained: dict[str, Path], tmp_path: Path) -> None:
     control = Path(shutil.copytree(trained["vectors"], tmp_path / "control"))
     page = Page(write_report(Run.open(trained["vectors"]), control=control))

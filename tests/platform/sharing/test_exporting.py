@@ -85,6 +85,7 @@ def test_the_table_has_every_shipped_model_and_every_enforcer_that_wraps_one() -
 # -- files ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_files_are_written_where_asked_and_never_over_others(
     projector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

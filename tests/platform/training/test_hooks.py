@@ -303,6 +303,7 @@ class Remembering(Enforcer):
         return Enforcement(loss=idemlab.l2(orbit.output, 3 * slow.ahead(0) - 2 * slow.ahead(1)))
 
 
+@pytest.mark.long
 def test_the_kit_wraps_as_training_does() -> None:
     def build() -> Any:
         """Remembers."""

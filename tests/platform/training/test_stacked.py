@@ -94,7 +94,11 @@ def test_draws_are_those_of_each_seed_alone() -> None:
     [
         pytest.param({}, [{"lr": 1e-3}, {"lr": 1e-2}], marks=pytest.mark.long),
         ({"enforcer": "gradient"}, [{"name": "sgd", "lr": 0.5}, {"name": "sgd", "lr": 0.1, "momentum": 0.9}]),
-        ({"source": [{"name": "data"}, {"name": "gaussian"}]}, [{"name": "muon", "lr": 1e-2, "clip": 1e-3}]),
+        pytest.param(
+            {"source": [{"name": "data"}, {"name": "gaussian"}]},
+            [{"name": "muon", "lr": 1e-2, "clip": 1e-3}],
+            marks=pytest.mark.long,
+        ),
         (
             {
                 "enforcer": {"name": "ign", "distance": "l2"},
