@@ -82,9 +82,6 @@ def test_what_cannot_be_shipped_is_refused_and_leaves_nothing(run: Run, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["wrong"]
 
 
-@pytest.mark.skipif(
-    not MADE.is_dir(), reason="digits-projector is not shipped yet: python -m idemlab_registry.shipped RUN"
-)
 def test_digits_projector_is_shipped(tmp_path: Path) -> None:
     assert packed_size(MADE) < shipped.LARGEST
     certificate = Run(MADE).certificate

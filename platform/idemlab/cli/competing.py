@@ -11,7 +11,7 @@ from .app import app, example
 from .console import loading, note, show, show_json, table
 from .measuring import thing
 from .options import Json
-from .sweeping import Jobs, stoppable
+from .sweeping import Jobs, Resume, Storage, stoppable
 
 if TYPE_CHECKING:
     from ..standings.record import League
@@ -41,20 +41,13 @@ def league(
         bool, typer.Option("--quick", help="The quick version: two tasks, and fixed arms beside yours, in minutes.")
     ] = False,
     suite: Annotated[str, typer.Option(metavar="NAME", help="Name of a suite, or path of its TOML file.")] = "league",
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Database through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
-            show_default=False,
-        ),
-    ] = None,
+    storage: Storage = None,
     jobs: Jobs = 1,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to make. Default: leagues/NAME, or leagues/NAME-quick.", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Run the trials that are not done yet.")] = False,
+    resume: Resume = False,
     as_json: Json = False,
 ) -> None:
     """Let enforcers compete: the same tasks, the same number of tuning trials, the same counted FLOPs."""

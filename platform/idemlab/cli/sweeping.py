@@ -28,6 +28,14 @@ Out = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Run the trials that are not done yet.")]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Number of worker processes.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Database through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(
@@ -78,14 +86,7 @@ def sweep(
             metavar="NAME", help="none; median or halving: stop runs that do worse than others at the same step."
         ),
     ] = "none",
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Database through which machines that run this command share its trials: postgresql://USER@HOST/DATABASE.",
-            show_default=False,
-        ),
-    ] = None,
+    storage: Storage = None,
     jobs: Jobs = 1,
     out: Out = None,
     resume: Resume = False,
