@@ -10,7 +10,7 @@ import torch
 
 from idemlab import Batch, Dataset, TensorRows, resolve
 from idemlab.errors import BadInput
-from idemlab.objective.data import build_dataset
+from idemlab.objective.data import build_dataset, conditioned
 from idemlab.objective.parts import assemble, build_inputs
 
 Tiny = Callable[..., dict[str, Any]]
@@ -43,13 +43,9 @@ def test_targets_conditions_and_labels_stay_with_their_samples(tiny: Tiny, monke
         def __getitems__(self, indices: list[int]) -> Batch:
             return Batch(x[indices], 2 * x[indices], 3 * x[indices], torch.tensor(indices))
 
-    class Doubling(TensorRows):
-        def __getitems__(self, indices: Sequence[int]) -> Batch:
-            return super().__getitems__(indices).replace(target=2 * x[indices])
-
-    kept, doubling = (kind(x, target, 3 * x, torch.arange(40)) for kind, target in ((TensorRows, 2 * x), (Doubling, x)))
+    kept = TensorRows(x, 2 * x, 3 * x, torch.arange(40))
     experiment = resolve(tiny(evaluation__split="validation"))
-    for train in (kept, Stored(), doubling):
+    for train in (kept, Stored()):
         data = Dataset(train=train, test=kept, shape=(1,))
         monkeypatch.setattr("idemlab.catalog.named.Named.build_as", lambda *_, data=data: data)
         held = build_dataset(experiment)
@@ -66,3 +62,23 @@ def test_targets_conditions_and_labels_stay_with_their_samples(tiny: Tiny, monke
 def test_too_few_samples_are_refused(tiny: Tiny) -> None:
     with pytest.raises(BadInput, match="19 training samples, too few to hold out every tenth"):
         build_dataset(resolve(tiny(dataset__train=19, evaluation__split="validation")))
+
+
+def test_samples_that_are_given_in_a_way_of_ones_own_stay_so(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subclass of the rows in memory may augment: it is asked each time, and not once for all."""
+    x = torch.arange(40.0)[:, None]
+
+    class Counting(TensorRows):
+        calls = 0
+
+        def __getitems__(self, indices: Sequence[int]) -> Batch:
+            Counting.calls += 1
+            return super().__getitems__(indices).replace(target=torch.full((len(indices), 1), float(self.calls)))
+
+    label = torch.arange(40) % 2
+    data = Dataset(train=Counting(x, label=label), test=TensorRows(x, label=label), shape=(1,), classes=2)
+    monkeypatch.setattr("idemlab.catalog.named.Named.build_as", lambda *_: data)
+    held = build_dataset(resolve(tiny(evaluation__split="validation"))).train
+    for given in (held, conditioned(data, "the data").train):
+        first, second = (given.__getitems__([0, 1]).target for _ in range(2))
+        assert torch.equal(second, first + 1)

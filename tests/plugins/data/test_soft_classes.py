@@ -12,10 +12,14 @@ from idemlab_data.noise import GaussianSource
 
 
 class Shifted(nn.Module):
-    """f(x, c) = x + 10 c, with codes of the same kind."""
+    """f(x, c) = x + 10 c, or x + 10 (1 - c), with codes of the same kind."""
+
+    def __init__(self, swapped: bool) -> None:
+        super().__init__()
+        self._swapped = swapped
 
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        return x + 10 * c[:, None]
+        return x + 10 * (1 - c if self._swapped else c)[:, None]
 
     encode = forward
 
@@ -31,10 +35,12 @@ def test_targets_of_softly_coupled_noise_lie_in_their_class(settings):
     source = TransportSource(40, GaussianSource(1.0), True, **settings)
     source.fit(Dataset(train=rows, test=rows, shape=(5,), classes=2))
     batch = Batch(x[:40], x[:40], classes[:40])
-    points = source.sample(batch, Step(seed=1), Shifted())
+    # What f makes of a class lies at the samples of the other one, and is to become samples of its own.
+    points = source.sample(batch, Step(seed=1), Shifted(swapped=True))
     assert points.condition is not None
     assert points.condition.unique().tolist() == [0, 1]
     away = (points.targets - 10 * points.condition[:, None]).norm(dim=1)
     assert away.max() < 8  # the other class is 22 away
-    moved = points.targets - Shifted()(points.points, points.condition)
-    assert moved.mean(0).norm() < 1  # f(z) has the distribution of the data already
+    f = Shifted(swapped=False)  # f(z) has the distribution of the data already
+    points = source.sample(batch, Step(seed=2), f)
+    assert (points.targets - f(points.points, points.condition)).mean(0).norm() < 1
