@@ -30,6 +30,9 @@ PROBES = 256
 _FLAT = 0.05
 """|J v| / |v| above which the gradient of a step function is a surrogate; its true derivative is zero."""
 
+_SPARE = 10
+"""Probes above the rank, with which a random subspace misses hardly anything (Halko, Martinsson & Tropp 2011)."""
+
 Map = Callable[[Tensor], Tensor]
 
 
@@ -78,7 +81,7 @@ def spectra_at(
     try:
         for f, y in points:
             f, y = on_reals(f, y)
-            spectrum, refused, v, product = _measured(f, y, batch_size)
+            spectrum, refused, v, product = _measured(f, y, batch_size, eps)
             steep = discrete and bool(product.norm() > _FLAT * v.norm())
             against += steep or contradicts(torch.no_grad()(f), y, v, product, eps)
             spectra.append(spectrum)
@@ -91,7 +94,7 @@ def spectra_at(
     return tuple(spectra), f"spectrum by finite differences: {told}" if told else ""
 
 
-def _measured(f: Map, y: Tensor, batch_size: int) -> tuple[Spectrum, str, Tensor, Tensor]:
+def _measured(f: Map, y: Tensor, batch_size: int, eps: float) -> tuple[Spectrum, str, Tensor, Tensor]:
     """(spectrum, why finite differences were taken or "", v [n], J v [n]) at a real point."""
     refused = ""
     if y.numel() <= EXACT_UP_TO:
@@ -102,7 +105,7 @@ def _measured(f: Map, y: Tensor, batch_size: int) -> tuple[Spectrum, str, Tensor
             j = columns(torch.no_grad()(f), y, batch_size=batch_size)
         j = _finite(j)
         singular = torch.linalg.svdvals(j)
-        moduli = torch.linalg.eigvals(j).abs().sort(descending=True).values
+        moduli = _moduli(j, singular, eps)
         v = torch.randn(y.numel(), generator=generator(0, "jacobian"), dtype=torch.float64)
         trace, product = float(j.trace()), j @ v
     else:
@@ -123,6 +126,22 @@ def _measured(f: Map, y: Tensor, batch_size: int) -> tuple[Spectrum, str, Tensor
         exact=y.numel() <= EXACT_UP_TO and not refused,
     )
     return spectrum, refused, v, product
+
+
+def _moduli(j: Tensor, singular: Tensor, eps: float) -> Tensor:
+    """Descending |eigenvalues| of j [n, n], given its singular values and the precision that its entries were computed in.
+
+    Singular values below n eps |j| are rounding. Without them j = Q Q^T j, where the columns of Q span the images of a few
+    more probes than the rank, and the non-zero eigenvalues of j are those of the small matrix Q^T j Q.
+    """
+    n = len(j)
+    size = int((singular > n * eps * singular[0]).sum()) + _SPARE
+    if 2 * size > n:
+        return torch.linalg.eigvals(j).abs().sort(descending=True).values
+    probes = torch.randn(n, size, generator=generator(0, "eigenvalues"), dtype=j.dtype)
+    Q = torch.linalg.qr(j @ probes).Q
+    moduli = torch.linalg.eigvals(Q.T @ j @ Q).abs().sort(descending=True).values
+    return torch.cat([moduli, moduli.new_zeros(n - size)])
 
 
 def gradient_refused(f: Map, y: Tensor) -> str | None:

@@ -110,6 +110,21 @@ def test_jacobian_of_a_nonlinear_map_against_autograd() -> None:
     assert torch.allclose(jacobian(net, y, batch_size=4), expected, atol=1e-14)
 
 
+@pytest.mark.parametrize("rank", [0, 5, 100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_eigenvalues_of_maps_of_small_rank_are_those_of_the_whole_jacobian(rank: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(rank)
+    a, b = (torch.randn(*size, generator=generator, dtype=dtype) / 10 for size in ((200, rank), (rank, 200)))
+    (spectrum,), _ = spectra_at(
+        [(lambda x: x @ (a @ b).T, torch.randn(200, dtype=dtype))], discrete=False, eps=torch.finfo(dtype).eps
+    )
+    expected = torch.linalg.eigvals((a @ b).double()).abs().sort(descending=True).values
+    found = torch.tensor(spectrum.eigenvalue_moduli, dtype=torch.float64)
+    within = 1e3 * torch.finfo(dtype).eps * max(1.0, float(expected[0]))
+    torch.testing.assert_close(found[:rank], expected[:rank], rtol=0, atol=within)
+    assert found.shape == (200,) and bool((found[rank:] <= within).all())
+
+
 def test_large_maps_are_sketched_and_the_sketch_finds_rank_and_trace() -> None:
     n, rank = 1200, 20
     g = torch.Generator().manual_seed(2)
