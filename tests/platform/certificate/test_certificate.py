@@ -122,7 +122,8 @@ def test_eigenvalues_of_maps_of_small_rank_are_those_of_the_whole_jacobian(rank:
     found = torch.tensor(spectrum.eigenvalue_moduli, dtype=torch.float64)
     within = 1e3 * torch.finfo(dtype).eps * max(1.0, float(expected[0]))
     torch.testing.assert_close(found[:rank], expected[:rank], rtol=0, atol=within)
-    assert found.shape == (200,) and bool((found[rank:] <= within).all())
+    assert found.shape == (200,)
+    assert bool((found[rank:] <= within).all())
 
 
 def test_large_maps_are_sketched_and_the_sketch_finds_rank_and_trace() -> None:
