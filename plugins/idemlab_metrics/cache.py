@@ -1,4 +1,7 @@
-"""Where trained extractors are kept between runs: safetensors and JSON in a folder that is whole or not there."""
+"""Where trained extractors are kept: safetensors and JSON in a folder that is whole or not there.
+
+Some are shipped. Training differs by rounding from machine to machine, so what they measure is also the same everywhere.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-__all__ = ["cache_folder", "keep", "kept", "sha256"]
+__all__ = ["SHIPPED", "cache_folder", "keep", "kept", "sha256"]
 
 _WEIGHTS, _CARD = "weights.safetensors", "card.json"
+SHIPPED = Path(__file__).parent / "judges"
 
 
 def sha256(path: Path) -> str:
@@ -42,8 +46,13 @@ def _folder(name: str) -> Path:
 
 
 def kept(name: str) -> dict[str, Tensor] | None:
-    """The weights kept under a name, or None where there are none, or not those that were written."""
-    folder = _folder(name)
+    """The weights shipped or kept under a name, or None where there are none, or not those that were written."""
+    own = _folder(name)
+    shipped = _weights(SHIPPED / name)
+    return _weights(own) if shipped is None else shipped
+
+
+def _weights(folder: Path) -> dict[str, Tensor] | None:
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         if card["sha256"] != sha256(folder / _WEIGHTS):
@@ -53,12 +62,15 @@ def kept(name: str) -> dict[str, Tensor] | None:
         return None
 
 
-def keep(name: str, module: nn.Module, card: dict[str, Any]) -> None:
+def keep(name: str, module: nn.Module, card: dict[str, Any], folder: Path | None = None) -> None:
     """Keep the weights of a module, with their hash and what `card` says of them.
 
     Where the folder cannot be written nothing is kept: what was trained still serves this process.
+
+    Args:
+        folder: where, `cache_folder()` if None.
     """
-    final = _folder(name)
+    final = _folder(name) if folder is None else folder / name
     partial = None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +78,7 @@ def keep(name: str, module: nn.Module, card: dict[str, Any]) -> None:
         save_file({key: t.cpu().contiguous() for key, t in module.state_dict().items()}, partial / _WEIGHTS)
         text = json.dumps(card | {"name": name, "sha256": sha256(partial / _WEIGHTS)}, indent=1)
         (partial / _CARD).write_text(text + "\n", encoding="utf-8")
-        if kept(name) is None:  # else another process was faster
+        if _weights(final) is None:  # else another process was faster
             shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
     except (OSError, SafetensorError):

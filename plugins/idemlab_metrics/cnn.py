@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +57,9 @@ class Classifier(nn.Module):
 class Cnn:
     """Images [B, C, H, W] -> the last hidden layer of a `Classifier` trained on the data's own training split, [B, 64].
 
-    It is trained when first used, from a fixed seed, and kept on disk by the hash of what it was trained on. It learns the
-    classes, slightly blurred and faint ones too, and to tell them from `impostors`: one that knows nothing but digits is
-    sure of noise as well.
+    Those of 'digits' and 'mnist' are shipped (`shipped`). Others are trained when first used, from a fixed seed, and kept on
+    disk by the hash of what they were trained on. The network learns the classes, slightly blurred and faint ones too, and
+    to tell them from `impostors`: one that knows nothing but digits is sure of noise as well.
 
     Raises:
         BadInput: if the data are no images with labels.
@@ -110,14 +111,19 @@ class Cnn:
         if self.name not in _known:
             weights = kept(self.name)
             if weights is None:
-                classifier = self._train()
-                keep(self.name, classifier, {"trained_on": list(self._dataset.shape), "recipe": _RECIPE})
+                classifier = self.trained()
+                keep(self.name, classifier, self.card)
             else:
                 with torch.random.fork_rng(devices=[]):
                     classifier = Classifier(self._dataset.shape[0], self.classes)
                 classifier.load_state_dict(weights)
             _known[self.name] = classifier.eval().requires_grad_(False)
         return _known[self.name]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What is written down beside the weights."""
+        return {"trained_on": list(self._dataset.shape), "recipe": _RECIPE}
 
     @cached_property
     def _of_test(self) -> tuple[float, float]:
@@ -129,7 +135,8 @@ class Cnn:
             total += len(part)
         return right / total, readable / total
 
-    def _train(self) -> Classifier:
+    def trained(self) -> Classifier:
+        """The network, trained now."""
         rows = torch.tensor(representative(len(self._dataset.train), _TRAIN))
         steps = max(1, min(_STEPS, _EPOCHS * len(rows) // _BATCH))
         with _apart(), torch.enable_grad():

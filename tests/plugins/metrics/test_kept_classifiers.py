@@ -28,7 +28,7 @@ def counted(monkeypatch) -> list[int]:
         with cnn._apart():
             return Classifier(1, CLASSES)
 
-    monkeypatch.setattr(Cnn, "_train", train)
+    monkeypatch.setattr(Cnn, "trained", train)
     return trained
 
 
