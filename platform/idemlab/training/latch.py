@@ -49,7 +49,11 @@ class Latch:
     def see(self, losses: Tensor, step: int) -> None:
         """Check the losses of a step before its update."""
         losses = losses.detach()
-        if self._engine.alone and self._engine.device.type == "cpu" and all(map(math.isfinite, losses.view(-1).tolist())):
+        if (
+            self._engine.alone
+            and self._engine.device.type == "cpu"
+            and all(map(math.isfinite, losses.view(-1).tolist()))
+        ):
             return  # on small networks, the bookkeeping below is a share of the step
         bad = self._engine.anywhere((~torch.isfinite(losses)).to(self._bad.dtype))
         self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))
