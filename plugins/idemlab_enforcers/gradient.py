@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import pairwise
 from typing import Literal
 
@@ -51,7 +52,7 @@ class Gradient(Enforcer):
             case "full":
                 live = [orbit.live(k) for k in range(1, self._depth + 2)]
                 errors = [self._distance(after, y) for y, after in pairwise(live)]
-                return torch.stack(errors).mean(0)
+                return reduce(torch.add, errors) / self._depth
             case "inner":
                 y, after = orbit.output, orbit.frozen(orbit.output)
             case "outer":

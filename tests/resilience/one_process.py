@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import idemlab
-from idemlab.training import trackers
+from idemlab.reports import page
 
 TOLD = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
 """Audit events of Python that stand for an operation on a file or folder; their first argument is its path."""
@@ -34,7 +34,7 @@ sys.stderr = Path(given["log"]).open("a")  # noqa: SIM115 -- for the traceback a
 os.environ.update(given["environment"])
 if given["killed_at"] is not None:
     kill_at(given["killed_at"], given["out"])
-trackers.write_report = lambda run: run.report_file  # which takes longer than the run
+page.write_report = lambda run: run.report_file  # which takes longer than the run
 
 
 class Counting(idemlab.Watcher):

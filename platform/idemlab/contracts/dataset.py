@@ -101,7 +101,7 @@ class TensorRows:
     def __getitem__(self, index: int) -> Tensor:
         return self.input[index]
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
         rows = torch.as_tensor(indices)
 
         def pick(t: Tensor | None) -> Tensor | None:

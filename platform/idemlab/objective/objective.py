@@ -6,7 +6,8 @@ one forward per micro-step. In a distributed run, only the objective calls the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,8 @@ class Objective(nn.Module):
                 x, target, condition = source.sample(batch, step, self.operator)  # type: ignore[operator]
             points.append((x, batch.condition if condition is None else condition, True))
             targets.append(target)
-        orbits = joined(self.operator, points) if self.joins else [Orbit(self.operator, x, c) for x, c, _ in points]
+        together = self.joins and len(points) > 1
+        orbits = joined(self.operator, points) if together else [Orbit(self.operator, x, c) for x, c, _ in points]
         terms = [
             self._distance(orbit.output, target)
             for orbit, target in zip(orbits, targets, strict=True)
@@ -105,7 +107,7 @@ class Objective(nn.Module):
         values: Values = {}
         losses: list[Tensor] = []
         if terms:
-            reconstruction = torch.stack(terms).sum(0)
+            reconstruction = _total(terms)
             step.reconstruction = reconstruction
             losses.append(self._weight * reconstruction)
             values["reconstruction"] = self._mean(reconstruction.detach())
@@ -115,10 +117,10 @@ class Objective(nn.Module):
                 losses.append(enforcement.loss)
             for name, value in enforcement.reported.items():
                 values[name] = values.get(name, 0) + self._mean(value.detach()) / len(enforced)
-        loss = self._mean(torch.stack(losses).sum(0) if losses else batch.input.new_zeros(len(batch)))
+        loss = self._mean(_total(losses) if losses else batch.input.new_zeros(len(batch)))
         values["loss"] = loss.detach()
         values |= self._idempotence(enforced, step)
-        return loss.sum(), values
+        return loss if self._replicas is None else loss.sum(), values
 
     def _inputs(self, batch: Batch, step: Step) -> Batch:
         """The batch as the reconstruction sees it, after any corruption."""
@@ -146,21 +148,26 @@ class Objective(nn.Module):
         absolute, change, spread, given = [], [], [], []
         for x, y, after in triples:
             difference = after - y
-            absolute.append(self._mean(difference.abs().mean(1)))
-            change.append(self._mean_square(difference))
-            spread.append(self._mean_square(self._around(y, step)))
-            given.append(self._mean_square(self._around(x, step)))
-        sums = torch.stack([torch.stack(each).sum(0) for each in (change, spread, given)])
-        changes, spreads, inputs = sums if step.shard.world == 1 else step.mean(sums[None])
+            absolute.append(self._mean_absolute(difference))
+            change.append(self._squares(difference))
+            spread.append(self._squares(self._around(y, step)))
+            given.append(self._squares(self._around(x, step)))
+        sums = [_total(each) for each in (change, spread, given)]
+        changes, spreads, inputs = sums if step.shard.world == 1 else step.mean(torch.stack(sums)[None])
         relative = (changes / spreads.clamp_min(1e-24)).sqrt()
         share = (spreads / inputs.clamp_min(1e-24)).sqrt()
-        return {"idempotence": torch.stack(absolute).mean(0), "relative": relative, "spread": share}
+        return {"idempotence": _total(absolute) / len(triples), "relative": relative, "spread": share}
 
-    def _mean_square(self, points: Tensor) -> Tensor:
-        """The mean of |p|^2 over the rows p of [B, n], or of each replica's batch."""
+    def _mean_absolute(self, points: Tensor) -> Tensor:
+        """The mean of |p_i| over the entries of the rows p of [B, n], or of each replica's batch."""
+        return points.abs().mean() if self._replicas is None else self._mean(points.abs().mean(1))
+
+    def _squares(self, points: Tensor) -> Tensor:
+        """The sum of |p|^2 over the rows p of [B, n], or of each replica's batch."""
         if self._replicas is None:  # one product, which takes a third of the time
-            return torch.dot(points.reshape(-1), points.reshape(-1)) / len(points)
-        return self._mean(points.square().sum(1))
+            flat = points.reshape(-1)
+            return torch.dot(flat, flat)
+        return points.square().view(self._replicas, -1).sum(1)
 
     def _around(self, points: Tensor, step: Step) -> Tensor:
         """Points [B, n] less their mean over the rows of all processes, or over each replica's batch."""
@@ -168,6 +175,11 @@ class Objective(nn.Module):
             return points - (points.mean(0) if step.shard.world == 1 else step.mean(points))
         own = points.view(self._replicas, -1, points.shape[1])
         return (own - own.mean(-2, keepdim=True)).reshape(points.shape)
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor:
+    """Their sum. One term is its own: most steps have one, and on small networks each operation is a share of the step."""
+    return reduce(torch.add, terms)
 
 
 def prefix_in(wrapped: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..contracts.dataset import Batch, Dataset, TensorRows
 from ..contracts.step import Shard, generator
@@ -16,29 +17,22 @@ from ..experiment.settings import TrainingSettings
 __all__ = ["batches"]
 
 
-class _Order(Sampler[list[int]]):
-    """Indices of this process's rows of every micro-batch, from optimiser step `start` on.
+def _order(size: int, training: TrainingSettings, steps: range, rank: int, world: int) -> Iterator[Tensor]:
+    """Indices of this process's rows of every micro-batch of the given optimiser steps.
 
     The order depends on (seed, step) alone, so that a run resumed mid-epoch sees the same samples as an uninterrupted one.
     """
-
-    def __init__(self, size: int, training: TrainingSettings, steps: range, rank: int, world: int) -> None:
-        self._size, self._training, self._steps = size, training, steps
-        self._rank, self._world = rank, world
-
-    def __iter__(self) -> Iterator[list[int]]:
-        training = self._training
-        per_epoch = self._size // training.batch_size
-        epoch, order = -1, torch.empty(0)
-        for step in self._steps:
-            if step // per_epoch != epoch:
-                epoch = step // per_epoch
-                order = torch.randperm(self._size, generator=generator(training.seed, epoch, "order"))
-            start = step % per_epoch * training.batch_size
-            rows = order[start : start + training.batch_size]
-            for micro in range(training.micro_batches):
-                shard = Shard(self._rank, self._world, micro, training.micro_batches)
-                yield rows.chunk(shard.count)[shard.index].tolist()
+    per_epoch = size // training.batch_size
+    epoch, order = -1, torch.empty(0)
+    for step in steps:
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            order = torch.randperm(size, generator=generator(training.seed, epoch, "order"))
+        start = step % per_epoch * training.batch_size
+        rows = order[start : start + training.batch_size]
+        for micro in range(training.micro_batches):
+            shard = Shard(rank, world, micro, training.micro_batches)
+            yield rows.chunk(shard.count)[shard.index]
 
 
 def _whole(batch: Any) -> Any:
@@ -48,14 +42,16 @@ def _whole(batch: Any) -> Any:
 
 def batches(dataset: Dataset, training: TrainingSettings, steps: range, *, rank: int, world: int) -> Iterator[Batch]:
     """This process's micro-batches of the given optimiser steps, in order, on the CPU as the dataset holds them."""
-    order = _Order(len(dataset.train), training, steps, rank, world)
+    order = _order(len(dataset.train), training, steps, rank, world)
+    lists = (rows.tolist() for rows in order)
     # No worker could be faster, and a loader takes longer than small models; but it pins memory for a GPU.
     if isinstance(dataset.train, TensorRows) and not torch.cuda.is_available():
-        return map(dataset.train.__getitems__, order)
+        # A subclass may take a list only. To make one costs more than the rows of a small batch.
+        return map(dataset.train.__getitems__, order if type(dataset.train) is TensorRows else lists)
     return iter(
         DataLoader(
             dataset.train,  # type: ignore[arg-type]
-            batch_sampler=order,
+            batch_sampler=lists,
             collate_fn=_whole,
             num_workers=0 if isinstance(dataset.train, TensorRows) else min(4, os.cpu_count() or 1),
             pin_memory=torch.cuda.is_available(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,10 +48,14 @@ class Latch:
 
     def see(self, losses: Tensor, step: int) -> None:
         """Check the losses of a step before its update."""
-        finite = torch.isfinite(losses.detach())
-        if self._engine.alone and self._engine.device.type == "cpu" and bool(finite.all()):
+        losses = losses.detach()
+        if (
+            self._engine.alone
+            and self._engine.device.type == "cpu"
+            and all(map(math.isfinite, losses.view(-1).tolist()))
+        ):
             return  # on small networks, the bookkeeping below is a share of the step
-        bad = self._engine.anywhere((~finite).to(self._bad.dtype))
+        bad = self._engine.anywhere((~torch.isfinite(losses)).to(self._bad.dtype))
         self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))
         self._bad.copy_(torch.clamp(self._bad + bad, max=1.0))
 

@@ -289,9 +289,10 @@ class _Loop:
                 if not self.latch.deferred:
                     self._check_finite()
                 if loss.requires_grad:
-                    share = loss / training.micro_batches
+                    share = loss if training.micro_batches == 1 else loss / training.micro_batches
                     with phase("backward"):
-                        self.answerable(index, lambda: self.accelerator.backward(share))  # noqa: B023
+                        # Accelerate's `backward` would divide by one and ask for a loss scaler, which bf16 does not need.
+                        self.answerable(index, share.backward)
             self.sums.add(values)
         with phase("optimiser"):
             if settings.clip > 0:

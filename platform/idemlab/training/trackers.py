@@ -16,7 +16,6 @@ from ..catalog.faults import one_line
 from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..experiment.toml import flat, toml_value
-from ..reports.page import write_report
 from ..runs.run import WHICH, Run
 from ..watching.watcher import Watcher
 
@@ -99,6 +98,8 @@ class Trackers:
         """Send the pictures, the verdict and the report of a finished run, as far as each tracker can hold them."""
         if not self._open or not self._main:
             return
+        from ..reports.page import write_report  # with matplotlib, a second that most runs from Python do not need
+
         try:
             write_report(self._run)
         except IdemlabError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from idemlab import Batch, Enforcement, Enforcer, Objective, Orbit, Points, Source, Step
 from idemlab.contracts.enforcer import half_squared_distance, l1, l2
@@ -42,6 +46,29 @@ class _Shifted(Source):
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 BATCH = Batch(X, X)
+
+
+class _Operations(TorchFunctionMode):
+    """Counts the functions of torch that are called, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count[func.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_only_several_terms_need_is_left_out_where_there_is_one() -> None:
+    """On a small network each operation is a share of the step."""
+    objective = Objective(_Counting(), _Squared(), [None], distance=l1)
+    objective.joins = True
+    with _Operations() as operations:
+        loss, _ = objective(BATCH, Step())
+        loss.backward()
+    assert operations.count["abs"] == 2
+    assert not {"cat", "stack", "split"} & set(operations.count)
 
 
 def test_reconstruction_and_enforcer_share_the_orbit_at_the_data() -> None:

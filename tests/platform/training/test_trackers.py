@@ -45,7 +45,7 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> None:
         run.report_file.write_text("<p>genuine")
         return run.report_file
 
-    monkeypatch.setattr("idemlab.training.trackers.write_report", write)
+    monkeypatch.setattr("idemlab.reports.page.write_report", write)
 
 
 def test_every_tracker_that_accelerate_knows_has_a_name() -> None:
