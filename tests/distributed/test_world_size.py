@@ -30,6 +30,7 @@ CUBIC, GRADIENT = {"name": "cubic", "weight": 0.5}, {"name": "gradient"}
 SWITCH = {"name": "hybrid", "mode": "switch", "threshold": 0.25}
 COUPLING = {"model": {"name": "coupling", "width": 8}, "optimizer": {"name": "sgd", "lr": 0.05}}
 """g^-1 takes back some biases that g adds, so f does not depend on them. Adam makes steps of their gradient's rounding."""
+CODED: dict[str, Any] = IMAGES | {"model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1}}
 
 ENFORCERS: dict[str, dict[str, Any]] = {
     "none": {"enforcer": "none"},
@@ -49,16 +50,11 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "ign, cubic": {"enforcer": {"name": "ign", "routing": "cubic"}},
     "ign, unclamped": {"enforcer": {"name": "ign", "clamp": 0.0, "tightness": 0.5}},
     "ign, without tightness": {"enforcer": {"name": "ign", "tightness": 0.0}},
-    "alignment": IMAGES
-    | {
-        "model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1},
-        "enforcer": "alignment",
-        "reconstruction": {"weight": 1.0},
-    },
+    "alignment": CODED | {"enforcer": "alignment", "reconstruction": {"weight": 1.0}},
     "linearizer": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3}},
     "linearizer, learned": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3, "learned": True}},
     "section": {"enforcer": {"name": "section", "rank": 3}},
-    "truncation": {"enforcer": {"name": "truncation", "rank": 3}},
+    "truncation": CODED | {"enforcer": {"name": "truncation", "rank": 3}},
     "limit, depth 2": {"enforcer": {"name": "limit", "depth": 2}},
     "limit": {"enforcer": {"name": "limit", "most": 5, "terms": 3}},
     "hybrid, blend": {"enforcer": {"name": "hybrid", "enforcers": [CUBIC, GRADIENT], "warmup": 0.5}},
@@ -66,11 +62,8 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "hybrid, switch": {"enforcer": SWITCH | {"enforcers": [CUBIC, GRADIENT]}},
 }
 OTHERS: dict[str, dict[str, Any]] = {
-    "source augmented": IMAGES
-    | {
-        "model": {"name": "autoencoder", "channels": 4, "latent": 4, "depth": 1},
-        "reconstruction": {"input": {"name": "augmented", "transforms": [{"name": "RandomHorizontalFlip"}]}},
-    },
+    "source augmented": CODED
+    | {"reconstruction": {"input": {"name": "augmented", "transforms": [{"name": "RandomHorizontalFlip"}]}}},
     "source gaussian": {"source": {"name": "gaussian"}},
     "source fourier": {"source": {"name": "fourier"}},
     "source imle": {"source": {"name": "imle", "pool": 25}},
