@@ -15,7 +15,11 @@ from idemlab.wording import number
 
 __all__ = ["examine", "score", "study"]
 
-TASKS = {"torus": ("Torus of dimension 2 in R^16", 2), "sphere": ("Sphere of dimension 3 in R^16", 3)}
+TASKS = {
+    "torus": ("Torus of dimension 2 in R^16", 2),
+    "sphere": ("Sphere of dimension 3 in R^16, not tuned again", 3),
+    "long": ("Torus, four times the budget", 2),
+}
 """First word of a sweep's name -> what a reader calls it, and the dimension."""
 LOSSES = {"gradient": "the canonical loss", "relative": "the relative error"}
 ERRORS = {"data/relative": "at data", "noise/relative": "at noise", "near/relative": "at data + 0.7 noise"}
@@ -36,7 +40,7 @@ FINAL = {
     "relative-cold": "relative error, without warm-up",
     "relative-noise": "relative error, at noise alone",
     "relative-squared": "relative error, squared",
-    "relative-adam": "relative error, with Adam",
+    "relative-adam": "relative error, with Adam at its best setting",
 }
 """TASK-final-NAME is trained on all training samples and measured on the test samples: NAME -> what a reader calls it."""
 INGREDIENTS = {
@@ -60,7 +64,9 @@ def examine(material: Material) -> Findings:
     if tuning:
         rows = [_tuned_row(name, trial) for name, trials in tuning.items() for trial in trials]
         findings.tables["tuning"] = DataFrame(rows).sort_values(["task", "loss", "score"])
-        findings.captions["tuning"] = "All trials, on held-out training samples; the first of a task and loss is chosen."
+        findings.captions["tuning"] = (
+            "All trials, on held-out training samples; the first of a task and loss is chosen."
+        )
     if finals:
         findings.tables["finals"] = DataFrame([_final_row(name, trials) for name, trials in finals.items()])
         findings.captions["finals"] = "Medians over the seeds, on test samples of another manifold of the same kind."
@@ -69,15 +75,17 @@ def examine(material: Material) -> Findings:
         if {"gradient", "relative"} <= own.keys():
             findings.claims += _compared(task, own["gradient"], own["relative"])
     findings.claims += [claim for name in INGREDIENTS for claim in _ingredient(name, finals)]
-    findings.claims += _as_chosen(study().quick if material.quick else study().sweeps, tuning, finals)
+    if not material.quick:  # which has its own few settings
+        findings.claims += _as_chosen(study().sweeps, tuning, finals)
     return findings
 
 
 def score(trial: Trial) -> float:
-    """What chooses a setting: the geometric mean of the relative errors; infinite where f collapsed or is no projection."""
+    """What chooses a setting: the geometric mean of the three relative errors and the reconstruction error, so that neither
+    is bought with the other; infinite where f collapsed or is no projection."""
     if trial.state != "complete" or trial.verdict != Verdict.GENUINE:
         return math.inf
-    return geometric_mean(figure(trial, name) for name in ERRORS)
+    return geometric_mean(figure(trial, name) for name in (*ERRORS, "data/reconstruction_error"))
 
 
 def figure(trial: Trial, name: str) -> float:
@@ -103,18 +111,18 @@ def _compared(task: str, canonical: tuple[Trial, ...], ours: tuple[Trial, ...]) 
         for name, where in ERRORS.items()
     )
     lower = all(ratio >= GOAL for ratio in ratios.values())
-    worst = {
-        name: min(figure(t, name) for t in canonical) / max(figure(t, name) for t in ours) for name in ERRORS
-    }
+    worst = {name: min(figure(t, name) for t in canonical) / max(figure(t, name) for t in ours) for name in ERRORS}
     pairs = {label: (middle(ours, name), middle(canonical, name)) for name, label in QUALITY.items()}
     pairs[RANK] = _off(ours, dimension), _off(canonical, dimension)
     worse = [label for label, (own, other) in pairs.items() if own > other]
     return [
         Claim(
             claim=f"{title}: the relative error as a loss leaves a relative error at least {GOAL:g} times lower than the "
-            "canonical loss, at data and off it, both tuned.",
+            "canonical loss, at data and off it, at equal FLOPs.",
             ours=told,
-            conclusion="It does." if lower else f"It does not everywhere: {number(min(ratios.values()))}x at the least.",
+            conclusion="It does."
+            if lower
+            else f"It does not everywhere: {number(min(ratios.values()))}x at the least.",
             holds=lower,
         ),
         Claim(
@@ -141,7 +149,7 @@ def _ingredient(name: str, finals: Mapping[str, tuple[Trial, ...]]) -> list[Clai
     """How much the errors rise where one ingredient is left out."""
     factors = {
         task: geometric_mean(
-            middle(finals[f"{task}-final-{name}"], error) / middle(finals[f"{task}-final-relative"], error)
+            middle(_best(finals[f"{task}-final-{name}"]), error) / middle(finals[f"{task}-final-relative"], error)
             for error in ERRORS
         )
         for task in TASKS
@@ -164,11 +172,16 @@ def _ingredient(name: str, finals: Mapping[str, tuple[Trial, ...]]) -> list[Clai
 
 
 def _short(finals: Mapping[str, tuple[Trial, ...]], task: str, name: str) -> str:
-    each = (
-        f"{where} {number(middle(finals[f'{task}-final-{name}'], error) / middle(finals[f'{task}-final-relative'], error))}x"
-        for error, where in ERRORS.items()
-    )
-    return ", ".join(each)
+    without, ours = _best(finals[f"{task}-final-{name}"]), finals[f"{task}-final-relative"]
+    return ", ".join(f"{where} {number(middle(without, e) / middle(ours, e))}x" for e, where in ERRORS.items())
+
+
+def _best(trials: tuple[Trial, ...]) -> list[Trial]:
+    """The trials of the setting with the lowest median score; of a sweep of one setting, all of them."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(str(trial.values), []).append(trial)
+    return min(groups.values(), key=lambda group: median(map(score, group)))
 
 
 # -- the settings -------------------------------------------------------------------------------------------------------
@@ -188,12 +201,14 @@ def _as_chosen(
             chosen = _setting(sweeps[name], best.values)
             used = _setting(sweeps[f"{task}-final-{loss}"], {})
             agree &= chosen == used
-            told.append(f"{task}, {words}: {chosen[0]}, rate {chosen[1]:g}, weight {chosen[2]:g}, of {len(tried)} trials")
+            told.append(
+                f"{task}, {words}: {chosen[0]}, rate {chosen[1]:g}, weight {chosen[2]:g}, of {len(tried)} trials"
+            )
     if not told:
         return []
     return [
         Claim(
-            claim="Both losses are compared at the settings that their trials chose, as many for each.",
+            claim="Torus: both losses are compared at the settings that their trials chose, as many for each.",
             ours="; ".join(told),
             conclusion="They are." if agree else "They are not: the file has other settings.",
             holds=agree,
@@ -220,15 +235,22 @@ def setting_of(experiment: Experiment) -> tuple[str, float, float]:
 def _tuned_row(name: str, trial: Trial) -> dict[str, Any]:
     task, loss, optimiser = name.split("-")
     weight = next(value for key, value in trial.values.items() if key.endswith("weight"))
-    row = {"task": task, "loss": loss, "optimiser": optimiser, "rate": trial.values.get("optimizer.lr"), "weight": weight}
+    row = {
+        "task": task,
+        "loss": loss,
+        "optimiser": optimiser,
+        "rate": trial.values.get("optimizer.lr"),
+        "weight": weight,
+    }
     row |= {f"error {where}": figure(trial, error) for error, where in ERRORS.items()}
     row |= {"score": score(trial), "verdict": trial.verdict or trial.error}
     row |= {label: figure(trial, quality) for quality, label in QUALITY.items()}
     return row | {"rank": figure(trial, "data/rank")}
 
 
-def _final_row(name: str, trials: tuple[Trial, ...]) -> dict[str, Any]:
+def _final_row(name: str, every: tuple[Trial, ...]) -> dict[str, Any]:
     task, _, arm = name.partition("-final-")
+    trials = _best(every)
     row: dict[str, Any] = {"task": task, "trained with": FINAL[arm], "seeds": len(trials)}
     row |= {f"error {where}": middle(trials, error) for error, where in ERRORS.items()}
     row |= {label: middle(trials, quality) for quality, label in QUALITY.items()}
@@ -239,11 +261,13 @@ def _final_row(name: str, trials: tuple[Trial, ...]) -> dict[str, Any]:
 
 def _text(material: Material) -> str:
     text = (
-        "Both losses train the network of `league-torus` and `league-sphere`, an MLP, beside the reconstruction of points with "
-        "and without noise. Both are asked at these points and at Gaussian noise, for the same counted FLOPs. Each is tuned "
-        "by the same number of trials, over two optimisers, two rates each, and four weights, on held-out training samples; "
-        "the setting with the lowest geometric mean of the three relative errors is chosen, among projections that are "
-        "genuine. The settings are then trained on another manifold of the same kind, with other seeds, and measured on its "
-        "test samples."
+        "Both losses train the MLP of `league-torus` and `league-sphere`, beside the reconstruction of points with and "
+        "without noise. Both are asked at these points and at Gaussian noise, for equal counted FLOPs. On the torus, each "
+        "is tuned by the same number of trials, over two optimisers, two rates each and three weights, on held-out training "
+        "samples. Of the projections that are genuine, the one with the lowest geometric mean of the three relative errors "
+        "and the reconstruction error is chosen, so that neither is bought with the other. The settings are then trained on "
+        "another torus, and on a sphere without tuning again, with three seeds, and measured on test samples: none was seen "
+        "before. Four times the budget asks for other settings: those come from trials outside this record, on the first "
+        "torus, with other code. The squared error is tried once at each of three weights, and the best one counts."
     )
     return text + (" This is the small version: few steps and seeds." if material.quick else "")

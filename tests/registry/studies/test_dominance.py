@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from idemlab.sweeps.results import Results, Trial
+from idemlab import Sweep
 from idemlab.studies.study import Material
+from idemlab.sweeps.results import Results, Trial
 from idemlab_registry.studies import dominance
-
-ROOT = Path(dominance.__file__).parents[1] / "records"
 
 
 def trial(error: float, *, verdict: str = "genuine", rank: float = 2.0, off: float = 0.1, **values: float) -> Trial:
@@ -30,7 +29,8 @@ def claims(**finals: list[Trial]) -> list[bool | None]:
 
 
 def test_a_collapse_has_no_score() -> None:
-    assert dominance.score(trial(0.1)) == pytest.approx(0.1)
+    assert dominance.score(trial(0.1, off=0.1)) == pytest.approx(0.1)
+    assert dominance.score(trial(0.1, off=0.2)) > 0.1
     assert dominance.score(trial(0.1, verdict="constant")) == math.inf
 
 
@@ -49,35 +49,35 @@ def test_the_goal_is_three_times_everywhere_at_no_cost(relative: list[Trial], ex
 
 
 def test_an_ingredient_is_needed_where_errors_rise_without_it() -> None:
-    assert claims(relative=[trial(0.01)], relative_cold=[trial(0.02)], relative_adam=[trial(0.009)]) == [True, False]
+    assert claims(relative=[trial(0.01)], relative_cold=[trial(0.02)], relative_noise=[trial(0.009)]) == [True, False]
 
 
-def test_the_settings_of_the_finals_are_those_that_the_trials_chose() -> None:
-    sweeps = dominance.study().sweeps
-    chosen = {"optimizer.lr": 5e-3, "enforcer.weight": 30.0}
-    others = [trial(0.2, **{**chosen, "optimizer.lr": 2e-2}), trial(0.1, verdict="constant", **{**chosen, "enforcer.weight": 3.0})]
-    own = sweeps["torus-final-gradient"]
-    expected = dominance.setting_of(own.resolve(own.settings()[0]))
-    for best in (trial(0.1, **chosen), trial(0.3, **chosen)):
-        tuning = {"torus-gradient-muon": (best, *others)}
-        (claim,) = dominance._as_chosen(sweeps, tuning, {"torus-final-gradient": (trial(0.1),)})
-        name, value = min(((t.values, dominance.score(t)) for t in tuning["torus-gradient-muon"]), key=lambda p: p[1])
-        assert claim.holds is (expected == ("muon", name["optimizer.lr"], name["enforcer.weight"]))
+@pytest.mark.parametrize(("error", "agree"), [(0.1, True), (0.3, False)])
+def test_the_settings_of_the_finals_are_those_that_the_trials_chose(error: float, agree: bool) -> None:
+    loss = {"enforcer": {"name": "gradient", "weight": 30.0}, "optimizer.lr": 5e-3}
+    over = {"optimizer.lr": [5e-3, 2e-2], "enforcer.weight": [3.0, 30.0]}
+    sweeps = {
+        "torus-gradient-muon": Sweep(experiment="torus-relative", set={"enforcer": loss["enforcer"]}, over=over),
+        "torus-final-gradient": Sweep(experiment="torus-relative", set=loss),
+    }
+    tried = (
+        trial(error, **{"optimizer.lr": 5e-3, "enforcer.weight": 30.0}),
+        trial(0.2, **{"optimizer.lr": 2e-2, "enforcer.weight": 30.0}),
+        trial(0.01, verdict="constant", **{"optimizer.lr": 5e-3, "enforcer.weight": 3.0}),
+    )
+    (claim,) = dominance._as_chosen(sweeps, {"torus-gradient-muon": tried}, {"torus-final-gradient": (trial(0.1),)})
+    assert claim.holds is agree
 
 
 def test_losses_are_tuned_alike_and_measured_on_test_samples() -> None:
     study = dominance.study()
-    for task in dominance.TASKS:
-        counts = {
-            loss: [s.count for n, s in study.sweeps.items() if n.startswith(f"{task}-{loss}-")] for loss in dominance.LOSSES
-        }
-        assert counts["gradient"] == counts["relative"]
-    budgets = set()
-    for name, sweep in (*study.sweeps.items(), *study.quick.items()):
-        experiment = sweep.resolve(sweep.settings()[0])
-        final = "-final-" in name
-        assert experiment.evaluation.split == ("test" if final else "validation"), name
-        assert experiment.dataset.arguments["seed"] == (1 if final else 0), name
-        if name in study.sweeps and sweep in study.sweeps.values():
-            budgets.add(experiment.training.flops)
-    assert len(budgets) <= 2, "one budget, and one of the small version"
+    counts = [[s.count for n, s in study.sweeps.items() if n.startswith(f"torus-{loss}-")] for loss in dominance.LOSSES]
+    assert counts[0] == counts[1] != []
+    for sweeps in (study.sweeps, study.quick):
+        budgets = set()
+        for name, sweep in sweeps.items():
+            experiment, final = sweep.resolve(sweep.settings()[0]), "-final-" in name
+            assert experiment.evaluation.split == ("test" if final else "validation"), name
+            assert experiment.dataset.arguments["seed"] == (1 if final else 0), name
+            budgets.add((name.startswith("long"), experiment.training.flops))
+        assert len(budgets) == len({long for long, _ in budgets}), "one budget for each comparison"
