@@ -54,13 +54,14 @@ def cubic(weight: float, cotangent: str) -> Ways:
     return {"by hand": make}
 
 
-def relative(weight: float) -> Ways:
-    """sqrt(mean |f(y) - y|^2 / mean |y - mean y|^2) over the batch."""
+def relative(weight: float, squared: bool) -> Ways:
+    """sqrt(mean |f(y) - y|^2 / mean |y - mean y|^2) over the batch, or without the root."""
 
     def make(f: nn.Module) -> Loss:
         def loss(y: Tensor, r: Tensor) -> Tensor:
             change: Tensor = (f(y) - y).square().mean()
-            return (change / (y - y.mean(0)).square().mean()).sqrt().mul(weight)
+            ratio = change / (y - y.mean(0)).square().mean()
+            return (ratio if squared else ratio.sqrt()).mul(weight)
 
         return loss
 

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
 from .constructions import limit, linearizer, section, truncation
-from .traits import gradient_traits, hybrid_traits, ign_traits, kinds, purification_traits, rank_traits
+from .traits import gradient_traits, hybrid_traits, ign_traits, kinds, purification_traits, rank_traits, relative_traits
 
 if TYPE_CHECKING:
     from idemlab import Enforcer
@@ -93,7 +93,7 @@ def gradient(
     return Gradient(weight, routing, distance, depth)
 
 
-def relative(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
+def relative(weight: Annotated[float, Ge(0)] = 1.0, squared: bool = False) -> Any:
     """The relative idempotence error as the loss: sqrt(mean |f(y) - y|^2 / mean |y - mean y|^2) at y = f(x).
 
     Shrinking the outputs does not lower it, and its pull does not fade near an idempotent, because it is not squared.
@@ -104,10 +104,11 @@ def relative(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
 
     Args:
         weight: of the loss, >= 0.
+        squared: take the square of the error instead, without the root: its pull fades near an idempotent.
     """
     from .relative import Relative
 
-    return Relative(weight)
+    return Relative(weight, squared)
 
 
 def rank(
@@ -326,13 +327,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         name="relative",
         factory=relative,
         summary="The relative idempotence error as the loss: the scale of the outputs does not matter.",
-        traits=Traits(
-            kinds=kinds(EnforcerKind.LOSS),
-            smooth=False,
-            orthogonally_equivariant=True,
-            batch_coupled=True,
-            live_depth=1,
-        ),
+        traits=relative_traits,
         by_hand=partial(_by_hand, "relative"),
     )
     yield EnforcerSpec(

@@ -25,19 +25,22 @@ class Relative(Enforcer):
 
     Args:
         weight: of the loss.
+        squared: take the square of the ratio, whose gradient fades with the error.
     """
 
     scale: Tensor
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float, squared: bool = False) -> None:
         super().__init__()
-        self._weight = weight
+        self._weight, self._squared = weight, squared
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
         y = orbit.output
         error = step.mean(l2(orbit.live(2), y))
         ratio = error / self._spread(y, step)
+        if self._squared:
+            return Enforcement(loss=self._weight * ratio.expand(y.shape[0]))
         # The root of zero has no derivative: differentiate the root of one there, and give it no weight.
         exact = ratio == 0
         loss = torch.where(exact, 0.0, torch.where(exact, 1.0, ratio).sqrt())

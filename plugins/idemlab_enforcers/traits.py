@@ -50,6 +50,16 @@ def rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
     )
 
 
+def relative_traits(squared: bool, **_: Any) -> Traits:
+    return Traits(
+        kinds=kinds(EnforcerKind.LOSS),
+        smooth=squared,
+        orthogonally_equivariant=True,
+        batch_coupled=True,
+        live_depth=1,
+    )
+
+
 def ign_traits(tightness: float, clamp: float, distance: str, routing: str, **_: Any) -> Traits:
     clamped = tightness > 0 and clamp > 0
     cubic = routing in ("cubic", "cubic-both")

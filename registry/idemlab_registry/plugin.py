@@ -45,6 +45,7 @@ _PAPER = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, 
 STUDIES = {
     "basin": "Where the cubic iteration leads from any complex number: the Julia set, beside related polynomials.",
     "derivation": "Derives the cubic by symbolic algebra, and compares ordinary and modified backpropagation on one layer.",
+    "dominance": "Compares the relative error as a loss with the canonical loss on a given MLP, both tuned, on all sides.",
     "faces": "Applies the method of `generation` to 400 faces, and tests it on unseen people.",
     "generation": "Compares cubic, IGN, their mixtures and noise matched to data on digits, at equal counted FLOPs.",
     "gradients": "Compares the norms of the two gradients, and the angle between them, along a path of training.",

@@ -12,7 +12,7 @@ from idemlab.studies.study import find_study
 from idemlab_registry.verdict import RECORDS
 
 WITH_SWEEPS = sorted(path.parent for path in RECORDS.glob("*/sweeps"))
-FROM_TABLES = ("learning-rates", "generation")
+FROM_TABLES = ("learning-rates", "generation", "dominance")
 """Studies whose claims need the tables of their sweeps only, and no run."""
 
 

@@ -19,6 +19,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cubic-unit": {"name": "cubic", "cotangent": "unit"},
     "cubic-mean": {"name": "cubic", "cotangent": "mean"},
     "relative": {"name": "relative", "weight": 2.0},
+    "relative-squared": {"name": "relative", "squared": True},
     "ign": {"name": "ign"},
     "ign-l2": {"name": "ign", "distance": "l2", "clamp": 0.0},
     "ign-without-tightness": {"name": "ign", "tightness": 0.0},

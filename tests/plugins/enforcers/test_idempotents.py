@@ -28,6 +28,7 @@ ENFORCERS = {
     "gradient-inner": lambda: Gradient(1.0, "inner", "l1", 1),
     "gradient-outer": lambda: Gradient(1.0, "outer", "l1", 1),
     "relative": lambda: Relative(1.0),
+    "relative-squared": lambda: Relative(1.0, squared=True),
     "ign": lambda: IGN(20.0, 2.5, 1.5, "l1", "reversal"),
     "ign-surrogate": lambda: IGN(20.0, 2.5, 1.5, "l1", "surrogate"),
     "ign-cubic": lambda: IGN(20.0, 2.5, 1.5, "l1", "cubic"),

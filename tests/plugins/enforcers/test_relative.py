@@ -32,6 +32,13 @@ def test_it_is_free_of_scale(unit, enforced):
     torch.testing.assert_close(scaled, loss, rtol=1e-12, atol=0)
 
 
+def test_squared_is_its_square(enforced):
+    operator, x = nn.Linear(3, 3), torch.randn(6, 3)
+    torch.testing.assert_close(
+        enforced(Relative(0.5, squared=True), operator, x)[0], 0.5 * enforced(Relative(1.0), operator, x)[0].square()
+    )
+
+
 def test_it_is_coupled_across_the_batch_as_its_traits_say(enforced):
     operator, x = nn.Linear(3, 3), torch.randn(6, 3)
     whole = enforced(Relative(1.0), operator, x)[0].mean()

@@ -181,6 +181,7 @@ def test_a_clamp_without_reconstruction_says_so():
         ({"name": "gradient", "distance": "l1"}, {"smooth": False, "orthogonally_equivariant": False}),
         ({"name": "gradient", "depth": 3}, {"live_depth": 3}),
         ({"name": "relative"}, {"batch_coupled": True, "smooth": False, "orthogonally_equivariant": True}),
+        ({"name": "relative", "squared": True}, {"batch_coupled": True, "smooth": True}),
         ({"name": "ign"}, {"needs_reconstruction": True, "batch_statistics": False, "smooth": False, "live_depth": 1}),
         ({"name": "ign", "clamp": 0}, {"needs_reconstruction": False, "batch_statistics": True}),
         ({"name": "ign", "tightness": 0}, {"needs_reconstruction": False, "batch_statistics": True}),

@@ -1,0 +1,83 @@
+"""The study `dominance`: what its claims conclude from given trials, and that its settings are those that were chosen."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from idemlab import Sweep
+from idemlab.studies.study import Material
+from idemlab.sweeps.results import Results, Trial
+from idemlab_registry.studies import dominance
+
+
+def trial(error: float, *, verdict: str = "genuine", rank: float = 2.0, off: float = 0.1, **values: float) -> Trial:
+    metrics: dict[str, float | None] = dict.fromkeys(dominance.ERRORS, error)
+    metrics |= dict.fromkeys(dominance.QUALITY, off) | {"data/rank": rank, "noise/spread": 0.3}
+    return Trial(
+        number=0, values=values, seed=0, state="complete", error="", verdict=verdict, metrics=metrics, steps=1,
+        flops=1.0, seconds=1.0, path=Path("run"),
+    )  # fmt: skip
+
+
+def claims(**finals: list[Trial]) -> list[bool | None]:
+    results = {f"torus-final-{n.replace('_', '-')}": Results(tuple(t), (), Path("sweep")) for n, t in finals.items()}
+    found = dominance.examine(Material(results, True, lambda line: None)).claims
+    return [claim.holds for claim in found]
+
+
+def test_a_collapse_has_no_score() -> None:
+    assert dominance.score(trial(0.1, off=0.1)) == pytest.approx(0.1)
+    assert dominance.score(trial(0.1, off=0.2)) > 0.1
+    assert dominance.score(trial(0.1, verdict="constant")) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("relative", "expected"),
+    [
+        ([trial(0.01), trial(0.011), trial(0.02)], [True, True, True]),
+        ([trial(0.04), trial(0.05), trial(0.06)], [False, True, True]),
+        ([trial(0.01), trial(0.01), trial(0.2)], [True, False, True]),
+        ([trial(0.01, rank=4.0)] * 3, [True, True, False]),
+        ([trial(0.01, off=0.2)] * 3, [True, True, False]),
+    ],
+)
+def test_the_goal_is_three_times_everywhere_at_no_cost(relative: list[Trial], expected: list[bool]) -> None:
+    assert claims(gradient=[trial(0.1)] * 3, relative=relative) == expected
+
+
+def test_an_ingredient_is_needed_where_errors_rise_without_it() -> None:
+    assert claims(relative=[trial(0.01)], relative_cold=[trial(0.02)], relative_noise=[trial(0.009)]) == [True, False]
+
+
+@pytest.mark.parametrize(("error", "agree"), [(0.1, True), (0.3, False)])
+def test_the_settings_of_the_finals_are_those_that_the_trials_chose(error: float, agree: bool) -> None:
+    loss = {"enforcer": {"name": "gradient", "weight": 30.0}, "optimizer.lr": 5e-3}
+    over = {"optimizer.lr": [5e-3, 2e-2], "enforcer.weight": [3.0, 30.0]}
+    sweeps = {
+        "torus-gradient-muon": Sweep(experiment="torus-relative", set={"enforcer": loss["enforcer"]}, over=over),
+        "torus-final-gradient": Sweep(experiment="torus-relative", set=loss),
+    }
+    tried = (
+        trial(error, **{"optimizer.lr": 5e-3, "enforcer.weight": 30.0}),
+        trial(0.2, **{"optimizer.lr": 2e-2, "enforcer.weight": 30.0}),
+        trial(0.01, verdict="constant", **{"optimizer.lr": 5e-3, "enforcer.weight": 3.0}),
+    )
+    (claim,) = dominance._as_chosen(sweeps, {"torus-gradient-muon": tried}, {"torus-final-gradient": (trial(0.1),)})
+    assert claim.holds is agree
+
+
+def test_losses_are_tuned_alike_and_measured_on_test_samples() -> None:
+    study = dominance.study()
+    counts = [[s.count for n, s in study.sweeps.items() if n.startswith(f"torus-{loss}-")] for loss in dominance.LOSSES]
+    assert counts[0] == counts[1] != []
+    for sweeps in (study.sweeps, study.quick):
+        budgets = set()
+        for name, sweep in sweeps.items():
+            experiment, final = sweep.resolve(sweep.settings()[0]), "-final-" in name
+            assert experiment.evaluation.split == ("test" if final else "validation"), name
+            assert experiment.dataset.arguments["seed"] == (2 if "fresh" in name else 1 if final else 0), name
+            budgets.add(experiment.training.flops)
+        assert len(budgets) == 1
