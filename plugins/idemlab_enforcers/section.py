@@ -94,7 +94,7 @@ class Sectioned(nn.Module):
         self.register_buffer("basis", basis.to(dtype))
         self.register_buffer("centre", torch.zeros(n, dtype=dtype))
         self.register_buffer("scale", torch.ones(rank, dtype=dtype))
-        self.log_width = nn.Parameter(torch.tensor(math.log(0.1), dtype=dtype))
+        self.log_width = nn.Parameter(torch.full((1,), math.log(0.1), dtype=dtype))  # FSDP2 shares no scalars out
 
     @torch.no_grad()
     def start_from(self, dataset: Dataset) -> None:

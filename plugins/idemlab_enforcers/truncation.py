@@ -77,7 +77,9 @@ class Truncated(nn.Module):
         super().__init__()
         self.network, self.shape = network, network.shape
         self.classes = getattr(network, "classes", None)
-        self.directions = nn.Parameter(torch.linalg.qr(torch.randn(size, rank, dtype=torch.float64))[0].to(dtype))
+        self.directions = nn.Parameter(
+            torch.linalg.qr(torch.randn(size, rank, dtype=torch.float64))[0].to(dtype).contiguous()
+        )
         self.centre = nn.Parameter(torch.zeros(size, dtype=dtype))
 
     @torch.no_grad()

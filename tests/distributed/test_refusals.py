@@ -48,7 +48,18 @@ class Idle(nn.Linear):
 
     def __init__(self) -> None:
         super().__init__(4, 4)
-        self.unused = nn.Parameter(torch.zeros(()))
+        self.unused = nn.Parameter(torch.zeros(1))
+
+
+class Uncut(nn.Linear):
+    """An operator with a parameter that cannot be shared out: a number, or a transposed matrix."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        super().__init__(4, 4)
+        self.factor = nn.Parameter(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.factor.mean()
 
 
 class Selfish(idemlab.Enforcer):
@@ -96,6 +107,8 @@ CASES = {
     "whole tensors and FSDP2": Case(
         FSDP2, {"optimizer": {"name": "muon"}}, (DDP, {"optimizer": {"name": "muon"}}), "DDP"
     ),
+    "a parameter of one number and FSDP2": Case(FSDP2, {}, (DDP, {}), "DDP", operator=lambda: Uncut(torch.ones(()))),
+    "a transposed parameter and FSDP2": Case(FSDP2, {}, (DDP, {}), "DDP", operator=lambda: Uncut(torch.ones(3, 2).mT)),
     "batch statistics and accumulation": Case(
         ONE, BATCH_NORM | MICRO, (ONE, BATCH_NORM | {"training__micro_batches": 1}), "model.norm = group"
     ),

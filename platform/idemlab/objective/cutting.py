@@ -78,6 +78,14 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
             choices=sorted(ENTRY_BY_ENTRY),
             next_step="train through DDP instead of FSDP2, or set optimizer.name = adamw",
         )
+    uncut = [n for n, p in operator.named_parameters() if p.ndim == 0 or not p.is_contiguous()]
+    if engine.sharded and uncut:
+        raise BadInput(
+            f"parameter '{uncut[0]}' is a single number or not contiguous in memory, which FSDP2 cannot share out",
+            where=f"[model]; {len(uncut) - 1} more of such parameters",
+            expected="parameters of one or more dimensions, contiguous in memory",
+            next_step="train through DDP instead of FSDP2, or give it the shape [1] or .contiguous() in the model",
+        )
     norms = {n: m for n, m in operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     if norms and training.micro_batches > 1:
         raise BadInput(
