@@ -137,7 +137,8 @@ def _moduli(j: Tensor, singular: Tensor, eps: float) -> Tensor:
     n = len(j)
     size = int((singular > n * eps * singular[0]).sum()) + _SPARE
     if 2 * size > n:
-        return torch.linalg.eigvals(j).abs().sort(descending=True).values
+        whole: Tensor = torch.linalg.eigvals(j).abs().sort(descending=True).values
+        return whole
     probes = torch.randn(n, size, generator=generator(0, "eigenvalues"), dtype=j.dtype)
     Q = torch.linalg.qr(j @ probes).Q
     moduli = torch.linalg.eigvals(Q.T @ j @ Q).abs().sort(descending=True).values
