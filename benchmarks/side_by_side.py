@@ -1,4 +1,4 @@
-"""What a training keeps of its speed while another one runs on the same cores.
+"""Measure how much a training slows down while others run on the same cores.
 
     python benchmarks/side_by_side.py [--experiment digits-projector] [--trainings 2] [--seconds 10] [--rounds 3]
 
@@ -20,7 +20,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import idemlab  # before torch, which is loaded in the functions: threads that wait should sleep
+import idemlab  # before torch, which is loaded in the functions: it sets how long idle threads spin
 
 SIZE = 1024
 WARM_UP = 2
@@ -36,7 +36,7 @@ def worker(connection: Connection, name: str, overrides: list[str], seed: int) -
 
 
 def steps(connection: Connection, experiment: idemlab.Experiment) -> None:
-    """The same for a resolved experiment."""
+    """Step a resolved experiment, as `worker` says."""
     import torch
 
     from idemlab.objective.data import build_dataset
@@ -111,6 +111,8 @@ def main() -> None:
             beside.append(paces(ours, options.seconds))
         for connection in ours:
             connection.send(None)
+        for process in started:
+            process.join()  # each removes its folder
     except (EOFError, BrokenPipeError):
         sys.exit("a training ended early; see its message above")
     ratios = [[b / a for a, b in zip(*pair, strict=True)] for pair in zip(alone, beside, strict=True)]

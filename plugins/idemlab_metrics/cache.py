@@ -1,6 +1,7 @@
 """Where trained extractors are kept: safetensors and JSON in a folder that is whole or not there.
 
-Some are shipped. Training differs by rounding from machine to machine, so what they measure is also the same everywhere.
+Some are shipped. Training differs by rounding from machine to machine; shipped weights make every machine judge by the same
+network.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def _weights(folder: Path) -> dict[str, Tensor] | None:
         return None
 
 
-def keep(name: str, module: nn.Module, card: dict[str, Any], folder: Path | None = None) -> None:
-    """Keep the weights of a module, with their hash and what `card` says of them.
+def keep(name: str, module: nn.Module, card: dict[str, Any], folder: Path | None = None) -> bool:
+    """Keep the weights of a module, with their hash and what `card` says of them; whether they are kept now.
 
     Where the folder cannot be written nothing is kept: what was trained still serves this process.
 
@@ -82,7 +83,8 @@ def keep(name: str, module: nn.Module, card: dict[str, Any], folder: Path | None
             shutil.rmtree(final, ignore_errors=True)
             os.replace(partial, final)
     except (OSError, SafetensorError):
-        pass
+        return False
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+    return True

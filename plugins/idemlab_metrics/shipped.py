@@ -27,16 +27,14 @@ def main(arguments: Sequence[str] | None = None, folder: Path = SHIPPED) -> int:
     try:
         table = {"name": given.dataset} | dict(_pair(value) for value in given.values)
         judge = Cnn(installed().check("dataset", table, "the data set").build())
-        place = folder / judge.name
+        network, place = judge.trained(), folder / judge.name
         shutil.rmtree(place, ignore_errors=True)
-        keep(judge.name, judge.trained(), judge.card, folder)
-        if not place.exists():
+        if place.exists() or not keep(judge.name, network, judge.card, folder):
             raise Failure(f"'{place}' cannot be written", next_step="work in a clone, where you may write")
     except IdemlabError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    accuracy = judge.facts["classifier_accuracy"]
-    sys.stdout.write(f"{place}: {accuracy:.1%} of the test split are put into their class.\n")
+    sys.stdout.write(f"{place}: the judge of '{given.dataset}'\n")
     return 0
 
 

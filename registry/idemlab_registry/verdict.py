@@ -66,8 +66,8 @@ no gradient. On networks, the paper's two ratios also occur at its own learning 
 **What to use instead.**
 
 - On one linear map, use `purification`: there the theory is exact.
-- On a network with data to reconstruct, use `relative`, asked at the data and at noise. It leaves lower errors than
-  `gradient`, and reconstructs a little worse.
+- On a network with data to reconstruct, use `relative`, asked at the data and at noise. On MLPs that project onto a torus or
+  a sphere it leaves lower errors than `gradient`, and reconstructs a little worse.
   [How to choose an enforcer](choose.md) has the details.
 - To generate from noise, match the noise to training samples (source `transport`) and penalise the relative error
   (enforcer `relative`). On MNIST this reaches {classes_best} of 10 classes, and a classifier can read {readable} of the

@@ -107,8 +107,12 @@ CASES = {
     "whole tensors and FSDP2": Case(
         FSDP2, {"optimizer": {"name": "muon"}}, (DDP, {"optimizer": {"name": "muon"}}), "DDP"
     ),
-    "a parameter of one number and FSDP2": Case(FSDP2, {}, (DDP, {}), "DDP", operator=lambda: Uncut(torch.ones(()))),
-    "a transposed parameter and FSDP2": Case(FSDP2, {}, (DDP, {}), "DDP", operator=lambda: Uncut(torch.ones(3, 2).mT)),
+    "a parameter of one number and FSDP2": Case(
+        FSDP2, {}, (DDP, {}), "contiguous", operator=lambda: Uncut(torch.ones(()))
+    ),
+    "a transposed parameter and FSDP2": Case(
+        FSDP2, {}, (DDP, {}), "contiguous", operator=lambda: Uncut(torch.ones(3, 2).mT)
+    ),
     "batch statistics and accumulation": Case(
         ONE, BATCH_NORM | MICRO, (ONE, BATCH_NORM | {"training__micro_batches": 1}), "model.norm = group"
     ),

@@ -30,6 +30,8 @@ PROBES = 256
 _FLAT = 0.05
 """|J v| / |v| above which the gradient of a step function is a surrogate; its true derivative is zero."""
 
+_COARSE = 1e-3
+"""n eps above which rounding cannot be told from small singular values: bfloat16, say."""
 _SPARE = 10
 """Probes above the rank, with which a random subspace misses hardly anything (Halko, Martinsson & Tropp 2011)."""
 
@@ -136,7 +138,7 @@ def _moduli(j: Tensor, singular: Tensor, eps: float) -> Tensor:
     """
     n = len(j)
     size = int((singular > n * eps * singular[0]).sum()) + _SPARE
-    if 2 * size > n:
+    if n * eps > _COARSE or 2 * size > n:
         whole: Tensor = torch.linalg.eigvals(j).abs().sort(descending=True).values
         return whole
     probes = torch.randn(n, size, generator=generator(0, "eigenvalues"), dtype=j.dtype)

@@ -81,10 +81,10 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
     uncut = [n for n, p in operator.named_parameters() if p.ndim == 0 or not p.is_contiguous()]
     if engine.sharded and uncut:
         raise BadInput(
-            f"parameter '{uncut[0]}' is a single number or not contiguous in memory, which FSDP2 cannot share out",
-            where=f"[model]; {len(uncut) - 1} more of such parameters",
+            f"parameter '{uncut[0]}' is a scalar or not contiguous in memory, which FSDP2 cannot shard",
+            where="[model] and the launcher",
             expected="parameters of one or more dimensions, contiguous in memory",
-            next_step="train through DDP instead of FSDP2, or give it the shape [1] or .contiguous() in the model",
+            next_step="train through DDP, or change the model: shape [1] for a scalar, .contiguous() for others",
         )
     norms = {n: m for n, m in operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     if norms and training.micro_batches > 1:

@@ -167,7 +167,7 @@ class Objective(nn.Module):
         if self._replicas is None:  # one product, which takes a third of the time
             flat = points.reshape(-1)
             return torch.dot(flat, flat)
-        return points.square().view(self._replicas, -1).sum(1)
+        return points.square().reshape(self._replicas, -1).sum(1)
 
     def _around(self, points: Tensor, step: Step) -> Tensor:
         """Points [B, n] less their mean over the rows of all processes, or over each replica's batch."""

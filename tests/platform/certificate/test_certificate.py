@@ -110,7 +110,7 @@ def test_jacobian_of_a_nonlinear_map_against_autograd() -> None:
     assert torch.allclose(jacobian(net, y, batch_size=4), expected, atol=1e-14)
 
 
-@pytest.mark.parametrize("rank", [0, 5, 100])
+@pytest.mark.parametrize("rank", [0, 5, 60, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_eigenvalues_of_maps_of_small_rank_are_those_of_the_whole_jacobian(rank: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(rank)
@@ -124,6 +124,13 @@ def test_eigenvalues_of_maps_of_small_rank_are_those_of_the_whole_jacobian(rank:
     torch.testing.assert_close(found[:rank], expected[:rank], rtol=0, atol=within)
     assert found.shape == (200,)
     assert bool((found[rank:] <= within).all())
+
+
+def test_coarse_precision_hides_no_eigenvalue() -> None:
+    basis = torch.linalg.qr(torch.randn(200, 30, generator=torch.Generator().manual_seed(0)))[0]
+    eps = torch.finfo(torch.bfloat16).eps
+    (spectrum,), _ = spectra_at([(lambda x: x @ basis @ basis.T, torch.zeros(200))], discrete=False, eps=eps)
+    assert spectrum.eigenvalue_moduli[:30] == pytest.approx([1.0] * 30, abs=1e-5)
 
 
 def test_large_maps_are_sketched_and_the_sketch_finds_rank_and_trace() -> None:

@@ -27,7 +27,7 @@ def untrained(monkeypatch, tmp_path) -> None:
 
 @pytest.mark.usefixtures("untrained")
 def test_the_judge_of_digits_is_shipped_and_knows_them(digits):
-    assert Cnn(digits).facts["classifier_accuracy"] == 0.98
+    assert Cnn(digits).facts["classifier_accuracy"] >= 0.975
 
 
 @pytest.mark.usefixtures("untrained")
@@ -82,3 +82,18 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, capsys):
     (tmp_path / "judges").write_text("a file")
     assert shipped.main(["digits"], tmp_path / "judges") == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("untrained")
+def test_an_old_one_stays_if_the_training_fails(digits, monkeypatch, tmp_path):
+    old = tmp_path / Cnn(digits).name / "card.json"
+    old.parent.mkdir()
+    old.write_text("old")
+
+    def broken(self: Cnn) -> Classifier:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Cnn, "trained", broken)
+    with pytest.raises(KeyboardInterrupt):
+        shipped.main(["digits"], tmp_path)
+    assert old.read_text() == "old"
