@@ -85,13 +85,26 @@ def score(trial: Trial) -> float:
     is bought with the other; infinite where f collapsed or is no projection."""
     if trial.state != "complete" or trial.verdict != Verdict.GENUINE:
         return math.inf
-    return geometric_mean(figure(trial, name) for name in (*ERRORS, "data/reconstruction_error"))
+    return _geometric_mean(figure(trial, name) for name in (*ERRORS, "data/reconstruction_error"))
 
 
 def figure(trial: Trial, name: str) -> float:
     """A measured value; infinite where a trial has none."""
     value = trial.metrics.get(name) if trial.state == "complete" else None
     return math.inf if value is None else float(value)
+
+
+def _geometric_mean(values: Iterable[float]) -> float:
+    """Not a number where a value is none; zero where one is zero, infinite where one is infinite."""
+    own = tuple(values)
+    if all(value > 0 and math.isfinite(value) for value in own):
+        return geometric_mean(own)
+    return math.prod(own)
+
+
+def _times(a: float, b: float) -> float:
+    """a / b; not a number where b is zero, or one of them that of failed trials."""
+    return a / b if b and math.isfinite(a) and math.isfinite(b) else math.nan
 
 
 def middle(trials: Iterable[Trial], name: str) -> float:
@@ -105,13 +118,15 @@ def _off(trials: Iterable[Trial], dimension: int) -> float:
 
 def _compared(task: str, canonical: tuple[Trial, ...], ours: tuple[Trial, ...]) -> list[Claim]:
     title, dimension = TASKS[task]
-    ratios = {name: middle(canonical, name) / middle(ours, name) for name in ERRORS}
+    ratios = {name: _times(middle(canonical, name), middle(ours, name)) for name in ERRORS}
     told = "; ".join(
         f"{where} {number(ratios[name])}x: {_range(ours, name)} against {_range(canonical, name)}"
         for name, where in ERRORS.items()
     )
     lower = all(ratio >= GOAL for ratio in ratios.values())
-    worst = {name: min(figure(t, name) for t in canonical) / max(figure(t, name) for t in ours) for name in ERRORS}
+    worst = {
+        name: _times(min(figure(t, name) for t in canonical), max(figure(t, name) for t in ours)) for name in ERRORS
+    }
     pairs = {label: (middle(ours, name), middle(canonical, name)) for name, label in QUALITY.items()}
     pairs[RANK] = _off(ours, dimension), _off(canonical, dimension)
     worse = [label for label, (own, other) in pairs.items() if own > other]
@@ -120,24 +135,36 @@ def _compared(task: str, canonical: tuple[Trial, ...], ours: tuple[Trial, ...]) 
             claim=f"{title}: the relative error as a loss leaves a relative error at least {GOAL:g} times lower than the "
             "canonical loss, at data and off it, at equal FLOPs.",
             ours=told,
-            conclusion="It does."
-            if lower
-            else f"It does not everywhere: {number(min(ratios.values()))}x at the least.",
-            holds=lower,
+            **_said(
+                ratios.values(),
+                lower,
+                "It does.",
+                f"It does not everywhere: {number(min(ratios.values()))}x at the least.",
+            ),
         ),
         Claim(
             claim=f"{title}: its worst seed is better than the best seed of the canonical loss, at data and off it.",
             ours="; ".join(f"{where} {number(worst[name])}x" for name, where in ERRORS.items()),
-            conclusion="It is." if min(worst.values()) > 1 else "It is not everywhere.",
-            holds=min(worst.values()) > 1,
+            **_said(worst.values(), all(x > 1 for x in worst.values()), "It is.", "It is not everywhere."),
         ),
         Claim(
             claim=f"{title}: it is not worse in reconstruction, distance to the manifold, and rank against the dimension.",
             ours="; ".join(f"{label} {number(own)} against {number(other)}" for label, (own, other) in pairs.items()),
-            conclusion=f"It is worse in: {', '.join(worse)}." if worse else "It is not.",
-            holds=not worse,
+            **_said(
+                (x for pair in pairs.values() for x in pair),
+                not worse,
+                "It is not.",
+                f"It is worse in: {', '.join(worse)}.",
+            ),
         ),
     ]
+
+
+def _said(figures: Iterable[float], holds: bool, yes: str, no: str) -> dict[str, Any]:
+    """Conclusion and outcome of a claim; open where trials failed."""
+    if not all(map(math.isfinite, figures)):
+        return {"conclusion": "Open: trials failed, or an error is zero.", "holds": None}
+    return {"conclusion": yes if holds else no, "holds": holds}
 
 
 def _range(trials: tuple[Trial, ...], name: str) -> str:
@@ -148,8 +175,10 @@ def _range(trials: tuple[Trial, ...], name: str) -> str:
 def _ingredient(name: str, finals: Mapping[str, tuple[Trial, ...]]) -> list[Claim]:
     """How much the errors rise where one ingredient is left out."""
     factors = {
-        task: geometric_mean(
-            middle(_best(finals[f"{task}-final-{name}"]), error) / middle(finals[f"{task}-final-relative"], error)
+        task: _geometric_mean(
+            _times(
+                middle(_best(finals[f"{task}-final-{name}"]), error), middle(finals[f"{task}-final-relative"], error)
+            )
             for error in ERRORS
         )
         for task in TASKS
@@ -165,15 +194,14 @@ def _ingredient(name: str, finals: Mapping[str, tuple[Trial, ...]]) -> list[Clai
                 f"{task}: {number(factor)}x in the geometric mean of the three errors, {_short(finals, task, name)}"
                 for task, factor in factors.items()
             ),
-            conclusion="They do." if helps else "They do not on every task.",
-            holds=helps,
+            **_said(factors.values(), helps, "They do.", "They do not on every task."),
         )
     ]
 
 
 def _short(finals: Mapping[str, tuple[Trial, ...]], task: str, name: str) -> str:
     without, ours = _best(finals[f"{task}-final-{name}"]), finals[f"{task}-final-relative"]
-    return ", ".join(f"{where} {number(middle(without, e) / middle(ours, e))}x" for e, where in ERRORS.items())
+    return ", ".join(f"{where} {number(_times(middle(without, e), middle(ours, e)))}x" for e, where in ERRORS.items())
 
 
 def _best(trials: tuple[Trial, ...]) -> list[Trial]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_a_collapse_has_no_score() -> None:
 )
 def test_the_goal_is_three_times_everywhere_at_no_cost(relative: list[Trial], expected: list[bool]) -> None:
     assert claims(gradient=[trial(0.1)] * 3, relative=relative) == expected
+
+
+@pytest.mark.parametrize("others", [[trial(0.1)] * 3, [replace(trial(0.1), state="failed")] * 3, [trial(0.0)] * 3])
+def test_claims_are_open_where_trials_failed(others: list[Trial]) -> None:
+    failed = [replace(trial(0.1), state="failed")] * 2 + [trial(0.1)]
+    assert claims(gradient=others, relative=failed, relative_cold=others) == [None] * 4
+    assert claims(gradient=others, relative=[trial(0.0)] * 3)[:2] == [None] * 2
 
 
 def test_an_ingredient_is_needed_where_errors_rise_without_it() -> None:
