@@ -13,7 +13,7 @@ from . import generation_curves
 from .generation_asked import asked_claims
 from .generation_claims import claims_of
 from .generation_pictures import Lines, dots, generated, price_drawn
-from .generation_variants import CONSTRUCTED, LATER, MATCHED, SOFT, Variant, variants_of
+from .generation_variants import CONSTRUCTED, FREE, LATER, MATCHED, SOFT, Variant, variants_of
 from .orbit_panel import orbit_panel
 from .trained import Trained
 
@@ -82,6 +82,13 @@ LATER_TABLES = {
         "recall": "noise/recall_cnn_1",
         "recall, kept": "noise/kept_recall_cnn_1",
     },
+    "classes": {
+        "of the class asked for": "noise/asked_class",
+        "and readable": "noise/asked_class_readable",
+        "in the worst class": "noise/asked_class_worst",
+        "at f³": "noise/asked_class_3",
+        "test digits": "noise/asked_class_of_test",
+    },
 }
 """The same for the variants of the second round."""
 _CAPTIONS = {
@@ -97,6 +104,8 @@ _CAPTIONS = {
     "number beside it, chance explains it. The change from f to f⁵⁰ is relative to the spread.",
     "rejection": "What changes if the tenth of the images at which the Jacobian of f is largest is left out. The kept are "
     "fewer, which alone raises a Fréchet distance a little.",
+    "classes": "The variants that receive a class as a condition: the share of their images that the classifier puts into "
+    "that class, and the same share of test digits and their labels.",
     "curves": "Evaluations along the training, by counted FLOPs.",
 }
 
@@ -131,7 +140,7 @@ def examine(material: Material) -> Findings:
     first, later = (tuple(v for v in variants if (v.name in LATER) is second) for second in (False, True))
     for name, some, matched, asked in (
         ("", first, [v for v in first if v.name in MATCHED], None),
-        ("-later", later, [v for v in later if v.name in (*SOFT, *CONSTRUCTED)], Lines(12.0, 0.95, 0.01)),
+        ("-later", later, [v for v in later if v.name in (*SOFT, *CONSTRUCTED, *FREE)], Lines(12.0, 0.95, 0.01)),
     ):
         if some:
             findings.figures[f"figures{name}"] = dots(list(some), asked)
@@ -157,9 +166,11 @@ def examine(material: Material) -> Findings:
     for name, columns in TABLES.items():
         findings.tables[name] = DataFrame([row for variant in variants for row in variant.rows(columns)])
         findings.captions[name] = _CAPTIONS[name]
-    for name, columns in LATER_TABLES.items() if later else ():
-        findings.tables[name] = DataFrame([row for variant in later for row in variant.rows(columns)])
-        findings.captions[name] = _CAPTIONS[name]
+    for name, columns in LATER_TABLES.items():
+        measured = [variant for variant in later if any(variant.values(figure) for figure in columns.values())]
+        if measured:
+            findings.tables[name] = DataFrame([row for variant in measured for row in variant.rows(columns)])
+            findings.captions[name] = _CAPTIONS[name]
     findings.claims = [*(claims_of(list(first)) if first else []), *asked_claims(list(later), curves)]
     return findings
 

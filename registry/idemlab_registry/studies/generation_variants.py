@@ -9,7 +9,7 @@ from statistics import median
 
 from idemlab import Material, Trial, Verdict
 
-__all__ = ["Variant", "at_least_rounding", "best_of", "best_of_ign", "told", "variants_of"]
+__all__ = ["Variant", "at_least_rounding", "best_of", "best_of_ign", "free_of", "told", "variants_of"]
 
 VARIANTS = {
     "control": "reconstruction alone (control)",
@@ -35,10 +35,16 @@ VARIANTS = {
     "soft-passes": "(f) soft, four passes",
     "soft-long": "(f) soft coupling, long",
     "soft-free-long": "(f) soft coupling, free, long",
+    "section": "(g) section by construction",
+    "section-64": "(g) section, rank 64",
+    "section-32": "(g) section, rank 32",
+    "section-16": "(g) section, rank 16",
     "section-long": "(g) section by construction, long",
+    "section-free-long": "(g) network of the section, free, long",
     "linearizer-long": "(g) linearizer by construction, long",
     "biorthogonal-long": "(g) biorthogonal by construction, long",
     "quantised-long": "(g) rounded codes by construction, long",
+    "section-class-long": "(h) section, of the class asked for, long",
     "ign-256": "(b) IGN, batch 256",
     "ign-256-batch-norm": "(b) IGN, batch 256, BatchNorm",
     "ign-256-fourier": "(b) IGN, batch 256, Fourier noise",
@@ -47,13 +53,18 @@ VARIANTS = {
     "cubic-both-long": "(c) cubic for both terms, long",
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
-CONSTRUCTED = ("section-long", "linearizer-long", "biorthogonal-long", "quantised-long")
+SECTIONS = ("section", "section-64", "section-32", "section-16", "section-long")
+CONSTRUCTED = (*SECTIONS, "linearizer-long", "biorthogonal-long", "quantised-long")
 """Idempotent by construction."""
+FREE = ("soft-free-long", "section-free-long")
+"""With nothing enforced: what the others are compared with."""
+CONDITIONAL = ("section-class-long",)
+"""They receive the class that is asked for, and so are held against claims of their own."""
 SOFT = tuple(name for name in VARIANTS if name.startswith("soft"))
 """From softly coupled noise, on the network of all others."""
 AT_ITS_BUDGET = (*(name for name in VARIANTS if name.startswith("ign-256")), "cubic-both-long")
 """IGN and its relatives at the published batch."""
-LATER = (*SOFT, *CONSTRUCTED, *AT_ITS_BUDGET)
+LATER = (*SOFT, *CONSTRUCTED, *FREE, *CONDITIONAL, *AT_ITS_BUDGET)
 """The second round: judged by more, and held against what `generation_asked` says."""
 ADVERSARIAL = ("cubic", "ign", "ign-faster", "ign-long", "ign-cubic", "hybrid", "ign-fourier")
 """Without noise matched to data."""
@@ -61,7 +72,7 @@ MATCHED = tuple(name for name in VARIANTS if name.startswith(("imle", "transport
 """With it."""
 PUBLISHED = ("ign", "ign-faster", "ign-long", "ign-fourier")
 """IGN itself: what the best variant is compared with."""
-CURVES = ("ign-256-longest", "ign-256", "cubic-both-long", "soft-long", "soft-free-long", *CONSTRUCTED)
+CURVES = ("ign-256-longest", "ign-256", "cubic-both-long", "soft-long", *FREE, *CONSTRUCTED, *CONDITIONAL)
 """Those that are drawn along their training."""
 BUDGETS_AGREE = 1.01
 """Budgets are whole numbers of steps: how far equal ones may differ."""
@@ -76,6 +87,7 @@ MOVES = 0.1
 """Relative error above which nothing projects; a verdict goes by the same."""
 CLASSES, READABLE, SPREAD = "noise/classes", "noise/readable", "noise/spread"
 SMALLEST, RECALL, FAR = "noise/smallest_class", "noise/recall_cnn_1", "noise/drift_50"
+OF_CLASS, WORST_CLASS = "noise/asked_class", "noise/asked_class_worst"
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,11 @@ def variants_of(material: Material) -> list[Variant]:
 def at_least_rounding(values: Iterable[float]) -> list[float]:
     """Changes as they are drawn on a logarithmic scale: those of constructions may be zero."""
     return [max(value, ROUNDING) for value in values]
+
+
+def free_of(variant: Variant) -> str:
+    """Name of the variant with nothing enforced, on the same network where there is one."""
+    return "section-free-long" if variant.name in SECTIONS else "soft-free-long"
 
 
 def told(values: list[float], form: str = ".2f") -> str:
