@@ -63,6 +63,7 @@ class Step:
         progress: share of the run that is done, in [0, 1].
         purpose: separates random streams, for instance those of training and evaluation.
         shard: the rows of the global batch that this process sees.
+        measured: whether the objective measures the idempotence error of the step, for the log.
 
     Attributes:
         shared: whether `mean` has been called, which averages over all processes.
@@ -76,12 +77,14 @@ class Step:
         progress: float = 1.0,
         purpose: str = "train",
         shard: Shard | None = None,
+        measured: bool = True,
     ) -> None:
         self.seed = seed
         self.index = index
         self.progress = progress
         self.purpose = purpose
         self.shard = shard or Shard()
+        self.measured = measured
         self.shared = False
         self._draws = 0
         self._reconstruction: Tensor | None = None

@@ -119,7 +119,8 @@ class Objective(nn.Module):
                 values[name] = values.get(name, 0) + self._mean(value.detach()) / len(enforced)
         loss = self._mean(_total(losses) if losses else batch.input.new_zeros(len(batch)))
         values["loss"] = loss.detach()
-        values |= self._idempotence(enforced, step)
+        if step.measured:
+            values |= self._idempotence(enforced, step)
         return loss if self._replicas is None else loss.sum(), values
 
     def _inputs(self, batch: Batch, step: Step) -> Batch:

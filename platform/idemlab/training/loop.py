@@ -280,7 +280,8 @@ class _Loop:
                 rows = self.answerable(index, lambda: next(stream))
                 batch = rows.to(self.accelerator.device, dtype, self.parts.dataset.range)
             shard = Shard(rank, world, micro, training.micro_batches)
-            step = Step(seed=training.seed, index=index, progress=progress, shard=shard)
+            measured = self.schedule.measures(index + 1)
+            step = Step(seed=training.seed, index=index, progress=progress, shard=shard, measured=measured)
             last = micro == training.micro_batches - 1
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
                 with phase("forward"):

@@ -117,11 +117,11 @@ class StackedStep(Step):
 
     Args:
         seeds: seed of each replica.
-        index, progress: as for `Step`.
+        index, progress, measured: as for `Step`.
     """
 
-    def __init__(self, seeds: Sequence[int], *, index: int, progress: float) -> None:
-        super().__init__(index=index, progress=progress)
+    def __init__(self, seeds: Sequence[int], *, index: int, progress: float, measured: bool = True) -> None:
+        super().__init__(index=index, progress=progress, measured=measured)
         self._seeds = seeds
 
     def _draw(self, like: Tensor, sampler: object) -> Tensor:

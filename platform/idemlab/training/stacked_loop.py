@@ -174,7 +174,8 @@ class _Stack:
 
     def _step(self, index: int, batch: Batch) -> None:
         progress = self.schedule.progress(index)
-        step = StackedStep([e.training.seed for e in self.experiments], index=index, progress=progress)
+        seeds, measured = [e.training.seed for e in self.experiments], self.schedule.measures(index + 1)
+        step = StackedStep(seeds, index=index, progress=progress, measured=measured)
         loss, values = blame(self.experiments[0], lambda: self.objective(batch, step))
         self.latch.see(values["loss"], index)
         if loss.requires_grad:

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -156,6 +157,20 @@ def test_not_a_number_stops_with_the_last_good_state_saved(tmp_path: Path, tiny:
     weights = idemlab.runs.weights.read_weights(run.checkpoints / f"step-{newest}" / "objective.safetensors")
     assert all(bool(torch.isfinite(t).all()) for t in weights.values())
     assert run.certificate is None
+
+
+def test_the_log_measures_the_error_in_ten_steps_of_each_entry(tmp_path: Path, tiny: Make) -> None:
+    settings = {"source": {"name": "gaussian"}, "training__steps": 43}
+    each = _figures(idemlab.train(tiny(**settings, training__log_every=1), tmp_path / "each"))
+    some = _figures(idemlab.train(tiny(**settings, training__log_every=20), tmp_path / "some"))
+    steps = {e["step"]: e for e in each if e["split"] == "train"}
+    measured = {20: range(2, 21, 2), 40: range(22, 41, 2), 43: (42, 43)}  # the last step of an entry always
+    for entry in (e for e in some if e["split"] == "train"):
+        for key, those in (
+            ("relative", measured[entry["step"]]),
+            ("loss", range((entry["step"] - 1) // 20 * 20 + 1, entry["step"] + 1)),
+        ):
+            assert entry[key] == pytest.approx(mean(steps[step][key] for step in those), rel=1e-5)
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, tiny: Make) -> None:
