@@ -44,7 +44,7 @@ VARIANTS = {
     "linearizer-long": "(g) linearizer by construction, long",
     "biorthogonal-long": "(g) biorthogonal by construction, long",
     "quantised-long": "(g) rounded codes by construction, long",
-    "section-class-long": "(h) section, of the class asked for, long",
+    "section-class": "(h) section, of the class asked for",
     "ign-256": "(b) IGN, batch 256",
     "ign-256-batch-norm": "(b) IGN, batch 256, BatchNorm",
     "ign-256-fourier": "(b) IGN, batch 256, Fourier noise",
@@ -58,7 +58,7 @@ CONSTRUCTED = (*SECTIONS, "linearizer-long", "biorthogonal-long", "quantised-lon
 """Idempotent by construction."""
 FREE = ("soft-free-long", "section-free-long")
 """With nothing enforced: what the others are compared with."""
-CONDITIONAL = ("section-class-long",)
+CONDITIONAL = ("section-class",)
 """They receive the class that is asked for, and so are held against claims of their own."""
 SOFT = tuple(name for name in VARIANTS if name.startswith("soft"))
 """From softly coupled noise, on the network of all others."""

@@ -56,6 +56,11 @@ def test_claims_are_open_where_trials_failed(others: list[Trial]) -> None:
     assert claims(gradient=others, relative=[trial(0.0)] * 3)[:2] == [None] * 2
 
 
+def test_the_construction_has_to_be_ten_times_better() -> None:
+    assert claims(gradient=[trial(0.1)] * 3, section=[trial(0.009)] * 3) == [True, True, True]
+    assert claims(gradient=[trial(0.1)] * 3, section=[trial(0.02)] * 3) == [False, True, True]
+
+
 def test_an_ingredient_is_needed_where_errors_rise_without_it() -> None:
     assert claims(relative=[trial(0.01)], relative_cold=[trial(0.02)], relative_noise=[trial(0.009)]) == [True, False]
 
@@ -77,10 +82,17 @@ def test_the_settings_of_the_finals_are_those_that_the_trials_chose(error: float
     assert claim.holds is agree
 
 
-def test_losses_are_tuned_alike_and_measured_on_test_samples() -> None:
+def test_the_rank_of_a_construction_is_tuned_in_place_of_a_weight() -> None:
+    sweeps = dominance.study().sweeps
+    assert dominance._setting(sweeps["torus-final-section"], {}) == ("muon", 0.02, 4.0)
+    row = dominance._tuned_row("torus-section-adam", trial(1e-7, **{"optimizer.lr": 3e-3, "enforcer.rank": 3}))
+    assert (row["arm"], row["weight or rank"]) == ("section", 3)
+
+
+def test_all_are_tuned_alike_and_measured_on_test_samples() -> None:
     study = dominance.study()
-    counts = [[s.count for n, s in study.sweeps.items() if n.startswith(f"torus-{loss}-")] for loss in dominance.LOSSES]
-    assert counts[0] == counts[1] != []
+    counts = [[s.count for n, s in study.sweeps.items() if n.startswith(f"torus-{arm}-")] for arm in dominance.ARMS]
+    assert counts[0] == counts[1] == counts[2] != []
     for sweeps in (study.sweeps, study.quick):
         budgets = set()
         for name, sweep in sweeps.items():

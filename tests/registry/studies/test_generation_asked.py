@@ -103,14 +103,14 @@ def test_a_section_is_compared_with_its_own_network(tmp_path: Path) -> None:
 
 def test_a_condition_has_its_own_claim_and_is_not_the_best_of_the_unconditional(tmp_path: Path) -> None:
     one = trial(tmp_path, frechet_cnn_1=5.0, asked_class=0.981, asked_class_worst=0.95, asked_class_of_test=0.99)
-    findings = examined(soft_long=trial(tmp_path), section_class_long=one)
+    findings = examined(soft_long=trial(tmp_path), section_class=one)
     assert claim(findings, "of the class asked for").holds is True
     assert "0.981" in claim(findings, "of the class asked for").ours
     assert "soft coupling, long" in claim(findings, "at most 12").ours
-    assert list(findings.tables["classes"]["variant"]) == ["(h) section, of the class asked for, long"]
-    missed = examined(section_class_long=trial(tmp_path, asked_class=0.979))
+    assert list(findings.tables["classes"]["variant"]) == ["(h) section, of the class asked for"]
+    missed = examined(section_class=trial(tmp_path, asked_class=0.979))
     assert claim(missed, "of the class asked for").holds is False
-    assert claim(examined(section_class_long=trial(tmp_path)), "of the class asked for").holds is None
+    assert claim(examined(section_class=trial(tmp_path)), "of the class asked for").holds is None
 
 
 def test_what_is_not_measured_or_not_comparable_is_open(tmp_path: Path) -> None:
