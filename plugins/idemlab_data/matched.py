@@ -69,7 +69,7 @@ class MatchedSource(Source):
         condition: Tensor | None = None,
         call: Callable[..., Tensor] | None = None,
     ) -> Tensor:
-        """f(z), [pool, *shape], each process computing an equal part (the last z repeated to fill it).
+        """f(z), [pool, *shape], as the step computes it, each process an equal part (the last z repeated to fill it).
 
         Args:
             condition: of the z's, [pool].
@@ -78,8 +78,9 @@ class MatchedSource(Source):
         world, rank = step.shard.world, step.shard.rank
         rows = -(-len(z) // world)
         mine = torch.arange(rank * rows, (rank + 1) * rows, device=z.device).clamp_max(len(z) - 1)
-        with _still_statistics(operator):
-            y: Tensor = (call or operator)(z[mine], *(() if condition is None else (condition[mine],)))
+        autocast = torch.autocast(z.device.type, step.autocast) if step.autocast else nullcontext()
+        with _still_statistics(operator), autocast:
+            y: Tensor = (call or operator)(z[mine], *(() if condition is None else (condition[mine],))).to(z.dtype)
         if world > 1:
             parts = [torch.empty_like(y) for _ in range(world)]
             torch.distributed.all_gather(parts, y.contiguous())

@@ -93,7 +93,12 @@ class Rank(Relative):
         return share * step.mean(l2(x, step.mean(x)))
 
     def _seen(self, orbit: Orbit, point: Tensor, step: Step) -> _Seen:
-        """The terms of J at every k-th row of a point [B, *shape]."""
+        """The terms of J at every k-th row of a point [B, *shape], outside of autocast: differences of f in bfloat16 would be
+        its rounding."""
+        with torch.autocast(point.device.type, enabled=False):
+            return self._looked_at(orbit, point.to(orbit.input.dtype), step)
+
+    def _looked_at(self, orbit: Orbit, point: Tensor, step: Step) -> _Seen:
         if self._probes is None:
             J = _jacobian(orbit, point, self._every)
             traces = (_trace(J) - self._rank).square() + _count_error(J, self._rank)
@@ -127,9 +132,10 @@ class _Seen:
 
 def _count_error(J: Tensor, rank: int) -> Tensor:
     """How far the singular values of J are from r of at least 1 and zeros, as every idempotent of rank r has them, [m]."""
-    values = torch.linalg.svdvals(J)
-    error: Tensor = values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
-    return error
+    finite = J.isfinite().all(2).all(1)  # LAPACK refuses others, and the loss must say that f has diverged
+    values = torch.linalg.svdvals(torch.where(finite[:, None, None], J, 0.0))
+    error = values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
+    return torch.where(finite, error, torch.nan)
 
 
 def _trace(J: Tensor) -> Tensor:

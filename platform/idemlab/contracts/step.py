@@ -66,6 +66,8 @@ class Step:
 
     Attributes:
         shared: whether `mean` has been called, which averages over all processes.
+        autocast: precision in which the operator computes under autocast; None in full precision. A source works outside of
+            autocast, and one that calls the operator as training does enters it again.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Step:
         self.purpose = purpose
         self.shard = shard or Shard()
         self.shared = False
+        self.autocast: torch.dtype | None = None
         self._draws = 0
         self._reconstruction: Tensor | None = None
 

@@ -142,6 +142,23 @@ def test_a_domain_is_looked_up_in_the_spectrum(tiny: Make, monkeypatch: pytest.M
     assert preflight(experiment, parts, device=CPU).traits is traits
 
 
+def test_what_only_mixed_precision_cannot_do_is_told_before_training(tiny: Make) -> None:
+    class Solving(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = super().forward(x)
+            return torch.linalg.solve(torch.eye(4, dtype=h.dtype), h.mT).mT.to(x.dtype)
+
+    for precision, fails in (("full", False), ("bf16", True)):
+        experiment = idemlab.resolve(tiny(training__precision=precision))
+        parts = assemble(experiment)
+        parts.objective.operator = Solving(4, 4)
+        if fails:
+            with pytest.raises(idemlab.Failure, match="BFloat16"):
+                preflight(experiment, parts, device=CPU)
+        else:
+            preflight(experiment, parts, device=CPU)
+
+
 def test_float64_is_refused_on_mps(tiny: Make) -> None:
     experiment = idemlab.resolve(tiny(training__dtype="float64"))
     with pytest.raises(idemlab.BadInput, match="no float64"):

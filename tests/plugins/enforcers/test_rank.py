@@ -153,6 +153,23 @@ def test_the_step_suits_the_precision(f: nn.Module, x: Tensor, dtype: torch.dtyp
     assert (ours - exact).norm() < bound * exact.norm()
 
 
+@pytest.mark.parametrize("probes", [None, 4])
+def test_under_autocast_the_jacobian_is_not_the_rounding_of_f(probes: int | None) -> None:
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(16, RANK, dtype=torch.float32))[0]
+    f, x = nn.Linear(16, 16, bias=False, dtype=torch.float32), torch.randn(8, 16, dtype=torch.float32)
+    f.weight.data = basis @ basis.T  # an exact projection of the rank: nothing to correct but the estimates' variance
+    exact = of(rank(probes=probes), f, x, Step(seed=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = of(rank(probes=probes), f, x, Step(seed=1))
+    assert (mixed - exact).abs().max() < 0.05
+
+
+def test_an_operator_that_has_diverged_makes_a_loss_that_says_so() -> None:
+    f, x = nn.Linear(N, N), torch.full((2, N), torch.inf)
+    assert not of(rank(), f, x).isfinite().any()
+
+
 def test_the_product_over_all_pairs_has_no_squares_in_it() -> None:
     estimates = torch.tensor([[2.0, 1.0], [3.0, 0.0], [5.0, -1.0]])
     assert product_of_independent(estimates).tolist() == pytest.approx([(6 + 10 + 15) / 3, -1 / 3])
