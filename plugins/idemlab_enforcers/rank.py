@@ -93,8 +93,8 @@ class Rank(Relative):
         return share * step.mean(l2(x, step.mean(x)))
 
     def _seen(self, orbit: Orbit, point: Tensor, step: Step) -> _Seen:
-        """The terms of J at every k-th row of a point [B, *shape], outside of autocast: differences of f in bfloat16 would be
-        its rounding."""
+        """The terms of J at every k-th row of a point [B, *shape], outside of autocast: differences of f in bfloat16 are
+        rounding."""
         with torch.autocast(point.device.type, enabled=False):
             return self._looked_at(orbit, point.to(orbit.input.dtype), step)
 

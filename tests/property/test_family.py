@@ -185,7 +185,11 @@ K2 = torch.diag(torch.tensor([0.2, 0.8]))
     ("matrix", "arguments", "said"),
     [
         (K2, {"method": "optimal", "gap": 1e-300}, "gap of 1e-300 is below the precision of float32"),  # ran for ever
-        (3 * K2, {"method": "sp2", "rank": 1, "spectrum": "rescaled"}, "called 'rescaled'(.|\n)*rescale"),  # was rescaled
+        (
+            3 * K2,
+            {"method": "sp2", "rank": 1, "spectrum": "rescaled"},
+            "called 'rescaled'(.|\n)*rescale",
+        ),  # was rescaled
         (torch.stack([K2, 3 * K2, K2 * torch.nan]), {"method": "sp2", "rank": 1}, "reach from 0.2 to 2.4"),
         (K2, {"max_steps": -1}, "max_steps cannot be -1"),
         (K2, {"max_steps": 2.5}, "max_steps cannot be 2.5"),

@@ -308,7 +308,9 @@ def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engi
         step = Step(seed=experiment.training.seed, index=index, purpose="preflight", progress=1.0, shard=Shard())
         counter = FlopCounterMode(display=False)
         with counter:
-            with torch.autocast(batch.input.device.type, torch.bfloat16, enabled=experiment.training.precision == "bf16"):
+            with torch.autocast(
+                batch.input.device.type, torch.bfloat16, enabled=experiment.training.precision == "bf16"
+            ):
                 loss = blame(experiment, partial(_loss, objective, batch, step))
             if loss.requires_grad:
                 blame(experiment, loss.backward)

@@ -149,9 +149,9 @@ def test_what_only_mixed_precision_cannot_do_is_told_before_training(tiny: Make)
             return torch.linalg.solve(torch.eye(4, dtype=h.dtype), h.mT).mT.to(x.dtype)
 
     for precision, fails in (("full", False), ("bf16", True)):
-        experiment = idemlab.resolve(tiny(training__precision=precision))
+        experiment = idemlab.resolve(tiny(training__precision=precision, training__dtype="float32"))
         parts = assemble(experiment)
-        parts.objective.operator = Solving(4, 4)
+        parts.objective.operator = Solving(4, 4).float()
         if fails:
             with pytest.raises(idemlab.Failure, match="BFloat16"):
                 preflight(experiment, parts, device=CPU)
