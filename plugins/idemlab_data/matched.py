@@ -26,12 +26,22 @@ class MatchedSource(Source):
     Args:
         pool: number of z's drawn at each step.
         noise: what they are drawn from; a source that looks at the shape of a batch only.
+
+    Raises:
+        BadInput: if the noise is made of the data.
     """
 
     row_by_row = False
 
     def __init__(self, pool: int, noise: Source) -> None:
         super().__init__()
+        if noise.made_of_data:  # there is no batch to make it of: all z would be zero
+            raise BadInput(
+                "noise that is made of the data cannot be matched to the data",
+                where="[source], key 'noise'",
+                expected="noise of its own, such as 'gaussian' or 'fourier'",
+                next_step="leave 'noise' out for 'gaussian'; to train at the data, too, give several sources",
+            )
         self.pool, self.noise = pool, noise
 
     def fit(self, dataset: Dataset) -> None:

@@ -26,6 +26,7 @@ from ..experiment.resolution import resolve
 from ..objective.parts import build_operator
 from ..runs.environment import describe_environment
 from ..training.stepping import Steps, on_device
+from ..wording import counted
 from .alone import check_alone
 from .by_hand import NOISE, ByHand, ways_of
 from .faults import without_files
@@ -43,7 +44,8 @@ _PEAK = {
     "cpu": "weights, optimiser and copies, and the bytes of all further tensors alive at once in a step (no workspaces)",
     "cuda": "weights, optimiser and copies, and what torch allocates at most in a step (max_memory_allocated)",
 }
-_OWN = {"dataset": "shape", "training.steps": "steps", "training.batch_size": "batch"}
+_OWN = {"dataset": "shape", "training.batch_size": "batch", "enforcer.name": "enforcers"}
+_OWN |= dict.fromkeys(("training.steps", "training.epochs", "training.flops"), "steps")
 """Keys of an experiment that the benchmark sets itself, and the arguments to give in their place."""
 
 
@@ -154,9 +156,14 @@ def _checked(
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
     numbers = {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
+    cores = os.cpu_count() or 1
     for name, value in numbers.items():
         if type(value) is not int or value < 1:
             raise BadInput(f"{name} cannot be {value}", where=name, expected="a whole number, at least 1")
+    if threads is not None and threads > cores:  # they would wait for each other; ten thousands crash the process
+        raise BadInput(
+            f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
+        )
     if not shape or any(type(side) is not int or side < 1 for side in shape):
         raise BadInput(
             f"a sample cannot have the shape {list(shape)}", where="shape", expected="whole numbers, such as 1,28,28"
@@ -186,8 +193,15 @@ def _experiment(
 ) -> Experiment:
     """The experiment that times one enforcer."""
     for override in overrides:
+        given = f"{override.partition('=')[0].strip()}."
+        if given.startswith("evaluation."):
+            raise BadInput(
+                f"a benchmark evaluates nothing, so '{override}' would have no effect",
+                where=f"the override '{override}'",
+                next_step="leave it out; the time of evaluations is measured by: idemlab profile EXPERIMENT",
+            )
         for key, argument in _OWN.items():
-            if f"{override.partition('=')[0].strip()}.".startswith(f"{key}."):
+            if given.startswith(f"{key}.") or f"{key}.".startswith(given):  # the key, a part of it, or its whole table
                 raise BadInput(
                     f"a benchmark does not take '{override}'",
                     where=f"the override '{override}'",

@@ -66,8 +66,8 @@ def run_league(
         Failure: if the storage cannot be reached, or the folder not written.
         Interrupted: after Ctrl-C or SIGTERM; the league can be resumed.
     """
-    if jobs < 1:
-        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a number of 1 or more")
+    if type(jobs) is not int or jobs < 1:
+        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
     own = installed() if catalog is None else catalog
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)

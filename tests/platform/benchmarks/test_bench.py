@@ -146,6 +146,12 @@ def test_arguments_overrides_and_threads(monkeypatch: pytest.MonkeyPatch) -> Non
         (["cubic"], {"out": "a.pdf"}, "no name for a benchmark"),
         (["cubic"], {"overrides": ["training.batch_size=3"]}, "does not take"),
         (["cubic"], {"overrides": ["dataset.shape=[3]"]}, "does not take"),
+        (["cubic"], {"overrides": ["training.epochs=1"]}, "does not take"),
+        (["cubic"], {"overrides": ["training={ steps = 3 }"]}, "does not take"),
+        (["cubic"], {"overrides": ["enforcer.name=gradient"]}, "does not take"),
+        (["cubic"], {"overrides": ["enforcer=gradient"]}, "does not take"),
+        (["cubic"], {"overrides": ["evaluation.every=3"]}, "evaluates nothing"),
+        (["cubic"], {"threads": 10**6}, "threads cannot be 1000000"),
     ],
 )
 def test_bad_input_is_refused_with_a_way_out(

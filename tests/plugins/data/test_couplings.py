@@ -297,6 +297,10 @@ def test_what_needs_the_data_or_the_operator_is_refused_before_training():
     assert "source.cost = pixels" in caught.value.next_step
     with pytest.raises(BadInput, match="no blocks"):
         transport(cost="coarse")
+    for kind in ({"name": "transport"}, {"name": "imle"}):  # all z were zero
+        with pytest.raises(BadInput, match="made of the data") as caught:
+            assemble(resolve(table() | {"source": kind | {"noise": "corrupted"}}))
+        assert "'gaussian'" in caught.value.next_step
 
 
 def test_an_operator_that_has_diverged_is_carried_anyhow_and_the_loss_says_so():
