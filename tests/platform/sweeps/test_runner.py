@@ -169,7 +169,7 @@ def test_no_worker_is_started_without_a_trial(plan: Sweep, tmp_path: Path, monke
         raise Interrupted(f"{count} workers")
 
     monkeypatch.setattr("idemlab.sweeps.course.Workers", started)
-    with pytest.raises(Interrupted, match="^8 workers"):
+    with pytest.raises(Interrupted, match=r"^8 workers"):
         run_sweep(plan, tmp_path / "jobs", jobs=10**6)
     for jobs in (0, True, 1.5):
         with pytest.raises(BadInput, match=f"{jobs} worker processes"):
