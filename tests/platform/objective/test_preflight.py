@@ -201,6 +201,17 @@ def test_blame_passes_results_through(tiny: Make) -> None:
     assert blame(idemlab.resolve(tiny()), lambda: 3) == 3
 
 
+def test_too_little_memory_is_no_fault_of_a_plugin(tiny: Make) -> None:
+    with pytest.raises(idemlab.Failure) as caught:
+        blame(idemlab.resolve(tiny()), lambda: torch.empty(10**15))
+    assert "too little memory" in str(caught.value.next_step)
+    source = idemlab.resolve(tiny(source={"name": "transport", "pool": 10**14})).sources[0]
+    with pytest.raises(idemlab.Failure) as caught:
+        source.build()
+    assert "smaller sizes" in str(caught.value.next_step)
+    assert "report" not in str(caught.value.next_step)
+
+
 def test_a_single_test_sample_has_no_spread(tiny: Make) -> None:
     message = _refusal(tiny(dataset__test=1))
     assert "the test set of dataset 'gaussian' has 1 sample(s), and a spread needs two" in message
