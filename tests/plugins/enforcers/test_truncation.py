@@ -69,6 +69,13 @@ def test_what_cannot_be_cut_is_refused(operator: nn.Module, rank: int, message: 
         Truncation(rank).wrap(operator)
 
 
+def test_directions_that_have_become_dependent_are_told() -> None:
+    f = Truncation(2).wrap(Codes())
+    f.directions.data[:, 1] = 0
+    with pytest.raises(idemlab.Failure, match="its 2 directions have become linearly dependent"):
+        f(torch.randn(3, 6))
+
+
 @pytest.mark.long
 def test_a_run_has_the_rank_and_is_loaded_again(tmp_path: Path) -> None:
     members = '[{name="truncation", rank=2}, {name="alignment", weight=1.0}]'
