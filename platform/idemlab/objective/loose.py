@@ -243,6 +243,7 @@ class LooseEnforcer(nn.Module):
             )
 
     def _check_calls(self, f: object) -> None:
+        """Refuse an f without the methods that the enforcer calls."""
         missing = (
             [] if self.traits is None else [m for m in self.traits.calls if not callable(getattr(_bare(f), m, None))]
         )
