@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idemlab import BadInput, Enforcement, Orbit, Step, l2, rows
 
@@ -71,6 +71,7 @@ class Rank(Relative):
                 where="enforcer 'rank', key 'rank'",
                 expected=f"1 to {n}",
             )
+        _check_still(orbit)
         warm = 1.0 if step.progress >= self._warmup else step.progress / self._warmup
         at_y, at_x = self._seen(orbit, y, step), self._seen(orbit, x, step)
         jacobian = torch.stack([seen.traces + warm * self._spectrum * seen.change for seen in (at_y, at_x)]).sum(0)
@@ -113,6 +114,26 @@ class Rank(Relative):
         first, second = (v * u).sum(2), (v * w).sum(2)
         traces = product_of_independent(first - self._rank) + product_of_independent(second - self._rank)
         return _Seen(traces, (w - u).square().sum(2).mean(0), first.detach().mean())
+
+
+def _check_still(orbit: Orbit) -> None:
+    """Refuse an operator that draws: two neighbouring points would go through two different maps.
+
+    Raises:
+        BadInput: if there is an active dropout in it.
+    """
+    try:
+        modules = orbit.operator.modules()
+    except TypeError:  # a plain function
+        return
+    for module in modules:
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise BadInput(
+                f"enforcer 'rank' looks at the Jacobian by differences of f, and {type(module).__name__}(p={module.p:g}) "
+                "draws another f for each point",
+                where="[enforcer] and [model]",
+                next_step="train a model without dropout, or take another enforcer: idemlab list enforcers",
+            )
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ _ITERATIONS = 12
 class Invertibility(Metric):
     """For f = g^-1 A g: |g^-1(g(x)) - x| / |x| of each sample, and the condition number of the Jacobian of g.
 
-    `inverse_error` [B]; for a sample that is next to zero, |x| is that of the batch. Over the set, `condition`: the largest estimate at the first few samples, the largest singular value
-    of the Jacobian of g at x times that of g^-1 at g(x), each by the power method on J^T J, so a bound from below.
+    `inverse_error` [B]; a sample next to zero takes the |x| of the batch. Over the set, `condition`: the largest estimate at
+    the first few samples, the largest singular value of the Jacobian of g at x times that of g^-1 at g(x), each by the power
+    method on J^T J, so a bound from below.
     """
 
     def __init__(self) -> None:

@@ -244,12 +244,11 @@ class LooseEnforcer(nn.Module):
 
     def _check_calls(self, f: object) -> None:
         """Refuse an f without the methods that the enforcer calls."""
-        missing = (
-            [] if self.traits is None else [m for m in self.traits.calls if not callable(getattr(_bare(f), m, None))]
-        )
+        calls = () if self.traits is None else self.traits.calls
+        missing = [repr(name) for name in calls if not callable(getattr(_bare(f), name, None))]
         if missing:
             raise BadInput(
-                f"enforcer '{self.name}' calls {listed([repr(m) for m in missing])} of f, which {type(f).__name__} does not have",
+                f"enforcer '{self.name}' calls {listed(missing)} of f, which {type(f).__name__} does not have",
                 where=self._where(),
                 expected="a module with these methods: f = decode(encode(x)), say",
                 next_step="write them, or choose another enforcer: idemlab list enforcers",

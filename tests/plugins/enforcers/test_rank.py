@@ -165,6 +165,14 @@ def test_under_autocast_the_jacobian_is_not_the_rounding_of_f(probes: int | None
     assert (mixed - exact).abs().max() < 0.05
 
 
+def test_an_operator_that_draws_is_refused_while_it_does() -> None:
+    f, x = nn.Sequential(nn.Linear(N, N), nn.Dropout(0.5)), torch.randn(3, N)
+    with pytest.raises(BadInput, match=r"Dropout\(p=0.5\) draws another f"):
+        of(rank(), f, x)
+    of(rank(), f.eval(), x)
+    of(rank(), nn.Sequential(nn.Linear(N, N), nn.Dropout(0.0)), x)
+
+
 def test_an_operator_that_has_diverged_makes_a_loss_that_says_so() -> None:
     f, x = nn.Linear(N, N), torch.full((2, N), torch.inf)
     assert not of(rank(), f, x).isfinite().any()
