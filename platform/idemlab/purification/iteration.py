@@ -188,7 +188,7 @@ def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifi
             expected="the name of a method or of a weight projection, a Purifier, an Enforcer, or a function K -> K'",
             choices=METHODS,
         )
-    return Purifier(), method.project if isinstance(method, Enforcer) else method  # type: ignore[return-value]
+    return Purifier(), method.project if isinstance(method, Enforcer) else method
 
 
 def _installed(name: str) -> Enforcer:
