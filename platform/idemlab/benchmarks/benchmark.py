@@ -89,6 +89,8 @@ def bench(
             not there, or a number below 1.
         Failure: if the memory is too small, or a plugin raises.
     """
+    if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
+        enforcers = [enforcers]
     kind = _checked(enforcers, batch=batch, steps=steps, threads=threads, device=device, shape=shape)
     if out is not None:
         check_path(Path(out))
@@ -155,8 +157,7 @@ def _checked(
     shape: Sequence[int],
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
-    numbers = {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
-    cores = os.cpu_count() or 1
+    cores, numbers = os.cpu_count() or 1, {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
     for name, value in numbers.items():
         if type(value) is not int or value < 1:
             raise BadInput(f"{name} cannot be {value}", where=name, expected="a whole number, at least 1")
@@ -164,9 +165,11 @@ def _checked(
         raise BadInput(
             f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
         )
-    if not shape or any(type(side) is not int or side < 1 for side in shape):
+    sides = list(shape) if isinstance(shape, Sequence) else []
+    if not sides or any(type(side) is not int or side < 1 for side in sides):
+        told = sides or shape
         raise BadInput(
-            f"a sample cannot have the shape {list(shape)}", where="shape", expected="whole numbers, such as 1,28,28"
+            f"a sample cannot have the shape {told}", where="shape", expected="whole numbers, such as 1,28,28"
         )
     if not enforcers:
         raise BadInput("there is no enforcer to time", next_step="idemlab list enforcers")

@@ -34,7 +34,7 @@ def run_league(
     enforcers: Sequence[str | Mapping[str, Any]] = (),
     out: str | Path = "leagues/league",
     *,
-    suite: str = "league",
+    suite: str | Path = "league",
     quick: bool = False,
     resume: bool = False,
     jobs: int = 1,
@@ -68,7 +68,9 @@ def run_league(
     """
     if type(jobs) is not int or jobs < 1:
         raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
-    own = installed() if catalog is None else catalog
+    if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
+        enforcers = [enforcers]
+    suite, own = str(suite), installed() if catalog is None else catalog
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)
     path = Path(out)

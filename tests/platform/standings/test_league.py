@@ -88,6 +88,13 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, undrawn: 
     ):
         with pytest.raises(BadInput, match=problem):
             run_league(["none", "gradient"], tmp_path / out, **options)  # type: ignore[arg-type]
+    for arms, problem in (
+        ("gradiant", "'gradiant'"),
+        ({"name": "gradiant"}, "'gradiant'"),
+        ([3], "an arm cannot be 3"),
+    ):
+        with pytest.raises(BadInput, match=problem):
+            run_league(arms, tmp_path / "new")  # type: ignore[arg-type]
 
 
 def test_a_league_is_resumed_however_its_suite_is_called_and_arms_have_folders_of_their_own(tmp_path: Path) -> None:
