@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused(members, mode, threshold, words):
 
 
 def test_a_warm_up_ends_in_the_run():
-    with pytest.raises(ValueError, match="outlast the run"):
+    with pytest.raises(ValueError, match="longer than the run"):
         Hybrid([gradient()], "blend", None, 0.4, start=0.7)
     Hybrid([gradient()], "blend", None, 0.4, start=0.6)
 
