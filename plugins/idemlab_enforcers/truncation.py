@@ -107,7 +107,8 @@ class Truncated(nn.Module):
         """T(encode(x)), of the shape of the network's codes."""
         h: Tensor = self.network.encode(x, *condition)  # type: ignore[operator]
         with torch.autocast(x.device.type, enabled=False):
-            V, c = self.directions, self.centre
+            wide = torch.promote_types(self.directions.dtype, torch.float32)  # no solve works in half precision
+            V, c = self.directions.to(wide), self.centre.to(wide)
             flat = h.flatten(1).to(V.dtype) - c
             try:
                 kept = torch.linalg.solve(V.mT @ V, V.mT @ flat.mT)  # V need not stay orthonormal in training
