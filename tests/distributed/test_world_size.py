@@ -47,6 +47,7 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "gradient, depth 3": {"enforcer": {"name": "gradient", "depth": 3}},
     "relative": {"enforcer": "relative"},
     "rank": {"enforcer": {"name": "rank", "rank": 2}},
+    "rank, every third": {"enforcer": {"name": "rank", "rank": 2, "every": 3}},
     "rank, probes": {"enforcer": {"name": "rank", "rank": 2, "probes": 2}},
     "ign": {"enforcer": "ign"},
     "ign, surrogate": {"enforcer": {"name": "ign", "routing": "surrogate", "distance": "l2"}},

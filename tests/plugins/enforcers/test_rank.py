@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import idemlab
 from idemlab import BadInput, Orbit, Step
+from idemlab.contracts.step import Shard
 from idemlab_enforcers.rank import Rank, central_difference, product_of_independent
 
 N, RANK = 4, 2
@@ -118,6 +119,14 @@ def test_every_kth_sample_is_looked_at_and_the_mean_is_theirs(f: nn.Module, prob
     assert (loss != loss[1]).nonzero().flatten().tolist() == [0, 4]
 
 
+@pytest.mark.parametrize("every", [1, 3, 7])
+def test_the_samples_that_are_looked_at_are_those_of_the_global_batch(f: nn.Module, every: int) -> None:
+    x = torch.randn(10, N, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    whole = of(rank(every=every), f, x).mean()
+    shares = [of(rank(every=every), f, part, Step(shard=Shard(micro=i, micros=5))) for i, part in enumerate(x.split(2))]
+    torch.testing.assert_close(torch.cat(shares).mean(), whole)
+
+
 def test_a_condition_goes_with_its_samples() -> None:
     class Scaled(nn.Module):
         def forward(self, x: Tensor, c: Tensor) -> Tensor:
@@ -125,7 +134,7 @@ def test_a_condition_goes_with_its_samples() -> None:
 
     x, c = torch.randn(6, N, dtype=torch.float64), torch.arange(6.0, dtype=torch.float64)
     v = torch.randn(2, 6, N, dtype=torch.float64)
-    images = central_difference(Orbit(Scaled(), x, c), x, v, every=2)
+    images = central_difference(Orbit(Scaled(), x, c), x, v, slice(None, None, 2))
     torch.testing.assert_close(images, v[:, ::2] * c[::2, None], rtol=1e-8, atol=1e-9)
 
 
