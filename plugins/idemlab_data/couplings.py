@@ -66,6 +66,8 @@ def assignment(cost: Tensor, classes: Tensor | None = None) -> Tensor:
         for rows in members(classes, len(cost)):
             within[rows] = rows[assignment(cost[rows][:, rows])]
         return within
+    if not bool(cost.isfinite().all()):  # f has diverged; any order leads to the loss that says so
+        return torch.arange(len(cost), device=cost.device)
     _, order = linear_sum_assignment(_reduced(cost.cpu().numpy()))
     return torch.as_tensor(order, device=cost.device)
 

@@ -26,12 +26,22 @@ class MatchedSource(Source):
     Args:
         pool: number of z's drawn at each step.
         noise: what they are drawn from; a source that looks at the shape of a batch only.
+
+    Raises:
+        BadInput: if the noise is made of the data.
     """
 
     row_by_row = False
 
     def __init__(self, pool: int, noise: Source) -> None:
         super().__init__()
+        if noise.made_of_data:  # there is no batch to make it of: all z would be zero
+            raise BadInput(
+                "noise that is made of the data cannot be matched to the data",
+                where="[source], key 'noise'",
+                expected="noise of its own, such as 'gaussian' or 'fourier'",
+                next_step="leave 'noise' out for 'gaussian'; to train at the data, too, give several sources",
+            )
         self.pool, self.noise = pool, noise
 
     def fit(self, dataset: Dataset) -> None:
@@ -69,7 +79,7 @@ class MatchedSource(Source):
         condition: Tensor | None = None,
         call: Callable[..., Tensor] | None = None,
     ) -> Tensor:
-        """f(z), [pool, *shape], each process computing an equal part (the last z repeated to fill it).
+        """f(z), [pool, *shape], as the step computes it, each process an equal part (the last z repeated to fill it).
 
         Args:
             condition: of the z's, [pool].
@@ -78,8 +88,9 @@ class MatchedSource(Source):
         world, rank = step.shard.world, step.shard.rank
         rows = -(-len(z) // world)
         mine = torch.arange(rank * rows, (rank + 1) * rows, device=z.device).clamp_max(len(z) - 1)
-        with _still_statistics(operator):
-            y: Tensor = (call or operator)(z[mine], *(() if condition is None else (condition[mine],)))
+        autocast = torch.autocast(z.device.type, step.autocast) if step.autocast else nullcontext()
+        with _still_statistics(operator), autocast:
+            y: Tensor = (call or operator)(z[mine], *(() if condition is None else (condition[mine],))).to(z.dtype)
         if world > 1:
             parts = [torch.empty_like(y) for _ in range(world)]
             torch.distributed.all_gather(parts, y.contiguous())

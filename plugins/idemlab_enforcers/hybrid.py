@@ -26,7 +26,7 @@ class Hybrid(Enforcer):
         start: share of the run before which nothing is asked, so that a step costs what the data term costs.
 
     Raises:
-        ValueError: if the mode does not fit the members or the threshold.
+        ValueError: if the mode does not fit the members or the threshold, or the warm-up does not end in the run.
     """
 
     def __init__(
@@ -39,6 +39,10 @@ class Hybrid(Enforcer):
             raise ValueError(f"mode '{mode}' takes losses; projections and architectures can only be blended")
         if (mode == "switch") != (threshold is not None):
             raise ValueError("'threshold' belongs to mode 'switch', which needs it")
+        if start + warmup > 1 + 1e-9:
+            raise ValueError(
+                f"start {start:g} and warmup {warmup:g} are longer than the run: the loss never gets its weight"
+            )
         self.enforcers = nn.ModuleList(enforcers)
         self._mode = mode
         self._threshold = threshold

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idemlab import BadInput, Enforcement, Orbit, Step, l2, rows
 
@@ -20,6 +20,8 @@ _SMALL = 0.25
 """Share of the spread of a projection of rank r below which outputs count as shrinking, and the pull back begins."""
 _LARGE = 16.0
 """Times the smallest spread, up to which a larger spread lowers the relative error: outputs gain nothing by growing on."""
+
+_ALL = slice(None)
 
 
 class Rank(Relative):
@@ -43,7 +45,7 @@ class Rank(Relative):
         weight: of the whole loss.
         spectrum, idempotence: weights of these terms.
         probes: P, at least 2; None for the exact Jacobian.
-        every: J is looked at in every k-th sample.
+        every: J is looked at in every k-th sample of the global batch.
         warmup: share of the run over which a rises.
     """
 
@@ -71,8 +73,10 @@ class Rank(Relative):
                 where="enforcer 'rank', key 'rank'",
                 expected=f"1 to {n}",
             )
+        _check_still(orbit)
         warm = 1.0 if step.progress >= self._warmup else step.progress / self._warmup
-        at_y, at_x = self._seen(orbit, y, step), self._seen(orbit, x, step)
+        mine, share = self._rows(step, len(y))
+        at_y, at_x = self._seen(orbit, y, step, mine), self._seen(orbit, x, step, mine)
         jacobian = torch.stack([seen.traces + warm * self._spectrum * seen.change for seen in (at_y, at_x)]).sum(0)
         spread, least = self._spread(y, step), self._least(x, step)
         # Inputs without spread, constants or a single one, set no scale.
@@ -82,7 +86,7 @@ class Rank(Relative):
         error = torch.where(exact, 0.0, torch.where(exact, 1.0, error).sqrt())
         shrunk = (least / spread).clamp_min(1.0).log().square()
         loss = (warm * self._idempotence * error + shrunk).expand(len(y)).clone()
-        loss[:: self._every] += jacobian * (len(y) / len(jacobian))
+        loss[mine] += jacobian * share
         reported = {"trace": at_y.trace, "eigenvalue_error": at_y.change.detach().mean()}
         return Enforcement(loss=self._weight * loss, reported={k: v.expand(len(y)) for k, v in reported.items()})
 
@@ -92,22 +96,54 @@ class Rank(Relative):
         share = _SMALL * self._rank / x[0].numel()
         return share * step.mean(l2(x, step.mean(x)))
 
-    def _seen(self, orbit: Orbit, point: Tensor, step: Step) -> _Seen:
-        """The terms of J at every k-th row of a point [B, *shape]."""
+    def _rows(self, step: Step, count: int) -> tuple[slice, float]:
+        """Which of the rows of this process are looked at, counted in the global batch, and their weight in its mean."""
+        everyone, before = count * step.shard.count, step.shard.index * count
+        first = -before % self._every
+        if first >= count:  # none; all processes must call f alike, so one is looked at and has no weight
+            return slice(0, 1), 0.0
+        return slice(first, None, self._every), everyone / -(-everyone // self._every)
+
+    def _seen(self, orbit: Orbit, point: Tensor, step: Step, mine: slice) -> _Seen:
+        """The terms of J at some rows of a point [B, *shape], outside of autocast: differences of f in bfloat16 are
+        rounding."""
+        with torch.autocast(point.device.type, enabled=False):
+            return self._looked_at(orbit, point.to(orbit.input.dtype), step, mine)
+
+    def _looked_at(self, orbit: Orbit, point: Tensor, step: Step, mine: slice) -> _Seen:
         if self._probes is None:
-            J = _jacobian(orbit, point, self._every)
+            J = _jacobian(orbit, point, mine)
             traces = (_trace(J) - self._rank).square() + _count_error(J, self._rank)
             return _Seen(traces, (J @ J - J).square().sum((1, 2)), _trace(J).detach().mean())
         probes = torch.stack([step.signs(point) for _ in range(self._probes)])
-        images = central_difference(orbit, point, probes, self._every)
-        again = central_difference(orbit, point, images, self._every)
+        images = central_difference(orbit, point, probes, mine)
+        again = central_difference(orbit, point, images, mine)
         v, u, w = (
-            t.flatten(2).to(torch.promote_types(t.dtype, torch.float32))
-            for t in (probes[:, :: self._every], images, again)
+            t.flatten(2).to(torch.promote_types(t.dtype, torch.float32)) for t in (probes[:, mine], images, again)
         )
         first, second = (v * u).sum(2), (v * w).sum(2)
         traces = product_of_independent(first - self._rank) + product_of_independent(second - self._rank)
         return _Seen(traces, (w - u).square().sum(2).mean(0), first.detach().mean())
+
+
+def _check_still(orbit: Orbit) -> None:
+    """Refuse an operator that draws: two neighbouring points would go through two different maps.
+
+    Raises:
+        BadInput: if there is an active dropout in it.
+    """
+    try:
+        modules = orbit.operator.modules()
+    except TypeError:  # a plain function
+        return
+    for module in modules:
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise BadInput(
+                f"enforcer 'rank' looks at the Jacobian by differences of f, and {type(module).__name__}(p={module.p:g}) "
+                "draws another f for each point",
+                where="[enforcer] and [model]",
+                next_step="train a model without dropout, or take another enforcer: idemlab list enforcers",
+            )
 
 
 @dataclass(frozen=True)
@@ -127,9 +163,10 @@ class _Seen:
 
 def _count_error(J: Tensor, rank: int) -> Tensor:
     """How far the singular values of J are from r of at least 1 and zeros, as every idempotent of rank r has them, [m]."""
-    values = torch.linalg.svdvals(J)
-    error: Tensor = values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
-    return error
+    finite = J.isfinite().all(2).all(1)  # LAPACK refuses others, and the loss must say that f has diverged
+    values = torch.linalg.svdvals(torch.where(finite[:, None, None], J, 0.0))
+    error = values[:, rank:].square().sum(1) + (1 - values[:, :rank]).clamp_min(0).square().sum(1)
+    return torch.where(finite, error, torch.nan)
 
 
 def _trace(J: Tensor) -> Tensor:
@@ -137,16 +174,16 @@ def _trace(J: Tensor) -> Tensor:
     return J.diagonal(dim1=1, dim2=2).sum(1)
 
 
-def _jacobian(orbit: Orbit, point: Tensor, every: int) -> Tensor:
-    """J at every k-th row, [m, n, n], in single precision at least."""
+def _jacobian(orbit: Orbit, point: Tensor, mine: slice) -> Tensor:
+    """J at some rows, [m, n, n], in single precision at least."""
     n = point[0].numel()
     unit = torch.eye(n, dtype=point.dtype, device=point.device).view(n, 1, *point.shape[1:])
-    columns = central_difference(orbit, point, unit.expand(n, *point.shape), every)
+    columns = central_difference(orbit, point, unit.expand(n, *point.shape), mine)
     return torch.stack([rows(column) for column in columns], 2)
 
 
-def central_difference(orbit: Orbit, point: Tensor, directions: Tensor, every: int = 1) -> Tensor:
-    """J v ~ (f(y + h v) - f(y - h v)) / 2h for D directions v at every k-th row y of a point, [D, m, *shape], with gradient
+def central_difference(orbit: Orbit, point: Tensor, directions: Tensor, mine: slice = _ALL) -> Tensor:
+    """J v ~ (f(y + h v) - f(y - h v)) / 2h for D directions v at some rows y of a point, [D, m, *shape], with gradient
     to y, v and the parameters.
 
     The rounding of f, eps / h, and the error of the difference, h^2, balance at the cube root of eps.
@@ -154,9 +191,9 @@ def central_difference(orbit: Orbit, point: Tensor, directions: Tensor, every: i
     Args:
         directions: [D, B, *shape], or [D, m, *shape].
     """
-    seen = point[::every]
+    seen = point[mine]
     if directions.shape[1] == len(point):
-        directions = directions[:, ::every]
+        directions = directions[:, mine]
     size = rows(seen.detach()).square().mean(1).sqrt().clamp_min(1.0)
     h = torch.finfo(point.dtype).eps ** (1 / 3) * size
     h = h.to(point.dtype).view(-1, *[1] * (point.ndim - 1))
@@ -164,15 +201,15 @@ def central_difference(orbit: Orbit, point: Tensor, directions: Tensor, every: i
     if orbit.condition is None:
         images = orbit.apply(points.flatten(0, 1)).view_as(points)
     else:
-        images = torch.stack([_conditioned(orbit, each, every) for each in points])
+        images = torch.stack([_conditioned(orbit, each, mine) for each in points])
     ahead, behind = images.chunk(2)
     difference: Tensor = (ahead - behind) / (2 * h)
     return difference
 
 
-def _conditioned(orbit: Orbit, points: Tensor, every: int) -> Tensor:
-    """f at every k-th row under the conditions of these rows."""
-    images: Tensor = orbit.call("forward", points, rows=slice(None, None, every))
+def _conditioned(orbit: Orbit, points: Tensor, mine: slice) -> Tensor:
+    """f at some rows under the conditions of these rows."""
+    images: Tensor = orbit.call("forward", points, rows=mine)
     return images
 
 

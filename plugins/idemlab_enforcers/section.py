@@ -126,7 +126,7 @@ class Sectioned(nn.Module):
         a = self._coordinates(flat)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):
             near = self._exact(self.decode(a, *condition))
-        corrected = self._coordinates(self._exact(self.network(x, *condition)))
+        corrected = self._coordinates(self._exact(self.network(x.clone(), *condition)))  # it may overwrite its input
         gate = -torch.expm1(-(flat - near).square().mean(1, keepdim=True) * (-self.log_width).exp())
         return a + gate * (corrected - a)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset, Enforcer, Operator, Orbit
+from idemlab import BadInput, Dataset, Enforcer, Failure, Operator, Orbit
 
 __all__ = ["Truncated", "Truncation"]
 
@@ -107,9 +107,18 @@ class Truncated(nn.Module):
         """T(encode(x)), of the shape of the network's codes."""
         h: Tensor = self.network.encode(x, *condition)  # type: ignore[operator]
         with torch.autocast(x.device.type, enabled=False):
-            V, c = self.directions, self.centre
+            wide = torch.promote_types(self.directions.dtype, torch.float32)  # no solve works in half precision
+            V, c = self.directions.to(wide), self.centre.to(wide)
             flat = h.flatten(1).to(V.dtype) - c
-            kept = torch.linalg.solve(V.mT @ V, V.mT @ flat.mT)  # V need not stay orthonormal in training
+            try:
+                kept = torch.linalg.solve(V.mT @ V, V.mT @ flat.mT)  # V need not stay orthonormal in training
+            except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+                raise Failure(
+                    f"enforcer 'truncation': its {V.shape[1]} directions have become linearly dependent",
+                    where="[enforcer]",
+                    next_step="lower optimizer.lr or the decay of the weights, or set enforcer.rank = "
+                    f"{max(V.shape[1] - 1, 1)}",
+                ) from error
             cut: Tensor = (c + (V @ kept).mT).view_as(h).to(h.dtype)
             return cut
 

@@ -21,8 +21,9 @@ _ITERATIONS = 12
 class Invertibility(Metric):
     """For f = g^-1 A g: |g^-1(g(x)) - x| / |x| of each sample, and the condition number of the Jacobian of g.
 
-    `inverse_error` [B]. Over the set, `condition`: the largest estimate at the first few samples, the largest singular value
-    of the Jacobian of g at x times that of g^-1 at g(x), each by the power method on J^T J, so a bound from below.
+    `inverse_error` [B]; a sample next to zero takes the |x| of the batch. Over the set, `condition`: the largest estimate at
+    the first few samples, the largest singular value of the Jacobian of g at x times that of g^-1 at g(x), each by the power
+    method on J^T J, so a bound from below.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class Invertibility(Metric):
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
         x = orbit.input
         back = orbit.call("inverse", orbit.call("transform", x))
-        size = x.flatten(1).norm(dim=1).clamp_min(torch.finfo(x.dtype).tiny)
+        size = _sizes(x)
         rows = slice(0, max(0, _PROBED - len(self._conditions)))
         if len(x[rows]):
             at = x[rows].detach()
@@ -47,6 +48,13 @@ class Invertibility(Metric):
         largest = max(self._conditions, default=math.nan)
         self._forget()
         return {} if math.isnan(largest) else {"condition": largest}
+
+
+def _sizes(x: Tensor) -> Tensor:
+    """|x| of each sample, [B]; where it is next to nothing, rounding is not in proportion to it: then that of the batch."""
+    size = x.flatten(1).norm(dim=1)
+    usual = size.square().mean().sqrt()
+    return torch.where(size > 1e-3 * usual, size, torch.where(usual > 0, usual, torch.ones_like(usual)))
 
 
 @torch.enable_grad()

@@ -85,3 +85,33 @@ def test_every_source_and_reconstruction(data: str, arm: str) -> None:
                     step(data, arm, **tables)
             else:
                 assert step(data, arm, **tables) > 0, (source, tables)
+
+
+class _Scaling(torch.nn.Module):
+    """An invertible network whose inverse is right, or the identity."""
+
+    shape = (4,)
+
+    def __init__(self, right: bool) -> None:
+        super().__init__()
+        self.right, self.scale = right, torch.nn.Parameter(torch.full((4,), 0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+    def inverse(self, z: torch.Tensor) -> torch.Tensor:
+        return z / self.scale if self.right else z
+
+
+def test_a_construction_that_does_not_hold_is_refused_before_training(tmp_path: Any) -> None:
+    linearizer = {"name": "linearizer", "rank": 2}
+    table = {"dataset": {"name": "gaussian", "shape": [4], "train": 32, "test": 8}, "enforcer": linearizer}
+    table["training"] = {"steps": 1, "batch_size": 8}
+    twice = {"name": "hybrid", "enforcers": [{"name": "linearizer", "rank": 3}, linearizer]}
+    for name, changed, model in (
+        ("wrong", table, _Scaling(right=False)),
+        ("twice", table | {"enforcer": twice}, _Scaling(right=True)),
+    ):
+        with pytest.raises(BadInput, match=r"by construction, and it is off by \d+ % of the spread before training"):
+            idemlab.train(changed, tmp_path / name, model=model, progress=False)
+        assert not (tmp_path / name).exists()

@@ -152,6 +152,8 @@ def test_optimal_composition_takes_at_most_55_percent_of_the_products_of_the_cub
         ({"method": "pm", "gap": 0.1}, "takes no gap"),
         ({"method": "optimal", "gap": 0.0}, "gap 0.0"),
         ({"method": "optimal", "gap": 0.6}, "gap 0.6"),
+        ({"method": "optimal", "gap": "0.1"}, "gap '0.1'"),
+        ({"method": 3}, "called '3'"),
     ],
 )
 def test_settings_that_do_not_belong_together_are_refused(arguments, said):
@@ -174,6 +176,47 @@ def test_settings_that_do_not_belong_together_are_refused(arguments, said):
 def test_spectra_outside_the_domain_are_refused(values, arguments, said):
     with pytest.raises(BadInput, match=said):
         purify(torch.diag(torch.tensor(values, dtype=torch.float64)), **arguments)
+
+
+K2 = torch.diag(torch.tensor([0.2, 0.8]))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "arguments", "said"),
+    [
+        (K2, {"method": "optimal", "gap": 1e-300}, "gap of 1e-300 is below the precision of float32"),  # ran for ever
+        (
+            3 * K2,
+            {"method": "sp2", "rank": 1, "spectrum": "rescaled"},
+            "called 'rescaled'(.|\n)*rescale",
+        ),  # was rescaled
+        (torch.stack([K2, 3 * K2, K2 * torch.nan]), {"method": "sp2", "rank": 1}, "reach from 0.2 to 2.4"),
+        (K2, {"max_steps": -1}, "max_steps cannot be -1"),
+        (K2, {"max_steps": 2.5}, "max_steps cannot be 2.5"),
+        (K2, {"tolerance": float("nan")}, "tolerance cannot be nan"),
+        (K2, {"tolerance": -1e-3}, "tolerance cannot be -0.001"),
+        (K2, {"method": None}, "the method is a NoneType"),
+        (K2, {"method": lambda K: K[:1]}, r"makes shape \[1, 2\]"),
+        (K2.tolist(), {}, "got a list"),
+        (K2.to_sparse(), {}, "dense"),
+        (K2.to(torch.float8_e4m3fn), {}, "float8"),
+    ],
+)
+def test_what_is_no_matrix_or_no_setting_is_refused_before_the_first_step(matrix, arguments, said):
+    with pytest.raises(BadInput, match=said):
+        purify(matrix, **arguments)
+
+
+def test_a_matrix_that_is_not_finite_diverges_alone_and_takes_no_gap_away_from_the_others():
+    result = purify(torch.stack([K2, K2 * torch.nan]), "optimal")
+    assert [each.ending is Ending.DIVERGED for each in result.members] == [False, True]
+    assert purify(K2 * torch.inf, "optimal").ending is Ending.DIVERGED
+
+
+def test_each_spectrum_of_a_stack_has_a_rounding_of_its_own():
+    values = torch.tensor([[1000.0, 0.6, -999.0, 0.0], [0.50004, 0.2, 0.0, 1.0]])
+    result = purify(torch.diag_embed(values), "optimal", spectrum="rescale")
+    assert torch.allclose(result.matrix, torch.diag_embed((values > 0.5).float()), atol=1e-6)
 
 
 def test_complex_eigenvalues_are_refused():

@@ -26,6 +26,7 @@ from ..experiment.resolution import resolve
 from ..objective.parts import build_operator
 from ..runs.environment import describe_environment
 from ..training.stepping import Steps, on_device
+from ..wording import counted
 from .alone import check_alone
 from .by_hand import NOISE, ByHand, ways_of
 from .faults import without_files
@@ -43,7 +44,8 @@ _PEAK = {
     "cpu": "weights, optimiser and copies, and the bytes of all further tensors alive at once in a step (no workspaces)",
     "cuda": "weights, optimiser and copies, and what torch allocates at most in a step (max_memory_allocated)",
 }
-_OWN = {"dataset": "shape", "training.steps": "steps", "training.batch_size": "batch"}
+_OWN = {"dataset": "shape", "training.batch_size": "batch", "enforcer.name": "enforcers"}
+_OWN |= dict.fromkeys(("training.steps", "training.epochs", "training.flops"), "steps")
 """Keys of an experiment that the benchmark sets itself, and the arguments to give in their place."""
 
 
@@ -87,6 +89,8 @@ def bench(
             not there, or a number below 1.
         Failure: if the memory is too small, or a plugin raises.
     """
+    if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
+        enforcers = [enforcers]
     kind = _checked(enforcers, batch=batch, steps=steps, threads=threads, device=device, shape=shape)
     if out is not None:
         check_path(Path(out))
@@ -153,13 +157,19 @@ def _checked(
     shape: Sequence[int],
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
-    numbers = {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
+    cores, numbers = os.cpu_count() or 1, {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
     for name, value in numbers.items():
         if type(value) is not int or value < 1:
             raise BadInput(f"{name} cannot be {value}", where=name, expected="a whole number, at least 1")
-    if not shape or any(type(side) is not int or side < 1 for side in shape):
+    if threads is not None and threads > cores:  # they would wait for each other; ten thousands crash the process
         raise BadInput(
-            f"a sample cannot have the shape {list(shape)}", where="shape", expected="whole numbers, such as 1,28,28"
+            f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
+        )
+    sides = list(shape) if isinstance(shape, Sequence) else []
+    if not sides or any(type(side) is not int or side < 1 for side in sides):
+        told = sides or shape
+        raise BadInput(
+            f"a sample cannot have the shape {told}", where="shape", expected="whole numbers, such as 1,28,28"
         )
     if not enforcers:
         raise BadInput("there is no enforcer to time", next_step="idemlab list enforcers")
@@ -186,8 +196,15 @@ def _experiment(
 ) -> Experiment:
     """The experiment that times one enforcer."""
     for override in overrides:
+        given = f"{override.partition('=')[0].strip()}."
+        if given.startswith("evaluation."):
+            raise BadInput(
+                f"a benchmark evaluates nothing, so '{override}' would have no effect",
+                where=f"the override '{override}'",
+                next_step="leave it out; the time of evaluations is measured by: idemlab profile EXPERIMENT",
+            )
         for key, argument in _OWN.items():
-            if f"{override.partition('=')[0].strip()}.".startswith(f"{key}."):
+            if given.startswith(f"{key}.") or f"{key}.".startswith(given):  # the key, a part of it, or its whole table
                 raise BadInput(
                     f"a benchmark does not take '{override}'",
                     where=f"the override '{override}'",

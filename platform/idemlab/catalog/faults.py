@@ -8,7 +8,7 @@ from traceback import walk_tb
 
 from .provided import Plugin
 
-__all__ = ["author", "one_line", "running"]
+__all__ = ["author", "one_line", "out_of_memory", "running"]
 
 
 def author(module: str, plugins: Iterable[Plugin]) -> Plugin | None:
@@ -31,3 +31,12 @@ def one_line(error: BaseException) -> str:
     """The type and message of an error, without line breaks."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had: a plugin that asked for it need not be at fault."""
+    if (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    ):  # torch's, which is not imported here
+        return True
+    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "not enough memory" in str(error))

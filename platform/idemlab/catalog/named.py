@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..contracts.specs import EnforcerSpec, Spec, Traits
 from ..errors import BadInput, Failure, IdemlabError
 from ..wording import with_article
-from .faults import one_line, running
+from .faults import one_line, out_of_memory, running
 from .given import Given
 from .loading import foreign_package
 from .provided import Plugin, Provided
@@ -182,5 +182,5 @@ class Named:
         return Failure(
             f"{self} {what} {one_line(error)}",
             where=f"{self.plugin} ({place})" if place else str(self.plugin),
-            next_step=self.plugin.remedy,
+            next_step=f"give it smaller sizes: {self.how_to_look_up}" if out_of_memory(error) else self.plugin.remedy,
         )

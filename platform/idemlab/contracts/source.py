@@ -47,6 +47,8 @@ class Source(nn.Module):
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         """Points for this batch. Where targets are given, D(f(points), targets) joins the reconstruction.
 
+        It runs outside of autocast; `step.autocast` is what the operator computes in.
+
         Args:
             batch: floating-point batch on the device.
             step: the only randomness.

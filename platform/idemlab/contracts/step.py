@@ -67,6 +67,8 @@ class Step:
 
     Attributes:
         shared: whether `mean` has been called, which averages over all processes.
+        autocast: precision in which the operator computes under autocast; None in full precision. A source works outside of
+            autocast, and one that calls the operator as training does enters it again.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Step:
         self.shard = shard or Shard()
         self.measured = measured
         self.shared = False
+        self.autocast: torch.dtype | None = None
         self._draws = 0
         self._reconstruction: Tensor | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..catalog.faults import one_line, running
+from ..catalog.faults import one_line, out_of_memory, running
 from ..errors import Failure, IdemlabError
 from .experiment import Experiment
 
@@ -28,10 +28,11 @@ def blame(experiment: Experiment, call: Callable[[], T], doing: str = "the train
         if isinstance(error, OSError) and not through:
             raise
         whose = f", and {through[0][0].remedy}" if through else ""
+        smaller = "there is too little memory: lower training.batch_size, or the sizes of what is named under 'where'"
         raise Failure(
             f"{doing} raised {one_line(error)}",
             where=", called by ".join(f"{plugin} ({line})" for plugin, line in through) or suspects(experiment),
-            next_step=f"{experiment.enforcer.how_to_check}{whose}",
+            next_step=smaller if out_of_memory(error) else f"{experiment.enforcer.how_to_check}{whose}",
         ) from error
 
 

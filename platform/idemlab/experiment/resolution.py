@@ -50,6 +50,8 @@ def resolve(
     if parts:
         table = merged(table, entered(parts, Path(), "the given parts"))
         where = f"{where} with the given {', '.join(parts)}"
+    if isinstance(overrides, str):  # one of them: a text is a sequence, too
+        overrides = [overrides]
     if overrides:
         table = written_out(table)
         for override in in_order(overrides):

@@ -14,7 +14,7 @@ from ..contracts.orbit import Operator, Orbit
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput
-from ..wording import counted, with_article
+from ..wording import counted, listed, with_article
 from .projection import project_weights
 
 __all__ = ["LooseEnforcer", "enforcer"]
@@ -107,6 +107,7 @@ class LooseEnforcer(nn.Module):
         """
         self._check(f, x, condition, reconstruction)
         self._begin(f, x)
+        self._check_calls(f)
         if step is None:
             step = self._step = self._step or self._new("train")
             self._step.given = reconstruction
@@ -241,6 +242,18 @@ class LooseEnforcer(nn.Module):
                 "leave the mean over the batch out",
             )
 
+    def _check_calls(self, f: object) -> None:
+        """Refuse an f without the methods that the enforcer calls."""
+        calls = () if self.traits is None else self.traits.calls
+        missing = [repr(name) for name in calls if not callable(getattr(_bare(f), name, None))]
+        if missing:
+            raise BadInput(
+                f"enforcer '{self.name}' calls {listed(missing)} of f, which {type(f).__name__} does not have",
+                where=self._where(),
+                expected="a module with these methods: f = decode(encode(x)), say",
+                next_step="write them, or choose another enforcer: idemlab list enforcers",
+            )
+
 
 class _Step(Step):
     """A step of a loose enforcer: the reconstruction is what the call gives."""
@@ -309,7 +322,7 @@ def _shard() -> Shard:
     return Shard(rank=group.get_rank(), world=group.get_world_size())
 
 
-def _bare(f: Operator) -> Operator:
+def _bare(f: Any) -> Any:
     """The operator inside the wrappers of a data-parallel engine and of torch.compile."""
     while True:
         inner = f.module if isinstance(f, nn.parallel.DistributedDataParallel) else getattr(f, "_orig_mod", f)

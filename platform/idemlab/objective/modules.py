@@ -17,9 +17,11 @@ from ..contracts.dataset import Batch, Dataset
 from ..contracts.orbit import Operator, applied
 from ..contracts.specs import ModelSpec
 from ..errors import BadInput
+from ..wording import percent
 
 __all__ = [
     "check_condition",
+    "check_exact",
     "check_kept_buffers",
     "check_methods",
     "check_model",
@@ -107,6 +109,35 @@ def check_methods(operator: nn.Module, methods: Sequence[str], asking: Named, mo
         choices=having,
         next_step=f"set model.name = {having[0]}" if having else f"choose another {asking.kind}",
     )
+
+
+@torch.no_grad()
+def check_exact(operator: nn.Module, batch: Batch, claiming: Named, relies_on: Sequence[str]) -> None:
+    """Refuse an operator that is far from idempotent although a construction claims that it is, whatever the weights.
+
+    Args:
+        claiming: the enforcer or model.
+        relies_on: the methods of the model that the construction is made of.
+
+    Raises:
+        BadInput: if f(f(x)) is off by more than a tenth of the spread. The certificate measures the claim itself.
+    """
+    was = operator.training
+    operator.eval()
+    y = applied(operator, batch.input, batch.condition)
+    change = (applied(operator, y, batch.condition) - y).norm()
+    operator.train(was)
+    spread = (y - y.mean(0)).norm()
+    scale = spread if spread > 1e-3 * y.norm() else y.norm()
+    if change > 0.1 * scale:
+        named = " and ".join(f"'{name}'" for name in relies_on)
+        raise BadInput(
+            f"{claiming} claims f(f(x)) = f(x) by construction, and it is off by {percent(float(change / scale))} of the "
+            "spread before training",
+            where="[enforcer] and [model]",
+            expected=f"a model with a true {named}" if named else "f(f(x)) = f(x), whatever the weights",
+            next_step="correct the model, and compose no two constructions of this kind",
+        )
 
 
 def check_condition(operator: nn.Module, batch: Batch, model: Named) -> None:

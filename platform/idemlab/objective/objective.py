@@ -16,7 +16,7 @@ from ..contracts.dataset import Batch
 from ..contracts.enforcer import Distance, Enforcer, rows
 from ..contracts.joined import joined
 from ..contracts.orbit import Operator, Orbit
-from ..contracts.source import Source
+from ..contracts.source import Points, Source
 from ..contracts.step import Step
 from ..system.phases import phase
 
@@ -92,8 +92,7 @@ class Objective(nn.Module):
             points.append((batch.input, batch.condition, self._at_data))
             targets.append(batch.target)
         for source in self.sources:
-            with phase("source"):
-                x, target, condition = source.sample(batch, step, self.operator)  # type: ignore[operator]
+            x, target, condition = self._sampled(source, batch, step)  # type: ignore[arg-type]
             points.append((x, batch.condition if condition is None else condition, True))
             targets.append(target)
         together = self.joins and len(points) > 1
@@ -127,13 +126,22 @@ class Objective(nn.Module):
         """The batch as the reconstruction sees it, after any corruption."""
         if self.corruption is None:
             return batch
-        with phase("source"):
-            points, targets, condition = self.corruption.sample(batch, step, self.operator)
+        points, targets, condition = self._sampled(self.corruption, batch, step)
         return batch.replace(
             input=points,
             target=batch.target if targets is None else targets,
             condition=batch.condition if condition is None else condition,
         )
+
+    def _sampled(self, source: Source, batch: Batch, step: Step) -> Points:
+        """What a source makes, outside of autocast: samples are turned, blurred and compared in their own precision."""
+        kind = batch.input.device.type
+        with phase("source"):
+            if not torch.is_autocast_enabled(kind):
+                return source.sample(batch, step, self.operator)
+            step.autocast = torch.get_autocast_dtype(kind)
+            with torch.autocast(kind, enabled=False):
+                return source.sample(batch, step, self.operator)
 
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over the batch, [], or over each replica's batch, [R]."""

@@ -21,12 +21,13 @@ from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from ..experiment.settings import TrainingSettings
-from ..wording import counted
+from ..wording import counted, with_article
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients
 from .engines import Engine, Single
 from .measured import check_metric, measured
 from .modules import (
     check_condition,
+    check_exact,
     check_kept_buffers,
     check_projected,
     check_real,
@@ -114,6 +115,8 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_operator(experiment, trial.operator, batch)
         check_trained(trial, experiment.model.name)
+        if traits.exact or getattr(experiment.model.spec, "exact", False):
+            check_exact(trial.operator, batch, experiment.enforcer if traits.exact else experiment.model, traits.wraps)
         _check_chosen(experiment, parts, trial.operator, device)
         _check_rejection(experiment, parts)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
@@ -303,12 +306,13 @@ def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engi
         if isinstance(module, Enforcer):
             module.register_forward_hook(_answerable(experiment, module is objective.enforcer))
     period: int = max([1, *(source.period(len(batch)) for source in objective.sources)])  # type: ignore[operator]
-    counted: list[int] = []
+    counted, mixed = list[int](), experiment.training.precision == "bf16"
     for index in range(min(period, 2)):
         step = Step(seed=experiment.training.seed, index=index, purpose="preflight", progress=1.0, shard=Shard())
         counter = FlopCounterMode(display=False)
         with counter:
-            loss = blame(experiment, partial(_loss, objective, batch, step))
+            with torch.autocast(batch.input.device.type, torch.bfloat16, enabled=mixed):
+                loss = blame(experiment, partial(_loss, objective, batch, step))
             if loss.requires_grad:
                 blame(experiment, loss.backward)
         counted.append(counter.get_total_flops())
@@ -359,14 +363,14 @@ def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module,
 def _fault(orbit: Orbit, enforcement: Any) -> str | None:
     """What is wrong with an enforcement, or None."""
     if not isinstance(enforcement, Enforcement):
-        return f"{_a(type(enforcement).__name__)}, not an idemlab.Enforcement,"
+        return f"{with_article(type(enforcement).__name__)}, not an idemlab.Enforcement,"
     size = orbit.input.shape[:1]
     values = {"loss": enforcement.loss} | {f"value '{name}'": value for name, value in enforcement.reported.items()}
     for name, value in values.items():
         if value is None and name == "loss":
             continue
         if not isinstance(value, torch.Tensor):
-            return f"a {name} that is {_a(type(value).__name__)}, not a tensor,"
+            return f"a {name} that is {with_article(type(value).__name__)}, not a tensor,"
         if value.shape != size:
             return f"a {name} of shape {list(value.shape)} for {counted(size[0], 'sample')}"
     fed = [orbit.input, *([orbit.ahead(0)] if orbit.known(1) else [])]
@@ -375,10 +379,6 @@ def _fault(orbit: Orbit, enforcement: Any) -> str | None:
         if len(wrong):
             return f"a loss of {wrong[0].item()} at finite points"
     return None
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
 def _check_projection(experiment: Experiment, objective: Objective) -> None:
@@ -390,7 +390,7 @@ def _check_projection(experiment: Experiment, objective: Objective) -> None:
         if right and bool(torch.isfinite(new).all()):
             continue
         name = experiment.enforcer.name
-        made = _a(type(new).__name__) if not isinstance(new, torch.Tensor) else f"shape {list(new.shape)}"
+        made = with_article(type(new).__name__) if not isinstance(new, torch.Tensor) else f"shape {list(new.shape)}"
         raise Failure(
             f"the enforcer projects {key} of shape {list(matrix.shape)} to "
             + ("a matrix that is not finite" if right else made),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ..catalog.catalog import installed
 from ..contracts.enforcer import Enforcer
 from ..contracts.specs import EnforcerKind
 from ..errors import BadInput, nearest_match
+from ..wording import with_article
 from .family import trace
 from .purifier import METHODS, Purifier, Stage, widened
 from .spectrum import Spectrum, in_domain
@@ -122,6 +124,7 @@ def purify(
     Raises:
         BadInput: if the matrix, or the spectrum, does not fit the method, or the settings do not belong together.
     """
+    _check_settings(spectrum, tolerance, max_steps)
     purifier, own = _chosen(method, rank, gap)
     purifier.check(matrix)
     K = widened(matrix)
@@ -152,6 +155,18 @@ def purify(
     return done[0] if matrix.ndim == 2 else _stacked(done, matrix.shape)
 
 
+def _check_settings(spectrum: object, tolerance: object, max_steps: object) -> None:
+    """Refuse what would be taken for something else, or only be found out in the middle."""
+    if spectrum not in get_args(Spectrum):
+        choices = get_args(Spectrum)
+        what = f"there is no way to treat the spectrum called {spectrum!r}"
+        raise BadInput(what, where="purify", choices=choices, nearest=nearest_match(str(spectrum), choices))
+    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < math.inf:
+        raise BadInput(f"the tolerance cannot be {tolerance!r}", where="purify", expected="a number of 0 or more")
+    if type(max_steps) is not int or max_steps < 0:
+        raise BadInput(f"max_steps cannot be {max_steps!r}", where="purify", expected="a whole number of 0 or more")
+
+
 def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifier, Callable[[Tensor], Tensor] | None]:
     """The purifier, and the step that takes its place where the caller has one of their own."""
     if isinstance(method, str) and method in METHODS:
@@ -166,7 +181,14 @@ def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifi
         return method, None
     if isinstance(method, str):
         method = _installed(method)
-    return Purifier(), method.project if isinstance(method, Enforcer) else method  # type: ignore[return-value]
+    if not isinstance(method, Enforcer) and not callable(method):
+        raise BadInput(
+            f"the method is {with_article(type(method).__name__)}",
+            where="purify",
+            expected="the name of a method or of a weight projection, a Purifier, an Enforcer, or a function K -> K'",
+            choices=METHODS,
+        )
+    return Purifier(), method.project if isinstance(method, Enforcer) else method
 
 
 def _installed(name: str) -> Enforcer:
@@ -188,7 +210,18 @@ def _installed(name: str) -> Enforcer:
 
 
 def _as_stage(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda X, squares: step(X)
+    def stage(X: Tensor, squares: Tensor) -> Tensor:
+        made: object = step(X)
+        if not isinstance(made, Tensor) or made.shape != X.shape:
+            told = f"shape {list(made.shape)}" if isinstance(made, Tensor) else with_article(type(made).__name__)
+            raise BadInput(
+                f"the method makes {told} of matrices of shape {list(X.shape)}",
+                where="purify",
+                expected="a function K -> K' that keeps the shape",
+            )
+        return made
+
+    return stage
 
 
 def _each(X: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput, nearest_match
+from ..wording import with_article
 from .composition import composition
 from .family import MEMBERS, odd
 
@@ -20,6 +21,9 @@ METHODS = (*MEMBERS, "optimal")
 
 Stage = tuple[Callable[[Tensor, Tensor], Tensor], int]
 """((X, X^2) -> X', matrix products of the step, with the one for X^2)."""
+
+
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
 
 
 def widened(matrix: Tensor) -> Tensor:
@@ -52,7 +56,7 @@ class Purifier:
             raise BadInput(
                 f"no purification method is called '{self.method}'",
                 choices=METHODS,
-                nearest=nearest_match(self.method, METHODS),
+                nearest=nearest_match(str(self.method), METHODS),
             )
         where = f"purification by '{self.method}'"
         if self.rank is not None and not self.steers:
@@ -70,7 +74,7 @@ class Purifier:
             raise BadInput(what, where=where, expected="a whole number from 0 to n")
         if self.gap is not None and self.method != "optimal":
             raise BadInput(f"'{self.method}' takes no gap", where=where, next_step="leave 'gap' out, or take 'optimal'")
-        if self.gap is not None and not 0 < self.gap <= 0.5:
+        if self.gap is not None and (not isinstance(self.gap, (int, float)) or not 0 < self.gap <= 0.5):
             what = f"gap {self.gap!r} is no distance from 1/2 of an eigenvalue in [0, 1]"
             raise BadInput(what, where=where, expected="more than 0 and at most 0.5")
 
@@ -91,6 +95,9 @@ class Purifier:
         Raises:
             BadInput: if they do not fit.
         """
+        if not isinstance(matrix, Tensor):
+            what = f"a purification takes square matrices, got {with_article(type(matrix).__name__)}"
+            raise BadInput(what, expected="a tensor [..., n, n]", next_step="torch.as_tensor(K)")
         shape = list(matrix.shape)
         if matrix.ndim < 2 or shape[-1] != shape[-2]:
             raise BadInput(f"a purification takes square matrices [..., n, n], got {shape}", expected="a square matrix")
@@ -98,9 +105,17 @@ class Purifier:
             raise BadInput(
                 f"there is no matrix to purify: its shape is {shape}", expected="at least one matrix, n >= 1"
             )
-        if not (matrix.is_floating_point() or matrix.is_complex()):
+        if matrix.layout != torch.strided:
+            kind = str(matrix.layout).removeprefix("torch.")
+            raise BadInput(f"a purification takes dense matrices, got the layout {kind}", next_step="K.to_dense()")
+        if matrix.dtype not in _DTYPES:
             kind = str(matrix.dtype).removeprefix("torch.")
-            raise BadInput(f"a purification takes real or complex matrices, got {kind}", next_step="K.double()")
+            way_out = "K.to(torch.complex64)" if matrix.is_complex() else "K.double()"
+            raise BadInput(
+                f"a purification takes real or complex matrices, got {kind}",
+                expected=f"one of {', '.join(str(each).removeprefix('torch.') for each in _DTYPES)}",
+                next_step=way_out,
+            )
         if self.rank is not None and self.rank > shape[-1]:
             raise BadInput(
                 f"rank {self.rank} is more than the n = {shape[-1]} rows of the matrix",
@@ -125,6 +140,13 @@ class Purifier:
                 next_step="set 'gap'",
             )
         eps = torch.finfo(dtype).eps
+        if self.gap < eps:  # so near to 1/2, rounding decides the side, and the composition would not end
+            raise BadInput(
+                f"a gap of {self.gap:.3g} is below the precision of {str(dtype).removeprefix('torch.')}",
+                where="purification by 'optimal', key 'gap'",
+                expected=f"at least {eps:.3g}",
+                next_step="use 'sp2' or another method that takes a rank",
+            )
         slack = 16 * eps  # what rounding may add to an eigenvalue
         sequence = composition(2 * self.gap * (1 - slack), 1 + slack, max(error, eps))
         cubic = MEMBERS["cubic"]

@@ -21,6 +21,7 @@ from ..objective.measured import check_metric, measured
 from ..objective.parts import assemble, build_operator
 from ..objective.preflight import preflight
 from ..sweeps.sweep import Setting, Sweep
+from ..wording import shown
 from .suite import Arm, Suite, Task
 
 __all__ = ["Entry", "arm_of", "entered", "measured_cost"]
@@ -67,9 +68,19 @@ def arm_of(enforcer: str | Mapping[str, Any], suite: Suite, catalog: Catalog) ->
     """
     if isinstance(enforcer, str) and enforcer in suite.arm:
         return enforcer, suite.arm[enforcer]
+    if not isinstance(enforcer, (str, Mapping)):
+        raise BadInput(
+            f"an arm cannot be {shown(enforcer)}",
+            where="enforcers",
+            expected="a name, or a table with a name and arguments",
+        )
     table: dict[str, Any] = {"name": enforcer} if isinstance(enforcer, str) else dict(enforcer)
-    name = str(table.get("name", ""))
-    entry = catalog.find("enforcer", name, "the arms of the league")
+    entry = catalog.find("enforcer", str(table.get("name", "")), "the arms of the league")
+    if table.get("name") in entry.spec.aliases:  # one enforcer is one arm, however it is called
+        table["name"] = entry.spec.name
+        if isinstance(enforcer, str):
+            return arm_of(entry.spec.name, suite, catalog)
+    name = str(table["name"])
     known = parameters(entry.spec.factory, skip=entry.spec.passed)
     for parameter in known:
         if parameter.default is REQUIRED and parameter.name not in (RANK, *table):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from ..sweeps.results import Results
 from ..sweeps.runner import run_sweep
 from ..sweeps.sweep import Sweep
 from ..system.lock import exclusive
-from ..wording import command, listed
+from ..wording import command, counted, listed
 from .entry import Entry, arm_of, check_names, entered
 from .record import FILE, League, TaskTable, write_league
 from .standing import Standing, chosen_setting, pareto, standing_of
@@ -24,12 +26,15 @@ from .suite import Arm, Suite, find_suite
 
 __all__ = ["run_league"]
 
+_LONGEST = 60
+"""Characters of an arm in the names of its folders."""
+
 
 def run_league(
     enforcers: Sequence[str | Mapping[str, Any]] = (),
     out: str | Path = "leagues/league",
     *,
-    suite: str = "league",
+    suite: str | Path = "league",
     quick: bool = False,
     resume: bool = False,
     jobs: int = 1,
@@ -61,9 +66,11 @@ def run_league(
         Failure: if the storage cannot be reached, or the folder not written.
         Interrupted: after Ctrl-C or SIGTERM; the league can be resumed.
     """
-    if jobs < 1:
-        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a number of 1 or more")
-    own = installed() if catalog is None else catalog
+    if type(jobs) is not int or jobs < 1:
+        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
+    if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
+        enforcers = [enforcers]
+    suite, own = str(suite), installed() if catalog is None else catalog
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)
     path = Path(out)
@@ -72,7 +79,7 @@ def run_league(
     seeds = rules.quick.seeds if quick else rules.seeds
     for name, task in tasks.items():
         check_names(name, task, own)
-    say(f"{len(arms)} arms in {len(tasks)} tasks: one batch of each")
+    say(f"{counted(len(arms), 'arm')} in {counted(len(tasks), 'task')}: one batch of each")
     entries = {
         name: [entered(arm, table, name, task, rules, own, quick=quick) for arm, table in arms.items()]
         for name, task in tasks.items()
@@ -186,6 +193,10 @@ class _Runner:
     def _folder(self, entry: Entry, phase: str) -> Path:
         """The folder of a sweep. Its name is its key in a database, so it names the league, too."""
         arm = "".join(c if c.isalnum() else "-" for c in entry.arm)
+        if (
+            arm != entry.arm or len(arm) > _LONGEST
+        ):  # arms whose names differ in signs only are two, and tables may be long
+            arm = f"{arm[:_LONGEST]}-{blake2b(entry.arm.encode(), digest_size=4).hexdigest()}"
         return self._path / "sweeps" / f"{self._path.resolve().name}-{entry.task}-{arm}-{phase}"
 
     def _run(self, entry: Entry, phase: str, sweep: Sweep) -> Results:
@@ -219,7 +230,11 @@ def _origin(arm: Arm, catalog: Catalog) -> str:
 
 
 def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
-    """Refuse a folder that holds another league, or anything else."""
+    """Refuse a folder that holds another league, or anything else, and a place where there can be none."""
+    if path.exists() and not path.is_dir():
+        raise BadInput(
+            f"'{path}' is a file", where="out", expected="a folder for the league", next_step="choose another `out`"
+        )
     file = path / FILE
     if not path.is_dir() or not any(not found.name.startswith(".lock") for found in path.iterdir()):
         return
@@ -232,9 +247,14 @@ def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
             return  # stopped before the first task was done
         raise BadInput(f"'{path}' holds no league", where="out", next_step="choose another `out`")
     before = League.open(path)
-    if (before.quick, before.suite) != (quick, suite):
+    same = before.suite == suite or (os.sep in suite + before.suite and _file(before.suite) == _file(suite))
+    if before.quick != quick or not same:
         raise BadInput(
             f"'{path}' holds the {'quick' if before.quick else 'whole'} version of suite '{before.suite}'",
             where="quick" if before.quick != quick else "suite",
             next_step="continue it as it was begun, or choose another `out`",
         )
+
+
+def _file(suite: str) -> Path:
+    return Path(suite).resolve()

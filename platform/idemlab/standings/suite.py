@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from ..errors import BadInput, nearest_match
 __all__ = ["Arm", "Quick", "Suite", "Task", "find_suite"]
 
 Name = Annotated[str, MinLen(1)]
+_FILE_NAME = re.compile(r"\w[\w-]{0,59}")
 Searched = dict[str, str | list[Any]]
 """Key of an experiment -> a range or the values that the tuning draws from, as in `Sweep.over`."""
 
@@ -138,6 +140,14 @@ def _read(path: Path) -> Suite:
     suite: Suite = checked(Suite, table, where, "the suite", "idemlab show league")
     _names(suite.quick.tasks, suite.task, "task", f"{where}, [quick]")
     _names(suite.quick.arms, suite.arm, "arm", f"{where}, [quick]")
+    for name in suite.task:
+        if not _FILE_NAME.fullmatch(name):
+            raise BadInput(
+                f"the files of a task are called like it, and '{name}' is no name of a file",
+                where=f"{where}, [task.{name}]",
+                expected="a name of letters, digits, hyphens and underscores",
+                next_step="rename the task; its title may be any text",
+            )
     for name, arm in suite.arm.items():
         if isinstance(arm.enforcer, dict) and not isinstance(arm.enforcer.get("name"), str):
             raise BadInput(

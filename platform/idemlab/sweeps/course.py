@@ -48,6 +48,7 @@ class Course:
         parts: Mapping[str, Any],
     ) -> None:
         self.sweep, self.path, self.ledger, self.catalog, self.jobs, self.say = sweep, path, ledger, catalog, jobs, say
+        self.apart = jobs > 1
         self.settings, self.experiments, self.parts = settings, experiments, parts
         self.total = sweep.count * sweep.seeds
         self.ended: set[str] = set()
@@ -62,6 +63,7 @@ class Course:
         """Run every trial that is not done yet."""
         self._look(retry=retry)
         known = len(self.ended)
+        self.jobs = min(self.jobs, max(1, self.total - known))  # no worker without a trial, and more threads for each
         self.say(f"trials: {self.total}" + (f", {known} of them done before" if known else ""))
         with stop_signals() as stopped, self.ledger.alive():
             try:
@@ -74,7 +76,7 @@ class Course:
 
     def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
         """The outcome of each trial, as soon as it has ended."""
-        if self.jobs > 1:
+        if self.apart:
             with Workers(self.jobs, stopped, self.say, self.catalog, self._remark) as workers:
                 yield from workers.run(self._next_job, self._passing, self._others)
             return

@@ -67,8 +67,8 @@ def run_sweep(
         Failure: if the storage cannot be reached.
         Interrupted: after Ctrl-C or SIGTERM; the sweep can be resumed.
     """
-    if jobs < 1:
-        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a number of 1 or more")
+    if type(jobs) is not int or jobs < 1:
+        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
     own = installed() if catalog is None else catalog
     sweep.check()
     settings = known_settings(sweep)

@@ -254,6 +254,8 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("no reconstruction", call("ign", nn.Linear(3, 3), X), "reads your data term.*reconstruction=r"),
     ("no reconstruction", call("ign", nn.Linear(3, 3), X, step=Step()), "reads your data term.*reconstruction=r"),
     ("mean of it", call("ign", nn.Linear(3, 3), X, reconstruction=X.mean()), r"one value for each sample, \[4\]"),
+    ("no code", call("alignment", nn.Linear(3, 3), X), "calls 'encode' and 'decode' of f, which Linear does not have"),
+    ("no code of a function", call("alignment", lambda x: x, X), "which function does not have"),
     ("state without a module", call(Follower(), lambda x: x, X), "f is a plain function"),
     ("step of no module", lambda: idemlab.enforcer("relative").after_step(lambda x: x), "without parameters"),
     ("nothing to project", lambda: idemlab.enforcer("purification").after_step(nn.Linear(3, 2)), "f has none"),

@@ -162,3 +162,19 @@ def test_distances_of_half_precision_are_taken_in_single() -> None:
     assert half_squared_distance(a, torch.zeros_like(a)).item() == pytest.approx(
         0.5 * 4096 * a[0, 0].item() ** 2, rel=1e-5
     )
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_sources_work_outside_of_autocast_and_know_of_it(autocast: bool) -> None:
+    seen: list[object] = []
+
+    class Looking(Source):
+        def sample(self, batch: Batch, step: Step, operator: nn.Module) -> Points:
+            seen.append((torch.is_autocast_enabled("cpu"), step.autocast, operator(batch.input).dtype))
+            return Points(batch.input, batch.target)
+
+    f = nn.Linear(4, 4)
+    objective = Objective(f, Enforcer(), [Looking()], corruption=Looking(), weight=1.0, distance=l2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        objective(Batch(X.float(), X.float()), Step())
+    assert seen == 2 * [(False, torch.bfloat16 if autocast else None, torch.float32)]

@@ -142,6 +142,23 @@ def test_a_domain_is_looked_up_in_the_spectrum(tiny: Make, monkeypatch: pytest.M
     assert preflight(experiment, parts, device=CPU).traits is traits
 
 
+def test_what_only_mixed_precision_cannot_do_is_told_before_training(tiny: Make) -> None:
+    class Solving(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = super().forward(x)
+            return torch.linalg.solve_triangular(torch.eye(4, dtype=h.dtype), h.mT, upper=False).mT.to(x.dtype)
+
+    for precision, fails in (("full", False), ("bf16", True)):
+        experiment = idemlab.resolve(tiny(training__precision=precision, training__dtype="float32"))
+        parts = assemble(experiment)
+        parts.objective.operator = Solving(4, 4).float()
+        if fails:
+            with pytest.raises(idemlab.Failure, match="BFloat16"):
+                preflight(experiment, parts, device=CPU)
+        else:
+            preflight(experiment, parts, device=CPU)
+
+
 def test_float64_is_refused_on_mps(tiny: Make) -> None:
     experiment = idemlab.resolve(tiny(training__dtype="float64"))
     with pytest.raises(idemlab.BadInput, match="no float64"):
@@ -182,6 +199,17 @@ def test_a_message_meant_for_the_user_is_passed_on(tiny: Make) -> None:
 
 def test_blame_passes_results_through(tiny: Make) -> None:
     assert blame(idemlab.resolve(tiny()), lambda: 3) == 3
+
+
+def test_too_little_memory_is_no_fault_of_a_plugin(tiny: Make) -> None:
+    with pytest.raises(idemlab.Failure) as caught:
+        blame(idemlab.resolve(tiny()), lambda: torch.empty(10**15))
+    assert "too little memory" in str(caught.value.next_step)
+    source = idemlab.resolve(tiny(source={"name": "transport", "pool": 10**14})).sources[0]
+    with pytest.raises(idemlab.Failure) as caught:
+        source.build()
+    assert "smaller sizes" in str(caught.value.next_step)
+    assert "report" not in str(caught.value.next_step)
 
 
 def test_a_single_test_sample_has_no_spread(tiny: Make) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from idemlab import BadInput, Failure, League, Standing, Stat, TaskTable, run_league
+from idemlab import BadInput, Failure, League, Standing, Stat, TaskTable, installed, run_league
+from idemlab.standings.entry import Entry
+from idemlab.standings.league import _check_folder, _Runner
 from idemlab.standings.record import write_league
+from idemlab.sweeps.sweep import Sweep
+from idemlab.system import strict_json
+from idemlab.system.files import write_text
 
 Write = Callable[..., str]
 
@@ -78,9 +84,32 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, undrawn: 
         ("there", {"resume": True}, "holds the quick version of suite 'league'"),
         ("other", {"resume": True}, "holds no league"),
         ("new", {"jobs": 0}, "0 worker processes"),
+        ("other/x", {}, "is a file"),
     ):
         with pytest.raises(BadInput, match=problem):
             run_league(["none", "gradient"], tmp_path / out, **options)  # type: ignore[arg-type]
+    for arms, problem in (
+        ("gradiant", "'gradiant'"),
+        ({"name": "gradiant"}, "'gradiant'"),
+        ([3], "an arm cannot be 3"),
+    ):
+        with pytest.raises(BadInput, match=problem):
+            run_league(arms, tmp_path / "new")  # type: ignore[arg-type]
+
+
+def test_a_league_is_resumed_however_its_suite_is_called_and_arms_have_folders_of_their_own(tmp_path: Path) -> None:
+    league = replace(made_up(tmp_path), suite=str(tmp_path / "s.toml"), quick=False)
+    write_text(tmp_path / "league.json", strict_json.dumps(league.as_dict()))
+    _check_folder(tmp_path, str(tmp_path / "other" / ".." / "s.toml"), quick=False, resume=True)
+    with pytest.raises(BadInput, match="holds the whole version"):
+        _check_folder(tmp_path, str(tmp_path / "t.toml"), quick=False, resume=True)
+
+    runner = _Runner(tmp_path, 1, None, print, installed())
+    sweep = Sweep(experiment="tiny")
+    names = ["a", f"a ({300 * 'x'} 1)", f"a ({300 * 'x'} 2)", "a (x [1])", "a (x -1-)"]
+    folders = [runner._folder(Entry(arm=name, task="t", settings={}, tuning=sweep), "final") for name in names]
+    assert len(set(folders)) == len(names)
+    assert all(len(folder.name) < 255 and folder.parent == tmp_path / "sweeps" for folder in folders)
 
 
 FAILING = """

@@ -14,6 +14,7 @@ from idemlab.standings.league import competing
 from idemlab.standings.suite import Suite, find_suite
 
 Write = Callable[..., str]
+ANY_TASK = {"title": "x", "experiment": "tiny.toml", "flops": 1.0, "relative": ["a"], "deviation": {"a": 1.0}}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,7 @@ Write = Callable[..., str]
         ({"quick__arms": ["none"]}, "cannot be"),
         ({"arm__none": {"enforcer": "none", "tasks": ["plane"]}}, "no task 'plane'"),
         ({"arm__none": {"enforcer": 3}}, "cannot be 3"),
+        ({"task__../x": ANY_TASK}, "'../x' is no name of a file"),
         ({"arm__none": {"enforcer": {"weight": 1.0}}}, "the enforcer of arm 'none' has no name"),
     ],
 )
@@ -76,10 +78,16 @@ def test_the_arms_are_those_that_are_asked_for_and_in_the_quick_version_fixed_on
         (["gradient"], "'gradient' alone is no league"),
         (["gradient", "gradient"], "'gradient' is given twice"),
         (["gradient", "gradeint"], "there is no enforcer 'gradeint'"),
+        (["cubic", "cubic-iteration"], "'cubic' is given twice"),
+        (["none", "gradient", "gradient-loss"], "'gradient' is given twice"),
+        (
+            [{"name": "cubic", "weight": 1}, {"name": "cubic-iteration", "weight": 1}],
+            "'cubic (weight 1)' is given twice",
+        ),
         (["gradient", "hybrid"], "needs 'enforcers', which the league cannot know"),
     ],
 )
-def test_arms_that_make_no_league_are_refused(suite: Suite, asked: list[str], problem: str) -> None:
+def test_arms_that_make_no_league_are_refused(suite: Suite, asked: list[Any], problem: str) -> None:
     with pytest.raises(BadInput) as caught:
         competing(asked, suite, installed(), quick=False)
     assert problem in caught.value.what

@@ -164,6 +164,18 @@ def test_every_trial_is_checked_before_the_first_is_run(plan: Sweep, tmp_path: P
     assert not (tmp_path / "sweep").exists()
 
 
+def test_no_worker_is_started_without_a_trial(plan: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(count: int, *_: Any) -> Any:
+        raise Interrupted(f"{count} workers")
+
+    monkeypatch.setattr("idemlab.sweeps.course.Workers", started)
+    with pytest.raises(Interrupted, match=r"^8 workers"):
+        run_sweep(plan, tmp_path / "jobs", jobs=10**6)
+    for jobs in (0, True, 1.5):
+        with pytest.raises(BadInput, match=f"{jobs} worker processes"):
+            run_sweep(plan, tmp_path / "other", jobs=jobs)  # type: ignore[arg-type]
+
+
 def test_workers_give_the_same(plan: Sweep, tmp_path: Path) -> None:
     results = run_sweep(plan, tmp_path / "jobs", jobs=2)
     assert len({(json.dumps(trial.values), trial.seed) for trial in results.trials}) == 8

@@ -297,3 +297,20 @@ def test_what_needs_the_data_or_the_operator_is_refused_before_training():
     assert "source.cost = pixels" in caught.value.next_step
     with pytest.raises(BadInput, match="no blocks"):
         transport(cost="coarse")
+    for kind in ({"name": "transport"}, {"name": "imle"}):  # all z were zero
+        with pytest.raises(BadInput, match="made of the data") as caught:
+            assemble(resolve(table() | {"source": kind | {"noise": "corrupted"}}))
+        assert "'gaussian'" in caught.value.next_step
+
+
+def test_an_operator_that_has_diverged_is_carried_anyhow_and_the_loss_says_so():
+    class Diverged(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return z * torch.inf
+
+    source = TransportSource(4, GaussianSource(1.0))
+    source.fit(DATA)
+    x = cloud(4, 1)
+    points, targets, _ = source.sample(Batch(x, x), Step(), Diverged())
+    assert points.isfinite().all()
+    assert targets.isfinite().all()

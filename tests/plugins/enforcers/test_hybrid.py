@@ -168,6 +168,12 @@ def test_what_does_not_fit_is_refused(members, mode, threshold, words):
         Hybrid([member() for member in members], mode, threshold, 0.0)
 
 
+def test_a_warm_up_ends_in_the_run():
+    with pytest.raises(ValueError, match="longer than the run"):
+        Hybrid([gradient()], "blend", None, 0.4, start=0.7)
+    Hybrid([gradient()], "blend", None, 0.4, start=0.6)
+
+
 def test_hybrids_of_hybrids_of_losses_can_be_switched(operator, x):
     inner = Hybrid([cubic(), gradient()], "blend", None, 0.0)
     far = loss(Hybrid([cubic(), inner], "switch", 1e-12, 0.0), operator, x)

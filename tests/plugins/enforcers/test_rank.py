@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import idemlab
 from idemlab import BadInput, Orbit, Step
+from idemlab.contracts.step import Shard
 from idemlab_enforcers.rank import Rank, central_difference, product_of_independent
 
 N, RANK = 4, 2
@@ -118,6 +119,14 @@ def test_every_kth_sample_is_looked_at_and_the_mean_is_theirs(f: nn.Module, prob
     assert (loss != loss[1]).nonzero().flatten().tolist() == [0, 4]
 
 
+@pytest.mark.parametrize("every", [1, 3, 7])
+def test_the_samples_that_are_looked_at_are_those_of_the_global_batch(f: nn.Module, every: int) -> None:
+    x = torch.randn(10, N, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    whole = of(rank(every=every), f, x).mean()
+    shares = [of(rank(every=every), f, part, Step(shard=Shard(micro=i, micros=5))) for i, part in enumerate(x.split(2))]
+    torch.testing.assert_close(torch.cat(shares).mean(), whole)
+
+
 def test_a_condition_goes_with_its_samples() -> None:
     class Scaled(nn.Module):
         def forward(self, x: Tensor, c: Tensor) -> Tensor:
@@ -125,7 +134,7 @@ def test_a_condition_goes_with_its_samples() -> None:
 
     x, c = torch.randn(6, N, dtype=torch.float64), torch.arange(6.0, dtype=torch.float64)
     v = torch.randn(2, 6, N, dtype=torch.float64)
-    images = central_difference(Orbit(Scaled(), x, c), x, v, every=2)
+    images = central_difference(Orbit(Scaled(), x, c), x, v, slice(None, None, 2))
     torch.testing.assert_close(images, v[:, ::2] * c[::2, None], rtol=1e-8, atol=1e-9)
 
 
@@ -151,6 +160,31 @@ def test_the_step_suits_the_precision(f: nn.Module, x: Tensor, dtype: torch.dtyp
     ours = central_difference(Orbit(f, x), y, v[None])[0].double().detach()
     exact = torch.func.jvp(f.double(), (y.double(),), (v.double(),))[1]
     assert (ours - exact).norm() < bound * exact.norm()
+
+
+@pytest.mark.parametrize("probes", [None, 4])
+def test_under_autocast_the_jacobian_is_not_the_rounding_of_f(probes: int | None) -> None:
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(16, RANK, dtype=torch.float32))[0]
+    f, x = nn.Linear(16, 16, bias=False, dtype=torch.float32), torch.randn(8, 16, dtype=torch.float32)
+    f.weight.data = basis @ basis.T  # an exact projection of the rank: nothing to correct but the estimates' variance
+    exact = of(rank(probes=probes), f, x, Step(seed=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = of(rank(probes=probes), f, x, Step(seed=1))
+    assert (mixed - exact).abs().max() < 0.05
+
+
+def test_an_operator_that_draws_is_refused_while_it_does() -> None:
+    f, x = nn.Sequential(nn.Linear(N, N), nn.Dropout(0.5)), torch.randn(3, N)
+    with pytest.raises(BadInput, match=r"Dropout\(p=0.5\) draws another f"):
+        of(rank(), f, x)
+    of(rank(), f.eval(), x)
+    of(rank(), nn.Sequential(nn.Linear(N, N), nn.Dropout(0.0)), x)
+
+
+def test_an_operator_that_has_diverged_makes_a_loss_that_says_so() -> None:
+    f, x = nn.Linear(N, N), torch.full((2, N), torch.inf)
+    assert not of(rank(), f, x).isfinite().any()
 
 
 def test_the_product_over_all_pairs_has_no_squares_in_it() -> None:

@@ -53,6 +53,16 @@ def test_it_is_idempotent_to_rounding_and_stays_at_f_to_the_50(stays_idempotent,
     stays_idempotent(f, scale * torch.randn(4, 6), float64=1e-11, float32=1e-4)
 
 
+def test_a_network_that_overwrites_its_input_is_wrapped_as_well(stays_idempotent):
+    class Overwriting(Net):
+        def forward(self, x):
+            return super().forward(x.mul_(2).sub_(1))
+
+    f = installed().check("enforcer", {"name": "section", "rank": 3}, "here").build().wrap(Overwriting())
+    f.start_from(Dataset.of_tensors(samples(), samples()[:2]))
+    stays_idempotent(f, torch.randn(4, 6), float64=1e-11, float32=1e-4)
+
+
 def test_weights_that_were_rounded_to_half_precision_are_as_exact():
     f = built(data=samples()).half().double()
     y = f(torch.randn(8, 6, dtype=torch.float64))

@@ -69,6 +69,21 @@ def test_what_cannot_be_cut_is_refused(operator: nn.Module, rank: int, message: 
         Truncation(rank).wrap(operator)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_it_works_in_the_precision_that_it_is_turned_into(dtype: torch.dtype) -> None:
+    f = Truncation(2).wrap(Codes()).to(dtype)
+    x = torch.randn(3, 6, dtype=dtype)
+    assert f(x).dtype == dtype
+    torch.testing.assert_close(f(x).double(), f.double()(x.double()), rtol=0, atol=0.05)
+
+
+def test_directions_that_have_become_dependent_are_told() -> None:
+    f = Truncation(2).wrap(Codes())
+    f.directions.data[:, 1] = 0
+    with pytest.raises(idemlab.Failure, match="its 2 directions have become linearly dependent"):
+        f(torch.randn(3, 6))
+
+
 @pytest.mark.long
 def test_a_run_has_the_rank_and_is_loaded_again(tmp_path: Path) -> None:
     members = '[{name="truncation", rank=2}, {name="alignment", weight=1.0}]'

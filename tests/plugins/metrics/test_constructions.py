@@ -74,6 +74,17 @@ def test_an_inverse_that_is_off_is_measured() -> None:
     assert measured("invertibility", Off(), X)["inverse_error"] == pytest.approx(0.01, rel=1e-3)
 
 
+def test_the_rounding_at_a_sample_that_is_zero_is_no_share_of_nothing() -> None:
+    class Shifted(Offers):
+        def inverse(self, z: Tensor) -> Tensor:
+            return super().inverse(z) + 0.1
+
+    blank = torch.zeros(1, 4)
+    values = measured("invertibility", Shifted(), torch.cat([3 * torch.ones(3, 4), blank]))
+    assert values["inverse_error"] == pytest.approx((3 * 0.1 / 3 + 0.2 / 27**0.5) / 4, rel=1e-5)
+    assert measured("invertibility", Shifted(), blank)["inverse_error"] == pytest.approx(0.2, rel=1e-5)
+
+
 def test_an_operator_without_what_a_metric_calls_is_refused_before_training(tmp_path: object) -> None:
     with pytest.raises(BadInput) as caught:
         idemlab.train("mlp-gradient", f"{tmp_path}/run", overrides=["evaluation.metrics=['codes-that-stay']"])
