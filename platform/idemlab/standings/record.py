@@ -22,9 +22,9 @@ __all__ = ["League", "TaskTable", "write_league"]
 FILE = "league.json"
 _MEANING = (
     "**Relative error**: the change of f(x) by one more application, as a share of the spread of f(x), at the worst inputs. "
-    "**Deviation**: the error against the right answer at the worst inputs; 1 is that of the best constant. Both are the "
-    "median over the seeds, with the smallest and the largest value; a seed that failed or collapsed counts as "
-    "infinite. **Cost**: of a step and of one application of f, in forwards (F) of the task's own model on a batch. "
+    "**Deviation**: the error against the right answer at the worst inputs; the best constant has 1. Both are medians over "
+    "the seeds, with the smallest and the largest value; a seed that failed or collapsed counts as infinite. **Cost**: the "
+    "cost of a step and of one application of f, in forwards (F) of the task's own model on a batch. "
     "A star marks an arm if no other arm is at least as good in both errors and better in one."
 )
 
