@@ -49,7 +49,8 @@ def bench(
     batch: Annotated[int, typer.Option(metavar="B", help="Samples per step.")] = 64,
     steps: Annotated[int, typer.Option(metavar="N", help="Number of timed steps for each enforcer.")] = 20,
     device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda", help="Default: the device that training would use.", show_default=False)
+        str | None,
+        typer.Option(metavar="cpu|cuda", help="Default: the device that training would use.", show_default=False),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads on the CPU. Default: torch's setting.", show_default=False)
@@ -138,7 +139,7 @@ def _sizes(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise BadInput(
-            f"'{text}' is no shape of a sample", where="--shape", expected="whole numbers, such as 1,28,28"
+            f"'{text}' is not the shape of a sample", where="--shape", expected="whole numbers, such as 1,28,28"
         ) from None
 
 

@@ -21,7 +21,8 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.
 @app.command(epilog=example("idemlab board", "idemlab board sweeps/rate --out rate.html"))
 def board(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder to search, with all subfolders. Default: here.", show_default=False)
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder to search, with subfolders. Default: here.", show_default=False),
     ] = Path(),
     out: Annotated[
         Path | None,
@@ -107,7 +108,9 @@ def report(
     control: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Run without enforcer to compare with. Default: a matching run nearby.", show_default=False
+            metavar="RUN",
+            help="Run without enforcer to compare with. Default: a matching run nearby.",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,

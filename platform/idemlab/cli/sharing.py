@@ -50,7 +50,9 @@ def export(
     to: Annotated[str, typer.Option(metavar="onnx|torch-export", help="Format of the file.")] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File to write. Default: operator.onnx or operator.pt2 in RUN.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="The file. Default: operator.onnx or operator.pt2 in RUN.", show_default=False
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Json = False,

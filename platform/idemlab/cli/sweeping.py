@@ -226,7 +226,9 @@ def study(
     quick: Annotated[bool, typer.Option("--quick", help="Run the small version, which takes a few minutes.")] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="SWEEP", help="Run only this sweep, then evaluate all results so far.", show_default=False),
+        typer.Option(
+            metavar="SWEEP", help="Run only this sweep, then evaluate all results so far.", show_default=False
+        ),
     ] = None,
     jobs: Jobs = 1,
     out: Out = None,
@@ -265,5 +267,5 @@ def stoppable(path: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Stopped(
-            "stopped at once; what has ended is kept", where=str(path), next_step="the same command with --resume"
+            "stopped at once; finished trials are kept", where=str(path), next_step="the same command with --resume"
         ) from None

@@ -92,7 +92,7 @@ def read_image(
                 return _picture(image, channels, size)
     except Exception as error:  # Pillow's decoders raise errors of many kinds
         unknown = isinstance(error, UnidentifiedImageError)
-        cause = "no image, or damaged" if unknown else " ".join(str(error).split()) or type(error).__name__
+        cause = "not an image, or damaged" if unknown else " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
             f"cannot be read as an image: {cause}", where=name, next_step="replace or remove the file"
         ) from error

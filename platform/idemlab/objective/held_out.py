@@ -40,7 +40,7 @@ def spared(experiment: Experiment, dataset: Dataset) -> Dataset:
     places = torch.randint(_STRETCH, (total // _STRETCH,), generator=generator("validation", total)).tolist()
     held = {_STRETCH * i + place for i, place in enumerate(places)}
     kept = [i for i in range(total) if i not in held]
-    told = f"every tenth training sample, {counted(len(held), 'sample')}, is held out and stands for the test split"
+    told = f"every tenth training sample, {counted(len(held), 'sample')}, is held out and replaces the test split"
     return replace(
         dataset,
         train=_chosen(dataset.train, kept),

@@ -238,7 +238,7 @@ class LooseEnforcer(nn.Module):
             refuse(
                 f"reconstruction is {_told(reconstruction)}",
                 f"one value for each sample, [{len(x)}]",
-                "leave the mean over the batch out",
+                "do not take the mean over the batch",
             )
 
 

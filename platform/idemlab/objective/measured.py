@@ -39,7 +39,7 @@ def check_metric(
     choices = sorted({*found, *(name.partition("/")[2] for name in found)})
     if metric not in choices:
         raise BadInput(
-            f"no evaluation gives '{metric}'",
+            f"no evaluation measures '{metric}'",
             where=where,
             choices=choices,
             nearest=nearest_match(metric, choices),

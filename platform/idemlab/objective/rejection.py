@@ -39,8 +39,8 @@ class Rejection:
     def sentence(self, name: str) -> str:
         """What was left out, for the report."""
         return (
-            f"At {name} the values named kept_... leave out {self.total - len(self.kept)} of "
-            f"{counted(self.total, 'sample')}, those with the largest Jacobian, |J| > {number(self.limit)}."
+            f"At {name} the values named kept_... leave out the {self.total - len(self.kept)} of "
+            f"{counted(self.total, 'sample')} with the largest Jacobian, |J| > {number(self.limit)}."
         )
 
     def values(self) -> dict[str, float]:

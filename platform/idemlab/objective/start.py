@@ -112,7 +112,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         prefix = ""  # a file of another program
     if not isinstance(prefix, str):
         raise BadInput(
-            "the enforcer of that run changed the model, whose own weights cannot be taken out of the operator",
+            "the enforcer of that run changed the model, so the model's own weights cannot be extracted from the operator",
             where=f"{_WHERE}: {file}",
             next_step="start from a run with another enforcer",
         )

@@ -43,7 +43,7 @@ class Ending(StrEnum):
     )
     TOLERANCE = "reached the requested tolerance"
     STEPS = "stopped after the largest number of steps"
-    RANK = "stopped at an idempotent whose rank is not the one that was asked for"
+    RANK = "stopped at an idempotent of another rank than the requested one"
     DIVERGED = "diverged: outside the basin of attraction, or too badly conditioned for its precision"
 
 
@@ -158,7 +158,7 @@ def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifi
         return Purifier(method=method, rank=rank, gap=gap), None
     if rank is not None or gap is not None:
         raise BadInput(
-            "a rank and a gap belong to the method of that name, and are arguments of an enforcer or a function itself",
+            "'rank' and 'gap' need the name of a purification method: an enforcer has its own arguments, a function none",
             where="purify",
             choices=METHODS,
         )
@@ -183,7 +183,9 @@ def _installed(name: str) -> Enforcer:
             next_step=error.next_step,
         ) from error
     if EnforcerKind.PROJECTION not in named.traits().kinds:
-        raise BadInput(f"{named} projects no weights, so it purifies no matrix", where="purify", choices=METHODS)
+        raise BadInput(
+            f"{named} does not project weights, so it cannot purify a matrix", where="purify", choices=METHODS
+        )
     return named.build_as(Enforcer)
 
 

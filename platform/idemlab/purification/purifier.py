@@ -63,7 +63,7 @@ class Purifier:
                 next_step="leave 'rank' out, or take another method",
             )
         if self.rank is None and self.steers and not MEMBERS[self.method].keeps:
-            what = f"'{self.method}' steers the trace to a rank, and none is given"
+            what = f"'{self.method}' needs a rank, because it steers the trace there"
             raise BadInput(what, where=where, next_step="set 'rank'")
         if self.rank is not None and (type(self.rank) is not int or self.rank < 0):
             what = f"rank {self.rank!r} is not the rank of a matrix"
@@ -71,7 +71,7 @@ class Purifier:
         if self.gap is not None and self.method != "optimal":
             raise BadInput(f"'{self.method}' takes no gap", where=where, next_step="leave 'gap' out, or take 'optimal'")
         if self.gap is not None and not 0 < self.gap <= 0.5:
-            what = f"gap {self.gap!r} is no distance from 1/2 of an eigenvalue in [0, 1]"
+            what = f"gap {self.gap!r} cannot be the distance of an eigenvalue in [0, 1] from 1/2"
             raise BadInput(what, where=where, expected="more than 0 and at most 0.5")
 
     @property
@@ -120,7 +120,7 @@ class Purifier:
             return (), (lambda X, X2: member.step(X, X2, self.rank), member.products)
         if self.gap is None:
             raise BadInput(
-                "'optimal' needs to know the gap, the least distance of an eigenvalue from 1/2",
+                "'optimal' needs to know the gap, the smallest distance of an eigenvalue from 1/2",
                 where="purification by 'optimal'",
                 next_step="set 'gap'",
             )

@@ -73,7 +73,7 @@ def check_target(path: Path) -> None:
         BadInput: if it does not end in .html, or is a folder.
     """
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise BadInput(f"'{path}' is no name for a page", expected="a file that ends in .html")
+        raise BadInput(f"'{path}' is not a file name for a page", expected="a file that ends in .html")
 
 
 def link(file: Path, page: Path) -> str:

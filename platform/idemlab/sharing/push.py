@@ -49,7 +49,7 @@ def push(
         Failure: if the weights are damaged, or the hub cannot be reached.
     """
     if not is_hub_name(name):
-        raise BadInput(f"'{clipped(name)}' is no name on the hub", where="name", expected="OWNER/NAME")
+        raise BadInput(f"'{clipped(name)}' is not a valid name on the hub", where="name", expected="OWNER/NAME")
     identifier = check_license(license)
     run = run if isinstance(run, Run) else Run.find(run)
     run.weights()  # damaged ones are refused
@@ -97,4 +97,4 @@ def _paths(run: Run) -> Iterator[str]:
         key for key, value in flat(run.experiment.table()).items() if isinstance(value, str) and value.startswith("/")
     ]
     if keys:
-        yield f"experiment.toml will be public, and tells paths of this machine: {listed(keys)}"
+        yield f"experiment.toml will be public, and contains paths on this machine: {listed(keys)}"

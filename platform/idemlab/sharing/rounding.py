@@ -82,7 +82,7 @@ def write_rounded(run: Run, folder: Path, *, largest: int) -> Run:
         size = packed_size(partial.path)
         if size > largest:
             raise BadInput(
-                f"the operator takes {size / 1e6:.2f} MB in a wheel, and may take {largest / 1e6:g} MB",
+                f"the operator takes {size / 1e6:.2f} MB in a wheel, and the limit is {largest / 1e6:g} MB",
                 next_step="train a smaller model",
             )
         os.replace(partial.path, folder)

@@ -140,7 +140,7 @@ def competing(
         arms = asked
     if len(arms) < 2:
         raise BadInput(
-            f"'{next(iter(arms))}' alone is no league: an arm is judged beside others",
+            f"'{next(iter(arms))}' alone is not a league: arms are compared with each other",
             where="enforcers",
             expected="two arms or more, or `quick`, which adds fixed ones",
             next_step=f"name the others, too: {command('league', *dict.fromkeys([*asked, *suite.arm]))}",
@@ -236,5 +236,5 @@ def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
         raise BadInput(
             f"'{path}' holds the {'quick' if before.quick else 'whole'} version of suite '{before.suite}'",
             where="quick" if before.quick != quick else "suite",
-            next_step="continue it as it was begun, or choose another `out`",
+            next_step="continue the same version, or choose another `out`",
         )

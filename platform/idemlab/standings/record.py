@@ -284,7 +284,7 @@ def _page(league: League, figures: Mapping[str, Any]) -> str:
         drawings={
             task.name: Drawing(
                 alt=f"Relative error and deviation of each arm: {task.title}",
-                caption="Left and below is better. Lines: range over the seeds. The dotted line joins the arms that no "
+                caption="Lower left is better. Lines: range over the seeds. The dotted line joins the arms that no "
                 "other one beats in both errors.",
                 panels=(style.inline(figures[task.name]),),
             )

@@ -140,7 +140,7 @@ class Sweep:
             )
         if not self.space():
             raise BadInput(
-                f"there is nothing that sampler '{self.sampler}' could choose",
+                f"sampler '{self.sampler}' has nothing to choose",
                 where="over",
                 expected="a key with log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or values a,b,c",
             )
@@ -240,7 +240,7 @@ def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
     key, equals, values = (part.strip() for part in text.partition("="))
     if not equals or not key or not values:
         raise BadInput(
-            f"'{text}' is nothing to try",
+            f"'{text}' does not say what to try",
             where="over",
             expected="KEY=VALUES, for instance enforcer.name=cubic,gradient or optimizer.lr=log:1e-5:1",
         )

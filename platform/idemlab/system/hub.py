@@ -59,7 +59,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
     """The folder with these files of a repository, downloaded or from the cache. Files that it lacks are missing there.
 
     Raises:
-        BadInput: if the hub has no repository of this name that may be read.
+        BadInput: if the hub has no repository of this name that you may read.
         Failure: if the hub cannot be reached.
     """
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -69,7 +69,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
         return Path(client.snapshot_download(name, allow_patterns=list(files)))
     except RepositoryNotFoundError as error:
         raise BadInput(
-            f"the hub has no operator '{name}' that may be read",
+            f"the hub has no operator '{name}' that you may read",
             expected="a folder, the name of a shipped operator, or a name on the hub (owner/name)",
             next_step="correct the name, or log in with 'hf auth login' if it is private",
         ) from error

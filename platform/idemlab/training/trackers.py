@@ -130,7 +130,7 @@ class Trackers:
                 call(tracker)
             except Exception as error:
                 self._open.remove(tracker)
-                self._watcher.message(f"tracker '{tracker.name}' is left out from here on: {one_line(error)}")
+                self._watcher.message(f"tracker '{tracker.name}' failed and is no longer used: {one_line(error)}")
 
 
 def _kept(file: Path) -> dict[str, str]:

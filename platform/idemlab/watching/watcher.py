@@ -99,7 +99,7 @@ class Watchers(Watcher):
         place = f"{PurePath(last.filename).name}, line {last.lineno}"
         text = (
             f"watcher '{type(watcher).__name__}' raised {one_line(error)} ({place}) after step {self._step}: "
-            "it is left out from here on, and the run goes on"
+            "the run continues without it"
         )
         if any(type(each).message is not Watcher.message for each in self._watchers):
             self.message(text)

@@ -143,7 +143,7 @@ def test_arguments_overrides_and_threads(monkeypatch: pytest.MonkeyPatch) -> Non
         (["cubic"], {"shape": (0, 4)}, "cannot have the shape"),
         (["cubic"], {"device": "cuda"}, "CUDA is not there"),
         (["cubic"], {"device": "tpu"}, "there is no device 'tpu'"),
-        (["cubic"], {"out": "a.pdf"}, "no name for a benchmark"),
+        (["cubic"], {"out": "a.pdf"}, "not a file name for a benchmark"),
         (["cubic"], {"overrides": ["training.batch_size=3"]}, "does not take"),
         (["cubic"], {"overrides": ["dataset.shape=[3]"]}, "does not take"),
     ],

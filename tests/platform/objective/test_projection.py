@@ -107,7 +107,7 @@ def test_only_real_and_complex_numbers_are_purified() -> None:
 @pytest.mark.parametrize(
     ("method", "arguments", "said"),
     [
-        ("gradient", {}, "projects no weights"),
+        ("gradient", {}, "does not project weights"),
         ("cubic", {"rank": 1}, "no rank"),
         (lambda K: K, {"rank": 1}, "belong to"),
     ],

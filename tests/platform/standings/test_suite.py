@@ -73,7 +73,7 @@ def test_the_arms_are_those_that_are_asked_for_and_in_the_quick_version_fixed_on
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
-        (["gradient"], "'gradient' alone is no league"),
+        (["gradient"], "'gradient' alone is not a league"),
         (["gradient", "gradient"], "'gradient' is given twice"),
         (["gradient", "gradeint"], "there is no enforcer 'gradeint'"),
         (["gradient", "hybrid"], "needs 'enforcers', which the league cannot know"),
