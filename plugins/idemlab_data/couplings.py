@@ -44,7 +44,7 @@ def check_temperatures(temperatures: Sequence[float], where: str) -> None:
             f"a temperature of {cold[0]:g} is too small for float32",
             where=where,
             expected=f"shares of the mean distance, {COLDEST:g} or more",
-            next_step="leave 'temperatures' out for the coupling one to one, which is the limit of temperature zero",
+            next_step="leave 'temperatures' out for the one-to-one coupling, the limit at temperature zero",
         )
 
 

@@ -96,7 +96,7 @@ def _check_archives(archives: list[Path]) -> None:
             broken[archive] = f"{type(error).__name__}: {error}"
     if broken:
         first, reason = next(iter(broken.items()))
-        others = f"; so with {len(broken) - 1} more" if len(broken) > 1 else ""
+        others = f"; the same holds for {len(broken) - 1} more" if len(broken) > 1 else ""
         raise BadInput(
             f"the archive cannot be read: {reason}{others}",
             where=str(first),

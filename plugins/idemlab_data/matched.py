@@ -119,7 +119,7 @@ class ImleSource(MatchedSource):
         count = self._classes
         if count is None:
             raise BadInput(
-                "source 'imle' needs the number of classes to share its pool out",
+                "source 'imle' needs the number of classes to divide its pool among them",
                 where="[source]",
                 expected="an idemlab.Dataset with `classes`",
             )

@@ -293,22 +293,22 @@ def provide_datasets() -> Iterable[DatasetSpec]:
     yield DatasetSpec(
         name="gaussian",
         factory=gaussian,
-        summary="Gaussian vectors or arrays, exactly white if you ask for it.",
+        summary="Gaussian vectors or arrays, optionally exactly white.",
         labels=False,
     )
     yield DatasetSpec(
-        name="torus", factory=torus, summary="A torus in R^n, a manifold to which the distance is known.", labels=False
+        name="torus", factory=torus, summary="A torus in R^n; the exact projection onto it is known.", labels=False
     )
     yield DatasetSpec(
         name="sphere",
         factory=sphere,
-        summary="A sphere in R^n, with the nearest point of it to any other.",
+        summary="A sphere in R^n; the exact projection onto it is known.",
         labels=False,
     )
     yield DatasetSpec(
         name="ball",
         factory=ball,
-        summary="Points of R^n, with their nearest points of a ball as targets.",
+        summary="Points of R^n; the target is the nearest point of a ball.",
         labels=False,
     )
     yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.", labels=False)
@@ -378,7 +378,7 @@ def provide_sources() -> Iterable[SourceSpec]:
     yield SourceSpec(
         name="augmented",
         factory=augmented_source,
-        summary="Images under random transforms of torchvision; the target is changed likewise.",
+        summary="Images under random transforms of torchvision; the target is transformed alike.",
         reference="https://pytorch.org/vision/stable/transforms.html",
     )
     yield SourceSpec(
@@ -390,7 +390,7 @@ def provide_sources() -> Iterable[SourceSpec]:
     yield SourceSpec(
         name="transport",
         factory=transport_source,
-        summary="Noise coupled with training samples, one to one or softly (Sinkhorn), which give its targets.",
+        summary="Noise coupled with training samples, one to one or softly (Sinkhorn); these are its targets.",
         reference="Fatras et al. 2020, arXiv 1910.04091; arXiv 2605.11755, 2603.12366, 2602.04770",
         features=transport_features,
     )

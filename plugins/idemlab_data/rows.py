@@ -100,7 +100,7 @@ def whole_rows(rows: Any, image: str, label: str | None, title: str, incomplete:
 
 
 def _refusal(what: str, count: int, title: str, expected: str) -> BadInput:
-    others = f"; so with {counted(count - 1, 'other row')}" if count > 1 else ""
+    others = f"; the same holds for {counted(count - 1, 'other row')}" if count > 1 else ""
     return BadInput(
         what + others,
         where=title,

@@ -285,7 +285,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
     yield EnforcerSpec(
         name="limit",
         factory=limit,
-        summary="A given network applied k times, or to its fixed point.",
+        summary="A given network, applied k times or until its fixed point.",
         reference="S. Bai et al., Deep equilibrium models, NeurIPS 2019, arXiv 1909.01377",
         traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), attracts=False),
     )

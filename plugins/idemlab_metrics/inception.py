@@ -44,7 +44,7 @@ class Inception:
         path = inception_weights()
         if not path.is_file():
             raise BadInput(
-                "features = 'inception' need the weights of torchvision's Inception v3, which are not at hand",
+                "features = 'inception' need the weights of torchvision's Inception v3, which are not available",
                 expected=f"the file {path}",
                 next_step="put it there (https://download.pytorch.org/models/"
                 f"{_FILE}), or take features = 'cnn' or 'pca': a distance in those is not called FID",

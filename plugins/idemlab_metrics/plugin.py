@@ -268,7 +268,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
     yield MetricSpec(
         name="asked-class",
         factory=asked_class,
-        summary="Share of generated samples that are of the class asked for, as a small classifier sees it.",
+        summary="Share of generated samples that have the requested class, judged by a small classifier.",
         inputs=("noise",),
         features=("cnn",),
     )
@@ -291,7 +291,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
     yield MetricSpec(
         name="data-copying",
         factory=data_copying,
-        summary="Share of f(z) that are copies of training samples, by whose neighbours they are.",
+        summary="Share of outputs f(z) that copy training samples, estimated from nearest neighbours.",
         reference="https://arxiv.org/abs/2004.05675",
         inputs=("noise",),
         features=_by_features,

@@ -79,7 +79,7 @@ def _tokenizer(shape: tuple[int, ...], patch: int | None) -> tuple[int, int, nn.
         return (H // p) * (W // p), C * p * p, split, join
     if len(shape) > 3:
         raise BadInput(
-            f"model 'attention' cannot do samples of shape {tuple(shape)}",
+            f"model 'attention' cannot take samples of shape {tuple(shape)}",
             expected="(n,), (n, d) or (C, H, W)",
             next_step="take model 'mlp', which works on any shape",
         )

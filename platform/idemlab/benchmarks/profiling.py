@@ -88,7 +88,7 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """Of the short run."""
+        """Seconds of the short run."""
         return sum(phase.seconds for phase in self.phases)
 
     @property
@@ -98,7 +98,7 @@ class Profile:
 
     @property
     def milliseconds(self) -> float:
-        """Of a step."""
+        """Milliseconds of a step."""
         return sum(phase.milliseconds or 0.0 for phase in self.phases)
 
     def as_dict(self) -> dict[str, Any]:

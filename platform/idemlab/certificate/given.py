@@ -1,4 +1,4 @@
-"""What `certify` is given: its arguments are checked, and f becomes a map from the space of x to itself."""
+"""Checks the arguments of `certify`, and makes f a map from the space of x to itself."""
 
 from __future__ import annotations
 

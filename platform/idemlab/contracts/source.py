@@ -41,7 +41,7 @@ class Source(nn.Module):
         """Learn what the source needs from the data. Called once, before training."""
 
     def period(self, rows: int) -> int:
-        """Number of steps that reuse what the first of them computes, with `rows` in the global batch."""
+        """Number of steps that share one computation, with `rows` in the global batch."""
         return 1
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:

@@ -267,7 +267,7 @@ class OptimizerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec(Spec):
-    """A learning-rate schedule. The factory returns a function of the share of the run that is done since the warm-up, in
+    """A learning-rate schedule. The factory returns a function of the completed share of the run after the warm-up, in
     [0, 1). Its value is the learning rate as a share of `optimizer.lr`, at least 0; `optimizer.final` lifts it."""
 
     kind = "schedule"

@@ -94,7 +94,7 @@ def as_dataset(value: Any) -> Dataset:
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a resolved file tells of a dataset: the numbers of samples, their shape and type, and a hash.
+    """The description of a dataset in a resolved file: the numbers of samples, their shape and type, and a hash.
 
     All of a set in memory is hashed, and some evenly spaced items of any other set.
     """

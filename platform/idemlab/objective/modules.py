@@ -134,7 +134,7 @@ def check_condition(operator: nn.Module, batch: Batch, model: Named) -> None:
 
 
 def start_from(operator: nn.Module, dataset: Dataset) -> None:
-    """Let a model with a method `start_from` set its first weights by the data."""
+    """Let a model with a method `start_from` set its first weights from the data."""
     start = getattr(operator, "start_from", None)
     if callable(start):
         start(dataset)
@@ -158,7 +158,7 @@ def check_trained(objective: nn.Module, name: str) -> None:
 
 
 def check_real(batch: Batch, name: str) -> None:
-    """Refuse complex samples, of which a run would lose the imaginary part.
+    """Refuse complex samples, because a run would lose their imaginary parts.
 
     Raises:
         BadInput: if they are complex.

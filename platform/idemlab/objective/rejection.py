@@ -1,4 +1,4 @@
-"""Rejection of generated samples by the norm of the Jacobian: what lies on the bridges between classes is left out.
+"""Rejection of generated samples by the norm of the Jacobian: it leaves out samples between the classes.
 
 The image of a continuous f is connected. Between separate classes it must pass through points that belong to none, and it
 does so fast: there |J_f| is largest (Tanielian et al. 2020, arXiv 2006.04596, who reject by it).

@@ -77,7 +77,7 @@ class Purification:
 
     @property
     def idempotent(self) -> bool:
-        """Whether the contraction region was reached and the iteration ended by itself, at the rank that was asked for."""
+        """Whether the contraction region was reached and the iteration ended by itself, at the requested rank."""
         return self.ending in (Ending.CONVERGED, Ending.FLOOR, Ending.TOLERANCE)
 
 

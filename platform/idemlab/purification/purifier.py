@@ -85,8 +85,7 @@ class Purifier:
         return self.steers or self.method == "optimal"
 
     def check(self, matrix: Tensor) -> None:
-        """Refuse matrices [..., n, n] that have no projector of this rank, and what is no square matrix of real or complex
-        numbers.
+        """Refuse anything but square real or complex matrices [..., n, n], and matrices without a projector of this rank.
 
         Raises:
             BadInput: if they do not fit.

@@ -1,4 +1,4 @@
-"""What a method that needs a real spectrum in [0, 1] is given: refused, or moved there."""
+"""Prepares matrices for methods that need a real spectrum in [0, 1]: refuses them, or moves their spectrum there."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ class Board:
 
 
 def board(folder: str | Path = ".", out: str | Path | None = None) -> Board:
-    """Write one page over all runs, sweeps and studies below a folder, with pictures, to sort and to filter.
+    """Write one page with all runs, sweeps and studies below a folder, and their pictures. The reader can sort and filter
+    it.
 
     What is damaged has a row that says so. Training may go on meanwhile.
 

@@ -1,4 +1,5 @@
-"""The control of a run: a run of the same experiment that enforces nothing. An enforcer is worth its improvement over it."""
+"""The control of a run: a run of the same experiment that enforces nothing. Judge an enforcer by its improvement over the
+control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of a run what a board shows. Loads no torch."""
+"""Reads the entries of a board for runs. Loads no torch."""
 
 from __future__ import annotations
 

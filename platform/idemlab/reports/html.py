@@ -1,4 +1,4 @@
-"""Renders the pages: one frame, one style sheet, and scripts that are named by their hashes, so that no other can run."""
+"""Renders the pages: one frame, one style sheet, and scripts that are allowed by their hashes, so that no others can run."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Run:
 
     @property
     def resuming(self) -> str:
-        """The command that resumes the run; for one with given objects, which no command has, the call that does."""
+        """The command that resumes the run; for a run with given objects, the Python call."""
         if self.catalog is not None and self.catalog.gives:
             return "the same call from Python with resume=True"
         return command("run", self.path, resume=True)

@@ -37,7 +37,7 @@ def run_league(
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> League:
-    """Let enforcers compete: the same tasks, the same number of tuning trials, the same counted FLOPs.
+    """Let enforcers compete on the same tasks, with equal tuning and equal counted FLOPs.
 
     Each arm is tuned on held-out training samples. The setting that it is best at is then trained with several seeds and
     measured on the test data, which no choice depends on. An arm that fails a task keeps a row that says so.

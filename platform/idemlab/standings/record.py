@@ -57,7 +57,7 @@ class TaskTable:
 
     @property
     def headings(self) -> list[str]:
-        """Of the columns of `cells`."""
+        """Headings of the columns of `cells`."""
         rank = [] if self.true_rank is None else [f"rank at data (true: {number(self.true_rank)})"]
         return ["arm", "relative error", "deviation", *self.columns.values(), *rank, "step", "call", "verdicts"]
 
@@ -195,7 +195,7 @@ class League:
 
     @property
     def note(self) -> str:
-        """What must be said first; empty for a whole league."""
+        """A caution to show first; empty for a whole league."""
         return "This is the quick version: small budgets and few trials. It says nothing about a method." * self.quick
 
     @property
@@ -252,7 +252,7 @@ def _cell(text: str) -> str:
 
 
 def write_league(league: League) -> None:
-    """Write everything that a league leaves beside its sweeps.
+    """Write the files of a league, apart from its sweeps.
 
     Raises:
         Failure: if the folder cannot be written.

@@ -42,7 +42,7 @@ def run_study(
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> Findings:
-    """Run a registered study and leave its record.
+    """Run a registered study and write its record.
 
     The record is the folder: README.md with claims, tables and figures; `claims.json`; `figures/*.png` and `.svg`;
     `tables/*.csv`; `environment.json`; and `sweeps/NAME/` with every run.

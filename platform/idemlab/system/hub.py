@@ -1,4 +1,4 @@
-"""The one door to the Hugging Face hub: downloads and uploads, and what is told when they fail.
+"""All access to the Hugging Face hub: downloads, uploads, and the messages when they fail.
 
 The token is left to huggingface_hub, which reads it from the variable HF_TOKEN or from where ``hf auth login`` put it.
 It is never stored, passed on or printed here.

@@ -68,7 +68,7 @@ def train(
     progress: bool = True,
     catalog: Catalog | None = None,
 ) -> Run:
-    """Train an experiment and leave a run folder.
+    """Train an experiment and write a run folder.
 
     The parts `model` to `metrics` replace those of the experiment. Each is a name, a table as in an experiment file, an
     object, or a function that returns the object and is called without arguments. A table without a name changes arguments
