@@ -26,7 +26,7 @@ TEST_SPLITS = ("test", "validation", "valid", "val")
 
 @dataclass
 class LeftOut:
-    """What of a folder is not used, by the reason."""
+    """The unused files of a folder, by reason."""
 
     folder: Path
     files: dict[str, list[Path]] = field(default_factory=dict)

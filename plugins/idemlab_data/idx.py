@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives, read strictly: whatever is wrong with a file is said, and of which file.
+"""The IDX format of MNIST and its relatives, read strictly: messages name the file and its fault.
 
 Format: two zero bytes, the type of the entries (8: unsigned byte), the number of dimensions, each dimension as a big-endian
 32-bit number, the entries in C order. http://yann.lecun.com/exdb/mnist

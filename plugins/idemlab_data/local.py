@@ -29,7 +29,7 @@ _PART_OF_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(-\d{{5}}-of-\d{{5}})?")
 
 @dataclass(frozen=True)
 class Opened:
-    """What `datasets` made of some files.
+    """The result of opening files with `datasets`.
 
     Args:
         splits: `datasets.Dataset` by name.

@@ -1,4 +1,4 @@
-"""Noise matched to data: z's whose f(z) become samples of the training set, so that noise has something to become."""
+"""Noise matched to data: each noise sample z gets a training sample as the target of f(z)."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def sphere(
 ) -> Any:
     """Points on a unit sphere in a subspace, turned by a fixed random rotation.
 
-    The sphere is known, so the distance to it can be measured, and the nearest point of it.
+    The sphere is known, and so are the distance to it and the exact projection onto it.
 
     Args:
         dimension: of the sphere; 1 is a circle.
@@ -198,7 +198,7 @@ def hub(
         size: side of the square, in pixels, to which the largest centred square is scaled; by default images stay as they
             are and must be alike.
         channels: 1 for grey, 3 for colour.
-        incomplete: what becomes of rows without an image or without one class: "refuse" the file, or "leave out" the rows.
+        incomplete: what to do with rows without an image or without one class: "refuse" the file, or "leave out" the rows.
     """
     from .hub import hub_dataset
 
@@ -271,7 +271,7 @@ def table(
         test: another file with the same columns; by default every tenth row is held out, at least two.
         separator: between the cells of a CSV file.
         standardise: subtract the mean of each column and divide by its standard deviation, those of the training rows.
-        incomplete: what becomes of rows with an empty cell or without one class: "refuse" the file, or "leave out" the
+        incomplete: what to do with rows with an empty cell or without one class: "refuse" the file, or "leave out" the
         rows.
     """
     from . import tables

@@ -1,4 +1,4 @@
-"""The rows of a table that have an image and one class; the others are refused, or left out and told."""
+"""The rows of a table that have an image and one class; the others are refused, or left out and reported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WholeRows:
     left_out: list[str]
 
     def part(self, places: list[int]) -> WholeRows:
-        """Some of them, by their places among these."""
+        """Some of these rows, by position."""
         return replace(
             self,
             indices=[self.indices[place] for place in places],

@@ -1,4 +1,4 @@
-"""Whether the outputs are of the class that was asked for, as a small classifier trained on the data sees it."""
+"""Whether outputs have the requested class, judged by a small classifier trained on the data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AskedClass(Metric):
 
 
 def as_asked(probabilities: Tensor, asked: Tensor) -> dict[str, float]:
-    """The values of `AskedClass` for probabilities [N, K + 1], the last of "none of them", and the classes asked for [N]."""
+    """The values of `AskedClass` for probabilities [N, K + 1], the last of "none of them", and the requested classes [N]."""
     confidence, found = probabilities.max(1)
     right = (found == asked).double()
     shares = [float(right[asked == each].mean()) for each in asked.unique()]  # type: ignore[no-untyped-call]

@@ -1,4 +1,5 @@
-"""A small classifier of a labelled image set, which also knows what is none of it: reader of outputs, and features."""
+"""A small classifier of a labelled image set, with an extra class for all other images: it reads outputs and supplies
+features."""
 
 from __future__ import annotations
 
@@ -97,7 +98,7 @@ class Cnn:
         return self._apply(self.classifier.body, points)
 
     def probabilities(self, points: Tensor) -> Tensor:
-        """Of the classes and, last, of "none of them", [B, classes + 1]."""
+        """Probabilities of the classes and, last, of "none of them", [B, classes + 1]."""
         return self._apply(self.classifier, points).softmax(1)
 
     def _apply(self, part: nn.Module, points: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Cnn:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What is written down beside the weights."""
+        """The description stored with the weights."""
         return {"trained_on": list(self._dataset.shape), "recipe": _RECIPE}
 
     @cached_property

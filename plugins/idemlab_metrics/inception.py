@@ -1,4 +1,4 @@
-"""Features of the Inception network, where its weights are at hand: only a distance in them is called FID."""
+"""Features of the Inception network, if its weights are available; only a distance in these features is called FID."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def inception_weights() -> Path:
 
 
 class Inception:
-    """Images [B, 1 or 3, H, W] -> what the last layer of torchvision's Inception v3 sees of them, [B, 2048].
+    """Images [B, 1 or 3, H, W] -> the last layer of torchvision's Inception v3, [B, 2048].
 
     Images are scaled to 299 x 299. The weights are torchvision's (ImageNet, supervised): distances in these features compare
     with each other, but only roughly with published ones, which use the weights of Heusel et al. 2017.
@@ -55,7 +55,7 @@ class Inception:
 
     @property
     def name(self) -> str:
-        """Of the weights."""
+        """The name of the weights."""
         return inception_weights().stem
 
     @property

@@ -1,4 +1,4 @@
-"""The shapes of one sample that a model can do, and the messages for those it cannot."""
+"""The sample shapes that a model supports, and the messages for all others."""
 
 from __future__ import annotations
 

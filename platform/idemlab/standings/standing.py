@@ -51,7 +51,7 @@ class Standing:
         seconds: wall time of a trial, the median.
         step_cost, call_cost: of a step and of one application of f, in forwards of the task's own model.
         relative: the worst relative error, at data and off it.
-        deviation: the worst error against the right answer; 1 is that of the best constant.
+        deviation: the worst error against the right answer; the best constant has 1.
         metrics: further numbers by name, over the seeds that have them.
         pareto: whether no other arm is at least as good in relative error and deviation and better in one of them.
     """
