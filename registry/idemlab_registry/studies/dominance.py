@@ -1,4 +1,4 @@
-"""Which idempotence loss is better on all sides, on a network that is given: the canonical one or the relative error?"""
+"""Is the relative error as a loss better in every measure than the canonical loss, on a given network?"""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def examine(material: Material) -> Findings:
 
 
 def score(trial: Trial) -> float:
-    """What chooses a setting: the geometric mean of the three relative errors and the reconstruction error, so that neither
+    """The score that chooses a setting: the geometric mean of the three relative errors and the reconstruction error, so
+    that neither
     is bought with the other; infinite where f collapsed or is no projection."""
     if trial.state != "complete" or trial.verdict != Verdict.GENUINE:
         return math.inf
