@@ -51,11 +51,11 @@ def test_a_control_under_a_condition_is_refused_for_an_operator_without(
 
 def test_a_control_has_no_control(control: Path, unplotted: None) -> None:
     shutil.copytree(control, control.parent / "second")
-    assert "Beside the control" not in Page(write_report(control)).words
+    assert "Comparison with the control" not in Page(write_report(control)).words
 
 
 def test_a_control_can_be_given(blank: Path, control: Path, trained: dict[str, Path]) -> None:
-    assert "Beside the control" in Page(write_report(blank, control=control)).words
+    assert "Comparison with the control" in Page(write_report(blank, control=control)).words
     with pytest.raises(BadInput, match="has samples of shape"):
         write_report(blank, control=trained["vectors"])
     with pytest.raises(BadInput, match="holds no run"):
