@@ -30,7 +30,7 @@ def test_the_control_beside_a_run_is_found(blank: Path, control: Path) -> None:
     (far / "experiment.toml").write_text(text.replace("width = 8", "width = 9"))
     page = Page(write_report(blank))
     assert "The control nearer than another enforces nothing" in page.words
-    assert "Their experiments differ in the enforcer alone." in page.words
+    assert "Their experiments differ only in the enforcer." in page.words
     own, others = (json.loads((path / "certificate.json").read_text())["inputs"] for path in (blank, other))
     rows = {(row[0], row[1]): row[2:] for row in page.cells("control")[1:]}
     for name in own:

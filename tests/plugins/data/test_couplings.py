@@ -290,7 +290,7 @@ def test_what_needs_the_data_or_the_operator_is_refused_before_training():
     assert "source.debiased = true" in caught.value.next_step
     with pytest.raises(BadInput, match="too small for float32") as caught:
         transport(temperatures=[1e-5])
-    assert "one to one" in caught.value.next_step
+    assert "one-to-one" in caught.value.next_step
     experiment = resolve(table(cost="code"))
     with pytest.raises(BadInput, match="no method 'encode'") as caught:
         preflight(experiment, assemble(experiment), device=torch.device("cpu"))
