@@ -94,7 +94,7 @@ def soft_coupling(cost: Tensor, temperatures: Sequence[float]) -> Tensor:
     """N times the mean over temperatures t of argmin <cost, π> - t H(π) over couplings π with equal weights, [N, N].
 
     Rows and columns each sum to 1. The mean of couplings is a coupling, too. By Sinkhorn's iteration in the log domain: the
-    potentials u and v are kept, and the kernel exp((u_i + v_j - cost_ij) / t) is made anew before a scaling becomes too
+    potentials u and v are kept, and the kernel exp((u_i + v_j - cost_ij) / t) is recomputed before a scaling becomes too
     large (Schmitzer 2019, arXiv 1610.06519). Temperatures fall to each t by halves, where the iteration needs few steps.
 
     Args:

@@ -114,7 +114,7 @@ def hub_dataset(
     incomplete: Incomplete = "refuse",
     offline: str = "a folder of images or a Parquet file can be given as 'path'",
 ) -> Dataset:
-    """A data set of images. Small ones are kept in memory, large ones decoded when asked for.
+    """A data set of images. Small ones are kept in memory, large ones decoded as needed.
 
     The test split is the one of that name, else a validation split, else every tenth image, at least two.
 

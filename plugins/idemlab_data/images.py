@@ -39,7 +39,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 class LazyImages(ABC):
-    """A map-style set of images that are decoded when asked for.
+    """A map-style set of images that are decoded as needed.
 
     Args:
         channels: 1 or 3.

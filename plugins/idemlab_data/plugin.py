@@ -188,7 +188,7 @@ def hub(
     incomplete: Literal["refuse", "leave out"] = "refuse",
 ) -> Any:
     """Any image data set that Hugging Face `datasets` opens, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded
-    when asked for. Tested on its test split, else its validation split, else every tenth image, at least two.
+    as needed. Tested on its test split, else its validation split, else every tenth image, at least two.
 
     Args:
         path: name on the hub, folder of images, or Parquet file. Images outside of the folder are refused.
@@ -214,8 +214,8 @@ def torchvision(
     channels: Literal[1, 3] = 3,
     download: bool = False,
 ) -> Any:
-    """Any image data set of torchvision, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded when asked for.
-    Tested on its own test split, else on every tenth image, at least two.
+    """Any image data set of torchvision, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded as needed. Tested on
+    its own test split, else on every tenth image, at least two.
 
     Args:
         dataset: name of its class, for instance "CIFAR10".

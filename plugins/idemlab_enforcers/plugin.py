@@ -231,7 +231,7 @@ def none() -> Any:
 
 
 def _by_hand(enforcer: str, /, **arguments: Any) -> Any:
-    """The plain losses of an enforcer, imported when they are first asked for."""
+    """The plain losses of an enforcer, imported at their first use."""
     from . import by_hand
 
     return getattr(by_hand, enforcer)(**arguments)

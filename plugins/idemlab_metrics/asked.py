@@ -30,7 +30,7 @@ class AskedClass(Metric):
         condition = dataset.test.__getitems__([0]).condition
         if condition is None or condition.ndim != 1 or condition.is_floating_point():
             raise BadInput(
-                "metric 'asked-class' needs a class that is asked for, and the data have no condition",
+                "metric 'asked-class' needs a requested class, and the data have no condition",
                 where="[dataset], key 'condition'",
                 expected="labels as the condition",
                 next_step='set dataset.condition = "label", or leave the metric out',

@@ -27,7 +27,7 @@ _STEPS, _EPOCHS, _BATCH, _RATE = 3500, 40, 128, 4e-3
 _SOFT = 0.5
 _CHUNK = 500
 _RECIPE = 1
-"""Raise it whenever training or the network changes: what was kept before is then trained anew."""
+"""Raise it whenever training or the network changes: the stored networks are then trained again."""
 
 
 class Classifier(nn.Module):
@@ -202,7 +202,7 @@ def _shifted(images: Tensor) -> Tensor:
 def _softened(images: Tensor) -> Tensor:
     """Half of the images blurred a little, half with less contrast, each by a strength of its own, [B, C, H, W].
 
-    Without it a blend is told by its low contrast alone, and a digit slightly out of focus is taken for none.
+    Without it the low contrast alone gives a blend away, and a digit slightly out of focus counts as none.
     """
 
     def strength() -> Tensor:

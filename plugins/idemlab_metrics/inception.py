@@ -32,7 +32,7 @@ class Inception:
     with each other, but only roughly with published ones, which use the weights of Heusel et al. 2017.
 
     Raises:
-        BadInput: if the weights are not at hand or damaged, or the data are no images of one or three channels.
+        BadInput: if the weights are missing or damaged, or the data are not images of one or three channels.
     """
 
     def __init__(self, dataset: Dataset) -> None:

@@ -28,7 +28,7 @@ class Attention(nn.Module):
         position: whether a learned embedding tells tokens apart; without it f is permutation-equivariant.
 
     Raises:
-        BadInput: if heads do not divide the width, patches do not tile the image, or a patch is asked for on tokens.
+        BadInput: if heads do not divide the width, patches do not tile the image, or `patch` is given for tokens.
     """
 
     def __init__(

@@ -291,7 +291,7 @@ def _each_step(events: _Events) -> dict[str, float]:
 
 
 def _period(experiment: Experiment) -> int:
-    """Number of steps after which the sources compute something anew; 1 if they do the same at every step."""
+    """Number of steps after which the sources compute again; 1 if they compute at every step."""
     from ..contracts.source import Source
 
     sources = [named.build_as(Source) for named in (*experiment.sources, experiment.corruption)]

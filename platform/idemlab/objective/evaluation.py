@@ -93,7 +93,7 @@ class Evaluation:
 
     @property
     def _of_classes(self) -> list[str]:
-        """What is told of the operators f(., c), each of which has a certificate of its own."""
+        """What the sentence says about the operators f(., c), each of which has its own certificate."""
         if not self.classes:
             return []
         found = []

@@ -36,7 +36,7 @@ def spared(experiment: Experiment, dataset: Dataset) -> Dataset:
             expected=f"{2 * _STRETCH} or more",
             next_step="set evaluation.split = test",
         )
-    # Drawn once and for all within each stretch: a fixed stride can fall in with an order that is not told.
+    # Drawn once and for all within each stretch: a fixed stride can coincide with an unknown order of the samples.
     places = torch.randint(_STRETCH, (total // _STRETCH,), generator=generator("validation", total)).tolist()
     held = {_STRETCH * i + place for i, place in enumerate(places)}
     kept = [i for i in range(total) if i not in held]

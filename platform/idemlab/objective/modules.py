@@ -181,7 +181,7 @@ def check_projected(operator: nn.Module, enforcer: str) -> None:
         made = isinstance(module, nn.Linear) and not isinstance(module.weight, nn.Parameter)
         if made and module.in_features == module.out_features:
             raise BadInput(
-                f"enforcer '{enforcer}' projects '{name}.weight', which a parametrisation (or pruning) computes anew in "
+                f"enforcer '{enforcer}' projects '{name}.weight', which a parametrisation (or pruning) recomputes in "
                 "every forward: the projection would be lost",
                 where="[enforcer] and [model]",
                 next_step="remove the parametrisation, or choose another enforcer",

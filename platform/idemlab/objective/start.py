@@ -21,7 +21,7 @@ from ..wording import clipped
 __all__ = ["freeze", "load_start"]
 
 _SHOWN = 3
-"""Up to so many differences between weights and a model are told."""
+"""Largest number of differences between weights and a model in a message."""
 _WHERE = "[model], key 'weights'"
 
 

@@ -99,7 +99,7 @@ def purify(
     `trs4`, `hpcp` and `pm` go to the projector of the `rank` largest eigenvalues, which must be in [0, 1], too.
     docs/method.md says when to use which.
 
-    Once ||K^2 - K||_F is below 1/4 (and the trace within 1/2 of the rank that was asked for), the iterate with the lowest
+    Once ||K^2 - K||_F is below 1/4 (and the trace within 1/2 of the requested rank), the iterate with the lowest
     residual is kept, and the iteration stops when eight steps in a row find no lower one. It does not stop at the first
     rise, because the residual of a map that is far from normal may rise on the way. Below the square root of the precision,
     where rounding can find one that is lower by a hair for hundreds of steps, lower means by at least 1 %.

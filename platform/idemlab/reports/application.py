@@ -28,7 +28,7 @@ __all__ = ["Applied", "apply"]
 _ARRAYS = frozenset({".npy"})
 _BATCH = 64
 _LISTED = 5
-"""Up to so many names are told of what is left out for one reason."""
+"""Largest number of file names in a message, for each reason to leave files out."""
 
 
 class Applied(list[Path]):

@@ -65,7 +65,7 @@ def control_of(
                 continue
             found.append((len(differs), -other.certificate_file.stat().st_mtime, other))
         except (IdemlabError, OSError):
-            continue  # another run's damage is told where that run is shown
+            continue  # the page of that run reports its damage
     return _compared(run, min(found, key=lambda one: one[:2])[2], table) if found else None
 
 

@@ -28,7 +28,7 @@ def load(
     """The trained operator of a run, in evaluation mode.
 
     It is built under the seed of the run, in the order of the training: what a model draws and keeps in a buffer that is not
-    saved comes out the same. The caller's random numbers are not touched.
+    saved is rebuilt identically. The caller's random numbers are not touched.
 
     Args:
         run: a run, its folder, the name of a shipped operator, or a name on the Hugging Face hub, ``owner/name``. Names are

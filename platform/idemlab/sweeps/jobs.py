@@ -153,7 +153,7 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: W
     try:
         if stopped():
             raise Interrupted("stopped; finished trials are kept", next_step=AGAIN)
-        # A run that began with other versions starts anew, so that no trial mixes two versions.
+        # A run that began with other versions starts again, so that no trial mixes two versions.
         begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:
             shutil.rmtree(run.path, ignore_errors=True)  # it holds an unfinished run

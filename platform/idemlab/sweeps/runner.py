@@ -49,7 +49,7 @@ def run_sweep(
         sweep: what is tried.
         out: folder of the sweep; must not hold a sweep unless `resume`.
         model, dataset, source, enforcer, metrics: parts in place of those of the experiment, as `train` takes them. Give a
-            function to build a part anew for each trial, under the trial's seed; its annotated arguments can be tried:
+            function to build a new part for each trial, under the trial's seed; its annotated arguments can be tried:
             ``over={"model.width": [16, 32]}`` with ``def network(width: int = 16)``. A module that is given itself is the
             same start for every trial.
         resume: run the trials that are not done yet; `seeds` and `trials` may be larger than before.

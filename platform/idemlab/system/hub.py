@@ -117,7 +117,7 @@ def _remove(client: Any, name: str) -> None:
 
 
 def _refusal(error: Exception, name: str, *, update: bool) -> IdemlabError:
-    """What is told of an upload that failed. The error itself is left out, since it may hold the request with its token."""
+    """The message for an upload that failed. The error itself is left out, since it may hold the request with its token."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     status = getattr(getattr(error, "response", None), "status_code", None)

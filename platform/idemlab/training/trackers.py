@@ -121,7 +121,7 @@ class Trackers:
             ) from error
         self._open = list(self._accelerator.trackers)
         for tracker in self._open:
-            if tracker.name == "mlflow" and self._main:  # a resumed run goes on in the same run of MLflow
+            if tracker.name == "mlflow" and self._main:  # a resumed run continues the same MLflow run
                 ids.write_text(json.dumps({"run_id": tracker.tracker.info.run_id}))
 
     def _each(self, call: Callable[[Any], object]) -> None:

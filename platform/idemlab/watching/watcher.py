@@ -23,7 +23,7 @@ __all__ = ["Watcher", "Watchers"]
 class Watcher:
     """Receives the events of a run and ignores them; override the methods you need. Called in the main process only.
 
-    A watcher that raises is left out from there on, with one message, and the run goes on. To stop the run, raise
+    If a watcher raises, the run prints one message and continues without it. To stop the run, raise
     `idemlab.Interrupted`: the state is saved, and the run can be resumed.
     """
 
