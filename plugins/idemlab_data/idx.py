@@ -56,7 +56,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
 
 def _broken(path: Path, reason: str) -> BadInput:
     return BadInput(
-        f"{path} is no valid IDX file: {reason}",
+        f"{path} is not a valid IDX file: {reason}",
         expected="a complete IDX file of unsigned bytes, plain or gzipped",
         next_step="fetch it again",
     )

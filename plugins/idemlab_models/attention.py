@@ -85,7 +85,7 @@ def _tokenizer(shape: tuple[int, ...], patch: int | None) -> tuple[int, int, nn.
         )
     if patch is not None:
         raise BadInput(
-            f"model 'attention': 'patch' has no effect on samples of shape {tuple(shape)}, which are no images",
+            f"model 'attention': 'patch' has no effect on samples of shape {tuple(shape)}, which are not images",
             expected="'patch' only with images (C, H, W)",
             next_step="leave 'patch' out",
         )

@@ -101,7 +101,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- it is no mapping
     except (OSError, SafetensorError) as error:
         raise BadInput(
-            f"is no safetensors file: {clipped(str(error), 200)}",
+            f"is not a safetensors file: {clipped(str(error), 200)}",
             where=f"{_WHERE}: {file}",
             expected="weights as safetensors.torch.save_file writes them",
             next_step="convert them: safetensors.torch.save_file(module.state_dict(), 'weights.safetensors')",

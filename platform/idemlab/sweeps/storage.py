@@ -84,7 +84,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
         raise BadInput(f"{what} is not installed", where=masked(url), next_step=install) from None
     except ArgumentError:
         raise BadInput(
-            f"there is no kind of database '{parsed.drivername}'",
+            f"there is no database of the kind '{parsed.drivername}'",
             where=masked(url),
             expected=expected,
             nearest=nearest_match(parsed.drivername, ["postgresql", "sqlite", "mysql"]),

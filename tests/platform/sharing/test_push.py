@@ -138,7 +138,7 @@ def test_a_second_push_is_an_update_only_if_asked_for(projector: Path, fake: Fak
     ("arguments", "what"),
     [
         ({"license": None}, "a model card needs a licence"),
-        ({"license": "MIT License"}, "is no identifier of a licence"),
+        ({"license": "MIT License"}, "is not the identifier of a licence"),
         ({"name": "plane"}, "'plane' is not a valid name on the hub"),
         ({"name": "../plane"}, "is not a valid name on the hub"),
     ],

@@ -59,7 +59,7 @@ def test_a_column_without_use_is_told_with_the_way_to_use_it(case: str, folder: 
 # -- one folder alone -----------------------------------------------------------------------------------------------------
 
 ALONE = "no classes: all images lie in one folder, "
-NO_SPLIT = ", which is no split, since it is not named train, test or validation"
+NO_SPLIT = ", which is not a split because it is not named train, test or validation"
 FOLDERS: dict[str, str | None] = {
     # where all images lie: what is told
     "val": f"{ALONE}val{NO_SPLIT}",
