@@ -143,10 +143,10 @@ def profile(
 ) -> Profile:
     """Train an experiment for a few steps in a temporary folder, and say where the time of the whole run goes.
 
-    It is a real run, from the imports to the report, with two evaluations in passing and the final one. Trackers are left
-    out. The time of the whole run is estimated: the mean step, the first one left out, times the steps, and as many
-    evaluations, checkpoints and entries as the experiment has. On an accelerator each phase waits for the device, so
-    that steps are a little slower than in a run.
+    It is a real run, from the imports to the report, with two evaluations during training and the final one, but without
+    trackers. The time of the whole run is estimated from the mean step (without the first one) and the numbers of steps,
+    evaluations, checkpoints and log entries. On an accelerator each phase waits for the device, so steps are a little
+    slower than in a run.
 
     Args:
         experiment: a resolved experiment, or what `resolve` takes.

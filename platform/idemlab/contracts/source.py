@@ -14,7 +14,7 @@ __all__ = ["Points", "Source"]
 
 
 class Points(NamedTuple):
-    """points [B, *shape] and, if the source knows what f should make of them, targets [B, *shape].
+    """points [B, *shape] and, if the source knows what f should return for them, targets [B, *shape].
 
     Each point has the condition of its row of the batch, unless the source gives conditions of its own, [B, ...].
     """

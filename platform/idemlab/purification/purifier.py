@@ -36,8 +36,8 @@ class Purifier:
             the eigenvalues beyond 1/2. `optimal`: the same from a known gap, by the odd polynomials with the fewest matrix
             products (Polar Express). `sp2`, `trs4`, `hpcp`, `pm`: to the projector of the `rank` largest eigenvalues, which
             must be real and in [0, 1].
-        rank: that these four steer the trace to; `hpcp` and `pm` keep the trace that they find if none is given.
-        gap: least distance of an eigenvalue from 1/2, for `optimal`.
+        rank: to which these four steer the trace; without it, `hpcp` and `pm` keep the trace of the matrix.
+        gap: smallest distance of an eigenvalue from 1/2, for `optimal`.
 
     Raises:
         BadInput: if the settings do not belong together.

@@ -36,7 +36,7 @@ class Applied(list[Path]):
 
     Attributes:
         skipped: file of the input folder -> why it was skipped.
-        left_out: what else of the input folder was not read, by the reason.
+        left_out: other files of the input folder that were not read, by reason.
     """
 
     def __init__(

@@ -83,7 +83,7 @@ def export(
         to: "onnx", for onnxruntime and others, or "torch-export", for torch without idemlab (``torch.export.load(file)``).
         out: file to write; by default ``operator.onnx`` or ``operator.pt2`` in the folder of the run, and for a named
             operator ``NAME.onnx`` or ``NAME.pt2`` in the working directory.
-        overwrite: replace a file that exists.
+        overwrite: replace an existing file.
 
     Raises:
         BadInput: if there is no such operator or format, a package is missing, or the file exists.

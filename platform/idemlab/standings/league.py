@@ -39,8 +39,8 @@ def run_league(
 ) -> League:
     """Let enforcers compete on the same tasks, with equal tuning and equal counted FLOPs.
 
-    Each arm is tuned on held-out training samples. The setting that it is best at is then trained with several seeds and
-    measured on the test data, which no choice depends on. An arm that fails a task keeps a row that says so.
+    Each arm is tuned on held-out training samples. Its best setting is then trained with several seeds and measured on the
+    test data, which influence no choice. If an arm fails a task, its row says so.
 
     Args:
         enforcers: names, or tables with arguments; those of the suite by default. With `quick`, they compete with fixed
@@ -49,7 +49,7 @@ def run_league(
             pictures, and a sweep for each arm and task.
         suite: name of a suite, or path of its TOML file.
         quick: the quick version: few tasks, few trials, small budgets.
-        resume: run the trials that are not done yet. The arms may be others than before: what is done stays done.
+        resume: run the trials that are not finished. The arms may differ from before; finished trials are kept.
         jobs: number of worker processes.
         storage: URL of a database through which machines that make the same call share the trials, as in `run_sweep`.
         say: called with each line of progress.
