@@ -172,7 +172,7 @@ def _checked(
     if device == "cuda" and not torch.cuda.is_available():
         built = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no GPU"
         raise BadInput(
-            f"CUDA is not available: {built}",
+            f"CUDA is not there: {built}",
             where="device",
             expected="cpu on this machine",
             next_step="leave `device` out, or install a torch for CUDA; idemlab doctor describes this machine",

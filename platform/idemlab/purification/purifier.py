@@ -71,7 +71,7 @@ class Purifier:
         if self.gap is not None and self.method != "optimal":
             raise BadInput(f"'{self.method}' takes no gap", where=where, next_step="leave 'gap' out, or take 'optimal'")
         if self.gap is not None and not 0 < self.gap <= 0.5:
-            what = f"gap {self.gap!r} cannot be the distance of an eigenvalue in [0, 1] from 1/2"
+            what = f"gap {self.gap!r} is no distance from 1/2 of an eigenvalue in [0, 1]"
             raise BadInput(what, where=where, expected="more than 0 and at most 0.5")
 
     @property

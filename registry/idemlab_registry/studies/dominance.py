@@ -1,4 +1,4 @@
-"""Is the relative error as a loss better in every measure than the canonical loss, on a given network?"""
+"""Which idempotence loss is better on all sides, on a network that is given: the canonical one or the relative error?"""
 
 from __future__ import annotations
 

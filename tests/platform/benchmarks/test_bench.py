@@ -141,7 +141,7 @@ def test_arguments_overrides_and_threads(monkeypatch: pytest.MonkeyPatch) -> Non
         (["cubic"], {"batch": -1}, "batch cannot be -1"),
         (["cubic"], {"threads": 0}, "threads cannot be 0"),
         (["cubic"], {"shape": (0, 4)}, "cannot have the shape"),
-        (["cubic"], {"device": "cuda"}, "CUDA is not available"),
+        (["cubic"], {"device": "cuda"}, "CUDA is not there"),
         (["cubic"], {"device": "tpu"}, "there is no device 'tpu'"),
         (["cubic"], {"out": "a.pdf"}, "not a file name for a benchmark"),
         (["cubic"], {"overrides": ["training.batch_size=3"]}, "does not take"),
