@@ -15,8 +15,7 @@ def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False)
 
     f is idempotent to rounding, whatever the weights, and its rank is the number of ones in A, everywhere. There is no
     loss, so the data term alone trains g; f costs twice as much as g. The image is a smooth manifold without holes or
-    separate parts.
-    Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
+    separate parts. Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
 
     Args:
         rank: r, number of coordinates of g(x) that A keeps; may be left out where A is learned.

@@ -108,10 +108,9 @@ def asked_class() -> Any:
     """Whether f(z, c) has the requested class c, for data sets with labels as the condition.
 
     `asked_class` is the share of outputs that a small classifier puts into the requested class; "none of them" counts as
-    wrong.
-    `asked_class_readable` counts only outputs that it is more than 90 % sure of, `asked_class_worst` is the smallest share
-    of a class, and `asked_class_3` the share at f(f(f(z))). `asked_class_of_test` is the share of test samples that it puts
-    into their own class: the ceiling. The classifier is that of `class-coverage`."""
+    wrong. `asked_class_readable` counts only outputs that it is more than 90 % sure of, `asked_class_worst` is the
+    smallest share of a class, and `asked_class_3` the share at f(f(f(z))). `asked_class_of_test` is the share of test
+    samples that it puts into their own class: the ceiling. The classifier is that of `class-coverage`."""
     from .asked import AskedClass
 
     return AskedClass()

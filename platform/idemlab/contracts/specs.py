@@ -218,8 +218,7 @@ class SourceSpec(Spec):
 
     Args:
         features: names of the features from which it learns, or a torch-free function of the factory's arguments that
-            returns
-            them. An experiment whose metrics judge by the same features is refused.
+            returns them. An experiment whose metrics judge by the same features is refused.
     """
 
     kind = "source"

@@ -100,8 +100,7 @@ def deviation(trial: Trial, task: Task) -> float:
 
 def score(trial: Trial, task: Task) -> float:
     """The number that tuning minimises: relative error plus deviation. Where both are shares of the spread, their sum
-    bounds how far
-    f(f(x)) is from the right answer, by the triangle inequality."""
+    bounds how far f(f(x)) is from the right answer, by the triangle inequality."""
     return relative(trial, task) + deviation(trial, task)
 
 

@@ -79,8 +79,7 @@ def train(
     began with. Frozen parameters stay frozen. Enforcers, sources and metrics are copied, too; data are not.
 
     The resolved file describes each object by its class, its size and a hash. It cannot hold the object, so `resume`, a
-    second
-    run of the file and `load` from the folder need the object again, and refuse another one.
+    second run of the file and `load` from the folder need the object again, and refuse another one.
 
     Args:
         experiment: a resolved experiment, or what `resolve` takes.
