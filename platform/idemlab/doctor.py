@@ -118,7 +118,7 @@ def _packages() -> Iterator[Finding]:
 def _distributions() -> Iterator[Finding]:
     """The distributions at which every package fails that scans entry points."""
     for each in unreadable():
-        text = f"{each.what} ({each.file}); packages that look for their extensions fail at it, such as datasets"
+        text = f"{each.what} ({each.file}); packages that search for their extensions, such as datasets, fail because of it"
         yield Finding(f"distribution {each.name}", "broken", text, each.fix)
 
 

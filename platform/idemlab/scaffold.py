@@ -130,7 +130,7 @@ def _check_form(name: str) -> None:
         return
     words = re.sub(r"[^a-z0-9]+", "-", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()).strip("-0123456789")
     raise BadInput(
-        f"'{name}' is no name for a plugin",
+        f"'{name}' is not a valid plugin name",
         expected="lower-case words joined by hyphens, a letter first, like 'idemlab-shrink'",
         nearest=words or None,
         next_step=f"idemlab plugins new {words or 'idemlab-shrink'}",

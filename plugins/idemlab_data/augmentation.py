@@ -90,7 +90,7 @@ class AugmentedSource(Source):
             raise BadInput(
                 f"source 'augmented': the transforms turn {image.dtype} {list(image.shape)} into {got}",
                 expected="images of the same shape and type",
-                next_step="give the transform that crops or resizes the size of the data",
+                next_step="let the transform that crops or resizes return the size of the data",
             )
         return changed
 

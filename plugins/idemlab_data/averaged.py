@@ -1,4 +1,4 @@
-"""A moving average of an operator's weights, for a source that aims at what f is on average, not at its last step."""
+"""A moving average of an operator's weights, for a source that follows the average of f, not its last step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Average"]
 
 
 class Average(nn.Module):
-    """An exponential moving average of the parameters of an operator, kept in a buffer: a run goes on with it.
+    """An exponential moving average of the parameters of an operator, kept in a buffer, so that a resumed run continues it.
 
     It is the source's own: `training.ema` averages what is evaluated and saved, which no source sees.
 
@@ -36,7 +36,7 @@ class Average(nn.Module):
 
     @torch.no_grad()
     def follow(self, operator: Operator, index: int) -> None:
-        """Move towards the weights at the beginning of a step, once however often the step asks.
+        """Move towards the weights at the beginning of a step, at most once per step.
 
         Raises:
             BadInput: if the parameters are sharded over processes.

@@ -20,7 +20,7 @@ class CorruptedSource(Source):
 
     Args:
         noise: standard deviation s.
-        random_strength: s is uniform in [0, noise], for each sample anew.
+        random_strength: s is drawn for each sample, uniform in [0, noise].
         fraction: probability that a sample is corrupted at all.
         mask: probability that a cell of an image (an entry of a vector) is missing: set to the smallest value of the
             data's range, or 0 if they have none.

@@ -44,7 +44,7 @@ def check_temperatures(temperatures: Sequence[float], where: str) -> None:
             f"a temperature of {cold[0]:g} is too small for float32",
             where=where,
             expected=f"shares of the mean distance, {COLDEST:g} or more",
-            next_step="leave 'temperatures' out for the coupling one to one, which is the limit of temperature zero",
+            next_step="leave 'temperatures' out for the one-to-one coupling, the limit at temperature zero",
         )
 
 
@@ -96,7 +96,7 @@ def soft_coupling(cost: Tensor, temperatures: Sequence[float]) -> Tensor:
     """N times the mean over temperatures t of argmin <cost, π> - t H(π) over couplings π with equal weights, [N, N].
 
     Rows and columns each sum to 1. The mean of couplings is a coupling, too. By Sinkhorn's iteration in the log domain: the
-    potentials u and v are kept, and the kernel exp((u_i + v_j - cost_ij) / t) is made anew before a scaling becomes too
+    potentials u and v are kept, and the kernel exp((u_i + v_j - cost_ij) / t) is recomputed before a scaling becomes too
     large (Schmitzer 2019, arXiv 1610.06519). Temperatures fall to each t by halves, where the iteration needs few steps.
 
     Args:

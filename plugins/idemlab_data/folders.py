@@ -26,7 +26,7 @@ TEST_SPLITS = ("test", "validation", "valid", "val")
 
 @dataclass
 class LeftOut:
-    """What of a folder is not used, by the reason."""
+    """The unused files of a folder, by reason."""
 
     folder: Path
     files: dict[str, list[Path]] = field(default_factory=dict)
@@ -179,7 +179,7 @@ def folder_dataset(folder: Path, files: list[Path], left_out: LeftOut, size: int
         is_top = train_name == ""
         notes.append(
             f"no classes: all images lie in one folder, {short(alone)}"
-            + (", which is no split, since it is not named train, test or validation" if is_top else "")
+            + (", which is not a split because it is not named train, test or validation" if is_top else "")
         )
     labels = count_classes(keys) if len(images) > 1 and "" not in images else None
     train_set, test_set = (

@@ -114,7 +114,7 @@ def hub_dataset(
     incomplete: Incomplete = "refuse",
     offline: str = "a folder of images or a Parquet file can be given as 'path'",
 ) -> Dataset:
-    """A data set of images. Small ones are kept in memory, large ones decoded when asked for.
+    """A data set of images. Small ones are kept in memory, large ones decoded as needed.
 
     The test split is the one of that name, else a validation split, else every tenth image, at least two.
 
@@ -204,7 +204,7 @@ def _load_hub(name: str, config: str | None, offline: str) -> Any:
         return datasets.load_dataset(name, config)
     except DatasetNotFoundError as error:
         raise BadInput(
-            f"the hub has no data set '{name}' that may be read: {_reason(error)}",
+            f"the hub has no data set '{name}' that you may read: {_reason(error)}",
             expected="a name on the hub (owner/name), a folder, or a Parquet file",
             next_step=f"correct the name, or log in with 'hf auth login' if it is gated; {offline}",
         ) from error

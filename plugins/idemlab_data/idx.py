@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives, read strictly: whatever is wrong with a file is said, and of which file.
+"""The IDX format of MNIST and its relatives, read strictly: messages name the file and its fault.
 
 Format: two zero bytes, the type of the entries (8: unsigned byte), the number of dimensions, each dimension as a big-endian
 32-bit number, the entries in C order. http://yann.lecun.com/exdb/mnist
@@ -56,7 +56,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
 
 def _broken(path: Path, reason: str) -> BadInput:
     return BadInput(
-        f"{path} is no valid IDX file: {reason}",
+        f"{path} is not a valid IDX file: {reason}",
         expected="a complete IDX file of unsigned bytes, plain or gzipped",
         next_step="fetch it again",
     )

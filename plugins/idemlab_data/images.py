@@ -39,7 +39,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 class LazyImages(ABC):
-    """A map-style set of images that are decoded when asked for.
+    """A map-style set of images that are decoded as needed.
 
     Args:
         channels: 1 or 3.
@@ -119,7 +119,7 @@ def in_memory(images: LazyImages, changes: dict[str, list[str]] | None = None) -
 def image_dataset(
     train: LazyImages, test: LazyImages, labels: Labels | None = None, description: Iterable[str] = ()
 ) -> Dataset:
-    """Two sets of images as a data set in [-1, 1], with what was understood of them.
+    """Two sets of images as a data set in [-1, 1], with notes on how the files were read.
 
     Args:
         labels: the classes of the rows, if they have any.
@@ -161,8 +161,8 @@ def _first(names: list[str]) -> str:
 
 
 def fixed_share(count: int, noun: str = "image") -> tuple[list[int], list[int]]:
-    """Indices to train on and to test on where a set has no test split of its own: every tenth is a test one, and at least
-    two are, as a certificate measures a spread.
+    """Training and test indices for a set without a test split: every tenth sample is a test sample, and at least two are,
+    because a certificate measures a spread.
 
     Raises:
         BadInput: if there are fewer than three.

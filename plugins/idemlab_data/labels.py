@@ -1,4 +1,4 @@
-"""From what a file says about a row to its class number. What is no class is found before training, with its row."""
+"""Converts the labels in files to class numbers. A label that is no class is reported before training, with its row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LISTED = 12
 
 
 class NoClass(ValueError):
-    """A label from which no class follows; says why, to be read after "its label"."""
+    """A label that names no class; the text says why, and follows the words "its label"."""
 
 
 def class_key(value: Any, names: Sequence[str] | None = None) -> int | str:

@@ -29,7 +29,7 @@ _PART_OF_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(-\d{{5}}-of-\d{{5}})?")
 
 @dataclass(frozen=True)
 class Opened:
-    """What `datasets` made of some files.
+    """The result of opening files with `datasets`.
 
     Args:
         splits: `datasets.Dataset` by name.
@@ -96,7 +96,7 @@ def _check_archives(archives: list[Path]) -> None:
             broken[archive] = f"{type(error).__name__}: {error}"
     if broken:
         first, reason = next(iter(broken.items()))
-        others = f"; so with {len(broken) - 1} more" if len(broken) > 1 else ""
+        others = f"; the same holds for {len(broken) - 1} more" if len(broken) > 1 else ""
         raise BadInput(
             f"the archive cannot be read: {reason}{others}",
             where=str(first),

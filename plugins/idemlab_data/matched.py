@@ -1,4 +1,4 @@
-"""Noise matched to data: z's whose f(z) become samples of the training set, so that noise has something to become."""
+"""Noise matched to data: each noise sample z gets a training sample as the target of f(z)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class ImleSource(MatchedSource):
         count = self._classes
         if count is None:
             raise BadInput(
-                "source 'imle' needs the number of classes to share its pool out",
+                "source 'imle' needs the number of classes to divide its pool among them",
                 where="[source]",
                 expected="an idemlab.Dataset with `classes`",
             )
@@ -186,7 +186,7 @@ class TransportSource(MatchedSource):
 
     A coupling serves for `passes` times pool // B steps, each of which takes the next B of its pairs, B being the global
     batch, in a new order in each pass. So a step costs B values of f or less, however large the pool, and the last of these
-    steps uses a coupling for the f of that many steps ago. It is kept in buffers: a run goes on with it.
+    steps uses a coupling for the f of that many steps ago. It is kept in buffers, so that a resumed run continues with it.
 
     Under a condition the i-th z has the class of the i-th sample, and couplings stay inside each class.
 
@@ -301,7 +301,7 @@ class TransportSource(MatchedSource):
         return self._pairs[1]
 
     def _couple(self, drawn: Points, batch: Batch, step: Step, begin: int, operator: Operator) -> None:
-        """The coupling of this step, into the buffers: f will be another when the run goes on from a checkpoint."""
+        """The coupling of this step, into the buffers: f will have changed when the run continues from a checkpoint."""
         z, x, classes = drawn
         assert x is not None, "each z is coupled with samples"
         encode = self.space.encoder(operator)

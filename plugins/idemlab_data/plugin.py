@@ -70,7 +70,7 @@ def sphere(
 ) -> Any:
     """Points on a unit sphere in a subspace, turned by a fixed random rotation.
 
-    The sphere is known, so the distance to it can be measured, and the nearest point of it.
+    The sphere is known, and so are the distance to it and the exact projection onto it.
 
     Args:
         dimension: of the sphere; 1 is a circle.
@@ -188,7 +188,7 @@ def hub(
     incomplete: Literal["refuse", "leave out"] = "refuse",
 ) -> Any:
     """Any image data set that Hugging Face `datasets` opens, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded
-    when asked for. Tested on its test split, else its validation split, else every tenth image, at least two.
+    as needed. Tested on its test split, else its validation split, else every tenth image, at least two.
 
     Args:
         path: name on the hub, folder of images, or Parquet file. Images outside of the folder are refused.
@@ -198,7 +198,7 @@ def hub(
         size: side of the square, in pixels, to which the largest centred square is scaled; by default images stay as they
             are and must be alike.
         channels: 1 for grey, 3 for colour.
-        incomplete: what becomes of rows without an image or without one class: "refuse" the file, or "leave out" the rows.
+        incomplete: what to do with rows without an image or without one class: "refuse" the file, or "leave out" the rows.
     """
     from .hub import hub_dataset
 
@@ -214,8 +214,8 @@ def torchvision(
     channels: Literal[1, 3] = 3,
     download: bool = False,
 ) -> Any:
-    """Any image data set of torchvision, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded when asked for.
-    Tested on its own test split, else on every tenth image, at least two.
+    """Any image data set of torchvision, in [-1, 1]. Up to 256 MB are kept in memory, more is decoded as needed. Tested on
+    its own test split, else on every tenth image, at least two.
 
     Args:
         dataset: name of its class, for instance "CIFAR10".
@@ -271,7 +271,7 @@ def table(
         test: another file with the same columns; by default every tenth row is held out, at least two.
         separator: between the cells of a CSV file.
         standardise: subtract the mean of each column and divide by its standard deviation, those of the training rows.
-        incomplete: what becomes of rows with an empty cell or without one class: "refuse" the file, or "leave out" the
+        incomplete: what to do with rows with an empty cell or without one class: "refuse" the file, or "leave out" the
         rows.
     """
     from . import tables
@@ -293,22 +293,22 @@ def provide_datasets() -> Iterable[DatasetSpec]:
     yield DatasetSpec(
         name="gaussian",
         factory=gaussian,
-        summary="Gaussian vectors or arrays, exactly white if you ask for it.",
+        summary="Gaussian vectors or arrays, optionally exactly white.",
         labels=False,
     )
     yield DatasetSpec(
-        name="torus", factory=torus, summary="A torus in R^n, a manifold to which the distance is known.", labels=False
+        name="torus", factory=torus, summary="A torus in R^n; the exact projection onto it is known.", labels=False
     )
     yield DatasetSpec(
         name="sphere",
         factory=sphere,
-        summary="A sphere in R^n, with the nearest point of it to any other.",
+        summary="A sphere in R^n; the exact projection onto it is known.",
         labels=False,
     )
     yield DatasetSpec(
         name="ball",
         factory=ball,
-        summary="Points of R^n, with their nearest points of a ball as targets.",
+        summary="Points of R^n; the target is the nearest point of a ball.",
         labels=False,
     )
     yield DatasetSpec(name="sequences", factory=sequences, summary="Lists of numbers to sort.", labels=False)
@@ -378,7 +378,7 @@ def provide_sources() -> Iterable[SourceSpec]:
     yield SourceSpec(
         name="augmented",
         factory=augmented_source,
-        summary="Images under random transforms of torchvision; the target is changed likewise.",
+        summary="Images under random transforms of torchvision; the target is transformed alike.",
         reference="https://pytorch.org/vision/stable/transforms.html",
     )
     yield SourceSpec(
@@ -390,7 +390,7 @@ def provide_sources() -> Iterable[SourceSpec]:
     yield SourceSpec(
         name="transport",
         factory=transport_source,
-        summary="Noise coupled with training samples, one to one or softly (Sinkhorn), which give its targets.",
+        summary="Noise coupled with training samples, one to one or softly (Sinkhorn); these are its targets.",
         reference="Fatras et al. 2020, arXiv 1910.04091; arXiv 2605.11755, 2603.12366, 2602.04770",
         features=transport_features,
     )

@@ -1,4 +1,4 @@
-"""The rows of a table that have an image and one class; the others are refused, or left out and told."""
+"""The rows of a table that have an image and one class; the others are refused, or left out and reported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WholeRows:
     left_out: list[str]
 
     def part(self, places: list[int]) -> WholeRows:
-        """Some of them, by their places among these."""
+        """Some of these rows, by position."""
         return replace(
             self,
             indices=[self.indices[place] for place in places],
@@ -100,7 +100,7 @@ def whole_rows(rows: Any, image: str, label: str | None, title: str, incomplete:
 
 
 def _refusal(what: str, count: int, title: str, expected: str) -> BadInput:
-    others = f"; so with {counted(count - 1, 'other row')}" if count > 1 else ""
+    others = f"; the same holds for {counted(count - 1, 'other row')}" if count > 1 else ""
     return BadInput(
         what + others,
         where=title,

@@ -79,9 +79,9 @@ def augmented_source(transforms: Annotated[list[dict[str, Any]], MinLen(1)], the
 
 
 def imle_source(pool: Count = 256, noise: Source | None = None) -> Any:
-    """Noise matched to data: each x of the batch gets the z of a pool whose f(z) is nearest, and is its target.
+    """Noise matched to data: each x of the batch is the target of the z from a pool whose f(z) is nearest.
 
-    In evaluation it is plain noise. Under a condition the pool is shared out among the classes, and x gets a z of its class.
+    In evaluation it is plain noise. Under a condition the pool is divided among the classes, and x gets a z of its class.
 
     Args:
         pool: number of z's to draw at each step, for any number of processes.
@@ -111,7 +111,7 @@ def transport_source(
 
     Args:
         pool: number of z's, and of training samples, for any number of processes. Choose a multiple of the global batch:
-            the rest is not used. Finding the pairs takes some 0.1 s for 1024 and grows nearly as the cube; soft couplings
+            the rest is not used. Finding the pairs takes about 0.1 s for 1024 and grows nearly as the cube; soft couplings
             grow as the square.
         noise: source of the z's, "gaussian" by default; it must not depend on the data.
         debiased: remove a bias of finite pools, which pulls f(z) to the middle of the samples around it. The targets are
@@ -124,7 +124,7 @@ def transport_source(
         squared: take half the squared distance as cost, for which the targets of soft couplings follow the gradient of the
             Sinkhorn divergence.
         passes: how often the pairs of a pool are used before a new one is drawn.
-        ema: decay of a moving average of the operator's weights, 0.99 say, whose f(z) is coupled; 0 takes f itself.
+        ema: decay of a moving average of the operator's weights, 0.99 say, whose f(z) is coupled; 0 uses f itself.
     """
     from .matched import TransportSource
     from .noise import GaussianSource

@@ -39,7 +39,7 @@ class Space(nn.Module):
         """Learn the components.
 
         Raises:
-            BadInput: if blocks of pixels are asked for and the samples are no images that have some.
+            BadInput: if blocks of pixels are requested and the samples are not images, or too small.
         """
         shape = dataset.shape
         if self.name == "coarse" and (len(shape) != 3 or min(shape[1:]) < 2 * _BLOCK):

@@ -148,8 +148,8 @@ class Ball:
 
 
 def ball(dimension: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
-    """Gaussian points around a `Ball` in a fixed random position, about half of them beside its inside; the targets are the
-    nearest points of the ball.
+    """Gaussian points around a `Ball` in a fixed random position; the targets are the nearest points of the ball, about
+    half of them in its interior.
 
     Raises:
         ValueError: if the space is too small.

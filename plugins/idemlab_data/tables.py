@@ -213,7 +213,7 @@ def _rows(frame: pandas.DataFrame, used: list[str], label: str | None, path: Pat
         row = min(faults)
         raise BadInput(
             f"row {row} is not complete: {faults[row]}"
-            + (f"; so {counted(len(faults) - 1, 'other row')}" if len(faults) > 1 else ""),
+            + (f"; the same holds for {counted(len(faults) - 1, 'other row')}" if len(faults) > 1 else ""),
             where=str(path),
             expected="a number in each column, and one class a row; rows are counted from 0",
             next_step='correct the file, or leave such rows out with incomplete = "leave out"',

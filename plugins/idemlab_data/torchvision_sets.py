@@ -62,7 +62,7 @@ class TorchvisionImages(LazyImages):
 
 
 def torchvision_dataset(dataset: str, root: str | Path, size: int | None, channels: int, download: bool) -> Dataset:
-    """Images of a class of `torchvision.datasets`. Small sets are kept in memory, large ones decoded when asked for.
+    """Images of a class of `torchvision.datasets`. Small sets are kept in memory, large ones decoded as needed.
 
     The test split is the class's own (`train=False`, or the split "test", else "val"), else every tenth image, at least two.
 

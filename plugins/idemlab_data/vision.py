@@ -1,4 +1,4 @@
-"""The one door to torchvision, which fails to import beside a CPU-only torch when its wheel was built for CUDA."""
+"""All access to torchvision, whose import fails beside a CPU-only torch if its wheel was built for CUDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The losses of the enforcers as one writes them without idemlab: `idemlab bench` times them beside the enforcers.
+"""The losses of the enforcers, written without idemlab: `idemlab bench` times them beside the enforcers.
 
 Each function takes the arguments of its enforcer and returns {name: make}; make(f) returns loss(y, r) at y = f(z), where r
 [B] is the reconstruction of each sample.

@@ -14,13 +14,13 @@ def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False)
     """Idempotent by construction: f = g^-1 A g with an invertible model g and a diagonal A of zeros and ones.
 
     f is idempotent to rounding, whatever the weights, and its rank is the number of ones in A, everywhere. There is no
-    loss, so the data term alone trains g; f costs twice g. The image is a smooth manifold without holes or separate parts.
-    Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
+    loss, so the data term alone trains g; f costs twice as much as g. The image is a smooth manifold without holes or
+    separate parts. Rounding errors grow with the condition number of g, which the metric `invertibility` estimates.
 
     Args:
         rank: r, number of coordinates of g(x) that A keeps; may be left out where A is learned.
-        learned: whether A is learned, with the gradient of a sigmoid: which r coordinates, or how many where no rank is
-            given. Otherwise A keeps the first r.
+        learned: whether A is learned, with the gradient of a sigmoid: which r coordinates to keep, or, without a rank, how
+            many. Otherwise A keeps the first r.
     """
     from .linearizer import Linearizer
 
@@ -31,8 +31,8 @@ def section(rank: Annotated[int, Ge(1)]) -> Any:
     """Idempotent by construction, of a given rank, on any given network F.
 
     f = s(e(x)) with e(s(h)) = h, whatever the weights. h are the leading principal components of the data. s gives F the
-    linear reconstruction of h, a blurred sample, and puts the components of what comes back right again. e takes the
-    components of F(x), by a gate that is zero where x is in the image of s already. There is no loss, so the data term alone
+    linear reconstruction of h, a blurred sample, and corrects the components of the result. e uses the components of F(x),
+    through a gate that is zero where x is already in the image of s. There is no loss, so the data term alone
     trains F, and a step needs no f(f(x)). f costs three forwards of F.
 
     Args:
@@ -48,7 +48,8 @@ def truncation(rank: Annotated[int, Ge(1)]) -> Any:
 
     The rank of f is at most r everywhere. The directions start at the leading principal components of the codes of the
     data, and are trained with the network. So a trained autoencoder, given as the weights of the model, can be cut to a
-    smaller rank and trained on. It sets the rank alone: add a loss in `hybrid` for f(f(x)) = f(x), `alignment` say.
+    smaller rank and trained on. It limits only the rank: for f(f(x)) = f(x), add a loss in `hybrid`, `alignment` for
+    instance.
 
     Args:
         rank: r, number of directions, at most the size of a code.
@@ -66,7 +67,7 @@ def limit(
 ) -> Any:
     """The obvious baseline for any given network g: f = g^k, or the fixed point that g^k(x) reaches.
 
-    It claims nothing: f is idempotent where the iteration has converged, which the certificate measures. g^k costs k times
+    It makes no claim: f is idempotent where the iteration has converged, which the certificate measures. g^k costs k times
     g. The fixed point costs as many forwards as the iteration takes, two more with gradient, and one backward to the input
     for each term.
 
@@ -74,8 +75,7 @@ def limit(
         depth: k; left out, the fixed point, with implicit gradients as in deep equilibrium models.
         tolerance: of the fixed point: relative change of a sample at which its iteration ends.
         most: largest number of iterations to the fixed point.
-        terms: of the Neumann series that stands for the gradient at the fixed point. Directions that g keeps add up with
-            every term.
+        terms: of the Neumann series for the gradient at the fixed point. Directions that g preserves add up with every term.
     """
     from .limit import Limit
 

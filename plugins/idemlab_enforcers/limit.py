@@ -38,7 +38,7 @@ class Limited(nn.Module):
     for the cotangent v + J^T v + ... + (J^T)^(terms-1) v, and x as (J^T)^terms v. This is the gradient through the last
     `terms` applications, for the memory of two.
 
-    The samples are independent: one that has converged stays where it is, while others go on.
+    The samples are independent: one that has converged stays unchanged, while the others continue.
 
     Source of the implicit gradient: S. Bai et al., Deep equilibrium models, NeurIPS 2019, arXiv 1909.01377.
     """

@@ -32,7 +32,7 @@ def cubic(
     is its step.
 
     The paper does not state the constant. The default is the constant of the canonical loss `gradient`, so that a weight
-    means the same in both, and the same beside a reconstruction, for samples of any size.
+    means the same in both enforcers, also relative to a reconstruction, for samples of any size.
 
     Args:
         weight: of the loss, >= 0.
@@ -56,11 +56,11 @@ def purification(
     the wrong one or diverge.
 
     Args:
-        method: p: "cubic"; "holas-5" and "holas-7", of order 3 and 4, for three and four products; "optimal", from a known
-            gap all the way in one step, with the fewest products; "trs4", "hpcp", "pm" (two products) and "sp2" (one), to
-            the projector of a given rank. These four and "optimal" need real eigenvalues in [0, 1].
-        rank: r, that "sp2", "trs4", "hpcp" and "pm" steer the trace to; the others take none.
-        gap: least distance of an eigenvalue from 1/2, for "optimal".
+        method: p: "cubic"; "holas-5" and "holas-7", of order 3 and 4, for three and four products; "optimal", whose whole
+            sequence for a known gap is one step, with the fewest products; "trs4", "hpcp", "pm" (two products) and "sp2"
+            (one), to the projector of a given rank. These four and "optimal" need real eigenvalues in [0, 1].
+        rank: r, to which "sp2", "trs4", "hpcp" and "pm" steer the trace; the others take none.
+        gap: smallest distance of an eigenvalue from 1/2, for "optimal".
         step: s, in (0, 1]; below 1 the iteration is damped and converges linearly, at the rate 1 - s.
     """
     from idemlab import Purifier
@@ -85,7 +85,7 @@ def gradient(
         weight: of the loss, >= 0.
         routing: "full"; "inner", D(F(y), y) with a frozen copy F; "outer", D(f(sg y), sg y) with sg y held fixed.
         distance: D: "l2", the mean of squares over a sample's entries, or "l1", the mean of absolute values.
-        depth: number of applications, >= 1, that must leave y alone: the loss is the mean of D(f^k(y), f^(k-1)(y)) over
+        depth: number of applications, >= 1, that must not change y: the loss is the mean of D(f^k(y), f^(k-1)(y)) over
             k = 1 ... depth. Each further one costs 3F. Only with routing "full".
     """
     from .gradient import Gradient
@@ -96,7 +96,7 @@ def gradient(
 def relative(weight: Annotated[float, Ge(0)] = 1.0, squared: bool = False) -> Any:
     """The relative idempotence error as the loss: sqrt(mean |f(y) - y|^2 / mean |y - mean y|^2) at y = f(x).
 
-    Shrinking the outputs does not lower it, and its pull does not fade near an idempotent, because it is not squared.
+    Shrinking the outputs does not lower it, and its gradient does not vanish near an idempotent, because it is not squared.
     The gradient goes through everything, and the means are over the global batch. The cost is 6F.
 
     It couples the samples of a batch: use batches of more than a few samples, and no micro-batches. If a batch has no
@@ -104,7 +104,7 @@ def relative(weight: Annotated[float, Ge(0)] = 1.0, squared: bool = False) -> An
 
     Args:
         weight: of the loss, >= 0.
-        squared: take the square of the error instead, without the root: its pull fades near an idempotent.
+        squared: use the squared error, without the root; its gradient vanishes near an idempotent.
     """
     from .relative import Relative
 
@@ -123,12 +123,13 @@ def rank(
     """An idempotent of the rank that you choose: the Jacobian J of f is driven to a projection of rank r.
 
     The loss is (tr J - r)^2 + C + spectrum |J^2 - J|_F^2, at f(x) and at x, plus idempotence times the relative error of
-    `relative`, and a term that keeps outputs from shrinking. C counts: it asks for r singular values of at least 1, and
-    zeros. An idempotence loss alone leaves the rank to chance; a trace alone is met by many small eigenvalues, too.
+    `relative`, and a term that keeps outputs from shrinking. C counts: it is zero if r singular values are at least 1, and
+    the others 0. An idempotence loss alone leaves the rank to chance. A trace alone does so, too: many small eigenvalues
+    can add up to it.
 
-    J is exact, by central differences in all n directions, for (6 + 3n) F at every = 4: good for samples of up to some
+    J is exact, by central differences in all n directions, for (6 + 3n) F at every = 4: good for samples of up to a few
     hundred entries. With `probes`, the terms are unbiased estimates, for (6 + 6 probes) F, and C is (tr J^2 - r)^2, which
-    can stop at a neighbouring rank; a single batch can report a negative loss. Nothing is differentiated twice.
+    can stop at a neighbouring rank; a single batch can report a negative loss. It needs no second derivatives.
 
     Args:
         rank: r, at least 1 and at most n.
@@ -136,7 +137,7 @@ def rank(
         spectrum: weight of |J^2 - J|_F^2, >= 0; 0 leaves the eigenvalues between 0 and 1.
         idempotence: weight of the relative error, >= 0; 0 for an enforcer of the rank alone, beside another in `hybrid`.
         probes: random vectors for each sample, >= 2, in place of the exact Jacobian.
-        every: J is looked at in every k-th sample of the batch.
+        every: J is computed at every k-th sample of the batch.
         warmup: share of the run, in [0, 1], over which spectrum and idempotence rise from zero, so that the rank is found
             first.
     """
@@ -200,8 +201,8 @@ def hybrid(
             where the residual is below the threshold, the second elsewhere.
         threshold: of the local residual, > 0, for instance 0.25; mode "switch" needs it, the others take none.
         warmup: share of the run, in [0, 1], over which the loss rises linearly from zero, from `start` on.
-        start: share of the run, in [0, 1), before which none of the losses is asked for. The counted operations of the run
-            are those of a step with them.
+        start: share of the run, in [0, 1), before which the losses are left out. The counted operations of the run are
+            those of a step that includes them.
     """
     from .hybrid import Hybrid
 
@@ -211,8 +212,8 @@ def hybrid(
 def alignment(weight: Annotated[float, Ge(0)] = 1.0) -> Any:
     """Manifold alignment: the loss |encode(decode(h)) - h|^2 at the codes h = encode(x), for models that encode and decode.
 
-    Where it is zero, f(f(x)) = f(x). It asks for that in the code instead of in the samples, for 5F: two codes beside f(x).
-    Codes that shrink lower it, so it needs the reconstruction beside it.
+    Where it is zero, f(f(x)) = f(x). It enforces this in the code instead of the samples, for 5F: two codes beside f(x).
+    Shrinking codes lower it, so it needs the reconstruction beside it.
 
     Args:
         weight: of the loss, the mean over the entries of a code, >= 0.
@@ -230,7 +231,7 @@ def none() -> Any:
 
 
 def _by_hand(enforcer: str, /, **arguments: Any) -> Any:
-    """The plain losses of an enforcer, imported when they are first asked for."""
+    """The plain losses of an enforcer, imported at their first use."""
     from . import by_hand
 
     return getattr(by_hand, enforcer)(**arguments)
@@ -285,7 +286,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
     yield EnforcerSpec(
         name="limit",
         factory=limit,
-        summary="A given network applied k times, or to its fixed point.",
+        summary="A given network, applied k times or until its fixed point.",
         reference="S. Bai et al., Deep equilibrium models, NeurIPS 2019, arXiv 1909.01377",
         traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), attracts=False),
     )

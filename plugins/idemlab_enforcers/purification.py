@@ -21,11 +21,11 @@ class Purify(Enforcer):
         super().__init__()
         if purifier.steers and purifier.rank is None:
             raise BadInput(
-                f"method '{purifier.method}' needs a rank here: training moves the trace, so that keeping it leads nowhere",
+                f"method '{purifier.method}' needs a rank here, because training changes the trace",
                 next_step="set 'rank'",
             )
         if purifier.method == "optimal" and purifier.gap is None:
-            raise BadInput("method 'optimal' needs the gap, and a projection measures none", next_step="set 'gap'")
+            raise BadInput("method 'optimal' needs the gap, which no projection measures", next_step="set 'gap'")
         self._purifier = purifier
         self._step = step
 

@@ -148,7 +148,7 @@ class Sectioned(nn.Module):
             return x if m is None else m + x
 
     def _dual(self) -> Tensor:
-        """B = A (A^T A)^-1, [n, r], computed anew where A has changed."""
+        """B = A (A^T A)^-1, [n, r], computed again if A has changed."""
         A = self.basis
         key = id(A), A._version, A.dtype, A.device
         if self._kept is None or self._kept[0] != key:

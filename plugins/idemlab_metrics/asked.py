@@ -1,4 +1,4 @@
-"""Whether the outputs are of the class that was asked for, as a small classifier trained on the data sees it."""
+"""Whether outputs have the requested class, judged by a small classifier trained on the data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AskedClass(Metric):
         condition = dataset.test.__getitems__([0]).condition
         if condition is None or condition.ndim != 1 or condition.is_floating_point():
             raise BadInput(
-                "metric 'asked-class' needs a class that is asked for, and the data have no condition",
+                "metric 'asked-class' needs a requested class, and the data have no condition",
                 where="[dataset], key 'condition'",
                 expected="labels as the condition",
                 next_step='set dataset.condition = "label", or leave the metric out',
@@ -61,7 +61,7 @@ class AskedClass(Metric):
 
 
 def as_asked(probabilities: Tensor, asked: Tensor) -> dict[str, float]:
-    """The values of `AskedClass` for probabilities [N, K + 1], the last of "none of them", and the classes asked for [N]."""
+    """The values of `AskedClass` for probabilities [N, K + 1], the last of "none of them", and the requested classes [N]."""
     confidence, found = probabilities.max(1)
     right = (found == asked).double()
     shares = [float(right[asked == each].mean()) for each in asked.unique()]  # type: ignore[no-untyped-call]

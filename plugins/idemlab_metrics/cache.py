@@ -42,7 +42,7 @@ def _folder(name: str) -> Path:
         ValueError: if the name is more than a name.
     """
     if name in ("", ".", "..") or "/" in name or os.sep in name:
-        raise ValueError(f"'{name}' is no name")
+        raise ValueError(f"'{name}' is not a valid name")
     return cache_folder() / name
 
 

@@ -1,4 +1,5 @@
-"""A small classifier of a labelled image set, which also knows what is none of it: reader of outputs, and features."""
+"""A small classifier of a labelled image set, with an extra class for all other images: it reads outputs and supplies
+features."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ _STEPS, _EPOCHS, _BATCH, _RATE = 3500, 40, 128, 4e-3
 _SOFT = 0.5
 _CHUNK = 500
 _RECIPE = 1
-"""Raise it whenever training or the network changes: what was kept before is then trained anew."""
+"""Raise it whenever training or the network changes: the stored networks are then trained again."""
 
 
 class Classifier(nn.Module):
@@ -97,7 +98,7 @@ class Cnn:
         return self._apply(self.classifier.body, points)
 
     def probabilities(self, points: Tensor) -> Tensor:
-        """Of the classes and, last, of "none of them", [B, classes + 1]."""
+        """Probabilities of the classes and, last, of "none of them", [B, classes + 1]."""
         return self._apply(self.classifier, points).softmax(1)
 
     def _apply(self, part: nn.Module, points: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Cnn:
 
     @property
     def card(self) -> dict[str, Any]:
-        """What is written down beside the weights."""
+        """The description stored with the weights."""
         return {"trained_on": list(self._dataset.shape), "recipe": _RECIPE}
 
     @cached_property
@@ -201,7 +202,7 @@ def _shifted(images: Tensor) -> Tensor:
 def _softened(images: Tensor) -> Tensor:
     """Half of the images blurred a little, half with less contrast, each by a strength of its own, [B, C, H, W].
 
-    Without it a blend is told by its low contrast alone, and a digit slightly out of focus is taken for none.
+    Without it the low contrast alone gives a blend away, and a digit slightly out of focus counts as none.
     """
 
     def strength() -> Tensor:

@@ -19,7 +19,7 @@ _CHUNK = 500
 
 
 class DataCopying(FeatureMetric):
-    """The share of outputs that are copies of training samples, by whose neighbours they are.
+    """The share of outputs that copy training samples, estimated from nearest neighbours.
 
     As in the test of Meehan et al. (2020) three sets are compared: outputs, training samples, held-out samples. Theirs and
     the distance ratio compare *lengths*, and a smooth image is nearer to everything: it looks copied, and a blurred copy

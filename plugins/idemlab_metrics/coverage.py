@@ -1,4 +1,4 @@
-"""Which classes the outputs cover, as a small classifier trained on the data sees them."""
+"""Which classes the outputs cover, judged by a small classifier trained on the data."""
 
 from __future__ import annotations
 

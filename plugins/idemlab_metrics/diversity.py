@@ -1,4 +1,4 @@
-"""Diversity across inputs: do different z give different outputs, and as different as data are."""
+"""Diversity across inputs: how much outputs differ for different z, compared with data."""
 
 from __future__ import annotations
 

@@ -46,10 +46,10 @@ class ManifoldDistance(Metric):
 
 
 class ProjectionDistance(Metric):
-    """Distance of f(x) to P(x), the outcome of the exact operator.
+    """Distance of f(x) to P(x), the output of the exact projection.
 
     `projection_distance`, [B]: |f(x) - P(x)|. `projection_error`, over the set: the root of its mean square over that of
-    |P(x) - mean P(x)|, a relative error: 1 is that of the best constant.
+    |P(x) - mean P(x)|, a relative error: the best constant has 1.
     """
 
     def fit(self, dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Features in which sets of samples are compared, by the name of what extracts them."""
+"""Features in which sets of samples are compared, named after their extractor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Extractor(Protocol):
 
 
 def extractor(features: Features, dataset: Dataset) -> Extractor:
-    """What extracts these features from the samples of a data set; it is trained when it is first used.
+    """The extractor of these features for a data set; it is trained at its first use.
 
     Raises:
         BadInput: if it cannot be had for this data set.

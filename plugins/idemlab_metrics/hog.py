@@ -1,4 +1,4 @@
-"""Features that nobody trained: histograms of oriented gradients, in their leading principal components."""
+"""Features without training: histograms of oriented gradients, in their leading principal components."""
 
 from __future__ import annotations
 

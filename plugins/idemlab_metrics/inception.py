@@ -1,4 +1,4 @@
-"""Features of the Inception network, where its weights are at hand: only a distance in them is called FID."""
+"""Features of the Inception network, if its weights are available; only a distance in these features is called FID."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def inception_weights() -> Path:
 
 
 class Inception:
-    """Images [B, 1 or 3, H, W] -> what the last layer of torchvision's Inception v3 sees of them, [B, 2048].
+    """Images [B, 1 or 3, H, W] -> the last layer of torchvision's Inception v3, [B, 2048].
 
     Images are scaled to 299 x 299. The weights are torchvision's (ImageNet, supervised): distances in these features compare
     with each other, but only roughly with published ones, which use the weights of Heusel et al. 2017.
 
     Raises:
-        BadInput: if the weights are not at hand or damaged, or the data are no images of one or three channels.
+        BadInput: if the weights are missing or damaged, or the data are not images of one or three channels.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -44,7 +44,7 @@ class Inception:
         path = inception_weights()
         if not path.is_file():
             raise BadInput(
-                "features = 'inception' need the weights of torchvision's Inception v3, which are not at hand",
+                "features = 'inception' need the weights of torchvision's Inception v3, which are not available",
                 expected=f"the file {path}",
                 next_step="put it there (https://download.pytorch.org/models/"
                 f"{_FILE}), or take features = 'cnn' or 'pca': a distance in those is not called FID",
@@ -55,7 +55,7 @@ class Inception:
 
     @property
     def name(self) -> str:
-        """Of the weights."""
+        """The name of the weights."""
         return inception_weights().stem
 
     @property

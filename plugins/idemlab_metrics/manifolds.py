@@ -16,7 +16,7 @@ _CHUNK = 500
 class PrecisionRecall(FeatureMetric):
     """Precision, recall, density and coverage of the sets f(x), f(f(x)), f(f(f(x))), in features of an extractor.
 
-    The outputs are held against as many training samples; as many test samples, held against the same,
+    The outputs are compared with as many training samples; as many test samples, compared with the same,
     give the ceiling.
     Values, over the set: `precision_cnn_1`, `_2`, `_3`, `precision_cnn_of_test`, and `recall`, `density`, `coverage` alike.
     """

@@ -29,7 +29,7 @@ def restoration_error() -> Any:
 
 
 def manifold_distance() -> Any:
-    """Mean Euclidean distance of f(x) to the manifold of the data, at every kind of input.
+    """Mean Euclidean distance of f(x) to the manifold of the data, at every set of inputs.
 
     It needs a data set whose manifold is known, such as `torus`."""
     from .errors import ManifoldDistance
@@ -38,7 +38,7 @@ def manifold_distance() -> Any:
 
 
 def projection_distance() -> Any:
-    """Mean Euclidean distance of f(x) to P(x), the outcome of the exact operator, at every kind of input.
+    """Mean Euclidean distance of f(x) to P(x), the output of the exact projection, at every set of inputs.
 
     `projection_error` is the same relative to the spread of P(x): 1 is the error of the best constant. It needs a data set
     whose exact projection is known, such as `torus`, `sphere`, `ball` or `sequences`."""
@@ -76,12 +76,12 @@ def nearest_training() -> Any:
 
 
 def data_copying(features: Features = "pca") -> Any:
-    """Which share of f(z) are copies of training samples? Unlike a distance, it is not fooled by smooth images.
+    """Which share of outputs f(z) copy training samples? Unlike a distance, it is not fooled by smooth images.
 
     Is the nearest neighbour of f(z) a training sample, or one that was held out? For a new image, smooth or not, chance
     decides; for a copy, blurred or not, it is the training sample. It reports `copied_pca`, the estimated share of copies,
-    and `copied_pca_margin`, half of its 95 % interval. Training and held-out samples must be of one kind: where others
-    wrote the test digits, as in MNIST, a generator of the training digits' hands has more than 0.
+    and `copied_pca_margin`, half of its 95 % interval. Training and held-out samples must come from one distribution. In
+    MNIST other people wrote the test digits, so even a perfect generator of training digits scores above 0.
 
     Args:
         features: space in which samples are compared, as for `frechet-distance`. Prefer `pca` and `hog`: the classifier of
@@ -105,12 +105,12 @@ def class_coverage() -> Any:
 
 
 def asked_class() -> Any:
-    """Whether f(z, c) is of the class c that was asked for, for data sets with labels as the condition.
+    """Whether f(z, c) has the requested class c, for data sets with labels as the condition.
 
-    `asked_class` is the share of outputs that a small classifier puts into the class asked for; "none of them" is wrong.
-    `asked_class_readable` counts only outputs that it is more than 90 % sure of, `asked_class_worst` is the smallest share
-    of a class, and `asked_class_3` the share at f(f(f(z))). `asked_class_of_test` is the share of test samples that it puts
-    into their own class: the ceiling. The classifier is that of `class-coverage`."""
+    `asked_class` is the share of outputs that a small classifier puts into the requested class; "none of them" counts as
+    wrong. `asked_class_readable` counts only outputs that it is more than 90 % sure of, `asked_class_worst` is the
+    smallest share of a class, and `asked_class_3` the share at f(f(f(z))). `asked_class_of_test` is the share of test
+    samples that it puts into their own class: the ceiling. The classifier is that of `class-coverage`."""
     from .asked import AskedClass
 
     return AskedClass()
@@ -125,7 +125,7 @@ def frechet_distance(features: Features = "cnn") -> Any:
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
             the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
-            reported as well. `hog`: oriented gradients, which nobody trained (images). `pca`: the 64 leading principal
+            reported as well. `hog`: oriented gradients, without training (images). `pca`: the 64 leading principal
             components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
@@ -145,7 +145,7 @@ def precision_recall(features: Features = "cnn") -> Any:
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
             the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
-            reported as well. `hog`: oriented gradients, which nobody trained (images). `pca`: the 64 leading principal
+            reported as well. `hog`: oriented gradients, without training (images). `pca`: the 64 leading principal
             components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
@@ -163,7 +163,7 @@ def diversity(features: Features = "cnn") -> Any:
     Args:
         features: space in which samples are compared. `cnn`: the last hidden layer of a small classifier, trained once on
             the training split and kept in ~/.cache/idemlab (data with labels only); its accuracy on the test split is
-            reported as well. `hog`: oriented gradients, which nobody trained (images). `pca`: the 64 leading principal
+            reported as well. `hog`: oriented gradients, without training (images). `pca`: the 64 leading principal
             components of the pixels (any data). `inception`:
             torchvision's Inception v3, if its weights are in torch hub's folder; they are never downloaded.
     """
@@ -268,7 +268,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
     yield MetricSpec(
         name="asked-class",
         factory=asked_class,
-        summary="Share of generated samples that are of the class asked for, as a small classifier sees it.",
+        summary="Share of generated samples that have the requested class, judged by a small classifier.",
         inputs=("noise",),
         features=("cnn",),
     )
@@ -291,7 +291,7 @@ def provide_metrics() -> Iterable[MetricSpec]:
     yield MetricSpec(
         name="data-copying",
         factory=data_copying,
-        summary="Share of f(z) that are copies of training samples, by whose neighbours they are.",
+        summary="Share of outputs f(z) that copy training samples, estimated from nearest neighbours.",
         reference="https://arxiv.org/abs/2004.05675",
         inputs=("noise",),
         features=_by_features,

@@ -19,7 +19,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None, folder: Path = SHIPPED) -> int:
     """The command; returns its exit code. It trains the judge, whether or not one is kept, and writes it to `folder`."""
     parser = argparse.ArgumentParser(
-        prog="python -m idemlab_metrics.shipped", description="Train the judge of a data set, and ship its weights."
+        prog="python -m idemlab_metrics.shipped",
+        description="Train the classifier of a data set, and ship its weights.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="name of a data set of images with labels")
     parser.add_argument("values", metavar="KEY=VALUE", nargs="*", help="arguments of the data set, root=FOLDER say")

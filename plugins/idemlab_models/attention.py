@@ -28,7 +28,7 @@ class Attention(nn.Module):
         position: whether a learned embedding tells tokens apart; without it f is permutation-equivariant.
 
     Raises:
-        BadInput: if heads do not divide the width, patches do not tile the image, or a patch is asked for on tokens.
+        BadInput: if heads do not divide the width, patches do not tile the image, or `patch` is given for tokens.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ def _tokenizer(shape: tuple[int, ...], patch: int | None) -> tuple[int, int, nn.
         return (H // p) * (W // p), C * p * p, split, join
     if len(shape) > 3:
         raise BadInput(
-            f"model 'attention' cannot do samples of shape {tuple(shape)}",
+            f"model 'attention' cannot take samples of shape {tuple(shape)}",
             expected="(n,), (n, d) or (C, H, W)",
             next_step="take model 'mlp', which works on any shape",
         )
     if patch is not None:
         raise BadInput(
-            f"model 'attention': 'patch' has no effect on samples of shape {tuple(shape)}, which are no images",
+            f"model 'attention': 'patch' has no effect on samples of shape {tuple(shape)}, which are not images",
             expected="'patch' only with images (C, H, W)",
             next_step="leave 'patch' out",
         )

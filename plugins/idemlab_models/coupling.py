@@ -63,8 +63,8 @@ class Coupling(nn.Module):
         if n < 2:
             raise BadInput(
                 f"model 'coupling' cannot split samples of shape {tuple(shape)}",
-                expected="samples of two entries or more: one part of them moves by the other",
-                next_step="look at the shape of the data set",
+                expected="samples of two entries or more: each part is changed by means of the other",
+                next_step="check the shape of the data set",
             )
         leading = min(max(n // 2, 1), 128) if leading is None else leading
         if leading >= n:

@@ -254,7 +254,8 @@ def coupling(
     activation: Activation = "silu",
     start: Literal["pca", "none"] = "pca",
 ) -> Any:
-    """An invertible network g of couplings, for the enforcer `linearizer`. Alone it has full rank and projects nothing.
+    """An invertible network g of couplings, for the enforcer `linearizer`. Without the enforcer it has full rank and
+    projects nothing.
 
     A coupling moves one part of the coordinates by a function of the other part, which can be undone exactly. In this
     order: convolutional couplings at each scale, dense couplings of a chessboard's black and white entries, a rotation to
@@ -262,7 +263,7 @@ def coupling(
     inside start small, so with `linearizer` f starts as the projection onto the leading components.
 
     It works on samples of two entries or more, all computed in float32 at least: in bfloat16 couplings do not invert.
-    Rounding is as large as the condition number of g makes it, which the metric `invertibility` estimates. With affine
+    Rounding errors grow with the condition number of g, which the metric `invertibility` estimates. With affine
     couplings that number grows, at some inputs, in proportion to the input: where a scale changes, it changes by as much
     far outside the data as near them, and multiplies larger numbers. Shifts alone invert inputs of any size equally well.
 
@@ -316,8 +317,8 @@ def biorthogonal(
     with an activation that has an inverse. The rank of f is the width of the code, everywhere. All is computed in float32 at
     least. If X P of a layer becomes singular, the run stops and says so.
 
-    Rounding the code is an argument and no model of its own, as the layers are the same: only here does a code survive
-    decoding and encoding by construction. The metric `codes-that-stay` measures it on any autoencoder.
+    Rounding the code is an argument, not a separate model, because the layers are the same. Only in this model do codes
+    survive decoding and encoding by construction. The metric `codes-that-stay` measures it on any autoencoder.
 
     Args:
         latent: width of the code, the rank of f; half of the entries by default, at most 64.
@@ -326,7 +327,7 @@ def biorthogonal(
         slope: of the activation at minus infinity; at plus infinity it is 1/slope. Nearer to 1 is more linear, and better
             conditioned.
         activation: "smooth", a hyperbola, or "leaky", with a kink.
-        cell: distance of the codes that are left when each entry is rounded. f is then discrete and does not drift, with the
+        cell: distance between rounded codes in each entry. f is then discrete and does not drift, with the
             gradient of f without rounding. Left out, codes are not rounded.
         start: "pca" starts f at the projection onto the leading principal components of the first 4096 training samples,
             "none" at random layers.

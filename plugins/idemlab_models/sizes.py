@@ -1,4 +1,4 @@
-"""The shapes of one sample that a model can do, and the messages for those it cannot."""
+"""The sample shapes that a model supports, and the messages for all others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def checked_shape(model: str, shape: tuple[int, ...]) -> int:
     """
     if not shape or min(shape) < 1:
         raise BadInput(
-            f"model '{model}' cannot do samples of shape {tuple(shape)}",
+            f"model '{model}' cannot take samples of shape {tuple(shape)}",
             expected="at least one dimension, each of size 1 or more, for instance (16,) or (1, 28, 28)",
-            next_step="look at the shape of the data set",
+            next_step="check the shape of the data set",
         )
     return math.prod(shape)
 
@@ -42,7 +42,7 @@ def image_sizes(model: str, shape: tuple[int, ...], factor: int, reason: str, ar
     if H % factor or W % factor:
         up = tuple(math.ceil(side / factor) * factor for side in (H, W))
         raise BadInput(
-            f"model '{model}' cannot do images of {H}x{W}",
+            f"model '{model}' cannot take images of {H}x{W}",
             expected=f"{expected}, for instance {up[0]}x{up[1]}",
             next_step=f"resize or pad the images, or set '{argument}' to suit them",
         )

@@ -1,4 +1,4 @@
-"""What idemlab ships to run: experiments, studies, suites. Experiments and suites are TOML files with a summary first."""
+"""The experiments, studies and suites that idemlab ships. Experiments and suites are TOML files with a summary first."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def provide_experiments() -> Iterable[ExperimentSpec]:
 
 _PAPER = "N. B. Jensen and J. Vicary, Enforcing Idempotency in Neural Networks, ICML 2025"
 STUDIES = {
-    "basin": "Where the cubic iteration leads from any complex number: the Julia set, beside related polynomials.",
+    "basin": "Basins of the cubic iteration in the complex plane: the Julia set, beside related polynomials.",
     "derivation": "Derives the cubic by symbolic algebra, and compares ordinary and modified backpropagation on one layer.",
-    "dominance": "Compares the relative error as a loss with the canonical loss on a given MLP, both tuned, on all sides.",
+    "dominance": "Compares the relative error as a loss with the canonical loss in every measure, on one MLP.",
     "faces": "Applies the method of `generation` to 400 faces, and tests it on unseen people.",
     "generation": "Compares cubic, IGN, their mixtures and noise matched to data on digits, at equal counted FLOPs.",
-    "gradients": "Compares the norms of the two gradients, and the angle between them, along a path of training.",
+    "gradients": "Compares the norms of the two gradients, and the angle between them, along a training run.",
     "iteration": "The cubic iteration on the reals: fixed points, slopes, basins, and damping.",
     "latent": "Looks inside a generating projector: bottleneck, interpolation, drift over 50 applications, memorisation.",
     "learning-rates": "Compares cubic and gradient errors at many learning rates: the paper's protocol, then controls.",
-    "rank": "Sets the rank of the projection that an MLP learns by a loss, and measures it by exact Jacobians.",
+    "rank": "Sets the rank of an MLP's projection by a loss, and measures the rank by exact Jacobians.",
     "trajectories": "Draws the weight paths of both methods over the contours of the idempotence loss.",
 }
 

@@ -1,4 +1,4 @@
-"""Make a shipped operator of a finished run: ``python -m idemlab_registry.shipped RUN [NAME]``.
+"""Make a shipped operator from a finished run: ``python -m idemlab_registry.shipped RUN [NAME]``.
 
 Its weights are rounded to float16, and its certificate is measured with the rounded weights. An experiment of the same name
 offers the operator: see `plugin`.
@@ -23,7 +23,7 @@ LARGEST = 2_000_000
 
 
 def ship(run: Run | str | Path, name: str | None = None, folder: Path = OPERATORS) -> Run:
-    """Make the shipped operator of a finished run.
+    """Make the shipped operator from a finished run.
 
     Args:
         name: of the experiment that it is shipped with; by default that of the run's folder.

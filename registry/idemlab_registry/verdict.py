@@ -34,11 +34,11 @@ _HEAD = """\
 Does the cubic iteration make neural networks idempotent, f(f(x)) = f(x), and does it do so better than ordinary
 backpropagation? N. B. Jensen and J. Vicary say so in "Enforcing Idempotency in Neural Networks" (ICML 2025). This page
 tests their claims one by one. Its numbers come from the [records](studies.md) of our studies. The tables quote the records
-word for word, and the command beside each study runs it again.
+word for word. Each study states the command that runs it again.
 """
 
 _MINUTE = """\
-## In a minute
+## Summary
 
 **What the paper proposes.** Replace the gradient of the idempotence loss by y - 3f(y) + 2f(f(y)) at y = f(x). This
 carries the cubic iteration K ← 3K² - 2K³ over from matrices to networks. The paper reports errors {mild} and {strong} times
@@ -46,8 +46,8 @@ lower than with ordinary backpropagation, in two configurations.
 
 **What holds: the mathematics of the cubic iteration.** On a matrix, 3K² - 2K³ is the only polynomial of degree three or less
 that corrects a nearly idempotent K to first order and keeps its projector. The iteration converges quadratically and needs
-no gradient. On networks, the paper's two ratios also occur at its own learning rates: {mild} or more in {mild_reached} of
-{compared} comparisons, {strong} or more in {strong_reached}.
+no gradient. On networks, at the paper's own learning rates, we also find the paper's two ratios: {mild} or more in
+{mild_reached} of {compared} comparisons, and {strong} or more in {strong_reached}.
 
 **What does not hold: the advantage on networks.**
 
@@ -55,7 +55,7 @@ no gradient. On networks, the paper's two ratios also occur at its own learning 
   cubic iteration leaves an error {unit} times lower than the gradient does (median over configurations). With the constant
   of the ordinary loss, the error is {matched} times lower. Under plain SGD, a larger constant is a larger learning rate.
 - *The baseline was not tuned.* In {untuned} of {configurations} configurations, the best learning rate of the gradient is
-  the largest that the paper tries. At larger rates its error falls by a further factor of {further}.
+  the largest one in the paper. At larger rates, the error of the gradient falls by a further factor of {further}.
 - *The low errors are collapses.* Without data to reconstruct, {constant} of {operators} networks are constants at the
   learning rate with the lowest error. A constant is idempotent, and useless.
 - *With data to reconstruct, the cubic iteration loses.* On a torus, trained with Adam at the best rate of each
@@ -66,15 +66,16 @@ no gradient. On networks, the paper's two ratios also occur at its own learning 
 **What to use instead.**
 
 - On one linear map, use `purification`: there the theory is exact.
-- On a network with data to reconstruct, use `relative`, asked at the data and at noise. On MLPs that project onto a torus or
-  a sphere it leaves lower errors than `gradient`, and reconstructs a little worse.
+- On a network with data to reconstruct, use `relative`, enforced at the data and at noise. On MLPs that project onto a torus
+  or a sphere, it leaves lower errors than `gradient`, but reconstructs a little worse.
   [How to choose an enforcer](choose.md) has the details.
 - To generate from noise, match the noise to training samples (source `transport`) and penalise the relative error
   (enforcer `relative`). On MNIST this reaches {classes_best} of 10 classes, and a classifier can read {readable} of the
-  digits. The Fréchet distance is {frechet}; the best IGN has {frechet_ign}. This is the best variant of those that we
-  tried, chosen with the test digits in view and confirmed on a second seed: [how](studies.md#what-was-tried-for-generation).
-- Expect a price. At equal budget, the Fréchet distance is {price} times larger with the penalty than with nothing enforced.
-  The generated digits also lie nearer to the training images than test digits do: at {nearness} of their distance.
+  digits. The Fréchet distance is {frechet}; the best IGN has {frechet_ign}. This is the best of the variants that we
+  tried. We chose it by its results on the test digits and confirmed it on a second seed:
+  [details](studies.md#what-was-tried-for-generation).
+- Expect a price. At equal budget, the Fréchet distance is {price} times larger with the penalty than without an enforcer.
+  The generated digits also lie nearer to the training images than test digits do, at {nearness} of the distance.
 """
 
 _READING = """\
@@ -101,32 +102,33 @@ _WHY = """\
 - **The constant in front of the update.** The canonical loss is a mean over n entries, so its constant is 2/n. The bare
   update y - 3f(y) + 2f(f(y)) is n/2 times larger. The paper's ratios appear only with the bare update or a larger multiple.
 - **The learning rates.** The paper's range ends where the gradient still improves.
-- **The error measure.** Outputs that shrink lower the absolute error. Without data to reconstruct and from the default
-  start, both methods therefore end at constants. Relative error, rank and verdict show it.
-- **The start.** From a residual start near the identity, both methods stay at the identity.
+- **The error measure.** Shrinking the outputs lowers the absolute error. Without data to reconstruct and from the default
+  initial weights, both methods therefore end at constants. Relative error, rank and verdict show it.
+- **The initial weights.** If a residual network starts near the identity, both methods stay at the identity.
 
 ### Where the cubic iteration wins
 
 - On linear maps. Only the eigenvalues matter there, convergence is quadratic, and no gradient is needed.
-- Under plain SGD at rates that are too small for the canonical loss. Its larger scale then helps.
+- Under plain SGD at rates that are too small for the canonical loss. The larger scale of the cubic update then helps.
 
 ### Where it loses
 
-- Where a network has something to keep (a manifold, digits) and the optimiser ignores the scale of the gradient, as Adam
-  does. The advantage of scale is gone. What remains is a direction that need not descend: where the derivative of f has
-  an eigenvalue outside ((1 - √3)/2, (1 + √3)/2), the update leads away from every projector. On the torus, the cubic
-  iteration loses under plain SGD as well.
+- On networks that also have data to reconstruct (a manifold, digits), if the optimiser ignores the scale of the gradient,
+  as Adam does. Then the larger scale does not help, and the direction of the update does not always decrease the loss:
+  where the derivative of f has an eigenvalue outside ((1 - √3)/2, (1 + √3)/2), the update leads away from every
+  projector. On the torus, the cubic iteration loses under plain SGD as well.
 
 ### What generation needs
 
 - **Targets for the noise.** Without them, `cubic`, IGN and their mixtures end at one class at most. Six times the budget
   does not change that for IGN.
-- **A matching of noise to digits.** When each noise is assigned its own digit, f projects the noise to nine of ten classes.
-- **A milder demand, for the tenth class.** Six times the budget alone still gives nine classes. One variant reaches all
-  ten, on two seeds: it has this budget, does not repair corrupted digits, and is penalised less, later, and at noise only.
+- **A matching of noise to digits.** When each noise sample is matched to its own digit, f projects the noise to nine of ten
+  classes.
+- **An easier task, for the tenth class.** Six times the budget alone still gives nine classes. One variant reaches all
+  ten, on two seeds. It has this budget, does not repair corrupted digits, and is penalised less, later, and only at noise.
   We did not test which of these changes is decisive.
-- **A price.** Idempotence costs diversity and draws the images nearer to the training set. The same network does better at
-  both when nothing is enforced.
+- **A price.** Idempotence costs diversity and moves the images nearer to the training set. The same network is better in
+  both respects without an enforcer.
 """
 
 
@@ -266,7 +268,7 @@ def _missing(names: list[str]) -> str:
     if not names:
         return ""
     listed = ", ".join(f"`{name}`" for name in names)
-    return f"No record yet, and so no verdict, of: {listed}."
+    return f"There is no record yet, and so no verdict, for: {listed}."
 
 
 if __name__ == "__main__":

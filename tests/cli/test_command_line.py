@@ -95,7 +95,7 @@ BAD_INPUT = [
     (["compare", "nowhere"], ["'nowhere' holds no run"]),
     (["board", "nowhere"], ["'nowhere' does not exist", "expected: a folder with runs"]),
     (["board", "."], ["there is no run, sweep or study below '.'", "next: name another folder"]),
-    (["board", ".", "--out", "b.txt"], ["'b.txt' is no name for a page", "ends in .html"]),
+    (["board", ".", "--out", "b.txt"], ["'b.txt' is not a file name for a page", "ends in .html"]),
     (["report", "nowhere"], ["'nowhere' holds no run"]),
     (["apply", "nowhere", "in", "out"], ["there is no operator 'nowhere'", "the folder of a run"]),
 ]

@@ -51,7 +51,7 @@ def test_bench_in_markdown_of_a_table_on_the_command_line(idemlab):
         (["cubic", "--steps", "0"], 2, "steps cannot be 0"),
         (["cubic", "--device", "cuda"], 2, "leave --device out"),
         (["cubic", "--device", "tpu"], 2, "choices: cpu, cuda"),
-        (["cubic", "--shape", "1,x"], 2, "'1,x' is no shape"),
+        (["cubic", "--shape", "1,x"], 2, "'1,x' is not the shape"),
         (["cubic", "--model", "unet", "--shape", "1,7,7"], 2, "7x7"),
         (["cubic", "--model", "mlp", "--set", "model.width=100000000"], 1, "a smaller --batch, or a smaller model"),
         (["cubic", "--json", "--markdown"], 2, "exclude each other"),

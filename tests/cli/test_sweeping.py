@@ -41,7 +41,7 @@ def test_a_combination_of_which_nothing_was_measured_has_dashes(idemlab, here):
     ("arguments", "message"),
     [
         ([], "there is nothing to try"),
-        (["--over", "optimizer.lr"], "'optimizer.lr' is nothing to try"),
+        (["--over", "optimizer.lr"], "'optimizer.lr' does not say what to try"),
         (["--over", "optimizer.lr=1,2", "--over", "optimizer.lr=3"], "'optimizer.lr' is given twice"),
         (["--over", "optimiser.lr=1,2"], "there is no key 'optimiser' to set"),
         (["--over", "enforcer.name=cubik,gradient"], "cubic"),

@@ -105,7 +105,7 @@ def test_accelerate_with_cpu_starts_one_process_and_the_run_says_so(place: Path)
     """The day this fails, docs/distribution.md can do without its remark on --cpu."""
     command = [*ACCELERATE, "--cpu", "--num_machines", "1", "--num_processes", "2"]
     said, _ = _start(place, command, 0, 0).communicate(timeout=200)
-    assert "asked for several processes and started one" in said
+    assert "told to start several processes and started one" in said
     assert json.loads((place / "run" / "environment.json").read_text())["processes"] == 1
 
 

@@ -180,6 +180,6 @@ def _pattern(what: str) -> str:
 
 def _listed() -> set[str]:
     """The messages in the page's table of refusals."""
-    section = PAGE.read_text(encoding="utf-8").partition("## What is refused")[2].partition("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").partition("## Refused combinations")[2].partition("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
     return {row[0].strip("`") for row in rows if row[0].startswith("`")}

@@ -145,7 +145,7 @@ def test_optimal_composition_takes_at_most_55_percent_of_the_products_of_the_cub
     [
         ({"method": "mcweeny"}, "mcweeny"),
         ({"method": "cubic", "rank": 2}, "takes no rank"),
-        ({"method": "sp2"}, "none is given"),
+        ({"method": "sp2"}, "needs a rank"),
         ({"method": "sp2", "rank": -1}, "rank -1"),
         ({"method": "trs4", "rank": 1.5}, "rank 1.5"),
         ({"method": "trs4", "rank": True}, "rank True"),
@@ -167,7 +167,7 @@ def test_settings_that_do_not_belong_together_are_refused(arguments, said):
         ([0.2, 1.3], {"method": "sp2", "rank": 1}, "reach from 0.2 to 1.3"),
         ([0.2, -0.1], {"method": "optimal"}, "reach from -0.1 to 0.2"),
         ([0.2, 0.8], {"method": "trs4", "rank": 3}, "rank 3 is more than the n = 2"),
-        ([0.2, 0.7, 0.7], {"method": "hpcp", "rank": 1}, "1 and 2, from the largest, are equal"),
+        ([0.2, 0.7, 0.7], {"method": "hpcp", "rank": 1}, "1 and 2, counted from the largest, are equal"),
         ([0.2, 0.7], {"method": "pm"}, "the trace is 0.9"),
         ([0.2, 0.5], {"method": "optimal"}, "an eigenvalue of the matrix is 1/2"),
         ([0.2, 0.51], {"method": "optimal", "gap": 0.1}, "0.01 from 1/2"),

@@ -65,7 +65,7 @@ def test_one_command_makes_it(
 
 
 def test_what_cannot_be_shipped_is_refused_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"the operator takes .* MB in a wheel, and may take 0\.0001 MB"):
+    with pytest.raises(BadInput, match=r"the operator takes .* MB in a wheel, and the limit is 0\.0001 MB"):
         write_rounded(run, tmp_path / "small", largest=100)
     with pytest.raises(BadInput, match="there is no experiment 'nothing'"):
         shipped.ship(run, "nothing", tmp_path)

@@ -22,7 +22,7 @@ def test_the_page_in_the_docs_is_made_of_the_records() -> None:
 def test_the_summary_stands_first_and_has_the_numbers_of_the_records(tmp_path: Path) -> None:
     """Change one number of a record: the summary changes with it. Take it away: that is noticed."""
     summary, _, lists = page().partition("## How to read this page")
-    assert "## In a minute" in summary
+    assert "## Summary" in summary
     assert "| Claim |" not in summary
     assert "| Claim |" in lists
     for record in ("learning-rates", "generation"):
@@ -67,8 +67,8 @@ def test_the_newest_record_counts(tmp_path: Path) -> None:
     text = page(tmp_path)
     assert "| It holds. | 5 x | 3 x | — | does not hold | No. |" in text
     assert "| 2 x |" not in text
-    assert "## In a minute" not in text
-    assert "No record yet, and so no verdict, of: `derivation`, `iteration`, `learning-rates`" in text
+    assert "## Summary" not in text
+    assert "There is no record yet, and so no verdict, for: `derivation`, `iteration`, `learning-rates`" in text
 
 
 def test_where_the_records_are_missing_the_way_to_them_is_told(tmp_path: Path) -> None:

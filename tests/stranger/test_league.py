@@ -54,7 +54,7 @@ def test_it_competes_beside_fixed_arms(
     league = ["league", "faulty", "--suite", "suite.toml", "--storage", "sqlite:///trials.db"]
     result = call(*league)
     assert result.exit_code == 2
-    assert "'faulty' alone is no league" in result.stderr
+    assert "'faulty' alone is not a league" in result.stderr
     assert "idemlab league faulty none gradient" in result.stderr
     assert not Path("leagues").exists()
     result = call(*league, "--quick")

@@ -134,12 +134,12 @@ def test_an_empty_folder_will_do(here: Path) -> None:
 # -- what is refused ------------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, str] = {
-    "My_Plugin": "'My_Plugin' is no name for a plugin",
-    "shrink--more": "'shrink--more' is no name for a plugin",
-    "-shrink": "'-shrink' is no name for a plugin",
-    "3d": "'3d' is no name for a plugin",
-    "": "'' is no name for a plugin",
-    "../shrink": "'../shrink' is no name for a plugin",
+    "My_Plugin": "'My_Plugin' is not a valid plugin name",
+    "shrink--more": "'shrink--more' is not a valid plugin name",
+    "-shrink": "'-shrink' is not a valid plugin name",
+    "3d": "'3d' is not a valid plugin name",
+    "": "'' is not a valid plugin name",
+    "../shrink": "'../shrink' is not a valid plugin name",
     "platform": "a package 'platform' would hide the module of Python",
     "json": "a package 'json' would hide the module of Python",
     "class": "Python or idemlab already uses 'class'",

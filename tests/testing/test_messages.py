@@ -112,7 +112,7 @@ def test_the_snippet_runs_and_fails_again(failed: str) -> None:
     snippet = failed.partition("  again:\n")[2]
     code = "\n".join(line.removeprefix("    ") for line in snippet.splitlines())
     assert f"from {__name__} import PLUS" in code
-    with pytest.raises(CheckFailed, match="relative to that a little beside it: measured"):
+    with pytest.raises(CheckFailed, match="divided by that nearby: measured"):
         exec(code, {})
 
 

@@ -65,10 +65,10 @@ def bench(
 ) -> Benchmark:
     """Measure what one training step of each enforcer costs on one model.
 
-    The enforcers take turns, one step each, and so do the same losses written by hand, where their plugin has them, and a
-    matrix product. So a busy machine slows all of them alike. The steps are those of `train`, logging included, on
-    random samples. An enforcer acts at the samples, whose orbit the reconstruction shares; one that needs the
-    reconstruction, or expands, acts at noise beside it.
+    The enforcers, the same losses written by hand (if their plugin has them) and a matrix product take turns, one step
+    each. So a busy machine slows all of them alike. The steps are those of `train`, including logging, on random samples.
+    An enforcer acts at the samples and shares their orbit with the reconstruction. One that needs the reconstruction, or
+    expands, acts at separate noise.
 
     Args:
         enforcers: names, or tables with a name and arguments, such as ``{"name": "ign", "routing": "surrogate"}``.
@@ -82,11 +82,11 @@ def bench(
             ``optimizer.name=muon``, ``training.precision=bf16``, ``source.name=fourier``.
         out: file for the result: a figure (.png, .svg), the table (.md) or all values (.json).
         catalog: defaults to the installed plugins.
-        message: called with what is done, for a person who waits.
+        message: called with a line of progress.
 
     Raises:
-        BadInput: before anything is timed, for an unknown name, a shape that the model does not take, a device that is
-            not there, or a number below 1.
+        BadInput: before anything is timed, for an unknown name, a shape that the model does not take, a device that does
+            not exist, or a number below 1.
         Failure: if the memory is too small, or a plugin raises.
     """
     if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
@@ -144,7 +144,7 @@ def bench(
     return result
 
 
-# -- what is asked for --------------------------------------------------------------------------------------------------
+# -- the arguments --------------------------------------------------------------------------------------------------
 
 
 def _checked(
@@ -365,7 +365,7 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-# -- what comes out -----------------------------------------------------------------------------------------------------
+# -- the result -----------------------------------------------------------------------------------------------------
 
 
 def _forward(experiment: Experiment, x: Tensor) -> tuple[int, int]:

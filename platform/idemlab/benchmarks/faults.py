@@ -1,4 +1,4 @@
-"""Errors of runs in temporary folders, without what they say of files that nobody will see."""
+"""Errors of runs in temporary folders, without references to files that the user never sees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["without_files"]
 
 @contextmanager
 def without_files(folder: Path, label: str = "") -> Iterator[None]:
-    """Take out of the errors of the block where the state was saved, and how to resume.
+    """Remove from the errors of the block where the state was saved, and how to resume.
 
     Args:
         folder: the temporary folder of the run.

@@ -68,7 +68,8 @@ def total_bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def most_bytes(step: Callable[[], object], device: torch.device) -> int:
-    """Bytes that one call takes at most beyond what is there before: counted tensors on the CPU, allocations on CUDA."""
+    """Peak memory of one call in bytes, beyond what was allocated before: counted tensors on the CPU, allocations on
+    CUDA."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -28,13 +28,13 @@ _STEP = ("data", "source", "forward", "backward", "optimiser", "projection")
 _MEANING = {
     "imports": "torch, Accelerate and the training loop",
     "preflight": "data, model and one batch through everything",
-    "data": "the samples of the batch, and their way to the device",
+    "data": "reading the samples of the batch, and moving them to the device",
     "source": "the points of the sources, and the corruption of the inputs",
     "forward": "the objective: operator and enforcer",
     "backward": "gradients",
     "optimiser": "clipping and the update",
     "projection": "weight projection, and what enforcers do after a step",
-    "between": "everything else of a step",
+    "between": "everything else in a step",
     "log": "entries of metrics.jsonl",
     "checkpoint": "checkpoints",
     "evaluation": "certificates and metrics, the final ones included",
@@ -88,7 +88,7 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """Of the short run."""
+        """Seconds of the short run."""
         return sum(phase.seconds for phase in self.phases)
 
     @property
@@ -98,7 +98,7 @@ class Profile:
 
     @property
     def milliseconds(self) -> float:
-        """Of a step."""
+        """Milliseconds of a step."""
         return sum(phase.milliseconds or 0.0 for phase in self.phases)
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,10 +143,10 @@ def profile(
 ) -> Profile:
     """Train an experiment for a few steps in a temporary folder, and say where the time of the whole run goes.
 
-    It is a real run, from the imports to the report, with two evaluations in passing and the final one. Trackers are left
-    out. The time of the whole run is estimated: the mean step, the first one left out, times the steps, and as many
-    evaluations, checkpoints and entries as the experiment has. On an accelerator each phase waits for the device, so
-    that steps are a little slower than in a run.
+    It is a real run, from the imports to the report, with two evaluations during training and the final one, but without
+    trackers. The time of the whole run is estimated from the mean step (without the first one) and the numbers of steps,
+    evaluations, checkpoints and log entries. On an accelerator each phase waits for the device, so steps are a little
+    slower than in a run.
 
     Args:
         experiment: a resolved experiment, or what `resolve` takes.
@@ -291,7 +291,7 @@ def _each_step(events: _Events) -> dict[str, float]:
 
 
 def _period(experiment: Experiment) -> int:
-    """Number of steps after which the sources compute something anew; 1 if they do the same at every step."""
+    """Number of steps after which the sources compute again; 1 if they compute at every step."""
     from ..contracts.source import Source
 
     sources = [named.build_as(Source) for named in (*experiment.sources, experiment.corruption)]

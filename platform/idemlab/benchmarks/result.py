@@ -118,9 +118,9 @@ class Benchmark:
             f"Medians of {counted(self.steps, 'step')}, taken in turn on {machine['device']}{threads}. "
             f"Matrix products of {gemm['size']} x {gemm['size']} in {gemm['dtype']} between them: "
             f"{number(gemm['gflops'])} GFLOP/s.",
-            "cost: counted FLOPs of forward and backward, in forwards of the model (F). ratio: time over that of the loop "
-            "written by hand; below 1 is faster. CPU ratio: the same of the processor's time, which other programs disturb "
-            "less.",
+            "cost: counted FLOPs of forward and backward, in forwards of the model (F). ratio: time, divided by the time of "
+            "the loop written by hand; below 1 is faster. CPU ratio: the same for processor time, which other programs "
+            "disturb less.",
             f"memory: {self.peak}.",
         ]
         if machine["busy"]:

@@ -24,7 +24,7 @@ def check_path(path: Path) -> None:
     """
     if path.suffix.lower() not in _FORMATS or path.is_dir():
         raise BadInput(
-            f"'{path}' is no name for a benchmark",
+            f"'{path}' is not a file name for a benchmark",
             where="out",
             expected="a file that ends in .png or .svg (figure), .md (table) or .json (all values)",
             next_step="choose another file",

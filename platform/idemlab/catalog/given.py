@@ -1,4 +1,4 @@
-"""Objects given in place of names: what a resolved file tells of them, and how a run knows them again.
+"""Objects given in place of names: how a resolved file describes them, and how a resumed run recognises them.
 
 A given object has the name ``given:CLASS``, as if a distribution called `given` offered it. No file can hold the object
 itself. A file that names one resolves without it, so that it can be shown and compared, and refuses to be built.

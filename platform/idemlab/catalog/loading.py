@@ -70,9 +70,7 @@ class Loaded:
             module = entry_point.load()
             if self._manager.is_registered(module):
                 same = self._manager.get_name(module)
-                self._fail(
-                    plugin, f"loads the same module as the plugin {same}", "leave one of the two entry points out"
-                )
+                self._fail(plugin, f"loads the same module as the plugin {same}", "remove one of the two entry points")
                 return
             try:
                 self._manager.register(module, key)
@@ -115,7 +113,7 @@ class Loaded:
             self._fail(
                 plugin,
                 f"{kind} '{spec.name}' is written for api_version {spec.api_version}, "
-                f"this idemlab understands no {'later than' if newer else 'earlier than'} "
+                f"but this idemlab supports none {'later than' if newer else 'earlier than'} "
                 f"{API_VERSION if newer else OLDEST_API_VERSION}",
                 "pip install --upgrade idemlab" if newer else f"pip install --upgrade {plugin.distribution}",
             )

@@ -65,12 +65,12 @@ class Named:
 
     @property
     def declares_traits(self) -> bool:
-        """Whether the traits of an enforcer are declared, so that nothing is taken for granted."""
+        """Whether the traits of an enforcer are declared; if not, idemlab assumes nothing about it."""
         return not isinstance(self.provided, Given) or self.provided.declared
 
     @property
     def how_to_look_up(self) -> str:
-        """The command that shows its arguments, or for a given object who knows about it."""
+        """The command that shows its arguments; for a given object, where to look instead."""
         return f"look at the {self.kind} that you gave" if self.given else f"idemlab show {self.name}"
 
     @property

@@ -35,7 +35,7 @@ class Argument:
 
 
 class _Factory:
-    """Makes an optimiser of one class. It has the signature of the class, read when it is asked for."""
+    """Makes an optimiser of one class. It has the signature of the class, read when it is needed."""
 
     def __init__(self, cls: str) -> None:
         self._cls = self.__name__ = cls

@@ -128,5 +128,7 @@ def scan_failure(error: BaseException) -> Failure | None:
         return None
     first = unreadable()[0]
     return Failure(
-        f"{first.what}; a package that looks for its extensions fails at it", where=first.file, next_step=first.fix
+        f"{first.what}; packages that search for their extensions fail because of it",
+        where=first.file,
+        next_step=first.fix,
     )

@@ -55,7 +55,7 @@ class Certificate:
         spread: standard deviation of f(x) over the inputs, sqrt of the mean over entries of the variance.
         input_spread: standard deviation of x, defined in the same way.
         displacement: sqrt(sum |f(x) - x|^2 / sum |x - mean x|^2).
-        off_manifold: whether f should move the inputs. False for test data, say.
+        off_manifold: whether f should move the inputs; False for test data, for instance.
         discrete: whether a small change of the input changes nothing, as for rounding.
         exact: whether the claim to be idempotent to rounding holds; None where nothing claims it.
         drift: |f^50(x) - f(x)| as a share of the spread, at some samples; None where no exactness is claimed.
@@ -130,11 +130,11 @@ def certify(
         f: any callable [B, *shape] -> [B, *shape], or f(x, condition); a module is evaluated in evaluation mode and then
             put back. It may work in place, in NumPy or without a gradient.
         x: inputs [N, *shape], N >= 2, complex or in floating point of at least 16 bits, preferably off the manifold that f
-            projects to; not changed.
+            projects onto; not changed.
         condition: [N, ...], passed on as the second argument.
         depth: errors are measured for k = 1 ... depth.
         rank_points: number of inputs at which the Jacobian's spectrum is measured; 0 for none.
-        off_manifold: set to False where f(x) = x is correct; then the verdict is never "identity".
+        off_manifold: set to False if f(x) = x is correct at x; then the verdict is never "identity".
         batch_size: samples per forward.
         exact: whether f claims to be idempotent to rounding; then the claim is checked, at f^50 too.
 

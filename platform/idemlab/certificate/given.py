@@ -1,4 +1,4 @@
-"""What `certify` is given: its arguments are checked, and f becomes a map from the space of x to itself."""
+"""Checks the arguments of `certify`, and makes f a map from the space of x to itself."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Kept:
             raise ValueError("an operator keeps the space of its input: real became complex. Make the inputs complex")
         if out.dtype != y.dtype:
             got, own = (str(dtype).removeprefix("torch.") for dtype in (out.dtype, y.dtype))
-            self.remark = f"f returns {got} for inputs in {own}: its values were taken in {own}"
+            self.remark = f"f returns {got} for inputs in {own}: its values were converted to {own}"
             if out.is_floating_point():
                 self.eps = max(self.eps, torch.finfo(out.dtype).eps)
         kept: Tensor = out.to(y).resolve_conj().resolve_neg()  # a lazy conjugate has no memory to take apart

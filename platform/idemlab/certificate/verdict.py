@@ -93,7 +93,7 @@ _AT_ONE_POINT = {
     Verdict.GENUINE: "It leaves the one input as it is.",
 }
 """The sentences for inputs that are all the same."""
-_UNTOLD = "All inputs are the same, so nothing can be told of others, nor whether the output depends on the input."
+_UNTOLD = "All inputs are the same, so nothing is known about other inputs, or whether the output depends on the input."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ class Evidence:
         if self.discrete:
             notes.append("discrete: a small change of the input changes nothing")
         if self.exact:
-            notes.append(f"exact: to rounding, and after {FAR} applications still where it was after one")
+            notes.append(f"exact: to rounding, and after {FAR} applications the same as after one")
         first, second = self.displacement * self.input_spread, self.relative * self.spread
         if self.off_manifold and second > _GRADUAL * first:
             notes.append(

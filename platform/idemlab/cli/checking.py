@@ -73,7 +73,7 @@ def check(
     quick: Annotated[bool, typer.Option("--quick", help="Try fewer linear maps.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the conformance checks on a named thing: an enforcer, a model, a dataset, an optimizer, ..."""
+    """Run the conformance checks on a named thing: an enforcer, a model, a data set, an optimizer, ..."""
     entries = _checkable(name, kind)
     given = {key: _value(text) for key, text in _pairs(arguments, "--set", "routing=inner")}
     reasons = dict(_pairs(expected, "--expect-failure", "attracted-to-the-end='why it fails'"))

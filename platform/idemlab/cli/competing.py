@@ -38,7 +38,7 @@ def league(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="The quick version: two tasks, and fixed arms beside yours, in minutes.")
+        bool, typer.Option("--quick", help="Run the quick version: two tasks, your arms and fixed ones, in minutes.")
     ] = False,
     suite: Annotated[str, typer.Option(metavar="NAME", help="Name of a suite, or path of its TOML file.")] = "league",
     storage: Storage = None,
@@ -50,7 +50,7 @@ def league(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Let enforcers compete: the same tasks, the same number of tuning trials, the same counted FLOPs."""
+    """Let enforcers compete on the same tasks, with equal tuning and equal counted FLOPs."""
     chosen = [thing(text) for text in enforcers or ()]
     path = out or LEAGUES / (Path(suite).stem + "-quick" * quick)
     with loading():

@@ -32,7 +32,7 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find what is broken on this machine and say how to fix it; or describe the data of an experiment."""
+    """Check this machine and say how to fix each problem, or describe the data of an experiment."""
     if experiment is not None:
         _tell_data(experiment, overrides or [], as_json)
         return

@@ -46,13 +46,14 @@ def bench(
     ] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="Name of a model.")] = "autoencoder",
     shape: Annotated[str, typer.Option(metavar="N,N,...", help="Shape of a sample.")] = "1,28,28",
-    batch: Annotated[int, typer.Option(metavar="B", help="Samples in a step.")] = 64,
-    steps: Annotated[int, typer.Option(metavar="N", help="Timed steps of each enforcer.")] = 20,
+    batch: Annotated[int, typer.Option(metavar="B", help="Samples per step.")] = 64,
+    steps: Annotated[int, typer.Option(metavar="N", help="Number of timed steps for each enforcer.")] = 20,
     device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda", help="Default: where training would run.", show_default=False)
+        str | None,
+        typer.Option(metavar="cpu|cuda", help="Default: the device that training would use.", show_default=False),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(metavar="N", help="Threads on the CPU. Default: those of torch.", show_default=False)
+        int | None, typer.Option(metavar="N", help="Threads on the CPU. Default: torch's setting.", show_default=False)
     ] = None,
     overrides: Overrides = None,
     out: Annotated[
@@ -66,7 +67,7 @@ def bench(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure what one training step of each enforcer costs on one model, beside loops written by hand."""
+    """Measure the cost of a training step with each enforcer, on one model."""
     if markdown and as_json:
         raise BadInput("--markdown and --json exclude each other", next_step="give one of them")
     chosen = [thing(text) for text in enforcers or ()]
@@ -105,10 +106,10 @@ def bench(
 def profile(
     experiment: ExperimentOrRun,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Steps to train.")] = 30,
+    steps: Annotated[int, typer.Option(metavar="N", help="Number of training steps.")] = 30,
     as_json: Json = False,
 ) -> None:
-    """Train an experiment for a few steps, and say where the time of the whole run goes."""
+    """Train an experiment for a few steps, and estimate where the time of the whole run goes."""
     from ..benchmarks.profiling import profile as profiled
 
     result = profiled(experiment, overrides=overrides or [], steps=steps)
@@ -138,7 +139,7 @@ def _sizes(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise BadInput(
-            f"'{text}' is no shape of a sample", where="--shape", expected="whole numbers, such as 1,28,28"
+            f"'{text}' is not the shape of a sample", where="--shape", expected="whole numbers, such as 1,28,28"
         ) from None
 
 

@@ -82,7 +82,7 @@ def plugins_new(
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the project. Default: NAME.", show_default=False)] = None,
     kind: Annotated[
-        str, typer.Option(metavar="KIND", help="What it offers: an enforcer, optimizer, schedule or tracker.")
+        str, typer.Option(metavar="KIND", help="What the plugin offers: an enforcer, optimizer, schedule or tracker.")
     ] = "enforcer",
 ) -> None:
     """Write a new plugin project, complete with an enforcer (or another kind), its tests and a licence."""

@@ -21,7 +21,8 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.
 @app.command(epilog=example("idemlab board", "idemlab board sweeps/rate --out rate.html"))
 def board(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where to look, with all subfolders.", show_default=False)
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder to search, with subfolders. Default: here.", show_default=False),
     ] = Path(),
     out: Annotated[
         Path | None,
@@ -31,7 +32,7 @@ def board(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the path and what the page shows as JSON.")] = False,
 ) -> None:
-    """Write one page over all runs, sweeps and studies below a folder, to sort and to filter."""
+    """Write one page with all runs, sweeps and studies below a folder."""
     with loading():
         from ..reports.board import board as written
     done = written(folder, out)
@@ -61,7 +62,7 @@ def compare(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare runs: numbers, differences, curves."""
+    """Compare runs: numbers, differing settings, curves."""
     with loading():
         from ..reports.comparison import compare as compared
     comparison = compared(runs, out=out, html=html)
@@ -107,7 +108,9 @@ def report(
     control: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="The run without enforcer to show beside it, if it is not found.", show_default=False
+            metavar="RUN",
+            help="Run without enforcer to compare with. Default: a matching run nearby.",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the path as JSON.")] = False,

@@ -50,13 +50,13 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume from the last checkpoint; without --out, of the newest run.")
+        bool, typer.Option("--resume", help="Resume from the last checkpoint. Without --out: the newest run.")
     ] = False,
     allow_changes: Annotated[
         bool,
         typer.Option(
             "--allow-changes",
-            help="With --resume: accept changes of the experiment, idemlab, torch or a plugin it uses.",
+            help="With --resume: continue even if the experiment, idemlab, torch or a plugin has changed.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON instead of tables.")] = False,

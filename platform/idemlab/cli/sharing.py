@@ -26,7 +26,7 @@ def push(
         typer.Option(metavar="ID", help="Licence of the operator: mit, apache-2.0, cc-by-4.0, ...", show_default=False),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a repository that only its owner sees.")] = False,
-    update: Annotated[bool, typer.Option("--update", help="Add a commit to a repository that exists.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Add a commit to an existing repository.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON.")] = False,
 ) -> None:
     """Push a trained operator to the Hugging Face hub, with a model card made of its certificate."""
@@ -50,12 +50,14 @@ def export(
     to: Annotated[str, typer.Option(metavar="onnx|torch-export", help="Format of the file.")] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Default: operator.onnx or operator.pt2 in RUN.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="The file. Default: operator.onnx or operator.pt2 in RUN.", show_default=False
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a trained operator, with any batch size, and compare it with the original on the run's inputs."""
+    """Export a trained operator to ONNX or torch.export, and compare the export with it on the run's inputs."""
     with loading():
         from ..sharing.exporting import export as exported
     done = exported(run, to, out=out, overwrite=overwrite)  # type: ignore[arg-type]  # checked there

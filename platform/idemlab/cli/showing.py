@@ -178,7 +178,7 @@ def _show_entry(entry: Provided, catalog: Catalog) -> None:
         facts.append(("traits", "depend on its arguments"))
     if isinstance(spec, ModelSpec):
         facts.append(("offers", ", ".join(spec.offers)))
-        facts.append(("claims", "to be idempotent to rounding, whatever its weights" if spec.exact else ""))
+        facts.append(("claims", "to be idempotent to rounding for any weights" if spec.exact else ""))
     if isinstance(spec, ExperimentSpec) and spec.operator is not None:
         facts.append(("trained", f"its operator is shipped: idemlab apply {entry.full_name} IN OUT"))
     facts.append(("from", str(entry.plugin)))

@@ -26,7 +26,7 @@ SWEEPS, STUDIES = Path("sweeps"), Path("studies")
 Out = Annotated[
     Path | None, typer.Option(help="Folder to make. Default: sweeps/NAME, or studies/NAME.", show_default=False)
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Run the trials that are not done yet.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue: run the trials that are not finished.")]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Number of worker processes.")]
 Storage = Annotated[
     str | None,
@@ -75,7 +75,7 @@ def sweep(
         str,
         typer.Option(
             metavar="METRIC",
-            help="Metric that decides, at one set of inputs (noise/relative) or at the worst of all (relative). Settings "
+            help="Metric that decides, at one set of inputs (noise/relative) or the worst of all (relative). Settings "
             "are compared by the median over their seeds; a collapsed run counts as the worst.",
         ),
     ] = "relative",
@@ -83,7 +83,7 @@ def sweep(
     pruner: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="none; median or halving: stop runs that do worse than others at the same step."
+            metavar="NAME", help="none; median or halving: stop trials that are worse than others at the same step."
         ),
     ] = "none",
     storage: Storage = None,
@@ -93,7 +93,7 @@ def sweep(
     retry: Annotated[bool, typer.Option("--retry", help="With --resume: also run failed trials again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try values of an experiment's keys, in every combination or chosen by a sampler, with several seeds."""
+    """Train one experiment with many settings and seeds: all combinations, or settings that a sampler chooses."""
     from ..sweeps.sweep import Sweep, parse_over
 
     axes = [parse_over(text, sampler) for text in over or []]
@@ -183,7 +183,7 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the progress of a sweep: what has ended, what runs, the best so far, the time left."""
+    """Show the progress of a sweep: finished and running trials, the best setting so far, the time left."""
     with loading():
         from ..sweeps.status import sweep_status
         from ..wording import counted, time_span
@@ -226,14 +226,16 @@ def study(
     quick: Annotated[bool, typer.Option("--quick", help="Run the small version, which takes a few minutes.")] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="SWEEP", help="Run only this sweep, then examine all results so far.", show_default=False),
+        typer.Option(
+            metavar="SWEEP", help="Run only this sweep, then evaluate all results so far.", show_default=False
+        ),
     ] = None,
     jobs: Jobs = 1,
     out: Out = None,
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Run the sweeps of a study, draw its figures, and weigh its claims."""
+    """Run the sweeps of a study, draw its figures, and evaluate its claims."""
     from ..catalog.catalog import installed
 
     installed().find("study", name)
@@ -265,5 +267,5 @@ def stoppable(path: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Stopped(
-            "stopped at once; what has ended is kept", where=str(path), next_step="the same command with --resume"
+            "stopped at once; finished trials are kept", where=str(path), next_step="the same command with --resume"
         ) from None

@@ -121,8 +121,8 @@ class Dataset:
         shape: of one sample, without the batch; images are (channels, height, width).
         range: smallest and largest value of a sample after scaling, for instance (-1, 1); None if unbounded.
         distance: points [B, *shape] -> distance of each to the true manifold, [B], where it is known.
-        projection: points [B, *shape] -> what the exact operator makes of them, [B, *shape], where it is known: their
-            nearest points of a manifold or of a convex body, or the sorted lists.
+        projection: points [B, *shape] -> their images under the exact operator, [B, *shape], if it is known: the nearest
+            points of a manifold or of a convex body, or the sorted lists.
         classes: number of classes, if the batches have labels.
         description: plain sentences on how the files were read: splits, classes, what was left out and why. A run prints
             them when it starts.

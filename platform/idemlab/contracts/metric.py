@@ -13,7 +13,7 @@ __all__ = ["Metric"]
 class Metric:
     """Base of all metrics.
 
-    A per-sample metric overrides `__call__`. A set-level metric (a Fréchet distance, say) collects what it needs in
+    A per-sample metric overrides `__call__`. A set-level metric (such as a Fréchet distance) collects what it needs in
     `__call__`, returns an empty dict there, and returns its values from `compute`.
     """
 

@@ -60,7 +60,7 @@ class Picture:
     Args:
         pixels: uint8 [channels, height, width]; 0 is black, 255 white.
         size: (width, height) of the upright image before it was cropped and scaled.
-        changes: what had to be changed, in words such as "transparent parts became white".
+        changes: how the image had to be changed, in words such as "transparent parts became white".
     """
 
     pixels: Tensor
@@ -75,7 +75,7 @@ def read_image(
 
     Args:
         file: a path, an open file, or an image that Pillow has opened.
-        name: what the image is called in messages.
+        name: of the image, for messages.
         channels: 1 (grey) or 3 (red, green, blue).
         size: (height, width). The largest centred part of that shape is cut out and scaled; None keeps the image whole.
 
@@ -92,7 +92,7 @@ def read_image(
                 return _picture(image, channels, size)
     except Exception as error:  # Pillow's decoders raise errors of many kinds
         unknown = isinstance(error, UnidentifiedImageError)
-        cause = "no image, or damaged" if unknown else " ".join(str(error).split()) or type(error).__name__
+        cause = "not an image, or damaged" if unknown else " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
             f"cannot be read as an image: {cause}", where=name, next_step="replace or remove the file"
         ) from error

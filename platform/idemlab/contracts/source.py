@@ -14,7 +14,7 @@ __all__ = ["Points", "Source"]
 
 
 class Points(NamedTuple):
-    """points [B, *shape] and, if the source knows what f should make of them, targets [B, *shape].
+    """points [B, *shape] and, if the source knows what f should return for them, targets [B, *shape].
 
     Each point has the condition of its row of the batch, unless the source gives conditions of its own, [B, ...].
     """
@@ -41,7 +41,7 @@ class Source(nn.Module):
         """Learn what the source needs from the data. Called once, before training."""
 
     def period(self, rows: int) -> int:
-        """Number of steps that reuse what the first of them computes, with `rows` in the global batch."""
+        """Number of steps that share one computation, with `rows` in the global batch."""
         return 1
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:

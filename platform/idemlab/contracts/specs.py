@@ -114,11 +114,11 @@ class Traits:
         domain: interval of real eigenvalues of the Jacobian on which it is defined, or None for all.
         live_depth: number of successive applications of f, after f(x), that it differentiates through.
         attracts: without a reconstruction term, it leads a map near an idempotent to an idempotent.
-        watches_calls: observes the operator's calls themselves, with hooks on its modules, say. Each source then gets calls
-            of its own; otherwise the points of all sources go through the operator together.
+        watches_calls: observes the operator's calls themselves, for instance with hooks on its modules. Each source then
+            gets its own calls; otherwise the points of all sources go through the operator together.
         expands: drives f(y) away from y where y is held fixed, as tightness does against a collapse.
         exact: an architecture whose operators are idempotent to rounding, whatever their weights.
-        wraps: names of the methods beside forward that `wrap` needs of the model, `inverse` say.
+        wraps: names of the methods besides forward that `wrap` needs of the model, such as `inverse`.
         calls: names of the methods beside forward that its loss calls on the operator through the orbit: `encode`, `decode`.
     """
 
@@ -149,7 +149,7 @@ class ModelSpec(Spec):
     `nn.Module` on [B, *shape] that keeps the shape; the other keyword arguments come from the experiment.
 
     A model with a method `start_from(dataset)` sees the data once, before training, and may set its first weights and its
-    buffers by them; all of these must be saved with its state.
+    buffers from them; all of these must be part of its state.
 
     Args:
         exact: the model is idempotent to rounding, whatever its weights. The kit and the certificate check the claim.
@@ -193,7 +193,7 @@ class EnforcerSpec(Spec):
     Args:
         traits: a `Traits`, or a torch-free function of the factory's arguments that returns one. The function receives the
             `Traits` of any enforcer among these arguments.
-        by_hand: the same loss as one writes it without idemlab, which `idemlab.bench` times beside the enforcer. A function
+        by_hand: the same loss written without idemlab, which `idemlab.bench` times beside the enforcer. A function
             of the factory's arguments that returns {name: make}, empty where there is no plain form. make(f) is called
             once and returns loss(y, r), the weighted loss as a scalar, at y = f(points) [B, *shape] with gradient; r [B] is
             the reconstruction of each sample.
@@ -217,8 +217,8 @@ class SourceSpec(Spec):
     """A source of points. The factory returns an `idemlab.Source`.
 
     Args:
-        features: names of the features that it learns by, or a torch-free function of the factory's arguments that returns
-            them. An experiment whose metrics judge by the same features is refused.
+        features: names of the features from which it learns, or a torch-free function of the factory's arguments that
+            returns them. An experiment whose metrics judge by the same features is refused.
     """
 
     kind = "source"
@@ -235,9 +235,9 @@ class MetricSpec(Spec):
 
     Args:
         inputs: names of the evaluation inputs it is measured at (`data`, `noise`, `corrupted`, ...); empty means all.
-        calls: names of the methods beside forward that it calls on the operator through the orbit, `encode` say.
+        calls: names of the methods beside forward that it calls on the operator through the orbit, such as `encode`.
         features: names of the features that it judges by, or a torch-free function of the factory's arguments that returns
-            them. No source of the same experiment may learn by them.
+            them. No source of the same experiment may learn from them.
     """
 
     kind = "metric"
@@ -254,8 +254,8 @@ class MetricSpec(Spec):
 class OptimizerSpec(Spec):
     """An optimiser. The factory takes the list of parameters to train as its first argument, and an argument `lr`.
 
-    It returns a `torch.optim.Optimizer`, or a list of them that share out the parameters. The schedule scales the rates that
-    they begin with."""
+    It returns a `torch.optim.Optimizer`, or a list of them that divide the parameters among them. The schedule scales
+    their initial rates."""
 
     kind = "optimizer"
 
@@ -267,7 +267,7 @@ class OptimizerSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec(Spec):
-    """A learning-rate schedule. The factory returns a function of the share of the run that is done since the warm-up, in
+    """A learning-rate schedule. The factory returns a function of the completed share of the run after the warm-up, in
     [0, 1). Its value is the learning rate as a share of `optimizer.lr`, at least 0; `optimizer.final` lifts it."""
 
     kind = "schedule"

@@ -60,7 +60,7 @@ class Step:
     Args:
         seed: of the experiment.
         index: number of the optimiser step.
-        progress: share of the run that is done, in [0, 1].
+        progress: completed share of the run, in [0, 1].
         purpose: separates random streams, for instance those of training and evaluation.
         shard: the rows of the global batch that this process sees.
         measured: whether the objective measures the idempotence error of the step, for the log.

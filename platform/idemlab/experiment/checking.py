@@ -153,7 +153,7 @@ def check(name: str, table: Mapping[str, Any], where: str, catalog: Catalog) -> 
 
 
 def _check_judges(experiment: Experiment, where: str) -> None:
-    """Refuse a source that learns by the features that a metric judges by: the metric would measure its own lesson."""
+    """Refuse a source that learns from the features that a metric judges by: the metric would measure its own lesson."""
     judges = {
         feature: metric
         for metric in experiment.metrics
@@ -167,10 +167,10 @@ def _check_judges(experiment: Experiment, where: str) -> None:
             for feature in taught:
                 if feature in judges:
                     raise BadInput(
-                        f"source '{source.name}' learns by the features '{feature}', and metric "
-                        f"'{judges[feature].name}' judges by them",
+                        f"source '{source.name}' learns from the features '{feature}', and metric "
+                        f"'{judges[feature].name}' judges by the same features",
                         where=f"{where}, [source] and [evaluation], key 'metrics'",
-                        expected="a judge that has not taught",
+                        expected="a metric with features that no source learns from",
                         next_step="choose other features for the source, or for the metric",
                     )
 

@@ -21,8 +21,8 @@ class Experiment:
     Args:
         name: of the file, without its extension.
         summary: what the experiment shows, in one sentence.
-        condition: what of the data set is the condition c of f(x, c).
-        start: what the model starts from, and what of it is frozen.
+        condition: the part of a batch that is the condition c of f(x, c).
+        start: the weights from which the model starts, and which parameters are frozen.
         sources: supply the points at which idempotence is enforced.
         corruption: makes the reconstruction's inputs from the data; the source `data` leaves them unchanged.
         inputs: evaluation inputs besides the test data, by name.

@@ -63,7 +63,7 @@ class OptimizerSettings(BaseModel):
         lr: highest learning rate.
         schedule: how the rate falls after the warm-up: `constant`, `cosine`, `linear`, `step`, or one of a plugin.
         warmup: share of the run over which the rate rises linearly from 0.
-        final: rate at which a schedule that falls to 0 ends, as a share of lr.
+        final: final rate of a falling schedule, as a share of lr.
         clip: largest norm of the gradient; 0 switches clipping off.
     """
 
@@ -120,7 +120,7 @@ class TrainingSettings(_Table):
 
     Args:
         steps: optimiser steps; or give `epochs` or `flops`.
-        epochs: passes over the training set, each of as many whole batches as it holds.
+        epochs: passes over the training set; each pass takes one step per whole batch.
         flops: budget of counted floating-point operations; the preflight turns it into steps.
         batch_size: of the global batch, over all processes and micro-steps.
         micro_batches: number of parts of the global batch, processed one after the other (gradient accumulation).
@@ -133,7 +133,7 @@ class TrainingSettings(_Table):
         ema: decay of an exponential moving average of the weights; 0 keeps none. After n steps the decay is at most
             (1 + n) / (10 + n), so that the first weights are soon forgotten.
         best: metric whose best evaluation is kept, or a table with further keys (`BestSettings`).
-        stop: metric whose standstill ends the run, or a table with further keys (`StopSettings`).
+        stop: metric that ends the run when it no longer improves, or a table with further keys (`StopSettings`).
         stop_on_collapse: end the run at the first evaluation that finds f constant at any of its inputs.
         trackers: services that receive the metrics besides metrics.jsonl.
     """
@@ -162,16 +162,16 @@ class EvaluationSettings(_Table):
 
     Args:
         every: steps between evaluations; there is always one at the end.
-        split: what stands for the data: the test split; or `validation`, every tenth training sample, which is then not
-            trained on, to choose settings by.
+        split: data to evaluate on: the test split, or `validation`, every tenth training sample, which is then not trained
+            on; use it to choose settings.
         points: largest number of test samples to use.
         batch_size: samples per forward.
         depth: largest k at which the error of f^k is measured.
         rank_points: samples at which the Jacobian is computed at the end.
         inputs: name -> source of evaluation inputs, besides the test data (`data`).
         metrics: named metrics.
-        reject: share of the generated samples that is left out of a second set of metric values, named kept_...: those at
-            which the Jacobian of f is largest, as on the bridges between classes. 0 leaves out none.
+        reject: share of the generated samples to leave out of a second set of metric values, named kept_...: those with
+            the largest Jacobian of f, as between classes. 0 leaves out none.
     """
 
     every: Annotated[int, Gt(0)] = 1000

@@ -120,7 +120,7 @@ def split(table: Any, where: str, catalog: Catalog) -> tuple[Any, Start]:
 
 
 def pinned(experiment: Experiment) -> Experiment:
-    """The experiment with the hash of the weights that it starts from, so that other weights are told from them.
+    """The experiment with the hash of the weights that it starts from, so that other weights are detected.
 
     Raises:
         BadInput: if there are no such weights, or the experiment has the hash of others.

@@ -50,7 +50,7 @@ def conditioned(dataset: Dataset, name: str) -> Dataset:
             raise BadInput(
                 f"{name} gives conditions of its own, in {side}",
                 where=_WHERE,
-                next_step="leave 'condition' out: the operator receives those of the data set",
+                next_step="leave 'condition' out: the operator receives the conditions of the data set",
             )
         if batch.label is None:
             raise BadInput(

@@ -199,7 +199,7 @@ def launched_alone(environment: Mapping[str, str] = os.environ) -> str | None:
         return None
     if environment.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in environment:
         return (
-            "accelerate launch was asked for several processes and started one: with --cpu it starts more only through MPI; "
+            "accelerate launch was told to start several processes and started one: with --cpu it needs MPI to start more; "
             "torchrun --nproc_per_node N -m idemlab run ... starts N, on a CPU too"
         )
     copies = environment.get("SLURM_STEP_NUM_TASKS", "1")

@@ -87,13 +87,13 @@ class Evaluation:
             if certificate.verdict is verdict:
                 sentences += [f"At {name} it is {note}." for note in certificate.notes]
         if verdict is Verdict.GENUINE and not any(c.off_manifold for c in self.certificates.values()):
-            sentences.append("Only data were measured, which do not tell a projection from the identity.")
+            sentences.append("Only data were measured, and there a projection and the identity look the same.")
         sentences += [f"At {name}: {c.remark}." for name, c in self.certificates.items() if c.remark]
         return " ".join([verdict.sentence, *self._of_classes, *sentences, *self.rejections])
 
     @property
     def _of_classes(self) -> list[str]:
-        """What is told of the operators f(., c), each of which has a certificate of its own."""
+        """What the sentence says about the operators f(., c), each of which has its own certificate."""
         if not self.classes:
             return []
         found = []
@@ -109,7 +109,7 @@ class Evaluation:
                 f"class {worst} at {name}, with a relative error of {number(own[worst].relative[0])} "
                 f"({number(self.certificates[name].relative[0])} over all classes{said})"
             )
-        return [f"Each f(., c) was measured alone, too. The worst: {listed(found)}."]
+        return [f"Each f(., c) was also measured by itself. The worst: {listed(found)}."]
 
     def of_classes(self, inputs: str) -> dict[str, float]:
         """What the classes of a condition add to the values at a set of inputs: the relative error of the worst class, and

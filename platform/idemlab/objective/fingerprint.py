@@ -1,4 +1,4 @@
-"""A hash of tensors, by which files and objects are known again."""
+"""A hash of tensors, to recognise files and objects."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def parts_of(
 
 
 def offered(parts: Mapping[str, Any], catalog: Catalog) -> tuple[dict[str, Any], Catalog]:
-    """(table without objects, catalog with them): each object in a table of an experiment is named in its place.
+    """(table without objects, catalog with them): each object in a table of an experiment is replaced by a name.
 
     Raises:
         BadInput: if an object cannot be what its place in the table says.

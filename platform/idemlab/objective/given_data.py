@@ -94,7 +94,7 @@ def as_dataset(value: Any) -> Dataset:
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a resolved file tells of a dataset: the numbers of samples, their shape and type, and a hash.
+    """The description of a dataset in a resolved file: the numbers of samples, their shape and type, and a hash.
 
     All of a set in memory is hashed, and some evenly spaced items of any other set.
     """
@@ -330,7 +330,7 @@ def _split(item: Any) -> tuple[Tensor, int | None]:
         single = _is_array(item[1]) and not getattr(item[1], "shape", ())
         label = item[1].item() if single else item[1]
         if isinstance(label, bool) or not isinstance(label, int) or label < 0:
-            raise ValueError(f"the label {_short(item[1])} is no class number from 0 up")
+            raise ValueError(f"the label {_short(item[1])} is not a class number from 0 up")
         return _sample(item[0]), label
     held = f"{len(item)} parts" if isinstance(item, (tuple, list)) else with_article(type(item).__name__)
     raise ValueError(f"an item is {held}")

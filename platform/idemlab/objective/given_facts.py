@@ -1,4 +1,4 @@
-"""What is told of given objects in a resolved file, and what is known of them before a run."""
+"""Describes given objects for the resolved file, and finds out what a run must know about them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HASH = 16
 
 
 def facts_of(kind: str, value: Any, place: str) -> dict[str, Any]:
-    """What is told of a given model, enforcer, source or metric.
+    """The description of a given model, enforcer, source or metric.
 
     Raises:
         BadInput: if it cannot be copied, or if a model cannot be trained.

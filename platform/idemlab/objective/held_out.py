@@ -1,4 +1,4 @@
-"""Which samples an experiment is measured on: the test split, or a part of the training split, which is then spared."""
+"""The samples on which an experiment is measured: the test split, or training samples held out from training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _STRETCH = 10
 
 
 def spared(experiment: Experiment, dataset: Dataset) -> Dataset:
-    """The data as the experiment is measured on them. With the split "validation", every tenth training sample stands for
-    the test split and is not trained on: what is chosen by such a measurement has seen nothing of the test split.
+    """The data as the experiment is measured on them. With the split "validation", every tenth training sample replaces
+    the test split and is not trained on, so that settings chosen by the measurement do not depend on the test split.
 
     Raises:
         BadInput: if there are too few samples to hold some out.
@@ -36,11 +36,11 @@ def spared(experiment: Experiment, dataset: Dataset) -> Dataset:
             expected=f"{2 * _STRETCH} or more",
             next_step="set evaluation.split = test",
         )
-    # Drawn once and for all within each stretch: a fixed stride can fall in with an order that is not told.
+    # Drawn once and for all within each stretch: a fixed stride can coincide with an unknown order of the samples.
     places = torch.randint(_STRETCH, (total // _STRETCH,), generator=generator("validation", total)).tolist()
     held = {_STRETCH * i + place for i, place in enumerate(places)}
     kept = [i for i in range(total) if i not in held]
-    told = f"every tenth training sample, {counted(len(held), 'sample')}, is held out and stands for the test split"
+    told = f"every tenth training sample, {counted(len(held), 'sample')}, is held out and replaces the test split"
     return replace(
         dataset,
         train=_chosen(dataset.train, kept),

@@ -21,7 +21,7 @@ __all__ = ["LooseEnforcer", "enforcer"]
 
 
 def enforcer(which: str | Enforcer, /, **arguments: Any) -> LooseEnforcer:
-    """An enforcer for a training loop of your own: `loss = task_loss + enforce(f, x)`.
+    """An enforcer for your own training loop: `loss = task_loss + enforce(f, x)`.
 
     Args:
         which: the name of an installed enforcer, or an `Enforcer`.
@@ -55,10 +55,10 @@ def enforcer(which: str | Enforcer, /, **arguments: Any) -> LooseEnforcer:
 class LooseEnforcer(nn.Module):
     """An enforcer without an experiment and a trainer: `enforce(f, x)` is its loss at the points x.
 
-    It is a module. Assign it to an attribute of yours, and the state of the enforcer is moved, saved and loaded with it.
+    It is a module. As an attribute of your module, it is moved, saved and loaded together with it.
 
     Args:
-        enforcer: what is called.
+        enforcer: the enforcer to call.
         name: for messages; the default is the class.
         traits: of the enforcer, where they are known.
 
@@ -239,7 +239,7 @@ class LooseEnforcer(nn.Module):
             refuse(
                 f"reconstruction is {_told(reconstruction)}",
                 f"one value for each sample, [{len(x)}]",
-                "leave the mean over the batch out",
+                "do not take the mean over the batch",
             )
 
     def _check_calls(self, f: object) -> None:

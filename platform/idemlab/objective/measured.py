@@ -1,4 +1,4 @@
-"""What an evaluation measures, by name, and the refusal of a metric that none measures."""
+"""The names of all that an evaluation measures; refuses a metric that no evaluation measures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CERTIFIED = ("relative", "absolute", "spread", "input_spread", "rank", "trace")
 def check_metric(
     metric: str, experiments: Sequence[Experiment], names: Callable[[], Collection[str]], where: str
 ) -> None:
-    """Check that the evaluations of all experiments give a metric, ``noise/relative`` or ``relative`` alone.
+    """Check that the evaluations of all experiments measure a metric, ``noise/relative`` or ``relative`` alone.
 
     Args:
         names: gives what an evaluation of the first experiment measures; called only for a name that is not always there.
@@ -39,7 +39,7 @@ def check_metric(
     choices = sorted({*found, *(name.partition("/")[2] for name in found)})
     if metric not in choices:
         raise BadInput(
-            f"no evaluation gives '{metric}'",
+            f"no evaluation measures '{metric}'",
             where=where,
             choices=choices,
             nearest=nearest_match(metric, choices),

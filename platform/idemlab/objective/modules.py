@@ -165,7 +165,7 @@ def check_condition(operator: nn.Module, batch: Batch, model: Named) -> None:
 
 
 def start_from(operator: nn.Module, dataset: Dataset) -> None:
-    """Let a model with a method `start_from` set its first weights by the data."""
+    """Let a model with a method `start_from` set its first weights from the data."""
     start = getattr(operator, "start_from", None)
     if callable(start):
         start(dataset)
@@ -189,7 +189,7 @@ def check_trained(objective: nn.Module, name: str) -> None:
 
 
 def check_real(batch: Batch, name: str) -> None:
-    """Refuse complex samples, of which a run would lose the imaginary part.
+    """Refuse complex samples, because a run would lose their imaginary parts.
 
     Raises:
         BadInput: if they are complex.
@@ -212,7 +212,7 @@ def check_projected(operator: nn.Module, enforcer: str) -> None:
         made = isinstance(module, nn.Linear) and not isinstance(module.weight, nn.Parameter)
         if made and module.in_features == module.out_features:
             raise BadInput(
-                f"enforcer '{enforcer}' projects '{name}.weight', which a parametrisation (or pruning) computes anew in "
+                f"enforcer '{enforcer}' projects '{name}.weight', which a parametrisation (or pruning) recomputes in "
                 "every forward: the projection would be lost",
                 where="[enforcer] and [model]",
                 next_step="remove the parametrisation, or choose another enforcer",

@@ -1,4 +1,4 @@
-"""The preflight: run one batch through everything before training, and refuse what cannot work with a way out."""
+"""The preflight: run one batch through everything before training; refuse what cannot work, and say what to do instead."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["Rates"]
 
 
 class Rates:
-    """Gives the learning rate for each share of the run that is done, in [0, 1).
+    """Gives the learning rate for each completed share of the run, in [0, 1).
 
     Raises:
         Failure: if the schedule is no function, or its rate is not finite or negative somewhere.

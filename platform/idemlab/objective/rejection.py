@@ -1,4 +1,4 @@
-"""Rejection of generated samples by the norm of the Jacobian: what lies on the bridges between classes is left out.
+"""Rejection of generated samples by the norm of the Jacobian: it leaves out samples between the classes.
 
 The image of a continuous f is connected. Between separate classes it must pass through points that belong to none, and it
 does so fast: there |J_f| is largest (Tanielian et al. 2020, arXiv 2006.04596, who reject by it).
@@ -39,8 +39,8 @@ class Rejection:
     def sentence(self, name: str) -> str:
         """What was left out, for the report."""
         return (
-            f"At {name} the values named kept_... leave out {self.total - len(self.kept)} of "
-            f"{counted(self.total, 'sample')}, those with the largest Jacobian, |J| > {number(self.limit)}."
+            f"At {name} the values named kept_... leave out the {self.total - len(self.kept)} of "
+            f"{counted(self.total, 'sample')} with the largest Jacobian, |J| > {number(self.limit)}."
         )
 
     def values(self) -> dict[str, float]:

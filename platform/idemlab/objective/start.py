@@ -21,7 +21,7 @@ from ..wording import clipped
 __all__ = ["freeze", "load_start"]
 
 _SHOWN = 3
-"""Up to so many differences between weights and a model are told."""
+"""Largest number of differences between weights and a model in a message."""
 _WHERE = "[model], key 'weights'"
 
 
@@ -101,7 +101,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- it is no mapping
     except (OSError, SafetensorError) as error:
         raise BadInput(
-            f"is no safetensors file: {clipped(str(error), 200)}",
+            f"is not a safetensors file: {clipped(str(error), 200)}",
             where=f"{_WHERE}: {file}",
             expected="weights as safetensors.torch.save_file writes them",
             next_step="convert them: safetensors.torch.save_file(module.state_dict(), 'weights.safetensors')",
@@ -112,7 +112,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         prefix = ""  # a file of another program
     if not isinstance(prefix, str):
         raise BadInput(
-            "the enforcer of that run changed the model, whose own weights cannot be taken out of the operator",
+            "the enforcer of that run changed the model, so the model's own weights cannot be extracted from the operator",
             where=f"{_WHERE}: {file}",
             next_step="start from a run with another enforcer",
         )

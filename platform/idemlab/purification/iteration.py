@@ -45,7 +45,7 @@ class Ending(StrEnum):
     )
     TOLERANCE = "reached the requested tolerance"
     STEPS = "stopped after the largest number of steps"
-    RANK = "stopped at an idempotent whose rank is not the one that was asked for"
+    RANK = "stopped at an idempotent of another rank than the requested one"
     DIVERGED = "diverged: outside the basin of attraction, or too badly conditioned for its precision"
 
 
@@ -79,7 +79,7 @@ class Purification:
 
     @property
     def idempotent(self) -> bool:
-        """Whether the contraction region was reached and the iteration ended by itself, at the rank that was asked for."""
+        """Whether the contraction region was reached and the iteration ended by itself, at the requested rank."""
         return self.ending in (Ending.CONVERGED, Ending.FLOOR, Ending.TOLERANCE)
 
 
@@ -94,17 +94,18 @@ def purify(
     tolerance: float = 0.0,
     max_steps: int = 200,
 ) -> Purification:
-    """Make a matrix, or each of a stack, idempotent by iteration, and report what was reached.
+    """Make a matrix, or each matrix of a stack, idempotent by iteration, and report the residual that was reached.
 
-    `cubic`, `holas-5` and `holas-7` go to the spectral projector of the eigenvalues beyond 1/2, from a wide basin. `optimal`
-    goes there with the fewest matrix products, where the eigenvalues are in [0, 1] and their gap at 1/2 is known. `sp2`,
-    `trs4`, `hpcp` and `pm` go to the projector of the `rank` largest eigenvalues, which must be in [0, 1], too.
+    `cubic`, `holas-5` and `holas-7` converge to the spectral projector of the eigenvalues beyond 1/2, from a wide basin.
+    `optimal` reaches it with the fewest matrix products, if the eigenvalues are in [0, 1] and their gap at 1/2 is known.
+    `sp2`, `trs4`, `hpcp` and `pm` converge to the projector of the `rank` largest eigenvalues, if all are in [0, 1].
     docs/method.md says when to use which.
 
-    Once ||K^2 - K||_F is below 1/4 (and the trace within 1/2 of the rank that was asked for), the iterate with the lowest
+    Once ||K^2 - K||_F is below 1/4 (and the trace within 1/2 of the requested rank), the iterate with the lowest
     residual is kept, and the iteration stops when eight steps in a row find no lower one. It does not stop at the first
-    rise, because the residual of a map that is far from normal may rise on the way. Below the square root of the precision,
-    where rounding can find one that is lower by a hair for hundreds of steps, lower means by at least 1 %.
+    rise, because the residual of a map that is far from normal may rise at first. Below the square root of the precision,
+    a residual counts as lower only if it is lower by at least 1 %: rounding alone can lower it a little for hundreds of
+    steps.
 
     Matrices in bfloat16 and float16 are computed and returned in float32: the residual of a matrix in half precision is
     rounding.
@@ -114,8 +115,8 @@ def purify(
         method: name of a method or of an installed enforcer of kind weight projection, a `Purifier`, an `Enforcer`, or a
             function K -> K'.
         rank: r, from 0 to n, for the methods that steer the trace. `hpcp` and `pm` keep the trace of K if none is given.
-        gap: least distance of an eigenvalue from 1/2, in (0, 0.5], for `optimal`; measured if not given.
-        spectrum: of the methods that need eigenvalues in [0, 1]: "check" computes them once (which costs more than some
+        gap: smallest distance of an eigenvalue from 1/2, in (0, 0.5], for `optimal`; measured if not given.
+        spectrum: of the methods that need eigenvalues in [0, 1]: "check" computes them once (which costs more than about
             twenty products) and refuses others, "rescale" moves others to [0, 1], "trusted" computes none: eigenvalues
             outside then diverge or end at another projector.
         tolerance: stop as soon as the residual is at most this.
@@ -173,7 +174,7 @@ def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifi
         return Purifier(method=method, rank=rank, gap=gap), None
     if rank is not None or gap is not None:
         raise BadInput(
-            "a rank and a gap belong to the method of that name, and are arguments of an enforcer or a function itself",
+            "'rank' and 'gap' need the name of a purification method: an enforcer has its own arguments, a function none",
             where="purify",
             choices=METHODS,
         )
@@ -205,7 +206,9 @@ def _installed(name: str) -> Enforcer:
             next_step=error.next_step,
         ) from error
     if EnforcerKind.PROJECTION not in named.traits().kinds:
-        raise BadInput(f"{named} projects no weights, so it purifies no matrix", where="purify", choices=METHODS)
+        raise BadInput(
+            f"{named} does not project weights, so it cannot purify a matrix", where="purify", choices=METHODS
+        )
     return named.build_as(Enforcer)
 
 

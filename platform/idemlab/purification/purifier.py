@@ -40,8 +40,8 @@ class Purifier:
             the eigenvalues beyond 1/2. `optimal`: the same from a known gap, by the odd polynomials with the fewest matrix
             products (Polar Express). `sp2`, `trs4`, `hpcp`, `pm`: to the projector of the `rank` largest eigenvalues, which
             must be real and in [0, 1].
-        rank: that these four steer the trace to; `hpcp` and `pm` keep the trace that they find if none is given.
-        gap: least distance of an eigenvalue from 1/2, for `optimal`.
+        rank: to which these four steer the trace; without it, `hpcp` and `pm` keep the trace of the matrix.
+        gap: smallest distance of an eigenvalue from 1/2, for `optimal`.
 
     Raises:
         BadInput: if the settings do not belong together.
@@ -67,7 +67,7 @@ class Purifier:
                 next_step="leave 'rank' out, or take another method",
             )
         if self.rank is None and self.steers and not MEMBERS[self.method].keeps:
-            what = f"'{self.method}' steers the trace to a rank, and none is given"
+            what = f"'{self.method}' needs a rank, because it steers the trace there"
             raise BadInput(what, where=where, next_step="set 'rank'")
         if self.rank is not None and (type(self.rank) is not int or self.rank < 0):
             what = f"rank {self.rank!r} is not the rank of a matrix"
@@ -89,8 +89,7 @@ class Purifier:
         return self.steers or self.method == "optimal"
 
     def check(self, matrix: Tensor) -> None:
-        """Refuse matrices [..., n, n] that have no projector of this rank, and what is no square matrix of real or complex
-        numbers.
+        """Refuse anything but square real or complex matrices [..., n, n], and matrices without a projector of this rank.
 
         Raises:
             BadInput: if they do not fit.
@@ -135,7 +134,7 @@ class Purifier:
             return (), (lambda X, X2: member.step(X, X2, self.rank), member.products)
         if self.gap is None:
             raise BadInput(
-                "'optimal' needs to know the gap, the least distance of an eigenvalue from 1/2",
+                "'optimal' needs to know the gap, the smallest distance of an eigenvalue from 1/2",
                 where="purification by 'optimal'",
                 next_step="set 'gap'",
             )

@@ -1,4 +1,4 @@
-"""What a method that needs a real spectrum in [0, 1] is given: refused, or moved there."""
+"""Prepares matrices for methods that need a real spectrum in [0, 1]: refuses them, or moves their spectrum there."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _check_rank(matrix: Tensor, values: Tensor, purifier: Purifier, rounding: Te
         off = traces[(traces - traces.round()).abs() > float(torch.finfo(matrix.dtype).eps) ** 0.5 * n]
         if len(off):
             raise BadInput(
-                f"the trace is {float(off[0]):.4g}, which '{purifier.method}' keeps and no projector has",
+                f"the trace is {float(off[0]):.4g}, which no projector has; '{purifier.method}' does not change it",
                 where=where,
                 next_step="set 'rank'",
             )
@@ -121,8 +121,8 @@ def _check_rank(matrix: Tensor, values: Tensor, purifier: Purifier, rounding: Te
     for rank, ascending, error in zip(ranks, values.reshape(-1, n), rounding.reshape(-1).tolist(), strict=True):
         if 0 < rank < n and float(ascending[n - rank] - ascending[n - rank - 1]) <= error:
             raise BadInput(
-                f"the eigenvalues {rank} and {rank + 1}, from the largest, are equal ({float(ascending[n - rank]):.4g}): "
-                f"the matrix has no projector of rank {rank} of its own",
+                f"the eigenvalues {rank} and {rank + 1}, counted from the largest, are equal "
+                f"({float(ascending[n - rank]):.4g}): the matrix has no spectral projector of rank {rank}",
                 where=where,
                 next_step="take another rank",
             )

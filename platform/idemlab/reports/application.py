@@ -28,7 +28,7 @@ __all__ = ["Applied", "apply"]
 _ARRAYS = frozenset({".npy"})
 _BATCH = 64
 _LISTED = 5
-"""Up to so many names are told of what is left out for one reason."""
+"""Largest number of file names in a message, for each reason to leave files out."""
 
 
 class Applied(list[Path]):
@@ -36,7 +36,7 @@ class Applied(list[Path]):
 
     Attributes:
         skipped: file of the input folder -> why it was skipped.
-        left_out: what else of the input folder was not read, by the reason.
+        left_out: other files of the input folder that were not read, by reason.
     """
 
     def __init__(

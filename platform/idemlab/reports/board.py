@@ -61,9 +61,10 @@ class Board:
 
 
 def board(folder: str | Path = ".", out: str | Path | None = None) -> Board:
-    """Write one page over all runs, sweeps and studies below a folder, with pictures, to sort and to filter.
+    """Write one page with all runs, sweeps and studies below a folder, and their pictures. The reader can sort and filter
+    it.
 
-    What is damaged has a row that says so. Training may go on meanwhile.
+    The row of a damaged run says so. Runs may continue to train meanwhile.
 
     Args:
         folder: where to look, in all its subfolders that are not hidden.

@@ -128,7 +128,7 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None, html: 
             "there is nothing to compare", expected="one run folder or more", next_step="idemlab compare RUN RUN"
         )
     if out is not None and (out.suffix.lower() != ".png" or out.is_dir()):
-        raise BadInput(f"'{out}' is no name for a picture", expected="a file that ends in .png")
+        raise BadInput(f"'{out}' is not a file name for a picture", expected="a file that ends in .png")
     if html is not None:
         check_target(html)
     folders = [run.path.resolve() for run in opened]

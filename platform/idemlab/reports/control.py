@@ -1,4 +1,5 @@
-"""The control of a run: a run of the same experiment that enforces nothing. An enforcer is worth its improvement over it."""
+"""The control of a run: a run of the same experiment that enforces nothing. Judge an enforcer by its improvement over the
+control."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def control_of(
                 continue
             found.append((len(differs), -other.certificate_file.stat().st_mtime, other))
         except (IdemlabError, OSError):
-            continue  # another run's damage is told where that run is shown
+            continue  # the page of that run reports its damage
     return _compared(run, min(found, key=lambda one: one[:2])[2], table) if found else None
 
 

@@ -140,7 +140,7 @@ def _extreme_caption(name: str, ranked: Extremes) -> str:
 
 def _classes(one: Examples) -> str:
     """The classes under which the columns were made, in a sentence."""
-    return f"The classes asked for are, from left to right: {', '.join(map(str, one.classes))}. " if one.classes else ""
+    return f"The requested classes are, from left to right: {', '.join(map(str, one.classes))}. " if one.classes else ""
 
 
 def _legend(rows: Mapping[str, Any]) -> dict[str, str]:
@@ -175,7 +175,7 @@ def _vector_legend(shown: Sequence[Examples], controlled: bool) -> dict[str, str
         legend["control"] = "in panels of this name: what the control, which enforces nothing, makes of the same x."
     if pictures.has_targets(shown[0]):
         return legend | {"target": "the broad grey line: what f(x) should be."}
-    return legend | {"from x to f(x)": "grey lines: the way that each sample is moved."}
+    return legend | {"from x to f(x)": "grey lines: from each x to its f(x)."}
 
 
 def _measured(certificate: Mapping[str, Any], inputs: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Reads of a run what a board shows. Loads no torch."""
+"""Reads the entries of a board for runs. Loads no torch."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _finished(run: Run) -> dict[str, Any]:
 def _unfinished(run: Run) -> dict[str, Any]:
     summary = summarise(run)
     runs = held_by(run.path) is not None
-    told = summary.sentence.replace("Not finished: it got", "Running: it has got") if runs else summary.sentence
+    told = summary.sentence.replace("Not finished: it reached", "Running: it has reached") if runs else summary.sentence
     return {
         "state": "running" if runs else "not finished",
         "told": told,

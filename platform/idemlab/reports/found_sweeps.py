@@ -1,4 +1,4 @@
-"""Reads of a sweep, and of the record of a study, what a board shows. Loads no torch."""
+"""Reads the entries of a board for sweeps and for records of studies. Loads no torch."""
 
 from __future__ import annotations
 

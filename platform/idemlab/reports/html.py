@@ -1,4 +1,4 @@
-"""Renders the pages: one frame, one style sheet, and scripts that are named by their hashes, so that no other can run."""
+"""Renders the pages: one frame, one style sheet, and scripts that are allowed by their hashes, so that no others can run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_target(path: Path) -> None:
         BadInput: if it does not end in .html, or is a folder.
     """
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        raise BadInput(f"'{path}' is no name for a page", expected="a file that ends in .html")
+        raise BadInput(f"'{path}' is not a file name for a page", expected="a file that ends in .html")
 
 
 def link(file: Path, page: Path) -> str:

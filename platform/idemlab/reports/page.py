@@ -28,13 +28,13 @@ def write_report(
 ) -> Path:
     """Draw the figures of a run, finished or not, and write its page; returns the page's path.
 
-    A finished run is shown beside its control: a finished run in a folder beside it, with the same data, model and
-    evaluation inputs, that enforces nothing. Of several, the one with the fewest other differences is taken.
+    A finished run is shown next to its control: a finished run in a neighbouring folder, with the same data, model and
+    evaluation inputs, that enforces nothing. If there are several, the one with the fewest other differences is taken.
 
     Args:
         run: the run or its folder.
         catalog: defaults to the installed plugins.
-        control: a run to take as control in place of the one that is found.
+        control: a run to use as the control.
 
     Raises:
         BadInput: if the folder holds no run, or `control` is no finished run on such samples.

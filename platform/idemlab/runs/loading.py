@@ -28,15 +28,15 @@ def load(
     """The trained operator of a run, in evaluation mode.
 
     It is built under the seed of the run, in the order of the training: what a model draws and keeps in a buffer that is not
-    saved comes out the same. The caller's random numbers are not touched.
+    saved is rebuilt identically. The caller's random numbers are not touched.
 
     Args:
         run: a run, its folder, the name of a shipped operator, or a name on the Hugging Face hub, ``owner/name``. Names are
             looked up in this order; a `Path` is always a folder.
         which: `last`, `ema` (their moving average, `training.ema`) or `best` (those of the best evaluation,
-            `training.best`); the best ones are there as soon as an evaluation was made.
+            `training.best`); the best ones exist after the first usable evaluation.
         model: the module (or the function that makes it) that the run was given; needed if the run was given one and is
-            opened from its folder. The trained weights go into a copy; your module stays as it is.
+            opened from its folder. The trained weights go into a copy; your module does not change.
         enforcer: the enforcer that the run was given; needed only if it wraps the operator.
         catalog: resolves names; default: the run's own catalog, or the installed plugins.
 

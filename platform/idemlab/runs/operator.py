@@ -25,7 +25,7 @@ def trained_operator(experiment: Experiment, file: Path, sample: dict[str, Any],
     """The trained operator, on the CPU and in evaluation mode.
 
     It is built under the seed of the run, in the order of the training: what a model draws and keeps in a buffer that is not
-    saved comes out the same. The caller's random numbers are not touched.
+    saved is rebuilt identically. The caller's random numbers are not touched.
 
     Args:
         file: of the weights.

@@ -1,4 +1,4 @@
-"""What the JSON files of a run must hold, so that a damaged one is told as damaged wherever it is read."""
+"""The required content of a run's JSON files, so that every reader reports a damaged one as damaged."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Plan(_Whole):
 
 
 class EnvironmentFile(_Whole):
-    """environment.json. What is not there is shown as such, so only what is there is checked."""
+    """environment.json. Missing values are shown as missing, so only present values are checked."""
 
     packages: dict[str, str] = {}
     plugins: dict[str, str] = {}

@@ -132,7 +132,7 @@ class Run:
 
     @property
     def resuming(self) -> str:
-        """The command that resumes the run; for one with given objects, which no command has, the call that does."""
+        """The command that resumes the run; for a run with given objects, the Python call."""
         if self.catalog is not None and self.catalog.gives:
             return "the same call from Python with resume=True"
         return command("run", self.path, resume=True)
@@ -283,7 +283,7 @@ class Run:
             raise Failure(f"cannot read the weights: {error}", where=str(file)) from error
 
     def _no_weights(self, which: Which) -> BadInput:
-        """The error for weights that are not there: never asked for, not there yet, or never to be had."""
+        """The error for missing weights: not requested, not written yet, or never written."""
         if which not in WHICH:
             return BadInput(
                 f"a run has no weights '{clipped(str(which))}'",
@@ -296,7 +296,7 @@ class Run:
             return BadInput(
                 f"run '{self.path}' keeps no {'average' if which == 'ema' else 'best weights'}",
                 expected=name,
-                next_step=f"train it anew with training.{which}, or load the last weights",
+                next_step=f"train it again with training.{which}, or load the last weights",
             )
         if which == "best" and training.best is not None and self.certificate is not None:
             return BadInput(

@@ -97,7 +97,7 @@ def summarise(run: Run) -> Summary:
     share = f" of {steps} ({100 * step / steps:.0f} %)" if steps else ""
     return Summary(
         verdict=None,
-        sentence=f"Not finished: it got to step {step}{share}.",
+        sentence=f"Not finished: it reached step {step}{share}.",
         step=step,
         steps=steps,
         flops=step * plan["flops_per_step"] if "flops_per_step" in plan else None,

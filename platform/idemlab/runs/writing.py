@@ -153,7 +153,7 @@ def write_certificate(
 
 
 def _by_class(evaluation: Evaluation, inputs: str) -> dict[str, Any]:
-    """What is told of each f(., c), and which is the worst; nothing without a condition on classes."""
+    """The numbers of each f(., c), and the worst class; nothing without a condition on classes."""
     certificates = evaluation.classes.get(inputs, {})
     if not certificates:
         return {}

@@ -1,1 +1,1 @@
-"""What leaves a run: the hub with a model card, rounded weights to ship, and formats of other programs."""
+"""Shares a run's operator: on the hub with a model card, as rounded weights to ship, and in formats of other programs."""

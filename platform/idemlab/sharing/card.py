@@ -37,7 +37,7 @@ def check_license(license: str | None) -> str:
         )
     if not _LICENSE.fullmatch(license):
         raise BadInput(
-            f"'{clipped(license)}' is no identifier of a licence",
+            f"'{clipped(license)}' is not the identifier of a licence",
             where="license",
             expected=expected,
             nearest=nearest_match(license, _KNOWN),

@@ -83,7 +83,7 @@ def export(
         to: "onnx", for onnxruntime and others, or "torch-export", for torch without idemlab (``torch.export.load(file)``).
         out: file to write; by default ``operator.onnx`` or ``operator.pt2`` in the folder of the run, and for a named
             operator ``NAME.onnx`` or ``NAME.pt2`` in the working directory.
-        overwrite: replace a file that exists.
+        overwrite: replace an existing file.
 
     Raises:
         BadInput: if there is no such operator or format, a package is missing, or the file exists.
@@ -91,7 +91,7 @@ def export(
     """
     if to not in _ENDINGS:
         raise BadInput(
-            f"nothing can be exported to {shown(to)}",
+            f"cannot export to {shown(to)}",
             where="to",
             choices=get_args(Format),
             nearest=nearest_match(str(to), _ENDINGS),
@@ -164,7 +164,7 @@ def _write(operator: Operator, example: Batch, to: str, path: Path) -> None:
     except Exception as error:  # whatever tracing meets in the code of a model
         raise Failure(
             f"the operator cannot be exported to {to}: {_reason(error)}",
-            expected="a model whose forward does the same operations whatever the values and the batch size",
+            expected="a model whose forward does the same operations for all values and batch sizes",
             next_step="docs/sharing.md lists what can be exported",
         ) from error
 
@@ -219,7 +219,7 @@ def _compared(operator: Operator, exported: Callee, inputs: dict[str, Batch], to
             if got.shape != expected.shape:
                 raise Failure(
                     f"exported to {to}, the operator gives shape {list(got.shape)} in place of {list(expected.shape)}",
-                    next_step="fix the batch size in no forward of the model",
+                    next_step="do not fix the batch size in the model's forward",
                 )
             gaps.append((got.double() - expected.double()).abs().flatten())
             values.append(expected.abs().max())

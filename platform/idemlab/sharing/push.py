@@ -30,15 +30,15 @@ def push(
     """Push the trained operator of a run to the Hugging Face hub; ``idemlab.load(name)`` loads it from there.
 
     The repository holds the weights, the resolved experiment, the certificate, the versions, and a model card with the
-    pictures of the report. Nothing is uploaded before everything is made and checked, and all of it comes in one commit.
-    The token is that of huggingface_hub: the variable HF_TOKEN, or what ``hf auth login`` kept.
+    pictures of the report. All files are prepared and checked first, and uploaded in one commit. The token is that of
+    huggingface_hub, from the variable HF_TOKEN or from ``hf auth login``.
 
     Args:
         run: a finished run, or its folder.
         name: on the hub, ``owner/name``.
         license: identifier of the licence under which others may use the operator, for instance ``mit``.
         private: make a repository that only its owner sees.
-        update: add a commit to a repository that exists.
+        update: add a commit to an existing repository.
         message: called with each remark.
 
     Returns:
@@ -49,7 +49,7 @@ def push(
         Failure: if the weights are damaged, or the hub cannot be reached.
     """
     if not is_hub_name(name):
-        raise BadInput(f"'{clipped(name)}' is no name on the hub", where="name", expected="OWNER/NAME")
+        raise BadInput(f"'{clipped(name)}' is not a valid name on the hub", where="name", expected="OWNER/NAME")
     identifier = check_license(license)
     run = run if isinstance(run, Run) else Run.find(run)
     run.weights()  # damaged ones are refused
@@ -97,4 +97,4 @@ def _paths(run: Run) -> Iterator[str]:
         key for key, value in flat(run.experiment.table()).items() if isinstance(value, str) and value.startswith("/")
     ]
     if keys:
-        yield f"experiment.toml will be public, and tells paths of this machine: {listed(keys)}"
+        yield f"experiment.toml will be public, and contains paths on this machine: {listed(keys)}"

@@ -32,7 +32,7 @@ def write_rounded(run: Run, folder: Path, *, largest: int) -> Run:
 
     They are loaded in the precision of the run, which represents them exactly.
 
-    The certificate is measured anew, with the rounded weights, at the inputs and with the metrics of the run. The folder is
+    The certificate is measured again, with the rounded weights, at the inputs and with the metrics of the run. The folder is
     laid out as a run and appears complete or not at all.
 
     Args:
@@ -82,7 +82,7 @@ def write_rounded(run: Run, folder: Path, *, largest: int) -> Run:
         size = packed_size(partial.path)
         if size > largest:
             raise BadInput(
-                f"the operator takes {size / 1e6:.2f} MB in a wheel, and may take {largest / 1e6:g} MB",
+                f"the operator takes {size / 1e6:.2f} MB in a wheel, and the limit is {largest / 1e6:g} MB",
                 next_step="train a smaller model",
             )
         os.replace(partial.path, folder)

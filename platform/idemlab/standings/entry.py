@@ -61,7 +61,7 @@ class Entry:
 
 
 def arm_of(enforcer: str | Mapping[str, Any], suite: Suite, catalog: Catalog) -> tuple[str, Arm]:
-    """(name, arm) of an enforcer that was asked for: the fixed arm of that name, or one of its own.
+    """(name, arm) of a requested enforcer: the fixed arm of that name, or a new one.
 
     Raises:
         BadInput: if there is no such enforcer, or it has an argument without default that the league cannot know.
@@ -147,7 +147,8 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
 
 
 def check_names(task_name: str, task: Task, catalog: Catalog) -> None:
-    """Check that the evaluations of a task give what it is judged by. One evaluation shows what plugins measure.
+    """Check that the evaluations of a task measure the metrics that it is judged by. One evaluation shows what plugins
+    measure.
 
     Raises:
         BadInput: names the metric, the choices and the nearest one.

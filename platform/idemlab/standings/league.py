@@ -42,10 +42,10 @@ def run_league(
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> League:
-    """Let enforcers compete: the same tasks, the same number of tuning trials, the same counted FLOPs.
+    """Let enforcers compete on the same tasks, with equal tuning and equal counted FLOPs.
 
-    Each arm is tuned on held-out training samples. The setting that it is best at is then trained with several seeds and
-    measured on the test data, which no choice depends on. An arm that fails a task keeps a row that says so.
+    Each arm is tuned on held-out training samples. Its best setting is then trained with several seeds and measured on the
+    test data, which influence no choice. If an arm fails a task, its row says so.
 
     Args:
         enforcers: names, or tables with arguments; those of the suite by default. With `quick`, they compete with fixed
@@ -54,7 +54,7 @@ def run_league(
             pictures, and a sweep for each arm and task.
         suite: name of a suite, or path of its TOML file.
         quick: the quick version: few tasks, few trials, small budgets.
-        resume: run the trials that are not done yet. The arms may be others than before: what is done stays done.
+        resume: run the trials that are not finished. The arms may differ from before; finished trials are kept.
         jobs: number of worker processes.
         storage: URL of a database through which machines that make the same call share the trials, as in `run_sweep`.
         say: called with each line of progress.
@@ -147,7 +147,7 @@ def competing(
         arms = asked
     if len(arms) < 2:
         raise BadInput(
-            f"'{next(iter(arms))}' alone is no league: an arm is judged beside others",
+            f"'{next(iter(arms))}' alone is not a league: arms are compared with each other",
             where="enforcers",
             expected="two arms or more, or `quick`, which adds fixed ones",
             next_step=f"name the others, too: {command('league', *dict.fromkeys([*asked, *suite.arm]))}",
@@ -252,7 +252,7 @@ def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
         raise BadInput(
             f"'{path}' holds the {'quick' if before.quick else 'whole'} version of suite '{before.suite}'",
             where="quick" if before.quick != quick else "suite",
-            next_step="continue it as it was begun, or choose another `out`",
+            next_step="continue the same version, or choose another `out`",
         )
 
 

@@ -22,9 +22,9 @@ __all__ = ["League", "TaskTable", "write_league"]
 FILE = "league.json"
 _MEANING = (
     "**Relative error**: the change of f(x) by one more application, as a share of the spread of f(x), at the worst inputs. "
-    "**Deviation**: the error against the right answer at the worst inputs; 1 is that of the best constant. Both are the "
-    "median over the seeds, with the smallest and the largest value; a seed that failed or collapsed counts as "
-    "infinite. **Cost**: of a step and of one application of f, in forwards (F) of the task's own model on a batch. "
+    "**Deviation**: the error against the right answer at the worst inputs; the best constant has 1. Both are medians over "
+    "the seeds, with the smallest and the largest value; a seed that failed or collapsed counts as infinite. **Cost**: the "
+    "cost of a step and of one application of f, in forwards (F) of the task's own model on a batch. "
     "A star marks an arm if no other arm is at least as good in both errors and better in one."
 )
 
@@ -57,7 +57,7 @@ class TaskTable:
 
     @property
     def headings(self) -> list[str]:
-        """Of the columns of `cells`."""
+        """Headings of the columns of `cells`."""
         rank = [] if self.true_rank is None else [f"rank at data (true: {number(self.true_rank)})"]
         return ["arm", "relative error", "deviation", *self.columns.values(), *rank, "step", "call", "verdicts"]
 
@@ -195,7 +195,7 @@ class League:
 
     @property
     def note(self) -> str:
-        """What must be said first; empty for a whole league."""
+        """A caution to show first; empty for a whole league."""
         return "This is the quick version: small budgets and few trials. It says nothing about a method." * self.quick
 
     @property
@@ -252,7 +252,7 @@ def _cell(text: str) -> str:
 
 
 def write_league(league: League) -> None:
-    """Write everything that a league leaves beside its sweeps.
+    """Write the files of a league, apart from its sweeps.
 
     Raises:
         Failure: if the folder cannot be written.
@@ -284,7 +284,7 @@ def _page(league: League, figures: Mapping[str, Any]) -> str:
         drawings={
             task.name: Drawing(
                 alt=f"Relative error and deviation of each arm: {task.title}",
-                caption="Left and below is better. Lines: range over the seeds. The dotted line joins the arms that no "
+                caption="Lower left is better. Lines: range over the seeds. The dotted line joins the arms that no "
                 "other one beats in both errors.",
                 panels=(style.inline(figures[task.name]),),
             )

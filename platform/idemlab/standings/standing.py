@@ -27,7 +27,7 @@ class Stat:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Stat:
-        """That of at least one value."""
+        """The statistics of at least one value."""
         return cls(median(values), min(values), max(values))
 
 
@@ -51,7 +51,7 @@ class Standing:
         seconds: wall time of a trial, the median.
         step_cost, call_cost: of a step and of one application of f, in forwards of the task's own model.
         relative: the worst relative error, at data and off it.
-        deviation: the worst error against the right answer; 1 is that of the best constant.
+        deviation: the worst error against the right answer; the best constant has 1.
         metrics: further numbers by name, over the seeds that have them.
         pareto: whether no other arm is at least as good in relative error and deviation and better in one of them.
     """
@@ -79,7 +79,7 @@ class Standing:
 
     @classmethod
     def of_dict(cls, content: Mapping[str, Any]) -> Standing:
-        """The standing that league.json tells of."""
+        """The standing from its entry in league.json."""
         stats = {key: content[key] and Stat(**content[key]) for key in ("relative", "deviation")}
         metrics = {name: Stat(**stat) for name, stat in content["metrics"].items()}
         return cls(**{**content, **stats, "metrics": metrics})
@@ -94,13 +94,13 @@ def relative(trial: Trial, task: Task) -> float:
 
 
 def deviation(trial: Trial, task: Task) -> float:
-    """The worst error against the right answer, in units of that of the best constant; infinite as `relative`."""
+    """The worst error against the right answer, in units of the best constant's error; infinite as `relative`."""
     return max(_value(trial, name) / unit for name, unit in task.deviation.items())
 
 
 def score(trial: Trial, task: Task) -> float:
-    """What tuning makes small: relative error plus deviation. Where both are shares of the spread, their sum bounds how far
-    f(f(x)) is from the right answer, by the triangle inequality."""
+    """The number that tuning minimises: relative error plus deviation. Where both are shares of the spread, their sum
+    bounds how far f(f(x)) is from the right answer, by the triangle inequality."""
     return relative(trial, task) + deviation(trial, task)
 
 

@@ -83,7 +83,7 @@ class Quick(_Table):
     """The quick version.
 
     Args:
-        tasks, arms: names of some of the suite's, in this order; an arm that is asked for takes the place of the last.
+        tasks, arms: names of some of the suite's, in this order; a requested arm takes the place of the last.
         trials, seeds: as in `Suite`.
     """
 

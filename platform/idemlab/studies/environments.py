@@ -50,7 +50,7 @@ def claims_in(record: Path) -> Mapping[str, Any]:
         raise Failure(
             f"the claims of the record cannot be read: {error}",
             where=str(file),
-            next_step="put the file back, or delete it: the study then examines all sweeps anew",
+            next_step="restore the file, or delete it: the study then evaluates all sweeps again",
         ) from None
     return content
 

@@ -42,7 +42,7 @@ def run_study(
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> Findings:
-    """Run a registered study and leave its record.
+    """Run a registered study and write its record.
 
     The record is the folder: README.md with claims, tables and figures; `claims.json`; `figures/*.png` and `.svg`;
     `tables/*.csv`; `environment.json`; and `sweeps/NAME/` with every run.
@@ -51,8 +51,8 @@ def run_study(
         name: name of the study.
         out: folder of the record; must be new or empty unless `resume`.
         quick: run the small version.
-        resume: run the trials that are not done yet. A sweep whose table the record keeps counts as done.
-        only: names of the sweeps to run; empty for all. The examination uses whatever the other sweeps have left.
+        resume: run the trials that are not finished. A sweep whose table the record keeps counts as finished.
+        only: names of the sweeps to run; empty for all. The examination uses the existing results of the other sweeps.
         jobs: number of worker processes.
         say: called with each line of progress.
 

@@ -33,7 +33,7 @@ class Claim:
         ours: the number found here, with its range over the seeds, under the paper's protocol where there is one.
         controlled: the number found under controls; empty without controls.
         conclusion: the conclusion, in one sentence.
-        holds: whether the claim holds; None where that is open.
+        holds: whether the claim holds; None if that is open.
     """
 
     claim: str
@@ -55,8 +55,8 @@ class Findings:
 
     Args:
         claims: in the order in which they should be read.
-        figures: name -> matplotlib figure; each is saved as PNG and as SVG. None stands for a figure that needs runs which
-            are missing: the record then keeps the file that it has.
+        figures: name -> matplotlib figure; each is saved as PNG and as SVG. None means that runs for the figure are
+            missing: the record then keeps the file that it has.
         tables: name -> table; each is saved as CSV and shown in the record.
         captions: name of a figure or table -> what it shows, in a sentence or two.
         text: paragraphs of Markdown before the figures.
@@ -94,7 +94,7 @@ class Study:
     """Sweeps to run, and a function that examines their results.
 
     Args:
-        examine: draws figures, makes tables and weighs claims.
+        examine: draws figures, makes tables and evaluates claims.
         sweeps: name -> sweep; empty for a study that computes everything in `examine`.
         quick: name -> sweep, for the small version; it runs these sweeps only.
     """

@@ -87,7 +87,7 @@ class Course:
             elif not self._others():
                 return
             elif stopped():
-                raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
+                raise Interrupted("stopped; finished trials are kept", next_step=AGAIN)
             else:
                 time.sleep(0.5)
 
@@ -251,7 +251,7 @@ class Course:
             row["machine"] = self.ledger.owner["machine"]
         text = Setting(attributes["values"], attributes["seed"]).text
         if not self.ledger.end(trial.number, row):
-            self.say(f"{text}: another process has run it meanwhile; its result counts")
+            self.say(f"{text}: another process has finished it in the meantime; that result counts")
             return
         self.ended.add(attributes["point"])
         if self.ledger.shared:

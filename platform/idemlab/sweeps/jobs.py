@@ -72,7 +72,7 @@ def work(
             yield from _together(job, catalog, stopped, say, remark)
             return
         except _Refused as refused:
-            say(f"these trials cannot be trained as one program, so one after the other: {refused}")
+            say(f"these trials cannot be trained together, so they run one after the other: {refused}")
     for task in job.tasks:
         watcher = _Judged(task.number, passing, remark) if job.watched else _Remarking(remark)
         yield _alone(task, catalog, stopped, watcher)
@@ -152,8 +152,8 @@ def _alone(task: Task, catalog: Catalog, stopped: Callable[[], bool], watcher: W
     run, pruned = Run(Path(task.out)), False
     try:
         if stopped():
-            raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
-        # A run that began with other versions starts anew, so that no trial mixes two versions.
+            raise Interrupted("stopped; finished trials are kept", next_step=AGAIN)
+        # A run that began with other versions starts again, so that no trial mixes two versions.
         begun = any(run.checkpoints.glob("step-*")) and not changes(run, task.experiment, catalog)
         if not begun:
             shutil.rmtree(run.path, ignore_errors=True)  # it holds an unfinished run

@@ -109,7 +109,9 @@ class Ledger:
                 raise BadInput(
                     f"there is no sweep '{name}' in that database" if name else f"it holds {len(names)} sweeps",
                     where=storage.masked(url or ""),
-                    expected=None if name else "`name`: the name of one of these sweeps, which is that of its folder",
+                    expected=None
+                    if name
+                    else "`name`: the name of one of these sweeps, which is the name of its folder",
                     choices=names,
                     nearest=nearest_match(name or "", names),
                 )

@@ -18,7 +18,7 @@ __all__ = ["kept_results", "open_sweep", "results_of", "write_summaries"]
 
 
 def open_sweep(path: str | Path, *, storage: str | None = None, catalog: Catalog | None = None) -> Results:
-    """The results of a sweep, finished or not. A record keeps only the table of a sweep, which is read in its place.
+    """The results of a sweep, finished or not. A record keeps only the table of a sweep; then the table is read.
 
     Args:
         storage: URL of the database with its password, which the folder does not keep.

@@ -40,19 +40,19 @@ def run_sweep(
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> Results:
-    """Run every trial of a sweep and leave a folder with all runs, a table and a picture.
+    """Run every trial of a sweep and write a folder with all runs, a table and a picture.
 
-    Trials that differ in nothing but seed and optimiser are trained as one batched program where their parts allow it.
+    Trials that differ only in seed and optimiser are trained as one batched program if their parts allow it.
     A failed trial is kept with its error, and the others continue.
 
     Args:
-        sweep: what is tried.
+        sweep: the sweep to run.
         out: folder of the sweep; must not hold a sweep unless `resume`.
         model, dataset, source, enforcer, metrics: parts in place of those of the experiment, as `train` takes them. Give a
-            function to build a part anew for each trial, under the trial's seed; its annotated arguments can be tried:
-            ``over={"model.width": [16, 32]}`` with ``def network(width: int = 16)``. A module that is given itself is the
-            same start for every trial.
-        resume: run the trials that are not done yet; `seeds` and `trials` may be larger than before.
+            function to build a new part for each trial, under the trial's seed; its annotated arguments can be tried:
+            ``over={"model.width": [16, 32]}`` with ``def network(width: int = 16)``. If you give a module itself, every
+            trial starts from it.
+        resume: run the trials that are not finished; `seeds` and `trials` may be larger than before.
         retry: run failed trials again.
         jobs: number of worker processes; 1 trains in this process.
         storage: URL of a database, ``postgresql://USER@HOST/DATABASE``. This process starts or joins the sweep there that
@@ -63,7 +63,7 @@ def run_sweep(
 
     Raises:
         BadInput: before any training, if a trial does not resolve or cannot be sent to worker processes, if no evaluation
-            gives the metric, or if the folder or the storage holds another sweep.
+            measures the metric, or if the folder or the storage holds another sweep.
         Failure: if the storage cannot be reached.
         Interrupted: after Ctrl-C or SIGTERM; the sweep can be resumed.
     """

@@ -1,4 +1,4 @@
-"""The progress of a sweep: what has ended, what runs, the best so far, the time left. Only reads."""
+"""The progress of a sweep: finished and running trials, the best setting so far, the time left. Read-only."""
 
 from __future__ import annotations
 

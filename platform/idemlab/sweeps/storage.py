@@ -54,7 +54,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise BadInput("that is no URL of a database", where="storage", expected=expected) from None
+        raise BadInput("that is not the URL of a database", where="storage", expected=expected) from None
     if parsed.drivername == "postgresql":
         # which driver it stands for differs with SQLAlchemy's version
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -84,7 +84,7 @@ def data_base(url: str, *, make: bool) -> BaseStorage:
         raise BadInput(f"{what} is not installed", where=masked(url), next_step=install) from None
     except ArgumentError:
         raise BadInput(
-            f"there is no kind of database '{parsed.drivername}'",
+            f"there is no database of the kind '{parsed.drivername}'",
             where=masked(url),
             expected=expected,
             nearest=nearest_match(parsed.drivername, ["postgresql", "sqlite", "mysql"]),

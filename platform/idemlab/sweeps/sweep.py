@@ -140,7 +140,7 @@ class Sweep:
             )
         if not self.space():
             raise BadInput(
-                f"there is nothing that sampler '{self.sampler}' could choose",
+                f"sampler '{self.sampler}' has nothing to choose",
                 where="over",
                 expected="a key with log:LOW:HIGH, uniform:LOW:HIGH, int:LOW:HIGH or values a,b,c",
             )
@@ -240,7 +240,7 @@ def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
     key, equals, values = (part.strip() for part in text.partition("="))
     if not equals or not key or not values:
         raise BadInput(
-            f"'{text}' is nothing to try",
+            f"'{text}' does not say what to try",
             where="over",
             expected="KEY=VALUES, for instance enforcer.name=cubic,gradient or optimizer.lr=log:1e-5:1",
         )
@@ -283,7 +283,7 @@ def parse_value(text: str) -> Any:
 def _range(key: str, text: str) -> list[float]:
     kind, *numbers = text.split(":")
     expected = "log:LOW:HIGH, log:LOW:HIGH:N or lin:LOW:HIGH:N"
-    wrong = BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected=expected)
+    wrong = BadInput(f"'{text}' is not a range", where=f"over, key '{key}'", expected=expected)
     if len(numbers) not in ((3,) if kind == "lin" else (2, 3)):
         raise wrong
     try:
@@ -291,7 +291,9 @@ def _range(key: str, text: str) -> list[float]:
     except ValueError:
         raise wrong from None
     if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
-        raise BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected="LOW < HIGH, and LOW > 0 with log")
+        raise BadInput(
+            f"'{text}' is not a range", where=f"over, key '{key}'", expected="LOW < HIGH, and LOW > 0 with log"
+        )
     if count and not (2 <= count[0] <= _MOST_VALUES and count[0].is_integer()):
         raise BadInput(
             f"'{text}' has {numbers[2]} {plural(count[0], 'value')}",
@@ -331,7 +333,7 @@ def _sampled(key: str, text: str) -> Range:
             expected=expected,
             next_step=f"{key}={'uniform' if kind == 'lin' else kind}:{':'.join(ends[:2])}, or `sampler = grid`",
         )
-    wrong = BadInput(f"'{text}' is no range", where=f"over, key '{key}'", expected=expected)
+    wrong = BadInput(f"'{text}' is not a range", where=f"over, key '{key}'", expected=expected)
     try:
         low, high = (float(end) for end in ends)
     except ValueError:

@@ -118,7 +118,7 @@ class Workers:
             for connection in [each for each in self._running if each in heard]:
                 yield from self._received(connection, passing, again)
             if self._stopped():
-                raise Interrupted("stopped; what has ended is kept", next_step=AGAIN)
+                raise Interrupted("stopped; finished trials are kept", next_step=AGAIN)
 
     def _start(self, place: int) -> None:
         rest_while_waiting()

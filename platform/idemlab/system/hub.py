@@ -1,4 +1,4 @@
-"""The one door to the Hugging Face hub: downloads and uploads, and what is told when they fail.
+"""All access to the Hugging Face hub: downloads, uploads, and the messages when they fail.
 
 The token is left to huggingface_hub, which reads it from the variable HF_TOKEN or from where ``hf auth login`` put it.
 It is never stored, passed on or printed here.
@@ -59,7 +59,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
     """The folder with these files of a repository, downloaded or from the cache. Files that it lacks are missing there.
 
     Raises:
-        BadInput: if the hub has no repository of this name that may be read.
+        BadInput: if the hub has no repository of this name that you may read.
         Failure: if the hub cannot be reached.
     """
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -69,7 +69,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
         return Path(client.snapshot_download(name, allow_patterns=list(files)))
     except RepositoryNotFoundError as error:
         raise BadInput(
-            f"the hub has no operator '{name}' that may be read",
+            f"the hub has no operator '{name}' that you may read",
             expected="a folder, the name of a shipped operator, or a name on the hub (owner/name)",
             next_step="correct the name, or log in with 'hf auth login' if it is private",
         ) from error
@@ -117,7 +117,7 @@ def _remove(client: Any, name: str) -> None:
 
 
 def _refusal(error: Exception, name: str, *, update: bool) -> IdemlabError:
-    """What is told of an upload that failed. The error itself is left out, since it may hold the request with its token."""
+    """The message for an upload that failed. The error itself is left out, since it may hold the request with its token."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -25,7 +25,7 @@ class Stopwatch:
 
     Attributes:
         stretches: seconds of each stretch of time in a phase, by phase, in order.
-        wait: waits until the device has done what was asked of it; called wherever a phase begins or ends.
+        wait: waits until the device has finished its work; called wherever a phase begins or ends.
     """
 
     def __init__(self) -> None:

@@ -18,10 +18,10 @@ Sleeping at once slowed a single training by a tenth.
 """
 
 SPINNING = (
-    "torch was loaded before idemlab, so its threads keep their cores busy where they wait: trainings side by side slow "
+    "torch was loaded before idemlab, so its threads keep their cores busy while they wait: trainings side by side slow "
     "each other down up to tenfold. Import idemlab first, or set GOMP_SPINCOUNT=1000."
 )
-"""What a caller is told whom nothing helps any more; Python's own filter says it once."""
+"""The warning if it is too late to change the setting; Python's own filter shows it once."""
 
 
 def spinning(environment: MutableMapping[str, str] = os.environ) -> bool:

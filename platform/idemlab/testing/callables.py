@@ -1,4 +1,4 @@
-"""Checks for the loss of a training loop of one's own: any callable `enforce(f, x)` that gives a scalar."""
+"""Checks for a loss from your own training loop: any callable `enforce(f, x)` that gives a scalar."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ the diagonal.
         assert (P - K.projector()).norm() < 1e-8
 
 A strategy of maps takes a spectrum (a strategy of tuples of `Block`) and a basis (a function from n to a strategy of
-`Basis`): `linear_maps(spectra(...), exact_bases)`; the others are the combinations that are asked for most.
+`Basis`): `linear_maps(spectra(...), exact_bases)`; the others are the most common combinations.
 """
 
 from __future__ import annotations

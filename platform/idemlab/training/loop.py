@@ -68,18 +68,18 @@ def train(
     progress: bool = True,
     catalog: Catalog | None = None,
 ) -> Run:
-    """Train an experiment and leave a run folder.
+    """Train an experiment and write a run folder.
 
     The parts `model` to `metrics` replace those of the experiment. Each is a name, a table as in an experiment file, an
     object, or a function that returns the object and is called without arguments. A table without a name changes arguments
-    of the experiment's own part. Objects may also stand in the table that is given as `experiment`.
+    of the experiment's own part. The table that is given as `experiment` may contain objects, too.
 
     **Your objects stay as they are.** The run trains a copy of the module, from the values that it has now; the trained
-    one is ``run.operator()``. So the same call twice gives the same run twice, and a run can be resumed with the module
-    that it began with. Frozen parameters stay frozen. Enforcers, sources and metrics are copied, too; data are not.
+    one is ``run.operator()``. So repeating the call repeats the run, and you can resume a run with the module that it
+    began with. Frozen parameters stay frozen. Enforcers, sources and metrics are copied, too; data are not.
 
-    The resolved file tells of each object: its class, its size and a hash. It cannot hold the object, so `resume`, a second
-    run of the file and `load` from the folder need the object again, and refuse another one.
+    The resolved file describes each object by its class, its size and a hash. It cannot hold the object, so `resume`, a
+    second run of the file and `load` from the folder need the object again, and refuse another one.
 
     Args:
         experiment: a resolved experiment, or what `resolve` takes.

@@ -148,7 +148,7 @@ class _Stack:
             done = index + 1
             stepped(done, steps)
             if stopped():
-                raise Interrupted("stopped; what has ended is kept", next_step="resume it to train the others")
+                raise Interrupted("stopped; finished trials are kept", next_step="resume it to train the others")
             if self.schedule.logs(done):
                 self._log(done)
                 if all(self.errors):

@@ -121,7 +121,7 @@ class Trackers:
             ) from error
         self._open = list(self._accelerator.trackers)
         for tracker in self._open:
-            if tracker.name == "mlflow" and self._main:  # a resumed run goes on in the same run of MLflow
+            if tracker.name == "mlflow" and self._main:  # a resumed run continues the same MLflow run
                 ids.write_text(json.dumps({"run_id": tracker.tracker.info.run_id}))
 
     def _each(self, call: Callable[[Any], object]) -> None:
@@ -130,7 +130,7 @@ class Trackers:
                 call(tracker)
             except Exception as error:
                 self._open.remove(tracker)
-                self._watcher.message(f"tracker '{tracker.name}' is left out from here on: {one_line(error)}")
+                self._watcher.message(f"tracker '{tracker.name}' failed and is no longer used: {one_line(error)}")
 
 
 def _kept(file: Path) -> dict[str, str]:

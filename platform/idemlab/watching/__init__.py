@@ -1,1 +1,1 @@
-"""The events of a run, and the progress that is shown of them. Beside the command line, this room alone prints."""
+"""The events of a run, and the progress that is shown of them. Apart from the command line, only this package prints."""

@@ -124,7 +124,7 @@ class _Lines(_Shown):
 
 
 class _Moving(_Shown):
-    """Shows progress as something that is drawn anew, at most every `REDRAW` seconds."""
+    """Shows progress as a display that is redrawn at most every `REDRAW` seconds."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = dict.fromkeys(("loss", "error", "rank"), number(None))

@@ -23,7 +23,7 @@ __all__ = ["Watcher", "Watchers"]
 class Watcher:
     """Receives the events of a run and ignores them; override the methods you need. Called in the main process only.
 
-    A watcher that raises is left out from there on, with one message, and the run goes on. To stop the run, raise
+    If a watcher raises, the run prints one message and continues without it. To stop the run, raise
     `idemlab.Interrupted`: the state is saved, and the run can be resumed.
     """
 
@@ -99,7 +99,7 @@ class Watchers(Watcher):
         place = f"{PurePath(last.filename).name}, line {last.lineno}"
         text = (
             f"watcher '{type(watcher).__name__}' raised {one_line(error)} ({place}) after step {self._step}: "
-            "it is left out from here on, and the run goes on"
+            "the run continues without it"
         )
         if any(type(each).message is not Watcher.message for each in self._watchers):
             self.message(text)

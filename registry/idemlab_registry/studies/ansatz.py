@@ -202,7 +202,7 @@ def in_residual(p: Expr) -> Expr | None:
 
 
 def shown(expression: Expr) -> str:
-    """As one writes it in plain text: 3 x^2 - 2 x^3."""
+    """The polynomial in plain text: 3 x^2 - 2 x^3."""
     text: str = sympy.sstr(expression)
     return text.replace("**", "^").replace("*", " ")
 

@@ -22,7 +22,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial.
+    """The result of one trial.
 
     Args:
         seed, rate: of the trial.
@@ -45,7 +45,7 @@ class Outcome:
 
     @classmethod
     def of(cls, trial: Trial) -> Outcome:
-        """That of a trial, whatever its state."""
+        """The outcome of a trial in any state."""
 
         def figure(name: str) -> float:
             value = trial.metrics.get(f"{INPUTS}/{name}") if trial.state == "complete" else None
@@ -66,7 +66,7 @@ class Outcome:
 
     @property
     def projecting(self) -> float:
-        """The relative error of what projects; infinite for a constant and for the identity, which do not."""
+        """The relative error if f projects; infinite for a constant and for the identity."""
         collapsed = self.verdict in ("", Verdict.CONSTANT, Verdict.IDENTITY)
         return math.inf if collapsed or math.isnan(self.relative) else self.relative
 
@@ -125,7 +125,7 @@ class Arm:
         return min(candidates, key=candidates.__getitem__) if candidates else None
 
     def verdicts(self, rate: float) -> str:
-        """How many seeds came to which verdict."""
+        """The number of seeds with each verdict."""
         counts = Counter(o.verdict or "diverged" for o in self.at(rate))
         return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 

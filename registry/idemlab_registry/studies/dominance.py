@@ -92,8 +92,8 @@ def examine(material: Material) -> Findings:
 
 
 def score(trial: Trial) -> float:
-    """What chooses a setting: the geometric mean of the three relative errors and the reconstruction error, so that neither
-    is bought with the other; infinite where f collapsed or is no projection."""
+    """The score that chooses a setting: the geometric mean of the three relative errors and the reconstruction error, so
+    that neither is bought with the other; infinite where f collapsed or is no projection."""
     if trial.state != "complete" or trial.verdict != Verdict.GENUINE:
         return math.inf
     return _geometric_mean(figure(trial, name) for name in (*ERRORS, "data/reconstruction_error"))

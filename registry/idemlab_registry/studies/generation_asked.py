@@ -1,4 +1,4 @@
-"""What was asked of generation in the second round: claims for soft couplings, constructions, and IGN at its budget."""
+"""Goals of the second round of generation: claims for soft couplings, constructions, and IGN at its budget."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FULFILLED = 0.98
 
 @dataclass(frozen=True)
 class Asked:
-    """One thing that was asked for.
+    """One goal.
 
     Args:
         claim: as a sentence about the best variant.

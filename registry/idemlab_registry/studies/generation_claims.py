@@ -1,4 +1,4 @@
-"""The claims of the study on generation, and what the variants have to say of them."""
+"""The claims of the study on generation, checked against the variants."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["claims_of"]
 
 
 def claims_of(variants: list[Variant]) -> list[Claim]:
-    """The claims of the first round. What was asked for later is in `generation_asked`."""
+    """The claims of the first round. Those of the second round are in `generation_asked`."""
     best = best_of(variants)
     claims = [*_collapse(variants), _coverage(best), _distance(best, variants), _stillness(best), _memory(best)]
     return [claim for claim in [*claims, _rescue(variants), _price(variants)] if claim is not None]

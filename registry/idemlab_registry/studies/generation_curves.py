@@ -1,4 +1,4 @@
-"""Generation along the training: classes, Fréchet distance, readable share and drift against counted FLOPs."""
+"""Generation during training: classes, Fréchet distance, readable share and drift against counted FLOPs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PANELS = {
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial along its training.
+    """One trial during training.
 
     Args:
         variant: its label.

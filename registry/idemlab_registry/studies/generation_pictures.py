@@ -1,4 +1,4 @@
-"""The pictures of the study on generation: rows of digits, quality beside stillness, and the price of stillness."""
+"""The pictures of the study on generation: rows of digits, quality against drift, and the price of low drift."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _COLUMNS = 10
 
 @dataclass(frozen=True)
 class Lines:
-    """Where the dashed lines stand: what was asked for.
+    """Positions of the dashed lines: the goals.
 
     Args:
         distance: largest Fréchet distance, if there was one to compare with.
@@ -62,7 +62,7 @@ class Lines:
 
 
 def first_round(variants: Iterable[Variant]) -> Lines:
-    """What the first round asked for: the distance depends on IGN's."""
+    """The goals of the first round: the distance depends on IGN's."""
     of_ign = best_of_ign(variants)
     return Lines(None if of_ign is None else SHARE_OF_IGN * of_ign, SHARE_READABLE, CHANGE)
 

@@ -1,4 +1,4 @@
-"""The variants of the study on generation: what each reached, what was asked for, and which is the best."""
+"""The variants of the study on generation: what each reached, the goals, and which is the best."""
 
 from __future__ import annotations
 
@@ -183,14 +183,14 @@ def told(values: list[float], form: str = ".2f") -> str:
 
 
 def best_of_ign(variants: Iterable[Variant]) -> float | None:
-    """The smallest median Fréchet distance at f of the published method: the others are held against its best."""
+    """The smallest median Fréchet distance at f of the published method, with which the others are compared."""
     values = [variant.middle(FRECHET) for variant in variants if variant.name in PUBLISHED]
     return min((value for value in values if value is not None), default=None)
 
 
 def best_of(variants: Iterable[Variant]) -> Variant:
-    """The variant with the smallest Fréchet distance; without any, that with the most classes, then readable. What does not
-    project at noise and digits, or had a longer budget than the published method, does not count."""
+    """The variant with the smallest Fréchet distance; without any, that with the most classes, then readable. Variants
+    that do not project at noise and digits, or had a longer budget than the published method, do not count."""
     variants = list(variants)
     budgets = [variant.budget for variant in variants if variant.name in PUBLISHED]
     variants = [variant for variant in variants if variant.projects] or variants

@@ -1,4 +1,4 @@
-"""How large the gradients of ordinary and modified backpropagation are along a training run, and how far they agree."""
+"""The size of the gradients of ordinary and modified backpropagation along a training run, and how far they agree."""
 
 from __future__ import annotations
 

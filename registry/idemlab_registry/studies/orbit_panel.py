@@ -1,4 +1,4 @@
-"""What one operator makes of noise, of images, of corrupted ones, and of what it was not trained on."""
+"""Orbits of one operator at noise, images, corrupted images, and images that it was not trained on."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _FROM_DISK = 10_000
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left, ready to be applied.
+    """The operator and data of a run, ready to be applied.
 
     Args:
         experiment: resolved.

@@ -147,7 +147,7 @@ def test_arguments_overrides_and_threads(monkeypatch: pytest.MonkeyPatch) -> Non
         (["cubic"], {"overrides": "model.wdith=3"}, "no argument 'wdith'"),
         (["cubic"], {"device": "cuda"}, "CUDA is not there"),
         (["cubic"], {"device": "tpu"}, "there is no device 'tpu'"),
-        (["cubic"], {"out": "a.pdf"}, "no name for a benchmark"),
+        (["cubic"], {"out": "a.pdf"}, "not a file name for a benchmark"),
         (["cubic"], {"overrides": ["training.batch_size=3"]}, "does not take"),
         (["cubic"], {"overrides": ["dataset.shape=[3]"]}, "does not take"),
         (["cubic"], {"overrides": ["training.epochs=1"]}, "does not take"),

@@ -109,13 +109,13 @@ BROKEN: dict[str, tuple[str | None, str, str]] = {
     "too new": (
         PREAMBLE
         + "@hookimpl\ndef provide_metrics(): yield MetricSpec(name='m', factory=lambda: 0, summary='', api_version=9)",
-        "metric 'm' is written for api_version 9, this idemlab understands no later than 1",
+        "metric 'm' is written for api_version 9, but this idemlab supports none later than 1",
         "pip install --upgrade idemlab",
     ),
     "too old": (
         PREAMBLE
         + "@hookimpl\ndef provide_metrics(): yield MetricSpec(name='m', factory=lambda: 0, summary='', api_version=0)",
-        "metric 'm' is written for api_version 0, this idemlab understands no earlier than 1",
+        "metric 'm' is written for api_version 0, but this idemlab supports none earlier than 1",
         "pip install --upgrade broken",
     ),
     "wrong traits": (

@@ -42,7 +42,7 @@ def _one_hot(x: Tensor) -> Tensor:
 
 
 def _taken(got: str, own: str = "float32") -> str:
-    return f"f returns {got} for inputs in {own}: its values were taken in {own}"
+    return f"f returns {got} for inputs in {own}: its values were converted to {own}"
 
 
 def _winner(x: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ def test_equal_inputs_show_no_collapse(f: Callable[[Tensor], Tensor], off: str, 
         certificate = certify(f, x, off_manifold=off_manifold, rank_points=1)
         assert certificate.verdict == verdict
         assert certificate.sentence.endswith(
-            "All inputs are the same, so nothing can be told of others, nor whether the output depends on the input."
+            "All inputs are the same, so nothing is known about other inputs, or whether the output depends on the input."
         )
         assert certificate.notes == ()
         assert certificate.input_spread == certificate.spread == 0

@@ -214,7 +214,7 @@ def test_a_run_under_a_condition_can_be_loaded_applied_and_shared(tmp_path: Path
         figures["figures"]["reconstruction_error"]
     )  # the classes are alike in size
     assert len(set(each)) == CLASSES
-    assert "Each f(., c) was measured alone, too. The worst: class" in certificate["sentence"]
+    assert "Each f(., c) was also measured by itself. The worst: class" in certificate["sentence"]
     assert all("noise/relative_worst_class" in entry for entry in run.metrics if entry["split"] == "evaluation")
     folder = tmp_path / "in"
     folder.mkdir()

@@ -112,7 +112,7 @@ def test_the_sentence_says_what_the_numbers_add_and_at_which_inputs(tiny: Make) 
     assert evaluation.sentence.startswith(idemlab.Verdict.GENUINE.sentence)
     assert notes in evaluation.sentence
     alone = _evaluate(tiny(evaluation={"inputs": {}}), lambda x: 1.0 * x, rank_points=0)
-    assert alone.sentence.endswith("Only data were measured, which do not tell a projection from the identity.")
+    assert alone.sentence.endswith("Only data were measured, and there a projection and the identity look the same.")
     assert "At noise: no spectrum: f gives no gradient." in _evaluate(tiny(), lambda x: x.detach()).sentence
 
 

@@ -27,7 +27,7 @@ def test_validation_takes_a_tenth_of_the_training_samples_and_trains_on_the_othe
     assert (len(whole.train), len(held.train), len(held.test)) == (64, 58, 6)
     assert rows(held, "train") | rows(held, "test") == rows(whole, "train")
     assert not rows(held, "test") & rows(whole, "test")
-    assert held.description[-1] == "every tenth training sample, 6 samples, is held out and stands for the test split"
+    assert held.description[-1] == "every tenth training sample, 6 samples, is held out and replaces the test split"
     experiment = resolve(tiny(evaluation__split="validation"))
     for built in (assemble(experiment).dataset, build_inputs(experiment).dataset):
         assert rows(built, "test") == rows(held, "test")

@@ -107,9 +107,9 @@ def test_only_real_and_complex_numbers_are_purified() -> None:
 @pytest.mark.parametrize(
     ("method", "arguments", "said"),
     [
-        ("gradient", {}, "projects no weights"),
+        ("gradient", {}, "does not project weights"),
         ("cubic", {"rank": 1}, "no rank"),
-        (lambda K: K, {"rank": 1}, "belong to"),
+        (lambda K: K, {"rank": 1}, "need the name of a purification method"),
     ],
 )
 def test_what_is_no_purification_is_refused(method: Any, arguments: dict[str, Any], said: str) -> None:

@@ -58,7 +58,7 @@ def test_what_is_steepest_is_left_out_of_a_second_set_of_values_and_the_first_st
     assert values["least"] < values["kept_least"]
     assert values["first"] < values["kept_first"]
     assert not [key for name in ("data", "corrupted") for key in rejecting.metrics[name] if key.startswith("kept")]
-    assert "At noise the values named kept_... leave out 8 of 32 samples" in rejecting.sentence
+    assert "At noise the values named kept_... leave out the 8 of 32 samples" in rejecting.sentence
     assert "leave out" not in plain.sentence
     assert "leave out" not in evaluated(tiny(evaluation=settings | {"reject": 0.01})).sentence, "nothing was left out"
     few = evaluated(tiny(evaluation=settings | {"reject": 0.99})).metrics["noise"]

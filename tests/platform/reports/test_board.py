@@ -149,7 +149,7 @@ def test_everything_has_a_row(folder: Path) -> None:
     assert good["data-experiment"] == "digits-projector"
     assert "digits · mlp · relative" in good["text"]
     assert json.loads(good["data-order"])["seed"] == 3
-    assert "it got to step 100 of 100" in rows.of("runs/begun")["text"]
+    assert "it reached step 100 of 100" in rows.of("runs/begun")["text"]
     assert "certificate.json is damaged" in rows.of("runs/torn")["text"]
     assert "experiment.toml is damaged" in rows.of("runs/cut")["text"]
     assert "it diverged" in rows.of("sweeps/rate/trials/0002")["text"]
@@ -181,7 +181,7 @@ def test_a_run_that_is_being_written_is_running(folder: Path) -> None:
     with lock.exclusive(folder / "runs" / "begun"):
         rows = Rows(board(folder).path)
     assert rows.of("runs/begun")["data-state"] == "running"
-    assert "Running: it has got to step 100" in rows.of("runs/begun")["text"]
+    assert "Running: it has reached step 100" in rows.of("runs/begun")["text"]
 
 
 def test_it_runs_its_own_script_only_and_asks_nothing_of_the_network(folder: Path) -> None:
@@ -270,7 +270,7 @@ def test_bad_calls(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no run, sweep or study below"):
         board(tmp_path / "empty")
     assert list((tmp_path / "empty").iterdir()) == []
-    with pytest.raises(BadInput, match="no name for a page"):
+    with pytest.raises(BadInput, match="not a file name for a page"):
         board(folder, tmp_path / "board.txt")
     (tmp_path / "file").touch()
     with pytest.raises(Failure, match="the board cannot be written"):

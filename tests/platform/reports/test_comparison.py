@@ -133,7 +133,7 @@ def test_unfinished_runs_show_what_they_have(runs: tuple[Path, Path], tmp_path: 
     done, open_ = comparison.rows
     assert done.summary.finished
     assert not open_.summary.finished
-    assert open_.summary.sentence == "Not finished: it got to step 2 of 4 (50 %)."
+    assert open_.summary.sentence == "Not finished: it reached step 2 of 4 (50 %)."
     assert comparison.value(open_, "noise/relative") is not None
     assert comparison.picture is not None
 
@@ -154,13 +154,13 @@ def test_folders_of_one_name_are_told_apart_by_their_paths(runs: tuple[Path, Pat
 
 @pytest.mark.parametrize("out", ["curves.pdf", "curves"])
 def test_only_png_files_are_drawn(runs: tuple[Path, Path], tmp_path: Path, out: str) -> None:
-    with pytest.raises(BadInput, match="no name for a picture"):
+    with pytest.raises(BadInput, match="not a file name for a picture"):
         compare(runs, out=tmp_path / out)
 
 
 def test_a_folder_is_no_picture(runs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(BadInput, match="no name for a picture"):
+    with pytest.raises(BadInput, match="not a file name for a picture"):
         compare(runs, out=tmp_path / "folder.png")
 
 
@@ -218,7 +218,7 @@ def test_what_people_wrote_is_text_there_too(runs: tuple[Path, Path], tmp_path: 
 
 
 def test_pages_that_cannot_be_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no name for a page"):
+    with pytest.raises(BadInput, match="not a file name for a page"):
         compare(runs, html=tmp_path / "page.txt")
     (tmp_path / "file").touch()
     with pytest.raises(Failure, match="the page cannot be written"):

@@ -30,7 +30,7 @@ def test_the_control_beside_a_run_is_found(blank: Path, control: Path) -> None:
     (far / "experiment.toml").write_text(text.replace("width = 8", "width = 9"))
     page = Page(write_report(blank))
     assert "The control nearer than another enforces nothing" in page.words
-    assert "Their experiments differ in the enforcer alone." in page.words
+    assert "Their experiments differ only in the enforcer." in page.words
     own, others = (json.loads((path / "certificate.json").read_text())["inputs"] for path in (blank, other))
     rows = {(row[0], row[1]): row[2:] for row in page.cells("control")[1:]}
     for name in own:
@@ -51,11 +51,11 @@ def test_a_control_under_a_condition_is_refused_for_an_operator_without(
 
 def test_a_control_has_no_control(control: Path, unplotted: None) -> None:
     shutil.copytree(control, control.parent / "second")
-    assert "Beside the control" not in Page(write_report(control)).words
+    assert "Comparison with the control" not in Page(write_report(control)).words
 
 
 def test_a_control_can_be_given(blank: Path, control: Path, trained: dict[str, Path]) -> None:
-    assert "Beside the control" in Page(write_report(blank, control=control)).words
+    assert "Comparison with the control" in Page(write_report(blank, control=control)).words
     with pytest.raises(BadInput, match="has samples of shape"):
         write_report(blank, control=trained["vectors"])
     with pytest.raises(BadInput, match="holds no run"):

@@ -17,7 +17,7 @@ IMAGES, SECTIONS, Page, unfinish = _page["IMAGES"], _page["SECTIONS"], _page["Pa
 def test_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(blank: Path) -> None:
     unfinish(blank)
     page = Page(write_report(blank))
-    assert "Not finished: it got to step 2 of 4 (50 %)." in page.words
+    assert "Not finished: it reached step 2 of 4 (50 %)." in page.words
     assert f"idemlab run '{blank}' --resume" in page.words
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert sections == ["metrics", "curves", "cost", "tables", "experiment", "environment"]
@@ -31,7 +31,7 @@ def test_an_unfinished_run_says_how_far_it_got_and_how_to_go_on(blank: Path) -> 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     (tmp_path / "experiment.toml").write_text(resolve(IMAGES).to_toml())
     page = Page(write_report(tmp_path))
-    assert "Not finished: it got to step 0." in page.words
+    assert "Not finished: it reached step 0." in page.words
     assert "Not recorded." in page.words
     assert not (tmp_path / "figures").exists()
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]

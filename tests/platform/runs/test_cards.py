@@ -116,7 +116,7 @@ def test_an_unfinished_a_damaged_and_a_missing_run_say_so(tmp_path: Path) -> Non
     unfinished = make_run(tmp_path / "a", **{"certificate.json": None, "metrics.jsonl": json.dumps(line) + "\n"})
     page = unfinished._repr_html_()
     looked_at(page)
-    assert "not finished</span> Not finished: it got to step 4." in page
+    assert "not finished</span> Not finished: it reached step 4." in page
     assert "0.25" in page
     assert "damaged: " in make_run(tmp_path / "b", **{"certificate.json": "{"})._repr_html_()
     assert "no run yet" in Run(tmp_path / "c")._repr_html_()

@@ -68,14 +68,14 @@ def test_an_unfinished_run_shows_its_last_evaluation(tmp_path: Path) -> None:
     summary = summarise(folder(tmp_path / "run", entries, environment=plan))
     assert not summary.finished
     assert summary.verdict is None
-    assert summary.sentence == "Not finished: it got to step 5 of 20 (25 %)."
+    assert summary.sentence == "Not finished: it reached step 5 of 20 (25 %)."
     assert (summary.step, summary.steps, summary.flops, summary.seconds) == (5, 20, 500, 3)
     assert summary.values == {"data": {"relative": 0.5}, "noise": {"rank": 7}}
 
 
 def test_a_run_that_has_logged_nothing(tmp_path: Path) -> None:
     summary = summarise(folder(tmp_path / "run", []))
-    assert summary.sentence == "Not finished: it got to step 0."
+    assert summary.sentence == "Not finished: it reached step 0."
     assert (summary.step, summary.steps, summary.flops, summary.seconds) == (0, None, None, None)
     assert summary.values == {}
 

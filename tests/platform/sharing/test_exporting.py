@@ -110,7 +110,7 @@ def test_files_are_written_where_asked_and_never_over_others(
 
 
 def test_bad_input_is_refused(projector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match='nothing can be exported to "onyx"') as caught:
+    with pytest.raises(BadInput, match='cannot export to "onyx"') as caught:
         export(projector, "onyx")  # type: ignore[arg-type]
     assert caught.value.nearest == "onnx"
     found = importlib.util.find_spec

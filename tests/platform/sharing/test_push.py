@@ -138,9 +138,9 @@ def test_a_second_push_is_an_update_only_if_asked_for(projector: Path, fake: Fak
     ("arguments", "what"),
     [
         ({"license": None}, "a model card needs a licence"),
-        ({"license": "MIT License"}, "is no identifier of a licence"),
-        ({"name": "plane"}, "'plane' is no name on the hub"),
-        ({"name": "../plane"}, "is no name on the hub"),
+        ({"license": "MIT License"}, "is not the identifier of a licence"),
+        ({"name": "plane"}, "'plane' is not a valid name on the hub"),
+        ({"name": "../plane"}, "is not a valid name on the hub"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(
@@ -202,7 +202,7 @@ def test_paths_of_this_machine_are_told(tmp_path: Path, projector: Path, fake: F
     (tmp_path / "run" / "experiment.toml").write_text(experiment.to_toml())
     heard: list[str] = []
     push(tmp_path / "run", "me/plane", license="mit", message=heard.append)
-    assert heard == ["experiment.toml will be public, and tells paths of this machine: model.weights"]
+    assert heard == ["experiment.toml will be public, and contains paths on this machine: model.weights"]
 
 
 # -- names ------------------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_the_arms_are_those_that_are_asked_for_and_in_the_quick_version_fixed_on
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
-        (["gradient"], "'gradient' alone is no league"),
+        (["gradient"], "'gradient' alone is not a league"),
         (["gradient", "gradient"], "'gradient' is given twice"),
         (["gradient", "gradeint"], "there is no enforcer 'gradeint'"),
         (["cubic", "cubic-iteration"], "'cubic' is given twice"),
@@ -148,7 +148,7 @@ def test_an_argument_that_is_wrong_is_refused_and_so_is_a_range_that_it_cannot_t
     suite = find_suite(
         write_suite(arm__section={"enforcer": "section", "over": {"enforcer.rank": "int:1:0x"}}), installed()
     )
-    with pytest.raises(BadInput, match="is no range"):
+    with pytest.raises(BadInput, match="is not a range"):
         _entry(suite, "section", "plain")
     over = {"enforcer.weight": "uniform:-1:1"}  # the upper end alone is a weight
     suite = find_suite(write_suite(arm__gradient={"enforcer": "gradient", "over": over}), installed())

@@ -272,7 +272,7 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
         ({"sampler": "tpe", "trials": 0}, "0 trials", "`trials = N`"),
         (
             {"sampler": "random", "trials": 9, "over": {}},
-            "nothing that sampler 'random' could choose",
+            "sampler 'random' has nothing to choose",
             "a key with log",
         ),
         ({"trials": 5}, "a grid has as many trials as it has combinations", "`sampler = random`"),
@@ -280,10 +280,10 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
         ({"over": {"model.depth": "int:1:3"}}, "infinitely many values, and a grid tries", "`sampler = tpe`"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "lin:0:1:3"}}, "is a list of values", "uniform:0:1"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:1:9:3"}}, "is a list of values", "log:1:9"),
-        ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:1:2.5"}}, "is no range", "whole numbers"),
-        ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:3:1"}}, "is no range", "LOW < HIGH"),
-        ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:0:1"}}, "is no range", "LOW > 0"),
-        ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:1"}}, "is no range", "log:LOW:HIGH"),
+        ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:1:2.5"}}, "is not a range", "whole numbers"),
+        ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:3:1"}}, "is not a range", "LOW < HIGH"),
+        ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:0:1"}}, "is not a range", "LOW > 0"),
+        ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:1"}}, "is not a range", "log:LOW:HIGH"),
         (
             {"sampler": "tpe", "trials": 5, "over": {"training.seed": "int:1:3"}},
             "the seed cannot be varied",
@@ -291,9 +291,9 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
         ),
         ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "uniform:1:3"}}, "depth", "integer"),
         ({"sampler": "random", "trials": 5, "over": {"optimizer.lr": "uniform:-2:-1"}}, "lr", "greater"),
-        ({"metric": "noise/relativ"}, "no evaluation gives 'noise/relativ'", "noise/relative"),
-        ({"metric": "nois/relative"}, "no evaluation gives 'nois/relative'", "noise/relative"),
-        ({"metric": "reconstruction-error"}, "no evaluation gives", "reconstruction_error"),
+        ({"metric": "noise/relativ"}, "no evaluation measures 'noise/relativ'", "noise/relative"),
+        ({"metric": "nois/relative"}, "no evaluation measures 'nois/relative'", "noise/relative"),
+        ({"metric": "reconstruction-error"}, "no evaluation measures", "reconstruction_error"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(

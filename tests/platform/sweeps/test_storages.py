@@ -37,8 +37,8 @@ def test_passwords_are_masked(url: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("url", "error", "what"),
     [
-        ("hunter2", BadInput, "that is no URL of a database"),
-        ("postgresq://me:hunter2@localhost/x", BadInput, "no kind of database 'postgresq'"),
+        ("hunter2", BadInput, "that is not the URL of a database"),
+        ("postgresq://me:hunter2@localhost/x", BadInput, "no database of the kind 'postgresq'"),
         ("sqlite:////nowhere/hunter/x.db", Failure, "the storage cannot be reached: unable to open database file"),
     ],
 )

@@ -169,9 +169,9 @@ def test_a_metric_that_is_never_usable_gives_no_best_and_ends_the_run(tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "what", "nearest"),
     [
-        ({"training__best": "nois/relative"}, "no evaluation gives 'nois/relative'", "noise/relative"),
-        ({"training__stop": "data/reconstruction_eror"}, "no evaluation gives", "data/reconstruction_error"),
-        ({"training__best": "relativ"}, "no evaluation gives 'relativ'", "relative"),
+        ({"training__best": "nois/relative"}, "no evaluation measures 'nois/relative'", "noise/relative"),
+        ({"training__stop": "data/reconstruction_eror"}, "no evaluation measures", "data/reconstruction_error"),
+        ({"training__best": "relativ"}, "no evaluation measures 'relativ'", "relative"),
         ({"training__ema": 1.0}, "'ema' cannot be 1.0", None),
         ({"training__best": {"metric": "relative", "maximise": True}}, "no key 'best.maximise'", "maximize"),
         ({"training__stop": {"patience": 2}}, "[training] lacks the key 'stop.metric'", None),

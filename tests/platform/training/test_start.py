@@ -132,7 +132,7 @@ def test_a_run_gives_the_model_inside_its_operator(tmp_path: Path, tiny: Make) -
     lost = idemlab.train(
         tiny(enforcer={"name": "replacing"}, training__steps=2), tmp_path / "lost", progress=False, catalog=catalog
     )
-    with pytest.raises(BadInput, match="own weights cannot be taken out"):
+    with pytest.raises(BadInput, match="own weights cannot be extracted"):
         started(tiny(model__weights=str(lost.path)))
 
 
@@ -179,7 +179,7 @@ def test_what_does_not_fit_names_both_sides(earlier: Path, tmp_path: Path, tiny:
 @pytest.mark.parametrize(
     ("weights", "what"),
     [
-        ("text.safetensors", "is no safetensors file"),
+        ("text.safetensors", "is not a safetensors file"),
         ("gone.safetensors", "there are no weights"),
         ("empty", "has no operator.safetensors to start from"),
         ("nothing-of-this-name", "there are no weights 'nothing-of-this-name'"),

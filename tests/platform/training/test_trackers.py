@@ -126,7 +126,7 @@ def test_a_tracker_of_a_plugin_gets_the_log_and_may_fail(tmp_path: Path, tiny: M
     table = tiny(training__trackers=[{"name": "own", "patience": 2}])
     run = idemlab.train(table, tmp_path / "run", progress=False, watchers=[watcher], catalog=_spoken_for(own))
     assert heard == ["own", 4, 6]
-    assert "tracker 'own' is left out from here on: OSError: no network" in watcher.said
+    assert "tracker 'own' failed and is no longer used: OSError: no network" in watcher.said
     assert run.certificate is not None
     plain = idemlab.train(tiny(), tmp_path / "plain", progress=False)
     assert run.weights_file.read_bytes() == plain.weights_file.read_bytes()

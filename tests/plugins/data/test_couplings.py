@@ -261,7 +261,7 @@ def table(**source: object) -> dict[str, object]:
         ({"temperatures": [1e-8]}, "0.001"),
         ({"temperatures": []}, "at least 1"),
         ({"cost": "cnn"}, "pixels"),
-        ({"cost": "pca"}, "metric 'diversity' judges by them"),
+        ({"cost": "pca"}, "metric 'diversity' judges by the same features"),
     ],
     ids=str,
 )
@@ -275,10 +275,10 @@ def test_what_cannot_be_is_refused_when_the_file_is_read(source, words):
 def test_a_source_inside_another_is_no_exception_and_other_features_are_free():
     inside = {"name": "augmented", "transforms": [{"name": "RandomRotation", "degrees": 5}]}
     plain = table(cost="pca")
-    with pytest.raises(BadInput, match="learns by the features 'pca'") as caught:
+    with pytest.raises(BadInput, match="learns from the features 'pca'") as caught:
         resolve(plain | {"source": ["data", inside | {"then": plain["source"]}]})
     assert "for the metric" in caught.value.next_step
-    with pytest.raises(BadInput, match="learns by the features 'pca'"):
+    with pytest.raises(BadInput, match="learns from the features 'pca'"):
         resolve(plain | {"source": "data", "reconstruction": {"weight": 1.0, "input": plain["source"]}})
     assert resolve(table(cost="coarse")).sources[0].arguments["cost"] == "coarse"
     resolve(plain | {"evaluation": {"inputs": {}, "metrics": [{"name": "diversity", "features": "hog"}]}})
@@ -290,7 +290,7 @@ def test_what_needs_the_data_or_the_operator_is_refused_before_training():
     assert "source.debiased = true" in caught.value.next_step
     with pytest.raises(BadInput, match="too small for float32") as caught:
         transport(temperatures=[1e-5])
-    assert "one to one" in caught.value.next_step
+    assert "one-to-one" in caught.value.next_step
     experiment = resolve(table(cost="code"))
     with pytest.raises(BadInput, match="no method 'encode'") as caught:
         preflight(experiment, assemble(experiment), device=torch.device("cpu"))

@@ -59,7 +59,7 @@ def test_a_column_without_use_is_told_with_the_way_to_use_it(case: str, folder: 
 # -- one folder alone -----------------------------------------------------------------------------------------------------
 
 ALONE = "no classes: all images lie in one folder, "
-NO_SPLIT = ", which is no split, since it is not named train, test or validation"
+NO_SPLIT = ", which is not a split because it is not named train, test or validation"
 FOLDERS: dict[str, str | None] = {
     # where all images lie: what is told
     "val": f"{ALONE}val{NO_SPLIT}",
@@ -101,7 +101,7 @@ def test_an_archive_that_cannot_be_read_is_named(case: str, beside: int, folder:
     broken = ARCHIVES[case](folder.archive("a.zip", 3).read_bytes())
     for name in ("b.zip", "c.ZIP"):
         (folder.path / name).write_bytes(broken)
-    with pytest.raises(BadInput, match=r"the archive cannot be read: .*; so with 1 more") as caught:
+    with pytest.raises(BadInput, match=r"the archive cannot be read: .*; the same holds for 1 more") as caught:
         hub_dataset(str(folder.path), channels=1)
     assert caught.value.where == str(folder.path / "b.zip")
     assert caught.value.next_step == "replace it, or move it out of the folder"

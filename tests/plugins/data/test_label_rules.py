@@ -117,7 +117,7 @@ def test_what_is_no_label_is_refused_with_its_row_or_left_out(folder: Any, label
 @pytest.mark.parametrize("labels", NO_LABELS.values(), ids=NO_LABELS)
 def test_columns_of_something_else_are_refused(folder: Any, labels: Any) -> None:
     path = str(folder.table("x.parquet", 5, labels))
-    with pytest.raises(BadInput, match=r"row 0 has no class.*; so with 4 other rows"):
+    with pytest.raises(BadInput, match=r"row 0 has no class.*; the same holds for 4 other rows"):
         hub_dataset(path, label="label")
     with pytest.raises(BadInput, match="there is no row with an image and a class"):
         hub_dataset(path, label="label", incomplete="leave out")

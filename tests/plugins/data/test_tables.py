@@ -81,7 +81,7 @@ def test_rows_that_are_not_complete_can_be_left_out(build: Callable[..., Dataset
         (GOOD, {"columns": ["a"], "label": "knd"}, "there is no column 'knd'"),
         (GOOD, {"columns": ["a", "a"]}, "'columns' names a column twice"),
         (GOOD, {"columns": ["a"], "label": "a"}, "column 'a' is the label and a feature"),
-        ("a,b\n1,2\n3,\n5,6\n7,\n", {}, "row 1 is not complete: column 'b' is empty; so 1 other row"),
+        ("a,b\n1,2\n3,\n5,6\n7,\n", {}, "row 1 is not complete: column 'b' is empty; the same holds for 1 other row"),
         ("a,b\n1,2\n3,inf\n5,6\n", {}, "row 1 of column 'b' is infinite"),
         ("a,b\n1,2\n3,4\n5,-1\n", {"label": "b"}, "row 2 is not complete: its label in 'b' is negative (-1)"),
         ("a,b\n1,2\n3,4\n5,0.5\n", {"label": "b"}, "row 2 is not complete: its label in 'b' is the fraction 0.5"),

@@ -144,7 +144,7 @@ def test_out_of_range_arguments_are_named(table, key):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"method": "trs4"}, "none is given"),
+        ({"method": "trs4"}, "needs a rank"),
         ({"method": "pm"}, "needs a rank here"),
         ({"method": "optimal"}, "needs the gap"),
         ({"rank": 2}, "takes no rank"),

@@ -24,7 +24,7 @@ def hub(monkeypatch, tmp_path) -> Path:
 
 def test_inception_is_refused_without_its_weights_and_never_fetched(hub, monkeypatch, dataset):
     monkeypatch.setattr(torch.hub, "download_url_to_file", None)
-    with pytest.raises(BadInput, match="not at hand") as caught:
+    with pytest.raises(BadInput, match="not available") as caught:
         extractor("inception", dataset())
     assert str(hub) in caught.value.expected
     assert "not called FID" in caught.value.next_step

@@ -151,7 +151,7 @@ def idempotents_stay(subject: Subject, K: Tensor) -> None:
         must(bool(torch.isfinite(here).all()), "its update at an idempotent is not finite")
         if len(here) == 1:
             scale = float(there.norm()) or 1.0
-            at_most(here.norm() / scale, 1e-8, "|update| at the idempotent, relative to that a little beside it")
+            at_most(here.norm() / scale, 1e-8, "|update| at the idempotent, divided by that nearby")
         else:
             error = here.std(0) / len(here) ** 0.5 + 1e-8 * there.norm()
             at_most((here.mean(0).abs() / error).max(), _SIGMA, "|mean update| at the idempotent, in standard errors")
@@ -182,7 +182,7 @@ def attracted_in_one_step(subject: Subject, K: Tensor) -> None:
     applies=lambda traits: _moves(traits) and traits.attracts,
     maps=_near_idempotent,
     examples=(20, 2),
-    cause="near an idempotent its pull is too weak, or points elsewhere: look whether it fades in some directions, "
+    cause="near an idempotent its pull is too weak, or points elsewhere: check whether it fades in some directions, "
     "or depends on the scale of the outputs",
 )
 def attracted_to_the_end(subject: Subject, K: Tensor) -> None:

@@ -160,7 +160,7 @@ def state_round_trips(subject: Subject) -> None:
 @check(
     "model",
     applies=lambda traits: traits.exact,
-    cause="the model claims `exact`, and the encoder is no left inverse of the decoder, or the code is off by more than "
+    cause="the model claims `exact`, and the encoder is not a left inverse of the decoder, or the code is off by more than "
     "half a cell, or half precision is left on under autocast: do not claim it, or mend it",
 )
 def exact_as_claimed(subject: Subject) -> None:

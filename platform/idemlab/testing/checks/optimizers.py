@@ -97,11 +97,13 @@ def rate_scales_the_steps(subject: Subject) -> None:
         moved.append(float(sum(away)))
     must(moved[0] > 0, "its first steps move nothing")
     at_most(
-        moved[1] / moved[0], 0.9, "how far it moves the parameters at half the rate, as a share of that at the whole"
+        moved[1] / moved[0],
+        0.9,
+        "how far it moves the parameters at half the rate, over the distance at the full rate",
     )
 
 
-@check("optimizer", cause="what it remembers stands in attributes: keep it in self.state, as tensors and plain values")
+@check("optimizer", cause="its state is in plain attributes: keep it in self.state, as tensors and plain values")
 def state_round_trips(subject: Subject) -> None:
     """Restored from its state, which a checkpoint can hold, it goes on with the same bits."""
     parameters = _parameters(torch.float32)  # torch restores a state in the precision of the parameters
@@ -141,10 +143,12 @@ def deterministic(subject: Subject) -> None:
         _train(_built(subject, parameters), parameters, _STEPS)
         must(torch.equal(torch.get_rng_state(), before), "it drew from the global generator")
         ended.append(parameters)
-    must(_same(*ended), "two that begin alike take different steps")
+    must(_same(*ended), "two optimizers that begin alike take different steps")
 
 
-@check("optimizer", cause="`step` does not look whether `p.grad` is None, as it is where a batch does not reach")
+@check(
+    "optimizer", cause="`step` does not check whether `p.grad` is None, as for a parameter that a batch does not reach"
+)
 def leaves_what_has_no_gradient(subject: Subject) -> None:
     """A parameter without a gradient stays as it is."""
     parameters = _parameters()
@@ -170,7 +174,7 @@ def finite_at_zero_gradients(subject: Subject) -> None:
     must(all(bool(torch.isfinite(p).all()) for p in parameters), "the parameters are not finite")
 
 
-@check("optimizer", cause="a tensor of another precision among what it remembers: use torch.zeros_like(p)")
+@check("optimizer", cause="a tensor of another precision in its state: use torch.zeros_like(p)")
 def every_precision(subject: Subject) -> None:
     """It trains float32 as well as float64, and leaves the precision as it is."""
     for dtype in (torch.float32, torch.float64):

@@ -1,4 +1,4 @@
-"""Checks of schedules: a number for each share of the run that is done, the same one whenever it is asked for."""
+"""Checks of schedules: a number for each completed share of the run, the same at every call."""
 
 from __future__ import annotations
 

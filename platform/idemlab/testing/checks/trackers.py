@@ -55,7 +55,7 @@ def has_a_name(subject: Subject) -> None:
     """It has the attributes that Accelerate asks for; the name is a text, by which messages call it."""
     with _open(subject) as tracker:
         must(isinstance(tracker.name, str) and bool(tracker.name), f"its name is {tracker.name!r}, not a text")
-        must(isinstance(tracker.requires_logging_directory, bool), "requires_logging_directory is no truth value")
+        must(isinstance(tracker.requires_logging_directory, bool), "requires_logging_directory is not true or false")
         must("tracker" in dir(tracker), "it has no attribute `tracker`")
         tracker.finish()
 
