@@ -52,8 +52,8 @@ def oblique_bases(draw: st.DrawFn, n: int, condition: float = 10.0) -> Basis:
 def exact_bases(draw: st.DrawFn, n: int) -> Basis:
     """S and S^-1 of small integers: with eigenvalues of a few bits, K has no rounding error, and neither has h(K).
 
-    `S = [[I, 0], [C, I]] @ [[I, -B], [0, I]]` up to the order of its rows, with B and C of -1, 0 and 1. Idempotents in such a
-    basis are oblique, of integers up to 40, so exact in bfloat16, too.
+    `S = [[I, 0], [C, I]] @ [[I, -B], [0, I]]` up to the order of its rows, with B and C of -1, 0 and 1. Idempotents in such
+    a basis are oblique, of integers up to 40, so exact in bfloat16, too.
     """
     k = draw(st.integers(0, n))
     B = integers(draw, k * (n - k), 1).view(k, n - k)

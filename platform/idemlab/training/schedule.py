@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from ..experiment.experiment import Experiment
 
-__all__ = ["MEASURED_PER_ENTRY", "RANK_POINTS_IN_PASSING", "Schedule"]
+__all__ = ["MEASURED_EVERY", "RANK_POINTS_IN_PASSING", "Schedule"]
 
-MEASURED_PER_ENTRY = 10
-"""Number of steps, of those that one entry of the log covers, in which the idempotence error of the batch is measured. To
-measure it in each would cost small networks a twelfth of their step."""
-
+MEASURED_EVERY = 5
+"""Steps between measurements of the idempotence error of a batch. In each step they would cost small networks a twelfth."""
 RANK_POINTS_IN_PASSING = 1
 """Number of Jacobians at an evaluation during training; the final one has `evaluation.rank_points`."""
 
@@ -37,8 +35,8 @@ class Schedule:
         return done % self.experiment.training.log_every == 0 or done == self.steps
 
     def measures(self, done: int) -> bool:
-        """Whether the last of `done` steps measures the idempotence error of its batch; at least one does for each entry."""
-        return done % max(self.experiment.training.log_every // MEASURED_PER_ENTRY, 1) == 0 or self.logs(done)
+        """Whether the last of `done` steps measures the idempotence error of its batch, for the log."""
+        return done % MEASURED_EVERY == 0 or self.logs(done) or self.evaluates(done)
 
     def evaluates(self, done: int) -> bool:
         """Whether an evaluation during training is due; the final one is separate."""

@@ -251,8 +251,8 @@ def _as_chosen(
         return []
     return [
         Claim(
-            claim="Torus: all are compared at the settings that their trials chose, no more of them than for the canonical "
-            "loss.",
+            claim="Torus: the losses are compared at the settings that their trials chose, as many for each; the "
+            "construction at the best setting of its rank, which is given.",
             ours="; ".join(told),
             conclusion="They are." if agree else "They are not: the file has other settings.",
             holds=agree,
@@ -310,17 +310,26 @@ def _final_row(name: str, every: tuple[Trial, ...]) -> dict[str, Any]:
 def _text(material: Material) -> str:
     text = (
         "All arms train the MLP of `league-torus` and `league-sphere` to reconstruct points with and without noise, for "
-        "equal counted FLOPs. The losses are asked at these points and at Gaussian noise; `section` wraps the MLP and "
-        "needs no points. On a torus, each loss is tuned by the same number of trials, over two optimisers, two rates "
-        "each and four weights, on held-out training samples. Of the projections that are genuine, the one with the "
-        "lowest geometric mean of the three relative errors and the reconstruction error is chosen, so that neither is "
-        "bought with the other. The rank of `section` is not chosen like that, but given: four principal components hold "
-        "all of the data. The score would take 6, for a reconstruction error a sixth lower. The settings are then trained"
-        " on a second torus, and on a sphere without tuning again, with three seeds, and measured on test samples. The "
-        "relative error was tuned with a warm-up over half of the run, the canonical loss without. Both were then tried "
-        "the other way, on the second torus: both are better without. A third torus and another sphere, which no choice "
-        "has seen, compare both without. The squared relative error is first tried once at each of three weights, and the"
-        " best one counts. Tuned like the others and without warm-up, it loses directions of the data at most settings, "
-        "so it was not trained further."
+        "equal counted FLOPs. The losses are enforced at these points and at Gaussian noise; `section` wraps the MLP, "
+        "needs no points, and costs three forwards of it at every call. On a torus, each loss is tuned by the same number"
+        " of trials, over two optimisers, two rates each and four weights, on held-out training samples. Of the "
+        "projections that are genuine, the one with the lowest geometric mean of the three relative errors and the "
+        "reconstruction error is chosen, so that neither is bought with the other. The rank of `section` is not chosen by"
+        " this score but given: four principal components hold all of the data. The score would take 6, for a "
+        "reconstruction error a sixth lower; the rank would then be worse than that of the canonical loss on the sphere, "
+        "too. The settings are then trained on a second torus, and on a sphere without tuning again, with three seeds, "
+        "and measured on test samples.\n\n"
+        "A baseline without training: the projection onto these four principal components is idempotent, of rank 4, and "
+        "exact at the data. Its distance to the manifold is 0.83 at data + 0.7 noise and 0.88 at noise on the torus, 0.70"
+        " and 0.94 on the sphere. So the low errors of `section` at the data come from the linear subspace that holds "
+        "these manifolds; what the network adds is the distance off the data. Off the data the canonical loss is farther "
+        "from the manifold than this baseline.\n\n"
+        "The relative error was tuned with a warm-up over half of the run, the canonical loss without. Both were then "
+        "tried the other way, on the second torus: by the score both are better without, although the canonical loss "
+        "reconstructs a tenth better with it. A third torus and another sphere, which no choice has seen, compare both "
+        "without. The squared relative error is first tried once at each of three weights, and the best one counts. Then "
+        "its weight was tuned without warm-up: at 15 of 16 settings it loses directions of the data. The other one, at "
+        "the lowest weight and highest rate that were tried, has a better score than the canonical loss; lower weights "
+        "and other manifolds were not tried."
     )
     return text + (" This is the small version: few steps and seeds." if material.quick else "")

@@ -100,7 +100,12 @@ def asked_claims(variants: list[Variant], curves: list[Curve]) -> list[Claim]:
     if ours:
         best = _best(ours)
         claims += [_claim(asked, best) for asked in ASKED.values()]
-        claims += [_together(ours), _far_from_training(best), _no_copies(best), _costs(best, named.get(free_of(best)))]
+        claims += [
+            _together(ours),
+            _far_from_training(best),
+            _no_copies(best),
+            _costs(best, named.get(free_of(best) or "")),
+        ]
         claims += [_constructed(ours)]
     claims += [_of_the_class(named[name]) for name in CONDITIONAL if name in named]
     claims += [_chance(named[name], curves) for name in AT_ITS_BUDGET if name in named]
@@ -201,8 +206,16 @@ def _constructed(variants: list[Variant]) -> Claim | None:
     ours, other = first.middle(FRECHET), second.middle(FRECHET)
     assert ours is not None, "variants without a distance were left out"
     assert other is not None, "variants without a distance were left out"
+    claim = "A construction generates as well as a trained projection, by the Fréchet distance."
+    if not 1 / BUDGETS_AGREE <= first.budget / second.budget <= BUDGETS_AGREE:
+        return Claim(
+            claim=claim,
+            ours=f"{first.label} had {first.budget:.2g} FLOPs: {told(first.values(FRECHET), '.3g')}; {second.label} "
+            f"{second.budget:.2g}: {told(second.values(FRECHET), '.3g')}",
+            conclusion="Open: the budgets differ.",
+        )
     return Claim(
-        claim="A construction generates as well as a trained projection, by the Fréchet distance.",
+        claim=claim,
         ours=f"{first.label}: {told(first.values(FRECHET), '.3g')}, error {told(first.values(RELATIVE), '.2g')}; "
         f"{second.label}: {told(second.values(FRECHET), '.3g')}, error {told(second.values(RELATIVE), '.2g')}",
         conclusion=f"Its distance is {ours / other:.2f} times that of the trained one.",

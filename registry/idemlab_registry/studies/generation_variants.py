@@ -167,9 +167,9 @@ def at_least_rounding(values: Iterable[float]) -> list[float]:
     return [max(value, ROUNDING) for value in values]
 
 
-def free_of(variant: Variant) -> str:
-    """Name of the variant with nothing enforced, on the same network where there is one."""
-    return "section-free-long" if variant.name in SECTIONS else "soft-free-long"
+def free_of(variant: Variant) -> str | None:
+    """Name of the variant with nothing enforced on the same network, or None."""
+    return "section-free-long" if variant.name in SECTIONS else "soft-free-long" if variant.name in SOFT else None
 
 
 def told(values: list[float], form: str = ".2f") -> str:

@@ -159,18 +159,18 @@ def test_not_a_number_stops_with_the_last_good_state_saved(tmp_path: Path, tiny:
     assert run.certificate is None
 
 
-def test_the_log_measures_the_error_in_ten_steps_of_each_entry(tmp_path: Path, tiny: Make) -> None:
-    settings = {"source": {"name": "gaussian"}, "training__steps": 43}
+def test_the_log_measures_the_error_in_every_fifth_step(tmp_path: Path, tiny: Make) -> None:
+    settings = {"source": {"name": "gaussian"}, "training__steps": 43, "evaluation__every": 22}
     each = _figures(idemlab.train(tiny(**settings, training__log_every=1), tmp_path / "each"))
     some = _figures(idemlab.train(tiny(**settings, training__log_every=20), tmp_path / "some"))
     steps = {e["step"]: e for e in each if e["split"] == "train"}
-    measured = {20: range(2, 21, 2), 40: range(22, 41, 2), 43: (42, 43)}  # the last step of an entry always
-    for entry in (e for e in some if e["split"] == "train"):
-        for key, those in (
-            ("relative", measured[entry["step"]]),
-            ("loss", range((entry["step"] - 1) // 20 * 20 + 1, entry["step"] + 1)),
-        ):
-            assert entry[key] == pytest.approx(mean(steps[step][key] for step in those), rel=1e-5)
+    measured = {20: (5, 10, 15, 20), 40: (22, 25, 30, 35, 40), 43: (43,)}  # and where an entry or an evaluation is due
+    trained = [e for e in some if e["split"] == "train"]
+    assert [e["step"] for e in trained] == [*measured]
+    for entry in trained:
+        step = entry["step"]
+        for key, those in (("relative", measured[step]), ("loss", range((step - 1) // 20 * 20 + 1, step + 1))):
+            assert entry[key] == pytest.approx(mean(steps[each][key] for each in those), rel=1e-5)
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, tiny: Make) -> None:

@@ -82,7 +82,25 @@ def test_the_settings_of_the_finals_are_those_that_the_trials_chose(error: float
     assert claim.holds is agree
 
 
-def test_the_rank_of_a_construction_is_tuned_in_place_of_a_weight() -> None:
+@pytest.mark.parametrize(("rate", "agree"), [(2e-2, True), (5e-3, False)])
+def test_the_construction_is_compared_at_the_best_setting_of_its_rank(rate: float, agree: bool) -> None:
+    section = {"enforcer": {"name": "section", "rank": 4}, "source": {"name": "data"}}
+    over = {"optimizer.lr": [5e-3, 2e-2], "enforcer.rank": [4, 6]}
+    sweeps = {
+        "torus-section-muon": Sweep(experiment="torus-relative", set=section, over=over),
+        "torus-final-section": Sweep(experiment="torus-relative", set=section | {"optimizer.lr": rate}),
+    }
+    tried = (
+        trial(0.3, **{"optimizer.lr": 5e-3, "enforcer.rank": 4}),
+        trial(0.2, **{"optimizer.lr": 2e-2, "enforcer.rank": 4}),
+        trial(0.1, **{"optimizer.lr": 5e-3, "enforcer.rank": 6}),
+    )
+    (claim,) = dominance._as_chosen(sweeps, {"torus-section-muon": tried}, {"torus-final-section": (trial(0.1),)})
+    assert claim.holds is agree
+    assert "of 2 trials" in claim.ours
+
+
+def test_the_rank_of_a_construction_stands_in_the_column_of_the_weight() -> None:
     sweeps = dominance.study().sweeps
     assert dominance._setting(sweeps["torus-final-section"], {}) == ("muon", 0.02, 4.0)
     row = dominance._tuned_row("torus-section-adam", trial(1e-7, **{"optimizer.lr": 3e-3, "enforcer.rank": 3}))
@@ -92,7 +110,8 @@ def test_the_rank_of_a_construction_is_tuned_in_place_of_a_weight() -> None:
 def test_all_are_tuned_alike_and_measured_on_test_samples() -> None:
     study = dominance.study()
     counts = [[s.count for n, s in study.sweeps.items() if n.startswith(f"torus-{arm}-")] for arm in dominance.ARMS]
-    assert counts[0] == counts[1] == counts[2] != []
+    assert len(set(map(tuple, counts))) == 1
+    assert counts[0]
     for sweeps in (study.sweeps, study.quick):
         budgets = set()
         for name, sweep in sweeps.items():
