@@ -67,8 +67,8 @@ no gradient. On networks, at the paper's own learning rates, we also find the pa
 
 - On one linear map, use `purification`: there the theory is exact.
 - If the data lie in a linear subspace of few dimensions, use `section`, which is idempotent by construction.
-- On any other network with data to reconstruct, use `relative`, enforced at the data and at noise. On MLPs that project onto a torus
-  or a sphere, it leaves lower errors than `gradient`, but reconstructs a little worse.
+- On any other network with data to reconstruct, use `relative`, enforced at the data and at noise. On MLPs that project
+  onto a torus or a sphere, it leaves lower errors than `gradient`, but reconstructs a little worse.
   [How to choose an enforcer](choose.md) has the details.
 - To generate from noise, match the noise to training samples (source `transport`) and penalise the relative error
   (enforcer `relative`). On MNIST this reaches {classes_best} of 10 classes, and a classifier can read {readable} of the
