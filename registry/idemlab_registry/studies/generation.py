@@ -130,14 +130,9 @@ def examine(material: Material) -> Findings:
         findings.captions[f"orbits-{variant.name}"] = (
             f"{variant.label}, seed {variant.trials[0].seed}: evenly spaced test images and the first noises."
         )
-    there = [variant for variant in variants if variant.trials[0].run.weights_file.is_file()]
-    whole = len(there) == len(variants)
-    findings.figures["generated"] = generated(variants) if whole else None
-    findings.captions["generated"] = "f(z) of the variants at the same noises (those of their own source)."
-    if not whole:  # a record that is resumed keeps its rows
-        findings.figures["generated-further"] = generated(there) if there else None
-        findings.captions["generated-further"] = "The same of variants that were added later."
     first, later = (tuple(v for v in variants if (v.name in LATER) is second) for second in (False, True))
+    _rows(findings, "generated", first)
+    _rows(findings, "generated-later", later)
     for name, some, matched, asked in (
         ("", first, [v for v in first if v.name in MATCHED], None),
         ("-later", later, [v for v in later if v.name in (*SOFT, *CONSTRUCTED, *FREE)], Lines(12.0, 0.95, 0.01)),
@@ -173,6 +168,18 @@ def examine(material: Material) -> Findings:
             findings.captions[name] = _CAPTIONS[name]
     findings.claims = [*(claims_of(list(first)) if first else []), *asked_claims(list(later), curves)]
     return findings
+
+
+def _rows(findings: Findings, name: str, variants: tuple[Variant, ...]) -> None:
+    """One row of images for each variant of a round. A record that is resumed keeps its rows, and has the new ones apart."""
+    there = [variant for variant in variants if variant.trials[0].run.weights_file.is_file()]
+    whole = len(there) == len(variants)
+    if variants:
+        findings.figures[name] = generated(list(variants)) if whole else None
+        findings.captions[name] = "f(z) of the variants at the same noises (those of their own source)."
+    if not whole:
+        findings.figures[f"{name}-further"] = generated(there) if there else None
+        findings.captions[f"{name}-further"] = "The same of variants that were added later."
 
 
 def _text(material: Material, variants: list[Variant]) -> str:
