@@ -72,7 +72,8 @@ def generated(variants: Iterable[Variant]) -> Figure:
     rows = {}
     for variant in variants:
         trained = Trained.of(variant.trials[0].run)
-        rows[variant.label] = trained.apply(trained.noise(trained.test(2 * _COLUMNS)))
+        batch = trained.test(2 * _COLUMNS)
+        rows[variant.label] = trained.apply(trained.noise(batch), trained.condition(batch))
     return gallery([[Block("f(z)", rows)]], trained.dataset.range, labels=330)
 
 

@@ -19,23 +19,24 @@ _COLUMNS = 10
 def orbit_panel(trained: Trained) -> Figure:
     """Orbits of noise and data, corrupted images, and images of other distributions, with their projections."""
     batch = trained.test(_COLUMNS)
-    z = trained.orbit(trained.noise(batch), 3)
+    c = trained.condition(batch)
+    z = trained.orbit(trained.noise(batch), 3, c)
     corrupted = trained.corrupted(batch)
     left = [
         Block("noise", dict(zip(("z", "f(z)", "f(f(z))", "f(f(f(z)))"), z, strict=True))),
-        Block("test images", _pair("x", batch.input, trained)),
-        Block("corrupted", _pair("c", corrupted, trained)),
+        Block("test images", _pair("x", batch.input, trained, c)),
+        Block("corrupted", _pair("c", corrupted, trained, c)),
     ]
     others = {"inverted": -batch.input, "blurred": trained.points("corrupted", batch, noise=0.0, blur=2.0)}
     clothes = _clothes(trained.dataset)
     if clothes is not None:
         others = {"Fashion-MNIST": clothes} | others
-    right = [Block(f"another distribution: {name}", _pair("o", points, trained)) for name, points in others.items()]
+    right = [Block(f"another distribution: {name}", _pair("o", points, trained, c)) for name, points in others.items()]
     return gallery([left, right], trained.dataset.range)
 
 
-def _pair(symbol: str, points: Tensor, trained: Trained) -> dict[str, Tensor]:
-    one, two = trained.orbit(points, 2)[1:]
+def _pair(symbol: str, points: Tensor, trained: Trained, condition: Tensor | None) -> dict[str, Tensor]:
+    one, two = trained.orbit(points, 2, condition)[1:]
     return {symbol: points, f"f({symbol})": one, f"f(f({symbol}))": two}
 
 

@@ -49,16 +49,22 @@ class Trained:
         return cls(run.experiment, _dataset(json.dumps(run.experiment.dataset.table())), load(run))
 
     @torch.no_grad()
-    def apply(self, x: Tensor) -> Tensor:
-        """f(x), [N, *shape]."""
-        return torch.cat([self.operator(part) for part in x.split(_CHUNK)])  # type: ignore[no-untyped-call]
+    def apply(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """f(x), or f(x, c) with c [N], [N, *shape]."""
+        given = [x] if condition is None else [x, condition]
+        parts = zip(*(each.split(_CHUNK) for each in given), strict=True)  # type: ignore[no-untyped-call]
+        return torch.cat([self.operator(*part) for part in parts])
 
-    def orbit(self, x: Tensor, depth: int) -> list[Tensor]:
-        """x, f(x), ..., f^depth(x)."""
+    def orbit(self, x: Tensor, depth: int, condition: Tensor | None = None) -> list[Tensor]:
+        """x, f(x), ..., f^depth(x), all under the same condition."""
         points = [x]
         for _ in range(depth):
-            points.append(self.apply(points[-1]))
+            points.append(self.apply(points[-1], condition))
         return points
+
+    def condition(self, batch: Batch) -> Tensor | None:
+        """The classes of the images of a batch, [N], if the operator takes them as a condition."""
+        return batch.label if self.experiment.condition == "label" else None
 
     def test(self, count: int) -> Batch:
         """At most `count` test images, at even distances in the set: neighbours may be alike."""
