@@ -87,8 +87,10 @@ class Rank(Relative):
         shrunk = (least / spread).clamp_min(1.0).log().square()
         loss = (warm * self._idempotence * error + shrunk).expand(len(y)).clone()
         loss[mine] += jacobian * share
-        reported = {"trace": at_y.trace, "eigenvalue_error": at_y.change.detach().mean()}
-        return Enforcement(loss=self._weight * loss, reported={k: v.expand(len(y)) for k, v in reported.items()})
+        reported = {name: torch.zeros_like(loss) for name in ("trace", "eigenvalue_error")}
+        for name, value in (("trace", at_y.trace), ("eigenvalue_error", at_y.change.detach())):
+            reported[name][mine] += value * share  # so that their mean is that of the rows that are looked at
+        return Enforcement(loss=self._weight * loss, reported=reported)
 
     def _least(self, x: Tensor, step: Step) -> Tensor:
         """s0, a scalar: a share of the spread that a projection of rank r has at inputs like these."""
@@ -114,7 +116,7 @@ class Rank(Relative):
         if self._probes is None:
             J = _jacobian(orbit, point, mine)
             traces = (_trace(J) - self._rank).square() + _count_error(J, self._rank)
-            return _Seen(traces, (J @ J - J).square().sum((1, 2)), _trace(J).detach().mean())
+            return _Seen(traces, (J @ J - J).square().sum((1, 2)), _trace(J).detach())
         probes = torch.stack([step.signs(point) for _ in range(self._probes)])
         images = central_difference(orbit, point, probes, mine)
         again = central_difference(orbit, point, images, mine)
@@ -123,7 +125,7 @@ class Rank(Relative):
         )
         first, second = (v * u).sum(2), (v * w).sum(2)
         traces = product_of_independent(first - self._rank) + product_of_independent(second - self._rank)
-        return _Seen(traces, (w - u).square().sum(2).mean(0), first.detach().mean())
+        return _Seen(traces, (w - u).square().sum(2).mean(0), first.detach().mean(0))
 
 
 def _check_still(orbit: Orbit) -> None:
@@ -153,7 +155,7 @@ class _Seen:
     Args:
         traces: (tr J - r)^2 + C, [m].
         change: |J^2 - J|_F^2, [m].
-        trace: mean of tr J, without gradient.
+        trace: tr J, [m], without gradient.
     """
 
     traces: Tensor

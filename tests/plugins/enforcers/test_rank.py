@@ -122,9 +122,14 @@ def test_every_kth_sample_is_looked_at_and_the_mean_is_theirs(f: nn.Module, prob
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_the_samples_that_are_looked_at_are_those_of_the_global_batch(f: nn.Module, every: int) -> None:
     x = torch.randn(10, N, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    whole = of(rank(every=every), f, x).mean()
-    shares = [of(rank(every=every), f, part, Step(shard=Shard(micro=i, micros=5))) for i, part in enumerate(x.split(2))]
-    torch.testing.assert_close(torch.cat(shares).mean(), whole)
+    steps = [Step(shard=Shard(micro=i, micros=5)) for i in range(5)]
+    shares = [rank(every=every)(Orbit(f, part), step) for part, step in zip(x.split(2), steps, strict=True)]
+    whole = rank(every=every)(Orbit(f, x), Step())
+    torch.testing.assert_close(torch.cat([share.loss for share in shares]).mean(), whole.loss.mean())
+    for name, value in whole.reported.items():
+        torch.testing.assert_close(torch.cat([share.reported[name] for share in shares]).mean(), value.mean())
+    seen = torch.stack([jacobians(f, row[None])[0].trace() for row in x[::every]])
+    torch.testing.assert_close(whole.reported["trace"].mean(), seen.mean(), rtol=1e-6, atol=1e-9)
 
 
 def test_a_condition_goes_with_its_samples() -> None:
