@@ -188,13 +188,14 @@ K2 = torch.diag(torch.tensor([0.2, 0.8]))
         (
             3 * K2,
             {"method": "sp2", "rank": 1, "spectrum": "rescaled"},
-            "called 'rescaled'(.|\n)*rescale",
+            r"called 'rescaled'(.|\n)*rescale\n(.|\n)*leave 'spectrum' out",
         ),  # was rescaled
         (torch.stack([K2, 3 * K2, K2 * torch.nan]), {"method": "sp2", "rank": 1}, "reach from 0.2 to 2.4"),
-        (K2, {"max_steps": -1}, "max_steps cannot be -1"),
+        (K2, {"max_steps": -1}, r"max_steps cannot be -1(.|\n)*leave 'max_steps' out"),
         (K2, {"max_steps": 2.5}, "max_steps cannot be 2.5"),
         (K2, {"tolerance": float("nan")}, "tolerance cannot be nan"),
-        (K2, {"tolerance": -1e-3}, "tolerance cannot be -0.001"),
+        (K2, {"tolerance": -1e-3}, r"tolerance cannot be -0.001(.|\n)*leave 'tolerance' out"),
+        (K2, {"tolerance": True}, "tolerance cannot be True"),
         (K2, {"method": None}, "the method is a NoneType"),
         (K2, {"method": lambda K: K[:1]}, r"makes shape \[1, 2\]"),
         (K2.tolist(), {}, "got a list"),

@@ -161,11 +161,28 @@ def _check_settings(spectrum: object, tolerance: object, max_steps: object) -> N
     if spectrum not in get_args(Spectrum):
         choices = get_args(Spectrum)
         what = f"there is no way to treat the spectrum called {spectrum!r}"
-        raise BadInput(what, where="purify", choices=choices, nearest=nearest_match(str(spectrum), choices))
-    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < math.inf:
-        raise BadInput(f"the tolerance cannot be {tolerance!r}", where="purify", expected="a number of 0 or more")
+        raise BadInput(
+            what,
+            where="purify",
+            choices=choices,
+            nearest=nearest_match(str(spectrum), choices),
+            next_step="leave 'spectrum' out: the eigenvalues are then checked where the method needs it",
+        )
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance < math.inf:  # type: ignore[operator]
+        raise BadInput(
+            f"the tolerance cannot be {tolerance!r}",
+            where="purify",
+            expected="a number of 0 or more",
+            next_step="leave 'tolerance' out: the iteration then ends where rounding lets it go no further",
+        )
     if type(max_steps) is not int or max_steps < 0:
-        raise BadInput(f"max_steps cannot be {max_steps!r}", where="purify", expected="a whole number of 0 or more")
+        raise BadInput(
+            f"max_steps cannot be {max_steps!r}",
+            where="purify",
+            expected="a whole number of 0 or more",
+            next_step="leave 'max_steps' out: 200 are enough for nearly every matrix",
+        )
 
 
 def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifier, Callable[[Tensor], Tensor] | None]:
