@@ -239,6 +239,14 @@ def _as_stage(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Te
                 where="purify",
                 expected="a function K -> K' that keeps the shape",
             )
+        if made.dtype != X.dtype:
+            was, became = (str(t.dtype).removeprefix("torch.") for t in (X, made))
+            raise BadInput(
+                f"the method makes matrices in {became} of matrices in {was}",
+                where="purify",
+                expected="a function K -> K' that keeps the precision",
+                next_step="let the function return the precision of K, or give K in the precision in which it computes",
+            )
         return made
 
     return stage
