@@ -36,7 +36,7 @@ def section(rank: Annotated[int, Ge(1)]) -> Any:
     trains F, and a step needs no f(f(x)). f costs three forwards of F.
 
     Args:
-        rank: r, number of components: the rank of f, everywhere.
+        rank: r, number of components, less than the numbers of a sample: the rank of f, everywhere.
     """
     from .section import Section
 

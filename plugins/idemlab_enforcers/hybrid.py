@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from idemlab import Enforcement, Enforcer, Operator, Orbit, Step, l2
+from idemlab import BadInput, Enforcement, Enforcer, Operator, Orbit, Step, l2
 
 __all__ = ["Hybrid", "Mode"]
 
@@ -26,7 +27,8 @@ class Hybrid(Enforcer):
         start: share of the run before which nothing is asked, so that a step costs what the data term costs.
 
     Raises:
-        ValueError: if the mode does not fit the members or the threshold, or the warm-up does not end in the run.
+        ValueError: if the mode does not fit the members or the threshold.
+        BadInput: if the warm-up does not end in the run.
     """
 
     def __init__(
@@ -40,8 +42,12 @@ class Hybrid(Enforcer):
         if (mode == "switch") != (threshold is not None):
             raise ValueError("'threshold' belongs to mode 'switch', which needs it")
         if start + warmup > 1 + 1e-9:
-            raise ValueError(
-                f"start {start:g} and warmup {warmup:g} are longer than the run: the loss never gets its weight"
+            left = math.floor(1000 * (1 - start) + 1e-6) / 1000
+            raise BadInput(
+                f"start {start:g} and warmup {warmup:g} are longer than the run: the loss never gets its weight",
+                where="enforcer 'hybrid', keys 'start' and 'warmup'",
+                expected="a sum of at most 1",
+                next_step=f"lower the warmup to {left:g}, or start earlier",
             )
         self.enforcers = nn.ModuleList(enforcers)
         self._mode = mode

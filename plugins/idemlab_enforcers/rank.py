@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from idemlab import BadInput, Enforcement, Orbit, Step, l2, rows
 
@@ -63,6 +64,7 @@ class Rank(Relative):
         self._rank = rank
         self._spectrum, self._idempotence = spectrum, idempotence
         self._probes, self._every, self._warmup = probes, every, warmup
+        self._still = False
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
         x, y = orbit.input, orbit.output
@@ -73,7 +75,9 @@ class Rank(Relative):
                 where="enforcer 'rank', key 'rank'",
                 expected=f"1 to {n}",
             )
-        _check_still(orbit)
+        if not self._still:
+            _check_still(orbit)
+            self._still = True
         warm = 1.0 if step.progress >= self._warmup else step.progress / self._warmup
         mine, share = self._rows(step, len(y))
         at_y, at_x = self._seen(orbit, y, step, mine), self._seen(orbit, x, step, mine)
@@ -87,8 +91,10 @@ class Rank(Relative):
         shrunk = (least / spread).clamp_min(1.0).log().square()
         loss = (warm * self._idempotence * error + shrunk).expand(len(y)).clone()
         loss[mine] += jacobian * share
-        reported = {"trace": at_y.trace, "eigenvalue_error": at_y.change.detach().mean()}
-        return Enforcement(loss=self._weight * loss, reported={k: v.expand(len(y)) for k, v in reported.items()})
+        reported = {name: torch.zeros_like(loss) for name in ("trace", "eigenvalue_error")}
+        for name, value in (("trace", at_y.trace), ("eigenvalue_error", at_y.change.detach())):
+            reported[name][mine] += value * share  # so that their mean is that of the rows that are looked at
+        return Enforcement(loss=self._weight * loss, reported=reported)
 
     def _least(self, x: Tensor, step: Step) -> Tensor:
         """s0, a scalar: a share of the spread that a projection of rank r has at inputs like these."""
@@ -114,7 +120,7 @@ class Rank(Relative):
         if self._probes is None:
             J = _jacobian(orbit, point, mine)
             traces = (_trace(J) - self._rank).square() + _count_error(J, self._rank)
-            return _Seen(traces, (J @ J - J).square().sum((1, 2)), _trace(J).detach().mean())
+            return _Seen(traces, (J @ J - J).square().sum((1, 2)), _trace(J).detach())
         probes = torch.stack([step.signs(point) for _ in range(self._probes)])
         images = central_difference(orbit, point, probes, mine)
         again = central_difference(orbit, point, images, mine)
@@ -123,27 +129,34 @@ class Rank(Relative):
         )
         first, second = (v * u).sum(2), (v * w).sum(2)
         traces = product_of_independent(first - self._rank) + product_of_independent(second - self._rank)
-        return _Seen(traces, (w - u).square().sum(2).mean(0), first.detach().mean())
+        return _Seen(traces, (w - u).square().sum(2).mean(0), first.detach().mean(0))
 
 
+@torch.no_grad()
 def _check_still(orbit: Orbit) -> None:
     """Refuse an operator that draws: two neighbouring points would go through two different maps.
 
+    It is measured at the samples, twice each, as `central_difference` calls f. The operator's buffers stay as they are, and
+    no operation is counted: this is no part of a step.
+
     Raises:
-        BadInput: if there is an active dropout in it.
+        BadInput: if f at the same samples differs by more than rounding.
     """
-    try:
-        modules = orbit.operator.modules()
-    except TypeError:  # a plain function
-        return
-    for module in modules:
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
-            raise BadInput(
-                f"enforcer 'rank' looks at the Jacobian by differences of f, and {type(module).__name__}(p={module.p:g}) "
-                "draws another f for each point",
-                where="[enforcer] and [model]",
-                next_step="train a model without dropout, or take another enforcer: idemlab list enforcers",
-            )
+    x = orbit.input
+    buffers = [*orbit.operator.buffers()] if orbit.offers("buffers") else []
+    before = [buffer.clone() for buffer in buffers]
+    with _disable_current_modes(), torch.autocast(x.device.type, enabled=False):
+        once, again = _images(orbit, torch.stack([x, x]), _ALL)
+    for buffer, old in zip(buffers, before, strict=True):
+        if not torch.equal(buffer, old):  # a power iteration: a resumed run would have one more
+            buffer.copy_(old)
+    if (once - again).abs().max() > torch.finfo(once.dtype).eps ** 0.5 * once.abs().max():
+        raise BadInput(
+            "enforcer 'rank' looks at the Jacobian by differences of f, and the model draws another f for each point: "
+            "twice the same samples give two different outputs",
+            where="[enforcer] and [model]",
+            next_step="train a model without dropout or other noise, or take another enforcer: idemlab list enforcers",
+        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +166,7 @@ class _Seen:
     Args:
         traces: (tr J - r)^2 + C, [m].
         change: |J^2 - J|_F^2, [m].
-        trace: mean of tr J, without gradient.
+        trace: tr J, [m], without gradient.
     """
 
     traces: Tensor
@@ -198,19 +211,16 @@ def central_difference(orbit: Orbit, point: Tensor, directions: Tensor, mine: sl
     h = torch.finfo(point.dtype).eps ** (1 / 3) * size
     h = h.to(point.dtype).view(-1, *[1] * (point.ndim - 1))
     points = torch.cat([seen + h * directions, seen - h * directions])
-    if orbit.condition is None:
-        images = orbit.apply(points.flatten(0, 1)).view_as(points)
-    else:
-        images = torch.stack([_conditioned(orbit, each, mine) for each in points])
-    ahead, behind = images.chunk(2)
+    ahead, behind = _images(orbit, points, mine).chunk(2)
     difference: Tensor = (ahead - behind) / (2 * h)
     return difference
 
 
-def _conditioned(orbit: Orbit, points: Tensor, mine: slice) -> Tensor:
-    """f at some rows under the conditions of these rows."""
-    images: Tensor = orbit.call("forward", points, rows=mine)
-    return images
+def _images(orbit: Orbit, points: Tensor, mine: slice) -> Tensor:
+    """f at points [D, m, *shape] that belong to some rows, under the conditions of these rows."""
+    if orbit.condition is None:
+        return orbit.apply(points.flatten(0, 1)).view_as(points)
+    return torch.stack([orbit.call("forward", each, rows=mine) for each in points])
 
 
 def product_of_independent(estimates: Tensor) -> Tensor:

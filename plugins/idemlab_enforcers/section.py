@@ -22,7 +22,7 @@ class Section(Enforcer):
     """Wraps a network into `Sectioned`. There is no loss: the data term alone trains it.
 
     Args:
-        rank: r, number of coordinates.
+        rank: r, number of coordinates, less than the numbers of a sample: with all of them, f is the identity.
     """
 
     def __init__(self, rank: int) -> None:
@@ -33,7 +33,7 @@ class Section(Enforcer):
         """The operator, idempotent by construction.
 
         Raises:
-            BadInput: if the model does not tell the shape of a sample, or a sample has fewer than r numbers.
+            BadInput: if the model does not tell the shape of a sample, or a sample has no more than r numbers.
         """
         shape = getattr(operator, "shape", None)
         if not isinstance(shape, tuple):
@@ -43,12 +43,20 @@ class Section(Enforcer):
                 next_step="assign it where the model is made: model.shape = (1, 28, 28)",
             )
         n = math.prod(shape)
-        if self._rank > n:
+        if n == 1:
             raise BadInput(
-                f"enforcer 'section' cannot keep {self._rank} coordinates of samples of {n} numbers",
+                "enforcer 'section' has nothing to train on samples of a single number",
+                where="[enforcer] and [dataset]",
+                expected="samples of at least 2 numbers",
+                next_step="choose another enforcer: idemlab list enforcers",
+            )
+        if self._rank >= n:
+            raise BadInput(
+                f"enforcer 'section' cannot keep {self._rank} coordinates of samples of {n} numbers"
+                + (": f would be the identity, whatever the weights" if self._rank == n else ""),
                 where="[enforcer], key 'rank'",
-                expected=f"a whole number from 1 to {n}",
-                next_step=f"set enforcer.rank = {max(n // 4, 1)}",
+                expected=f"a whole number from 1 to {n - 1}",
+                next_step=f"choose a lower rank of 'section', {max(n // 4, 1)} for instance",
             )
         dtype = next((p.dtype for p in operator.parameters() if p.is_floating_point()), torch.get_default_dtype())
         return Sectioned(operator, shape, self._rank, torch.promote_types(dtype, torch.float32))

@@ -52,7 +52,7 @@ class Truncation(Enforcer):
                 f"enforcer 'truncation' cannot keep {self._rank} directions of codes of {size} numbers",
                 where="[enforcer], key 'rank'",
                 expected=f"a whole number from 1 to {size}",
-                next_step=f"set enforcer.rank = {max(size // 2, 1)}",
+                next_step=f"choose a lower rank of 'truncation', {max(size // 2, 1)} for instance",
             )
         return Truncated(operator, size, self._rank, torch.promote_types(parameter.dtype, torch.float32))
 
@@ -116,8 +116,8 @@ class Truncated(nn.Module):
                 raise Failure(
                     f"enforcer 'truncation': its {V.shape[1]} directions have become linearly dependent",
                     where="[enforcer]",
-                    next_step="lower optimizer.lr or the decay of the weights, or set enforcer.rank = "
-                    f"{max(V.shape[1] - 1, 1)}",
+                    next_step="lower optimizer.lr or the decay of the weights"
+                    + (", or choose a lower rank of 'truncation'" if V.shape[1] > 1 else ""),
                 ) from error
             cut: Tensor = (c + (V @ kept).mT).view_as(h).to(h.dtype)
             return cut

@@ -157,7 +157,8 @@ def _checked(
     shape: Sequence[int],
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
-    cores, numbers = os.cpu_count() or 1, {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    numbers = {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
     for name, value in numbers.items():
         if type(value) is not int or value < 1:
             raise BadInput(f"{name} cannot be {value}", where=name, expected="a whole number, at least 1")
@@ -167,9 +168,8 @@ def _checked(
         )
     sides = list(shape) if isinstance(shape, Sequence) else []
     if not sides or any(type(side) is not int or side < 1 for side in sides):
-        told = sides or shape
         raise BadInput(
-            f"a sample cannot have the shape {told}", where="shape", expected="whole numbers, such as 1,28,28"
+            f"a sample cannot have the shape {sides or shape}", where="shape", expected="whole numbers, such as 1,28,28"
         )
     if not enforcers:
         raise BadInput("there is no enforcer to time", next_step="idemlab list enforcers")

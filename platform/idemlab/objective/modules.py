@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -122,11 +123,9 @@ def check_exact(operator: nn.Module, batch: Batch, claiming: Named, relies_on: S
     Raises:
         BadInput: if f(f(x)) is off by more than a tenth of the spread. The certificate measures the claim itself.
     """
-    was = operator.training
-    operator.eval()
-    y = applied(operator, batch.input, batch.condition)
-    change = (applied(operator, y, batch.condition) - y).norm()
-    operator.train(was)
+    with _evaluating(operator):
+        y = applied(operator, batch.input, batch.condition)
+        change = (applied(operator, y, batch.condition) - y).norm()
     spread = (y - y.mean(0)).norm()
     scale = spread if spread > 1e-3 * y.norm() else y.norm()
     if change > 0.1 * scale:
@@ -227,17 +226,27 @@ def check_spectrum(operator: nn.Module, batch: Batch, rank_points: int) -> None:
     """
     if not rank_points:
         return
-    training = operator.training
-    operator.eval()
     condition = None if batch.condition is None else batch.condition[:1]
-    reason = gradient_refused(lambda y: applied(operator, y, condition), batch.input[0])
-    operator.train(training)
+    with _evaluating(operator):
+        reason = gradient_refused(lambda y: applied(operator, y, condition), batch.input[0])
     if reason:
         raise BadInput(
             f"the rank of this model cannot be measured: {reason}",
             where="[evaluation], key 'rank_points'",
             next_step="set evaluation.rank_points = 0 to skip the rank",
         )
+
+
+@contextmanager
+def _evaluating(operator: nn.Module) -> Iterator[None]:
+    """Evaluation mode in the block; each module then has its own mode again: some stay in evaluation on purpose."""
+    modes = {module: module.training for module in operator.modules()}
+    operator.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def unkept(module: nn.Module) -> dict[str, Tensor]:

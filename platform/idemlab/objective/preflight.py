@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,8 +42,6 @@ from .parts import Parts
 from .projection import square_maps
 
 __all__ = ["Plan", "planned_steps", "preflight"]
-
-T = TypeVar("T")
 
 ALONE = Single()
 
@@ -116,7 +114,9 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         _check_operator(experiment, trial.operator, batch)
         check_trained(trial, experiment.model.name)
         if traits.exact or getattr(experiment.model.spec, "exact", False):
-            check_exact(trial.operator, batch, experiment.enforcer if traits.exact else experiment.model, traits.wraps)
+            claiming = experiment.enforcer if traits.exact else experiment.model
+            check = partial(check_exact, trial.operator, batch, claiming, traits.wraps)
+            blame(experiment, check, "f(f(x)) in eval mode")
         _check_chosen(experiment, parts, trial.operator, device)
         _check_rejection(experiment, parts)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)

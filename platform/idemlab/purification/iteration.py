@@ -161,11 +161,28 @@ def _check_settings(spectrum: object, tolerance: object, max_steps: object) -> N
     if spectrum not in get_args(Spectrum):
         choices = get_args(Spectrum)
         what = f"there is no way to treat the spectrum called {spectrum!r}"
-        raise BadInput(what, where="purify", choices=choices, nearest=nearest_match(str(spectrum), choices))
-    if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < math.inf:
-        raise BadInput(f"the tolerance cannot be {tolerance!r}", where="purify", expected="a number of 0 or more")
+        raise BadInput(
+            what,
+            where="purify",
+            choices=choices,
+            nearest=nearest_match(str(spectrum), choices),
+            next_step="leave 'spectrum' out: the eigenvalues are then checked where the method needs it",
+        )
+    number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance < math.inf:  # type: ignore[operator]
+        raise BadInput(
+            f"the tolerance cannot be {tolerance!r}",
+            where="purify",
+            expected="a number of 0 or more",
+            next_step="leave 'tolerance' out: the iteration then ends where rounding lets it go no further",
+        )
     if type(max_steps) is not int or max_steps < 0:
-        raise BadInput(f"max_steps cannot be {max_steps!r}", where="purify", expected="a whole number of 0 or more")
+        raise BadInput(
+            f"max_steps cannot be {max_steps!r}",
+            where="purify",
+            expected="a whole number of 0 or more",
+            next_step="leave 'max_steps' out: 200 are enough for nearly every matrix",
+        )
 
 
 def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifier, Callable[[Tensor], Tensor] | None]:
@@ -221,6 +238,14 @@ def _as_stage(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Te
                 f"the method makes {told} of matrices of shape {list(X.shape)}",
                 where="purify",
                 expected="a function K -> K' that keeps the shape",
+            )
+        if made.dtype != X.dtype:
+            was, became = (str(t.dtype).removeprefix("torch.") for t in (X, made))
+            raise BadInput(
+                f"the method makes matrices in {became} of matrices in {was}",
+                where="purify",
+                expected="a function K -> K' that keeps the precision",
+                next_step="let the function return the precision of K, or give K in the precision in which it computes",
             )
         return made
 

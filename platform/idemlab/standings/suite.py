@@ -145,7 +145,7 @@ def _read(path: Path) -> Suite:
             raise BadInput(
                 f"the files of a task are called like it, and '{name}' is no name of a file",
                 where=f"{where}, [task.{name}]",
-                expected="a name of letters, digits, hyphens and underscores",
+                expected="at most 60 letters, digits, hyphens and underscores, of which the first is no hyphen",
                 next_step="rename the task; its title may be any text",
             )
     for name, arm in suite.arm.items():

@@ -167,6 +167,12 @@ def test_bad_input_is_refused_with_a_way_out(
     assert refused.value.next_step or refused.value.expected or refused.value.choices
 
 
+def test_threads_are_at_most_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    with pytest.raises(BadInput, match="threads cannot be 2 on 1 core"):
+        bench(["cubic"], **TINY | {"threads": 2})
+
+
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadInput, match="2 processes were launched"):

@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 import idemlab
 from idemlab.catalog.named import Named
-from idemlab.objective.modules import copied
+from idemlab.contracts.dataset import Batch
+from idemlab.objective.modules import check_exact, check_spectrum, copied
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
 
@@ -251,6 +252,18 @@ def test_a_rank_that_cannot_be_measured_is_known_before_training(use: Use, tiny:
     assert caught.value.next_step == "set evaluation.rank_points = 0 to skip the rank"
     table["evaluation"]["rank_points"] = 0
     assert preflight(idemlab.resolve(table), parts, device=torch.device("cpu")).steps == 12
+
+
+def test_checks_in_evaluation_mode_leave_the_mode_of_each_module_as_it_was(tiny: Make) -> None:
+    f, x = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5).eval()), torch.ones(8, 4)
+    f[0].weight.data.copy_(torch.eye(4))
+    f[0].bias.data.zero_()
+    for check in (
+        lambda: check_exact(f, Batch(x, x), idemlab.resolve(tiny()).model, ()),
+        lambda: check_spectrum(f, Batch(x, x), 1),
+    ):
+        check()
+        assert [module.training for module in f.modules()] == [True, True, False]
 
 
 def test_a_copy_shares_nothing_and_computes_the_same() -> None:

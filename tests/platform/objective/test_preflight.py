@@ -192,6 +192,20 @@ def test_what_a_plugin_does_wrong_at_the_first_batch_is_told_as_its_fault(tiny: 
     assert "idemlab 0" in str(caught.value)
 
 
+def test_a_model_that_raises_where_exactness_is_checked_is_told(tiny: Make) -> None:
+    class Training(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not self.training:
+                raise KeyError("oops")
+            return super().forward(x)
+
+    experiment = idemlab.resolve(tiny(enforcer={"name": "section", "rank": 2}))
+    parts = assemble(experiment)
+    parts.objective.operator = Training(4, 4)
+    with pytest.raises(idemlab.Failure, match=r"f\(f\(x\)\) in eval mode raised KeyError"):
+        preflight(experiment, parts, device=CPU)
+
+
 def test_a_message_meant_for_the_user_is_passed_on(tiny: Make) -> None:
     with pytest.raises(idemlab.BadInput, match="not like this"):
         preflight(idemlab.resolve(tiny()), _with_enforcer(tiny, "bad input"), device=CPU)

@@ -39,6 +39,15 @@ def test_a_wrong_suite_is_refused_by_its_key(write_suite: Write, changes: dict[s
     assert problem in caught.value.what
 
 
+@pytest.mark.parametrize("name", ["a" * 61, "-a"])
+def test_a_name_of_a_task_that_is_too_long_or_an_option_is_told_so(write_suite: Write, name: str) -> None:
+    with pytest.raises(BadInput, match="is no name of a file") as caught:
+        find_suite(write_suite(**{f"task__{name}": ANY_TASK}), installed())
+    assert (
+        caught.value.expected == "at most 60 letters, digits, hyphens and underscores, of which the first is no hyphen"
+    )
+
+
 def test_a_suite_that_is_no_file_or_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("= 3")
     for name in (str(tmp_path / "x.toml"), str(tmp_path / "y.toml")):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from idemlab import Enforcement, Enforcer, Orbit, Purifier, Step
+from idemlab import BadInput, Enforcement, Enforcer, Orbit, Purifier, Step
 from idemlab_enforcers.cubic import Cubic
 from idemlab_enforcers.gradient import Gradient
 from idemlab_enforcers.hybrid import Hybrid
@@ -169,8 +169,12 @@ def test_what_does_not_fit_is_refused(members, mode, threshold, words):
 
 
 def test_a_warm_up_ends_in_the_run():
-    with pytest.raises(ValueError, match="longer than the run"):
+    with pytest.raises(BadInput, match="longer than the run") as refused:
         Hybrid([gradient()], "blend", None, 0.4, start=0.7)
+    assert refused.value.next_step == "lower the warmup to 0.3, or start earlier"
+    with pytest.raises(BadInput) as refused:
+        Hybrid([gradient()], "blend", None, 0.9, start=1 / 3)
+    assert refused.value.next_step == "lower the warmup to 0.666, or start earlier"
     Hybrid([gradient()], "blend", None, 0.4, start=0.6)
 
 

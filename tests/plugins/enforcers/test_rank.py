@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import idemlab
 from idemlab import BadInput, Orbit, Step
 from idemlab.contracts.step import Shard
-from idemlab_enforcers.rank import Rank, central_difference, product_of_independent
+from idemlab_enforcers.rank import Rank, _check_still, central_difference, product_of_independent
 
 N, RANK = 4, 2
 
@@ -122,9 +124,14 @@ def test_every_kth_sample_is_looked_at_and_the_mean_is_theirs(f: nn.Module, prob
 @pytest.mark.parametrize("every", [1, 3, 7])
 def test_the_samples_that_are_looked_at_are_those_of_the_global_batch(f: nn.Module, every: int) -> None:
     x = torch.randn(10, N, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    whole = of(rank(every=every), f, x).mean()
-    shares = [of(rank(every=every), f, part, Step(shard=Shard(micro=i, micros=5))) for i, part in enumerate(x.split(2))]
-    torch.testing.assert_close(torch.cat(shares).mean(), whole)
+    steps = [Step(shard=Shard(micro=i, micros=5)) for i in range(5)]
+    shares = [rank(every=every)(Orbit(f, part), step) for part, step in zip(x.split(2), steps, strict=True)]
+    whole = rank(every=every)(Orbit(f, x), Step())
+    torch.testing.assert_close(torch.cat([share.loss for share in shares]).mean(), whole.loss.mean())
+    for name, value in whole.reported.items():
+        torch.testing.assert_close(torch.cat([share.reported[name] for share in shares]).mean(), value.mean())
+    seen = torch.stack([jacobians(f, row[None])[0].trace() for row in x[::every]])
+    torch.testing.assert_close(whole.reported["trace"].mean(), seen.mean(), rtol=1e-6, atol=1e-9)
 
 
 def test_a_condition_goes_with_its_samples() -> None:
@@ -174,12 +181,74 @@ def test_under_autocast_the_jacobian_is_not_the_rounding_of_f(probes: int | None
     assert (mixed - exact).abs().max() < 0.05
 
 
-def test_an_operator_that_draws_is_refused_while_it_does() -> None:
-    f, x = nn.Sequential(nn.Linear(N, N), nn.Dropout(0.5)), torch.randn(3, N)
-    with pytest.raises(BadInput, match=r"Dropout\(p=0.5\) draws another f"):
+class Drawing(nn.Module):
+    """A linear layer, and something after it that may draw."""
+
+    def __init__(self, after: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.after = nn.Linear(N, N), after
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.after(self.first(x))
+
+
+def attending() -> nn.Module:
+    attention = nn.MultiheadAttention(N, 1, dropout=0.5, batch_first=True)
+    attention.register_forward_pre_hook(lambda _, given: (given[0][:, None].expand(-1, 3, N),) * 3)
+    return nn.Sequential(Drawing(attention), First())
+
+
+class First(nn.Module):
+    """The first of the results of a layer, at its first place."""
+
+    def forward(self, results: tuple[Tensor, ...]) -> Tensor:
+        return results[0][:, 0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Drawing(nn.Dropout(0.5)),
+        lambda: Drawing(nn.RReLU()),
+        lambda: Drawing(nn.functional.dropout),
+        lambda: nn.Sequential(nn.Unflatten(1, (1, N)), nn.LSTM(N, N, 2, dropout=0.5, batch_first=True), First()),
+        attending,
+    ],
+    ids=["dropout", "rrelu", "function", "lstm", "attention"],
+)
+def test_an_operator_that_draws_is_refused(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    f, x = make(), torch.randn(8, N)
+    with pytest.raises(BadInput, match="draws another f") as refused:
         of(rank(), f, x)
-    of(rank(), f.eval(), x)
-    of(rank(), nn.Sequential(nn.Linear(N, N), nn.Dropout(0.0)), x)
+    assert refused.value.where == "[enforcer] and [model]"
+    assert "without dropout" in str(refused.value.next_step)
+
+
+def test_an_operator_that_draws_by_the_call_is_refused_with_a_condition() -> None:
+    f, x = Drawing(lambda y: y * torch.rand(())), torch.randn(8, N)
+    with pytest.raises(BadInput, match="draws another f"):
+        rank()(Orbit(f, x, torch.zeros(8)), Step())
+
+
+def test_an_operator_that_does_not_draw_is_looked_at_once_and_left_as_it_was() -> None:
+    x, calls = torch.randn(8, N), list[int]()
+    for f in (
+        Drawing(nn.Dropout(0.0)),
+        Drawing(nn.Dropout(0.5)).eval(),
+        nn.utils.parametrizations.spectral_norm(nn.Linear(N, N)),
+    ):
+        before, orbit = [buffer.clone() for buffer in f.buffers()], Orbit(f, x)
+        _check_still(orbit)
+        assert all(torch.equal(old, new) for old, new in zip(before, f.buffers(), strict=True))
+    f.register_forward_hook(lambda *_: calls.append(1))
+    enforcer, counted = rank(), list[tuple[int, int]]()
+    for _ in range(2):
+        calls.clear()
+        with FlopCounterMode(display=False) as counter:
+            of(enforcer, f, x)
+        counted.append((len(calls), counter.get_total_flops()))
+    assert counted[0] == (counted[1][0] + 1, counted[1][1])
 
 
 def test_an_operator_that_has_diverged_makes_a_loss_that_says_so() -> None:

@@ -77,11 +77,14 @@ def test_it_works_in_the_precision_that_it_is_turned_into(dtype: torch.dtype) ->
     torch.testing.assert_close(f(x).double(), f.double()(x.double()), rtol=0, atol=0.05)
 
 
-def test_directions_that_have_become_dependent_are_told() -> None:
-    f = Truncation(2).wrap(Codes())
-    f.directions.data[:, 1] = 0
-    with pytest.raises(idemlab.Failure, match="its 2 directions have become linearly dependent"):
+@pytest.mark.parametrize("rank", [1, 2])
+def test_directions_that_have_become_dependent_are_told(rank: int) -> None:
+    f = Truncation(rank).wrap(Codes())
+    f.directions.data[:, -1] = 0
+    with pytest.raises(idemlab.Failure, match=f"its {rank} direction.* linearly dependent") as told:
         f(torch.randn(3, 6))
+    assert "lower optimizer.lr" in str(told.value.next_step)
+    assert ("a lower rank of 'truncation'" in str(told.value.next_step)) == (rank > 1)
 
 
 @pytest.mark.long
