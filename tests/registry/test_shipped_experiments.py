@@ -34,6 +34,7 @@ ELSEWHERE = {
         "generation-linearizer",
         "generation-quantised",
         "generation-section",
+        "generation-section-by-class",
     )
 }
 """Networks that others stand for: only the long tests try them."""

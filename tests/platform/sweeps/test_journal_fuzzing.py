@@ -130,6 +130,7 @@ def called(*arguments: str | Path) -> str:
 # -- the property --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @fuzzing(2)
 @given(changes=st.lists(CHANGES, min_size=1, max_size=3))
 @example(changes=[cut(0, b"", 2**20)])

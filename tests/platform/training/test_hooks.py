@@ -58,6 +58,7 @@ def _figures(run: idemlab.Run) -> list[dict[str, Any]]:
 # -- the example of the page ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_example_passes_the_kit(shown: EnforcerSpec) -> None:
     report = check_enforcer(shown, quick=True)
     assert report.passed, str(report)

@@ -97,6 +97,7 @@ def test_the_rotation_keeps_lengths_even_where_it_is_rounded() -> None:
     torch.testing.assert_close((g.double()(x) - g(0 * x)).norm(dim=1), x.norm(dim=1), rtol=1e-13, atol=0)
 
 
+@pytest.mark.long
 def test_a_training_starts_at_the_principal_components_and_keeps_them(tmp_path: Any) -> None:
     run = idemlab.train(
         "mlp-gradient",

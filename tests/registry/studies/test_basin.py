@@ -195,6 +195,7 @@ def test_colours() -> None:
     )
 
 
+@pytest.mark.long
 def test_claims_and_table(findings: Findings) -> None:
     assert [claim.holds for claim in findings.claims] == [None, True, True, True, True]
     table = findings.tables["basins"].set_index("member")

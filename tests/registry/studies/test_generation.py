@@ -169,6 +169,7 @@ def test_the_price_of_stillness_has_a_figure_for_noise_matched_to_data_where_the
     assert "price" not in examined(imle=[trial(run)], cubic=[trial(run)]).figures
 
 
+@pytest.mark.long
 def test_the_price_of_the_penalty_is_told_with_the_errors_beside_it(run: Path) -> None:
     free = trial(run, frechet_cnn_1=0.5, relative=0.2)
     found = claim(examined(transport_debiased=[trial(run)], transport_free=[free]), "costs nothing")

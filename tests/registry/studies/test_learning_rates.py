@@ -212,6 +212,7 @@ def test_all_sweeps_together(tmp_path: Path) -> None:
     assert about(findings, "lower relative error: Adam, torus").ours
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [[], ["paper-gradient"], CONTROL], ids=str)
 def test_parts_of_the_sweeps_are_enough(names: list[str], tmp_path: Path) -> None:
     findings = examined(tmp_path, names=names, draw=True)
