@@ -64,6 +64,8 @@ def test_all_that_was_asked_holds_where_every_figure_reaches_it(tmp_path: Path) 
     assert set(findings.tables) == {"quality", "overlap", "idempotence", "judges", "rejection"}
     assert {"figures-later", "price-later", "budgets"} <= set(findings.figures)
     assert findings.figures["budgets"] is None  # the runs are gone
+    assert findings.figures["generated-later"] is None
+    assert "generated" not in findings.figures  # of the first round there is nothing
     assert set(findings.captions) == set(findings.figures) | set(findings.tables)
 
 
@@ -99,6 +101,14 @@ def test_a_section_is_compared_with_its_own_network(tmp_path: Path) -> None:
     assert not [one for one in examined(**variants).claims if "unconstrained" in one.claim]
     findings = examined(**variants, section_free_long=trial(tmp_path, frechet_cnn_1=10.0))
     assert claim(findings, "unconstrained autoencoder").holds is True
+
+
+def test_a_construction_is_compared_at_equal_budgets_and_with_its_own_network_only(tmp_path: Path) -> None:
+    other = trial(tmp_path, flops=4e13)
+    unequal = examined(soft_long=trial(tmp_path), section_long=other)
+    assert claim(unequal, "as well as a trained").holds is None
+    linear = examined(linearizer_long=trial(tmp_path), soft_free_long=trial(tmp_path))
+    assert not [one for one in linear.claims if "unconstrained" in one.claim]  # that is another network
 
 
 def test_a_condition_has_its_own_claim_and_is_not_the_best_of_the_unconditional(tmp_path: Path) -> None:
