@@ -1,4 +1,4 @@
-"""Data made of random numbers: Gaussian vectors, a torus, a sphere and a ball that are known exactly, lists to sort."""
+"""Data made of random numbers: Gaussian vectors; tori, a sphere and a ball that are known exactly; lists to sort."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from idemlab import Dataset, TensorRows, generator
 
-__all__ = ["Ball", "Sphere", "Torus", "ball", "gaussian", "sequences", "sphere", "torus", "whitened"]
+__all__ = ["Ball", "Sphere", "Torus", "ball", "gaussian", "gratings", "sequences", "sphere", "torus", "whitened"]
 
 
 def gaussian(shape: tuple[int, ...], train: int, test: int, seed: int, whiten: bool) -> Dataset:
@@ -40,33 +40,34 @@ def whitened(rows: Tensor) -> Tensor:
 
 
 class Torus:
-    """k unit circles in k mutually orthogonal planes of R^n: a k-dimensional manifold, isometric to the flat torus.
+    """k circles of radius R in k mutually orthogonal planes of R^n: a k-dimensional manifold, isometric to a flat torus.
 
     Args:
-        basis: orthogonal [n, n]; columns 2i and 2i+1 span the plane of circle i.
-        circles: k.
+        basis: [n, 2k] with orthonormal columns; 2i and 2i+1 span the plane of circle i.
+        radius: R.
     """
 
-    def __init__(self, basis: Tensor, circles: int) -> None:
-        self.basis, self.circles = basis, circles
+    def __init__(self, basis: Tensor, radius: float = 1.0) -> None:
+        self.basis, self.radius = basis, radius
 
     def points(self, angles: Tensor) -> Tensor:
         """The points [B, n] at the angles [B, k]."""
         planes = torch.stack([angles.cos(), angles.sin()], dim=2).flatten(1)
-        return planes @ self.basis[:, : 2 * self.circles].T
+        return self.radius * planes @ self.basis.T
 
     def distance(self, points: Tensor) -> Tensor:
-        """Euclidean distance to the torus, [B]: sqrt(Σ_i (|p_i| - 1)^2 + |rest|^2), p_i the part in plane i."""
-        coordinates = points.flatten(1) @ self.basis.to(points)
-        planes, rest = coordinates[:, : 2 * self.circles], coordinates[:, 2 * self.circles :]
-        radii: Tensor = planes.reshape(-1, self.circles, 2).norm(dim=2)
-        return ((radii - 1).square().sum(1) + rest.square().sum(1)).sqrt()
+        """Euclidean distance to the torus, [B]: sqrt(Σ_i (|p_i| - R)^2 + |rest|^2), p_i the part in plane i."""
+        flat, basis = points.flatten(1), self.basis.to(points)
+        p = flat @ basis
+        rest = flat - p @ basis.T
+        radii: Tensor = p.unflatten(1, (-1, 2)).norm(dim=2)
+        return ((radii - self.radius).square().sum(1) + rest.square().sum(1)).sqrt()
 
     def projection(self, points: Tensor) -> Tensor:
-        """The nearest point of the torus, [B, n]: p_i/|p_i| in each plane, and no rest."""
-        basis = self.basis[:, : 2 * self.circles].to(points)
-        planes = (points.flatten(1) @ basis).reshape(len(points), self.circles, 2)
-        nearest: Tensor = nn.functional.normalize(planes, dim=2).flatten(1) @ basis.T
+        """The nearest point of the torus, of the points' shape: R p_i/|p_i| in each plane, and no rest."""
+        basis = self.basis.to(points)
+        planes = (points.flatten(1) @ basis).unflatten(1, (-1, 2))
+        nearest: Tensor = self.radius * nn.functional.normalize(planes, dim=2).flatten(1) @ basis.T
         return nearest.view_as(points)
 
 
@@ -79,11 +80,43 @@ def torus(circles: int, ambient: int, train: int, test: int, seed: int) -> Datas
     if ambient < 2 * circles:
         raise ValueError(f"{circles} circles need {2 * circles} dimensions, ambient is {ambient}")
     stream = generator("torus", seed)
-    manifold = Torus(_basis(ambient, stream), circles)
+    manifold = Torus(_basis(ambient, stream)[:, : 2 * circles])
     angles = 2 * math.pi * torch.rand(train + test, circles, generator=stream, dtype=torch.float64)
     rows = manifold.points(angles).float()
     return Dataset.of_tensors(
         train=rows[:train], test=rows[train:], distance=manifold.distance, projection=manifold.projection
+    )
+
+
+def gratings(gratings: int, size: int, train: int, test: int, seed: int) -> Dataset:
+    """Images [1, N, N] in [-1, 1], the mean of k gratings cos(2π (f_i·p)/N + θ_i), with uniform phases θ: a `Torus`.
+
+    The frequencies f_i are whole numbers of periods along each side, at most a quarter of the pixels. Gratings of different
+    frequencies are orthogonal, and so are the cosine and the sine of each: for each i, they span a plane.
+
+    Raises:
+        ValueError: if there are not so many frequencies.
+    """
+    highest = size // 4
+    side = range(-highest, highest + 1)
+    half = [(a, b) for a in side for b in side if (a, b) > (0, 0)]  # -f is the same grating as f
+    if gratings > len(half):
+        raise ValueError(f"{gratings} frequencies are needed, images of {size} x {size} pixels have {len(half)}")
+    stream = generator("gratings", seed)
+    chosen = [half[int(i)] for i in torch.randperm(len(half), generator=stream)[:gratings]]
+    pixel = torch.arange(size, dtype=torch.float64)
+    phases = [2 * math.pi / size * (a * pixel[:, None] + b * pixel).flatten() for a, b in chosen]
+    waves = torch.stack([wave for phase in phases for wave in (phase.cos(), -phase.sin())], dim=1)
+    length = size / math.sqrt(2)  # of each wave: the mean square of a cosine is 1/2
+    manifold = Torus(waves / length, radius=length / gratings)
+    angles = 2 * math.pi * torch.rand(train + test, gratings, generator=stream, dtype=torch.float64)
+    images = manifold.points(angles).float().clamp(-1, 1).view(-1, 1, size, size)  # rounding may lead out of [-1, 1]
+    return Dataset.of_tensors(
+        train=images[:train],
+        test=images[train:],
+        range=(-1.0, 1.0),
+        distance=manifold.distance,
+        projection=manifold.projection,
     )
 
 

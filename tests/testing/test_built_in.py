@@ -164,7 +164,7 @@ def test_models_through_the_decorator(check: Callable[[], None]) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ["gaussian", "torus", "sphere", "ball", "sequences", "digits", "faces"])
+@pytest.mark.parametrize("name", ["gaussian", "torus", "gratings", "sphere", "ball", "sequences", "digits", "faces"])
 def test_datasets(name: str) -> None:
     report = check_dataset(name)
     assert report.passed, str(report)

@@ -23,6 +23,7 @@ DATASETS = [
     "faces",
     "fashion-mnist",
     "gaussian",
+    "gratings",
     "hub",
     "mnist",
     "npz",
@@ -67,13 +68,13 @@ def test_every_argument_is_explained(spec):
         assert f"\n    {name}: " in help_text, name
 
 
-@pytest.mark.parametrize("name", ["gaussian", "torus", "sphere", "ball", "sequences"])
+@pytest.mark.parametrize("name", ["gaussian", "torus", "gratings", "sphere", "ball", "sequences"])
 def test_synthetic_sets_are_built_with_their_defaults(name):
     data = build("dataset", name=name)
     assert isinstance(data, Dataset)
-    assert data.shape == (16,)
+    assert data.shape == ((1, 16, 16) if name == "gratings" else (16,))
     batch = data.test.__getitems__([0, 1]).to("cpu", torch.float64, data.range)
-    assert batch.input.shape == batch.target.shape == (2, 16)
+    assert batch.input.shape == batch.target.shape == (2, *data.shape)
 
 
 @pytest.mark.parametrize(("name", "kind"), SOURCES.items())
@@ -140,11 +141,12 @@ def test_wrong_arguments_are_bad_input_that_names_the_key(kind, table, key):
     "table",
     [
         {"name": "torus", "circles": 9},
+        {"name": "gratings", "gratings": 13, "size": 8},
         {"name": "sphere", "dimension": 16},
         {"name": "ball", "dimension": 17},
         {"name": "gaussian", "train": 8, "whiten": True},
     ],
-    ids=["torus", "sphere", "ball", "gaussian"],
+    ids=["torus", "gratings", "sphere", "ball", "gaussian"],
 )
 def test_arguments_that_do_not_fit_together_are_bad_input(table):
     with pytest.raises(BadInput, match=r"are needed|dimensions"):

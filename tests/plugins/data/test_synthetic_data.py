@@ -1,4 +1,4 @@
-"""Gaussian vectors, the torus, the sphere, the ball, lists to sort."""
+"""Gaussian vectors, the torus, gratings, the sphere, the ball, lists to sort."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from idemlab import generator
-from idemlab_data.synthetic import Ball, Sphere, Torus, ball, gaussian, sequences, sphere, torus, whitened
+from idemlab_data.synthetic import Ball, Sphere, Torus, ball, gaussian, gratings, sequences, sphere, torus, whitened
 
 
 def test_gaussian_has_the_shapes_sizes_and_moments_of_white_noise():
@@ -56,7 +56,7 @@ def test_torus_distance_equals_a_search_over_the_manifold():
     """Independent oracle: the nearest of a fine net of points of the torus."""
     stream = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=stream)).Q
-    manifold = Torus(basis, circles=2)
+    manifold = Torus(basis[:, :4], radius=1.5)
     grid = torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)
     net = manifold.points(torch.cartesian_prod(grid, grid))
     points = 2 * torch.randn(20, 5, dtype=torch.float64, generator=stream)
@@ -66,10 +66,37 @@ def test_torus_distance_equals_a_search_over_the_manifold():
 
 def test_torus_is_isometric_to_the_flat_one():
     """|dp| = |dθ|: the embedding stretches nothing."""
-    manifold = Torus(torch.linalg.qr(torch.eye(6, dtype=torch.float64).flip(0) + 0.1).Q, circles=3)
+    manifold = Torus(torch.linalg.qr(torch.eye(6, dtype=torch.float64).flip(0) + 0.1).Q)
     angles = torch.tensor([[0.3, -1.0, 2.0]], dtype=torch.float64)
     J = torch.autograd.functional.jacobian(manifold.points, angles)[0, :, 0]
     torch.testing.assert_close(J.T @ J, torch.eye(3, dtype=torch.float64))
+
+
+def test_gratings_are_images_on_a_torus_with_the_frequencies_of_the_seed():
+    """Independent oracle: the spectrum of each image has the gratings' frequencies alone, with equal amplitudes."""
+    data = gratings(2, 16, train=50, test=5, seed=0)
+    images = data.train.input.double()
+    assert data.shape == (1, 16, 16)
+    assert data.distance(images).max() < 1e-5
+    torch.testing.assert_close(data.projection(images), images, atol=1e-6, rtol=0)
+    spectrum = torch.fft.rfft2(images[:, 0]).abs() / 16**2
+    strong = spectrum > 0.01
+    assert (strong == strong[0]).all()
+    full = torch.fft.fft2(images[:, 0]).abs() / 16**2
+    amplitudes = full[full > 0.01]
+    assert len(amplitudes) == 4 * 50  # each frequency f and -f
+    torch.testing.assert_close(amplitudes, torch.full_like(amplitudes, 0.25), atol=1e-5, rtol=0)
+
+
+def test_a_moved_grating_image_stays_on_the_manifold():
+    data = gratings(3, 12, train=4, test=4, seed=1)
+    assert data.distance(data.train.input.roll((2, 5), dims=(2, 3)).double()).max() < 1e-5
+    assert data.distance(data.train.input.flip(2).double()).min() > 0.1
+
+
+def test_more_gratings_than_frequencies_are_refused():
+    with pytest.raises(ValueError, match="13 frequencies are needed"):
+        gratings(13, 8, train=4, test=4, seed=0)
 
 
 def test_torus_distance_follows_the_points_dtype_and_shape():
@@ -108,7 +135,7 @@ def _searched(net: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 def test_exact_projections_equal_a_search():
     points = 2 * torch.randn(20, 5, dtype=torch.float64, generator=generator("points"))
     grid = torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)
-    manifold = Torus(_basis(5), circles=2)
+    manifold = Torus(_basis(5)[:, :4])
     searched = _searched(manifold.points(torch.cartesian_prod(grid, grid)), points)
     torch.testing.assert_close(manifold.projection(points), searched, atol=2e-2, rtol=0)
     circle = Sphere(_basis(5)[:, :2])
