@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["cubic", "gradient", "ign", "relative"]
+__all__ = ["cubic", "gradient", "ign", "log_relative", "relative"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Ways = dict[str, Callable[[nn.Module], Loss]]
@@ -62,6 +62,19 @@ def relative(weight: float, squared: bool) -> Ways:
             change: Tensor = (f(y) - y).square().mean()
             ratio = change / (y - y.mean(0)).square().mean()
             return (ratio if squared else ratio.sqrt()).mul(weight)
+
+        return loss
+
+    return {"by hand": make}
+
+
+def log_relative(weight: float, scale: float) -> Ways:
+    """log(1 + e^2 / scale^2), e^2 as in `relative`."""
+
+    def make(f: nn.Module) -> Loss:
+        def loss(y: Tensor, r: Tensor) -> Tensor:
+            change: Tensor = (f(y) - y).square().mean()
+            return (1 + change / (y - y.mean(0)).square().mean() / scale**2).log().mul(weight)
 
         return loss
 

@@ -14,7 +14,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
 from .constructions import limit, linearizer, section, truncation
-from .traits import gradient_traits, hybrid_traits, ign_traits, kinds, purification_traits, rank_traits, relative_traits
+from .traits import (
+    gradient_traits,
+    hybrid_traits,
+    ign_traits,
+    kinds,
+    purification_traits,
+    rank_traits,
+    relative_traits,
+)
 
 if TYPE_CHECKING:
     from idemlab import Enforcer
@@ -109,6 +117,24 @@ def relative(weight: Annotated[float, Ge(0)] = 1.0, squared: bool = False) -> An
     from .relative import Relative
 
     return Relative(weight, squared)
+
+
+def log_relative(weight: Annotated[float, Ge(0)] = 0.003, scale: Annotated[float, Gt(0)] = 0.01) -> Any:
+    """The logarithm of the relative idempotence error as the loss: log(1 + e^2 / scale^2), e the loss of `relative`.
+
+    At the start of a run, where e is large, the loss rises slowly with e, so f gains little by giving up directions of the
+    data, and a heavy weight needs no warm-up. Near an idempotent it is e^2 with the weight `weight / scale^2`. The weight
+    is one for a reconstruction by `l2`; choose a larger one for larger reconstruction losses. The cost is 6F.
+
+    Like `relative`, it is free of the outputs' scale and couples the samples of a batch.
+
+    Args:
+        weight: of the loss, >= 0.
+        scale: relative error below which the loss is nearly a square, > 0.
+    """
+    from .relative import LogRelative
+
+    return LogRelative(weight, scale)
 
 
 def rank(
@@ -330,6 +356,13 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         summary="The relative idempotence error as the loss: the scale of the outputs does not matter.",
         traits=relative_traits,
         by_hand=partial(_by_hand, "relative"),
+    )
+    yield EnforcerSpec(
+        name="log-relative",
+        factory=log_relative,
+        summary="The logarithm of the relative idempotence error as the loss: it may be heavy from the start.",
+        traits=relative_traits,
+        by_hand=partial(_by_hand, "log_relative"),
     )
     yield EnforcerSpec(
         name="truncation",

@@ -1,4 +1,4 @@
-"""The scale-free exact penalty: the relative idempotence error itself as the loss."""
+"""Scale-free penalties: the relative idempotence error itself as the loss, or its logarithm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from idemlab import Enforcement, Enforcer, Orbit, Step, l2
 
-__all__ = ["Relative"]
+__all__ = ["LogRelative", "Relative"]
 
 _RATE = 0.1
 """Of the running scale: it follows the batches' spread within some ten steps."""
@@ -37,14 +37,17 @@ class Relative(Enforcer):
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
         y = orbit.output
-        error = step.mean(l2(orbit.live(2), y))
-        ratio = error / self._spread(y, step)
+        ratio = self._ratio(orbit, step)
         if self._squared:
             return Enforcement(loss=self._weight * ratio.expand(y.shape[0]))
         # The root of zero has no derivative: differentiate the root of one there, and give it no weight.
         exact = ratio == 0
         loss = torch.where(exact, 0.0, torch.where(exact, 1.0, ratio).sqrt())
         return Enforcement(loss=self._weight * loss.expand(y.shape[0]))
+
+    def _ratio(self, orbit: Orbit, step: Step) -> Tensor:
+        """The squared relative idempotence error, a scalar."""
+        return step.mean(l2(orbit.live(2), orbit.output)) / self._spread(orbit.output, step)
 
     def _spread(self, y: Tensor, step: Step) -> Tensor:
         """mean |y - mean y|^2 / n, a scalar, or the running scale where that is no more than rounding."""
@@ -59,3 +62,26 @@ class Relative(Enforcer):
             if self.training:
                 self.scale.lerp_(torch.where(spreads, spread, self.scale).to(self.scale.dtype), _RATE)
         return torch.where(spreads, spread, self.scale.to(spread.dtype))
+
+
+class LogRelative(Relative):
+    """weight * log(1 + e^2 / s^2), e the relative idempotence error of the global batch, as in `Relative`.
+
+    Where e is small, this is the square of e with the weight `weight / s^2`. Where e is large, as at the start of a run, it
+    rises with the logarithm only. There the square could be lowered most by giving up directions of the data; the logarithm
+    gains little by that, and so a heavy weight needs no warm-up.
+
+    Args:
+        weight: of the loss.
+        scale: s, the relative error below which the loss is nearly a square.
+
+    Source: *derived*; log(1 + e^2 / s^2) is the Lorentzian of robust statistics, here of one error for a whole batch.
+    """
+
+    def __init__(self, weight: float, scale: float) -> None:
+        super().__init__(weight)
+        self._small = scale**2
+
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        loss = torch.log1p(self._ratio(orbit, step) / self._small)
+        return Enforcement(loss=self._weight * loss.expand(orbit.output.shape[0]))

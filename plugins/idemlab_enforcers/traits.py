@@ -50,10 +50,10 @@ def rank_traits(spectrum: float, probes: int | None, **_: Any) -> Traits:
     )
 
 
-def relative_traits(squared: bool, **_: Any) -> Traits:
+def relative_traits(**_: Any) -> Traits:
     return Traits(
         kinds=kinds(EnforcerKind.LOSS),
-        smooth=squared,
+        smooth=False,  # near a constant map the error is 1, even of the square
         orthogonally_equivariant=True,
         batch_coupled=True,
         live_depth=1,

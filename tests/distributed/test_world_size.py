@@ -46,6 +46,7 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "gradient, l1": {"enforcer": {"name": "gradient", "distance": "l1"}},
     "gradient, depth 3": {"enforcer": {"name": "gradient", "depth": 3}},
     "relative": {"enforcer": "relative"},
+    "log-relative": {"enforcer": "log-relative"},
     "rank": {"enforcer": {"name": "rank", "rank": 2}},
     "rank, every third": {"enforcer": {"name": "rank", "rank": 2, "every": 3}},
     "rank, probes": {"enforcer": {"name": "rank", "rank": 2, "probes": 2}},

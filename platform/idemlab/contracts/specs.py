@@ -102,7 +102,7 @@ class Traits:
     Args:
         kinds: which of the four kinds it is. A hybrid may be several; a control that enforces nothing is none.
         linear_only: works on linear maps only.
-        smooth: its loss is differentiable at idempotents (L1 losses are not).
+        smooth: its loss is differentiable at idempotents (L1 losses are not; relative errors are not at constant maps).
         orthogonally_equivariant: f -> Q f Q^T changes its update in the same way.
         batch_coupled: the loss of one sample depends on the others.
         stochastic: draws random numbers through `Step`.

@@ -20,6 +20,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cubic-mean": {"name": "cubic", "cotangent": "mean"},
     "relative": {"name": "relative", "weight": 2.0},
     "relative-squared": {"name": "relative", "squared": True},
+    "log-relative": {"name": "log-relative", "weight": 0.1, "scale": 0.3},
     "ign": {"name": "ign"},
     "ign-l2": {"name": "ign", "distance": "l2", "clamp": 0.0},
     "ign-without-tightness": {"name": "ign", "tightness": 0.0},

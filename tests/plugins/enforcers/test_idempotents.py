@@ -11,7 +11,7 @@ from idemlab_enforcers.cubic import Cubic
 from idemlab_enforcers.gradient import Gradient
 from idemlab_enforcers.hybrid import Hybrid
 from idemlab_enforcers.ign import IGN
-from idemlab_enforcers.relative import Relative
+from idemlab_enforcers.relative import LogRelative, Relative
 
 # Exactly representable, and exactly computed on integer points: a rounding error would have a full L1 gradient.
 IDEMPOTENTS = {
@@ -29,6 +29,7 @@ ENFORCERS = {
     "gradient-outer": lambda: Gradient(1.0, "outer", "l1", 1),
     "relative": lambda: Relative(1.0),
     "relative-squared": lambda: Relative(1.0, squared=True),
+    "log-relative": lambda: LogRelative(1.0, 0.01),
     "ign": lambda: IGN(20.0, 2.5, 1.5, "l1", "reversal"),
     "ign-surrogate": lambda: IGN(20.0, 2.5, 1.5, "l1", "surrogate"),
     "ign-cubic": lambda: IGN(20.0, 2.5, 1.5, "l1", "cubic"),

@@ -10,7 +10,7 @@ from torch import nn
 
 from idemlab import Orbit, Step
 from idemlab.contracts.step import Shard
-from idemlab_enforcers.relative import Relative
+from idemlab_enforcers.relative import LogRelative, Relative
 
 
 class Scaled(nn.Module):
@@ -37,6 +37,19 @@ def test_squared_is_its_square(enforced):
     torch.testing.assert_close(
         enforced(Relative(0.5, squared=True), operator, x)[0], 0.5 * enforced(Relative(1.0), operator, x)[0].square()
     )
+
+
+def test_the_logarithm_is_the_square_for_small_errors_and_flat_for_large_ones(enforced):
+    operator, x = nn.Linear(3, 3), torch.randn(6, 3)
+    square = enforced(Relative(1.0, squared=True), operator, x)[0]
+    e = square.mean().sqrt()
+    torch.testing.assert_close(enforced(LogRelative(0.5, 0.3), operator, x)[0], 0.5 * (square / 0.09).log1p())
+    near = enforced(LogRelative(1.0, 1e4 * float(e)), operator, x)
+    torch.testing.assert_close(near[0] * (1e4 * e) ** 2, square, rtol=1e-7, atol=0)
+    far = enforced(LogRelative(1.0, 1e-4 * float(e)), operator, x)  # d log(e^2) = d e^2 / e^2
+    gradients = enforced(Relative(1.0, squared=True), operator, x)[1]
+    for own, other in zip(far[1], gradients, strict=True):
+        torch.testing.assert_close(own * square.mean(), other, rtol=1e-6, atol=1e-9)
 
 
 def test_it_is_coupled_across_the_batch_as_its_traits_say(enforced):
