@@ -9,7 +9,7 @@ from statistics import median
 
 from idemlab import Material, Trial, Verdict
 
-__all__ = ["Variant", "at_least_rounding", "best_of", "best_of_ign", "free_of", "told", "variants_of"]
+__all__ = ["TWINS", "Variant", "at_least_rounding", "best_of", "best_of_ign", "told", "variants_of"]
 
 VARIANTS = {
     "control": "reconstruction alone (control)",
@@ -39,6 +39,7 @@ VARIANTS = {
     "section-64": "(g) section, rank 64",
     "section-32": "(g) section, rank 32",
     "section-16": "(g) section, rank 16",
+    "section-free": "(g) network of the section, free",
     "section-long": "(g) section by construction, long",
     "section-free-long": "(g) network of the section, free, long",
     "linearizer-long": "(g) linearizer by construction, long",
@@ -56,7 +57,9 @@ VARIANTS = {
 SECTIONS = ("section", "section-64", "section-32", "section-16", "section-long")
 CONSTRUCTED = (*SECTIONS, "linearizer-long", "biorthogonal-long", "quantised-long")
 """Idempotent by construction."""
-FREE = ("soft-free-long", "section-free-long")
+TWINS = {"section-16": "section-free", "section-long": "section-free-long", "soft-long": "soft-free-long"}
+"""Variant -> the one with nothing enforced, on the same network, for the same FLOPs."""
+FREE = tuple(TWINS.values())
 """With nothing enforced: what the others are compared with."""
 CONDITIONAL = ("section-class",)
 """They receive the class that is asked for, and so are held against claims of their own."""
@@ -165,11 +168,6 @@ def variants_of(material: Material) -> list[Variant]:
 def at_least_rounding(values: Iterable[float]) -> list[float]:
     """Changes as they are drawn on a logarithmic scale: those of constructions may be zero."""
     return [max(value, ROUNDING) for value in values]
-
-
-def free_of(variant: Variant) -> str | None:
-    """Name of the variant with nothing enforced on the same network, or None."""
-    return "section-free-long" if variant.name in SECTIONS else "soft-free-long" if variant.name in SOFT else None
 
 
 def told(values: list[float], form: str = ".2f") -> str:

@@ -88,8 +88,8 @@ def test_the_variants_of_a_round_have_one_network_one_data_set_and_budgets_on_bo
         assert table["training"] == {k: v for k, v in base["training"].items() if k != "batch_size"}
         if not name.startswith(("section", "linearizer", "biorthogonal", "quantised")):
             assert table["model"] | {"norm": "group"} == tables["control"]["model"]
-    for name in ("soft", "section"):
-        free, trained = tables[f"{name}-free-long"], tables[f"{name}-long"]
+    for name, twin in generation_variants.TWINS.items():
+        free, trained = tables[twin], tables[name]
         for table in (free, trained):
             del table["evaluation"]["every"]  # in steps, which cost less with nothing enforced
         assert {key for key in free if free[key] != trained[key]} == {"enforcer"}
