@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import IdemlabError
 from ..system import strict_json
+from ..system.garbage import uncollected
 from ..watching.terminal import console, is_main_process, process_rank
 
 if TYPE_CHECKING:
@@ -43,13 +45,12 @@ def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Show "loading" on a terminal while the block runs."""
+    """Show "loading" on a terminal while the block runs. What it loads stays, so the garbage collector passes it by."""
     out = console(sys.stderr)
-    if out.is_terminal and is_main_process():
-        with out.status("loading"):
-            yield
-    else:
+    visible = out.is_terminal and is_main_process()
+    with uncollected(), out.status("loading") if visible else nullcontext():
         yield
+    gc.freeze()
 
 
 def show_json(content: Any) -> None:
