@@ -45,12 +45,13 @@ def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Show "loading" on a terminal while the block runs. What it loads stays, so the garbage collector passes it by."""
+    """Show "loading" on a terminal while the block runs. The garbage collector passes by what it loads, which stays."""
     out = console(sys.stderr)
-    visible = out.is_terminal and is_main_process()
+    visible, first = out.is_terminal and is_main_process(), "torch" not in sys.modules
     with uncollected(), out.status("loading") if visible else nullcontext():
         yield
-    gc.freeze()
+    if first:
+        gc.freeze()
 
 
 def show_json(content: Any) -> None:

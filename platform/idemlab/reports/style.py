@@ -250,7 +250,8 @@ class _Fitting(LogLocator):
         for division in self._DIVISIONS:
             self.set_params(subs=division)
             ticks = np.asarray(super().tick_values(vmin, vmax))
-            if self._fit(ticks[(ticks >= low) & (ticks <= high)], math.log10(high / low)):
+            ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]  # others are made, but not drawn
+            if self._fit(ticks, math.log10(high / low)):
                 break
         return ticks
 
