@@ -288,8 +288,7 @@ class _Loop:
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
                 with phase("forward"):
                     loss, values = self.answerable(index, lambda: self.objective(batch, step))  # noqa: B023
-                self.latch.see(loss, index)
-                if not self.latch.deferred:
+                if self.latch.see(loss, index):
                     self._check_finite()
                 if loss.requires_grad:
                     share = loss if training.micro_batches == 1 else loss / training.micro_batches
