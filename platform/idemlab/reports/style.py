@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -94,19 +94,20 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG file, the same bytes for the same data."""
     buffer = io.BytesIO()
     # not `savefig`, which draws a figure with a layout twice: once for the layout, once into the file
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG file, the same bytes for the same data."""
-    return _svg(figure).encode()
+    return _svg(figure, letters="path").encode()
 
 
-def _svg(figure: Figure, **settings: str) -> str:
+def _svg(figure: Figure, *, letters: Literal["path", "none"]) -> str:
+    """The figure as SVG, its letters drawn as paths or kept as text."""
     buffer, dpi = io.StringIO(), figure.dpi
-    with rc_context({"svg.hashsalt": "idemlab"} | settings):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "idemlab", "svg.fonttype": letters}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
     figure.dpi = dpi  # which an SVG file sets to its own
     return buffer.getvalue()
 
@@ -120,7 +121,7 @@ def inline(figure: Figure) -> str:
     colours = [patch.get_facecolor() for patch in patches]
     for patch in patches:
         patch.set_facecolor("none")
-    text = _svg(figure, **{"svg.fonttype": "none"})
+    text = _svg(figure, letters="none")
     for patch, colour in zip(patches, colours, strict=True):
         patch.set_facecolor(colour)
     text = _HEAD.sub("", text[text.index("<svg") :])
