@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ..errors import IdemlabError
 from ..system import strict_json
+from ..system.garbage import uncollected
 from ..watching.terminal import console, is_main_process, process_rank
 
 if TYPE_CHECKING:
@@ -43,13 +45,13 @@ def _print(stream: TextIO, things: Iterable[RenderableType]) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Show "loading" on a terminal while the block runs."""
+    """Show "loading" on a terminal while the block runs. The garbage collector passes by what it loads, which stays."""
     out = console(sys.stderr)
-    if out.is_terminal and is_main_process():
-        with out.status("loading"):
-            yield
-    else:
+    visible, first = out.is_terminal and is_main_process(), "torch" not in sys.modules
+    with uncollected(), out.status("loading") if visible else nullcontext():
         yield
+    if first:
+        gc.freeze()
 
 
 def show_json(content: Any) -> None:

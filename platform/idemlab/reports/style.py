@@ -11,12 +11,14 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
@@ -91,15 +93,22 @@ _PANEL = (4.9, 3.1)
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file, the same bytes for the same data."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
+    # not `savefig`, which draws a figure with a layout twice: once for the layout, once into the file
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG file, the same bytes for the same data."""
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "idemlab"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _svg(figure, letters="path").encode()
+
+
+def _svg(figure: Figure, *, letters: Literal["path", "none"]) -> str:
+    """The figure as SVG, its letters drawn as paths or kept as text."""
+    buffer, dpi = io.StringIO(), figure.dpi
+    with rc_context({"svg.hashsalt": "idemlab", "svg.fonttype": letters}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    figure.dpi = dpi  # which an SVG file sets to its own
     return buffer.getvalue()
 
 
@@ -108,10 +117,13 @@ def inline(figure: Figure) -> str:
 
     What a file says comes in as text, which matplotlib escapes.
     """
-    buffer = io.StringIO()
-    with rc_context({"svg.hashsalt": "idemlab", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
+    patches = [figure.patch, *(axes.patch for axes in figure.axes)]
+    colours = [patch.get_facecolor() for patch in patches]
+    for patch in patches:
+        patch.set_facecolor("none")
+    text = _svg(figure, letters="none")
+    for patch, colour in zip(patches, colours, strict=True):
+        patch.set_facecolor(colour)
     text = _HEAD.sub("", text[text.index("<svg") :])
     return _COLOUR.sub(lambda found: f"{found[1]}: {_VARIABLES.get(found[2].lower(), found[2])}", text).strip()
 
@@ -224,12 +236,23 @@ class _Fitting(LogLocator):
 
     _DIVISIONS = (tuple(range(1, 10)), (1, 2, 5), (1, 3), (1,))
 
+    _found: tuple[object, Any] = (None, None)
+    """What the newest ticks depend on, and these ticks. A layout asks for the same ones twenty times."""
+
     def tick_values(self, vmin: float, vmax: float) -> Any:
+        assert self.axis is not None
+        asked = (vmin, vmax, self.axis.get_tick_space())
+        if self._found[0] != asked:
+            self._found = asked, self._ticks(vmin, vmax)
+        return self._found[1]
+
+    def _ticks(self, vmin: float, vmax: float) -> NDArray[np.float64]:
         low, high = sorted((vmin, vmax))
         for division in self._DIVISIONS:
             self.set_params(subs=division)
             ticks = np.asarray(super().tick_values(vmin, vmax))
-            if self._fit(ticks[(ticks >= low) & (ticks <= high)], math.log10(high / low)):
+            ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]  # others are made, but not drawn
+            if self._fit(ticks, math.log10(high / low)):
                 break
         return ticks
 

@@ -32,7 +32,7 @@ def _order(size: int, training: TrainingSettings, steps: range, rank: int, world
         rows = order[start : start + training.batch_size]
         for micro in range(training.micro_batches):
             shard = Shard(rank, world, micro, training.micro_batches)
-            yield rows.chunk(shard.count)[shard.index]
+            yield rows if shard.count == 1 else rows.chunk(shard.count)[shard.index]
 
 
 def _whole(batch: Any) -> Any:

@@ -46,18 +46,19 @@ class Latch:
             for optimizer in optimizers:
                 optimizer.found_inf, optimizer.grad_scale = self._bad, None  # type: ignore[attr-defined]
 
-    def see(self, losses: Tensor, step: int) -> None:
-        """Check the losses of a step before its update."""
+    def see(self, losses: Tensor, step: int) -> bool:
+        """Check the losses of a step before its update; returns whether the latch must be read before it, too."""
         losses = losses.detach()
         if (
             self._engine.alone
             and self._engine.device.type == "cpu"
             and all(map(math.isfinite, losses.view(-1).tolist()))
         ):
-            return  # on small networks, the bookkeeping below is a share of the step
+            return False  # on small networks, the bookkeeping below is a share of the step
         bad = self._engine.anywhere((~torch.isfinite(losses)).to(self._bad.dtype))
         self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))
         self._bad.copy_(torch.clamp(self._bad + bad, max=1.0))
+        return not self.deferred
 
     def first_bad_steps(self) -> list[int | None]:
         """For each loss, the first step at which it was not finite, or None."""

@@ -31,6 +31,7 @@ from ..objective.rates import Rates
 from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import append_entry
+from ..system.garbage import uncollected
 from ..system.phases import phase, timed
 from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
@@ -149,6 +150,7 @@ def _check_watchers(watchers: object) -> None:
         raise BadInput(f"watchers cannot be {given}", where="watchers", expected="a list of idemlab.Watcher objects")
 
 
+@uncollected()  # torch's compiler is loaded here
 def built(experiment: Experiment, run: Run, watchers: Sequence[Watcher] = (), dataset: Dataset | None = None) -> _Loop:
     """The loop of an experiment, after its preflight; nothing is written yet."""
     accelerator, engine = start_engine(experiment, run)
@@ -286,8 +288,7 @@ class _Loop:
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
                 with phase("forward"):
                     loss, values = self.answerable(index, lambda: self.objective(batch, step))  # noqa: B023
-                self.latch.see(loss, index)
-                if not self.latch.deferred:
+                if self.latch.see(loss, index):
                     self._check_finite()
                 if loss.requires_grad:
                     share = loss if training.micro_batches == 1 else loss / training.micro_batches

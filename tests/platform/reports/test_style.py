@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from idemlab.reports import style
 
@@ -37,6 +39,20 @@ def test_inline_figures_take_the_colours_of_the_page_and_keep_text_as_text() -> 
     assert style.BLUE.lower() not in svg.lower()
     assert "fill: #ffffff" not in svg
     assert style.inline(figure) == svg
+
+
+@pytest.mark.parametrize("save", [style.png, style.svg, style.inline])
+def test_a_file_takes_one_drawing_and_leaves_the_figure_as_it_was(
+    save: Callable[[Figure], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure, (axes,) = style.grid_of(1)
+    axes.plot([1, 2])
+    before = figure.dpi, figure.patch.get_facecolor(), axes.patch.get_facecolor()
+    drawn = []
+    monkeypatch.setattr(Line2D, "draw", lambda line, renderer: drawn.append(line))
+    save(figure)
+    assert drawn.count(axes.get_lines()[0]) == 1
+    assert (figure.dpi, figure.patch.get_facecolor(), axes.patch.get_facecolor()) == before
 
 
 def test_lines_do_not_look_alike() -> None:

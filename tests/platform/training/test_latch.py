@@ -21,10 +21,11 @@ def test_the_first_bad_step_of_each_replica_is_kept() -> None:
 
 def test_a_single_loss_is_one_of_a_kind() -> None:
     latch = Latch(Single())
-    latch.see(torch.tensor(-INF), 7)
+    assert not latch.see(torch.tensor(1.0), 6)
+    assert latch.see(torch.tensor(-INF), 7)  # on a CPU it is read at once
     latch.see(torch.tensor(1.0), 8)
     assert latch.first_bad_steps() == [7]
-    assert not latch.deferred  # on a CPU it is read at once
+    assert not latch.deferred
 
 
 def test_sums_go_on_from_their_state() -> None:
