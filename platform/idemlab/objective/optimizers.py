@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..catalog.named import Named
 from ..catalog.muon import Muon
+from ..catalog.named import Named
 from ..catalog.torch_optimizers import TORCH, UNSUITABLE_OPTIMIZERS, fused
 from ..errors import BadInput, Failure
 from ..experiment.optimizers import check_argument_names, checked_types, unknown_optimizer
