@@ -40,15 +40,15 @@ class Linearizer(Enforcer):
             raise BadInput(
                 f"enforcer 'linearizer' needs an invertible model, and {type(operator).__name__} is none",
                 expected="a method 'inverse' and the attribute 'shape' of a sample",
-                next_step="set model.name = coupling",
+                next_step="choose an invertible model, such as 'coupling'",
             )
         n = math.prod(shape)
         if self._rank is not None and self._rank > n:
             raise BadInput(
                 f"enforcer 'linearizer' cannot keep {self._rank} of {n} coordinates",
-                where="[enforcer], key 'rank'",
+                where="enforcer 'linearizer', key 'rank'",
                 expected=f"a whole number from 1 to {n}",
-                next_step=f"set enforcer.rank = {max(n // 2, 1)}",
+                next_step=f"choose a lower rank of 'linearizer', {max(n // 2, 1)} for instance",
             )
         return Linearized(operator, shape, self._rank, self._learned)
 

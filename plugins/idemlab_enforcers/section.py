@@ -54,7 +54,7 @@ class Section(Enforcer):
             raise BadInput(
                 f"enforcer 'section' cannot keep {self._rank} coordinates of samples of {n} numbers"
                 + (": f would be the identity, whatever the weights" if self._rank == n else ""),
-                where="[enforcer], key 'rank'",
+                where="enforcer 'section', key 'rank'",
                 expected=f"a whole number from 1 to {n - 1}",
                 next_step=f"choose a lower rank of 'section', {max(n // 4, 1)} for instance",
             )

@@ -138,7 +138,7 @@ class _Layer(nn.Module):
             raise Failure(
                 f"model 'biorthogonal': X P of the layer from {P.shape[1]} to {P.shape[0]} is singular, without an inverse",
                 where="[model]",
-                next_step="lower optimizer.lr, or clip the gradient: set optimizer.clip = 1.0",
+                next_step="lower the learning rate, or clip the gradient",
             ) from error
         return solved.mT
 

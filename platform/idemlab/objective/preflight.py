@@ -22,7 +22,7 @@ from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from ..experiment.settings import TrainingSettings
 from ..wording import counted, with_article
-from .cutting import check_buffers, check_combination, check_coupling, check_gradients
+from .cutting import check_buffers, check_combination, check_coupling, check_gradients, without_batch_norm
 from .engines import Engine, Single
 from .measured import check_metric, measured
 from .modules import (
@@ -83,7 +83,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     training = experiment.training
     _check_device(experiment, device)
     _check_traits(experiment, traits, parts)
-    check_combination(experiment, traits, parts.objective.operator, engine)
+    check_combination(experiment, traits, parts.objective, engine)
     size = training.batch_size // training.micro_batches
     if training.batch_size > len(parts.dataset.train):
         raise BadInput(
@@ -204,7 +204,7 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         raise BadInput(
             f"enforcer '{name}' is not exact on a model with batch statistics ({norms[0]} and {len(norms) - 1} more)",
             where="[enforcer] and [model]",
-            next_step=f"set model.norm = group, or another routing of the enforcer: {experiment.enforcer.how_to_look_up}",
+            next_step=f"{without_batch_norm(experiment.model)}, or other settings: {experiment.enforcer.how_to_look_up}",
         )
 
 
