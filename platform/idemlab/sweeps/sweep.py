@@ -149,8 +149,9 @@ class Sweep:
         """The values of each key of a grid.
 
         Raises:
-            BadInput: if a key has none, or one twice, or the seed is among the keys.
+            BadInput: if a key has none, or one twice, or is set for all trials, too, or the seed is among the keys.
         """
+        self._check_set()
         return {key: _distinct(key, _listed(key, values)) for key, values in self.over.items()}
 
     def space(self) -> dict[str, Range | list[Any]]:
@@ -159,11 +160,24 @@ class Sweep:
         Raises:
             BadInput: as `axes`, or if a range cannot be read.
         """
+        self._check_set()
         space: dict[str, Range | list[Any]] = {}
         for key, values in self.over.items():
             is_range = isinstance(values, str) and values.startswith(_RANGES)
             space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
         return space
+
+    def _check_set(self) -> None:
+        """Refuse a key in `set` that the sweep itself sets in every trial."""
+        for key in self.set:
+            if key == SEED:
+                raise BadInput("the seed cannot be set: each trial has its own", where="set", next_step="`seeds = N`")
+            if key in self.over:
+                raise BadInput(
+                    f"'{key}' is set for all trials, and varied",
+                    where="set and over",
+                    next_step="leave it out of one of them",
+                )
 
     def probes(self) -> list[Setting]:
         """Settings at the ends of the search space. If they resolve, the settings between them most likely do."""

@@ -80,6 +80,11 @@ def test_a_point_resolves_to_its_experiment() -> None:
         ({"over": {"optimizer.lr": []}}, "there is nothing to try"),
         ({"over": {"optimizer.lr": [0.1, 0.2, 0.1]}}, "0.1 is given twice"),
         ({"over": {"training.seed": [0, 1]}}, "the seed cannot be varied this way"),
+        ({"set": {"training.seed": 1}}, "the seed cannot be set"),
+        (
+            {"set": {"optimizer.lr": 0.3}, "over": {"optimizer.lr": [0.1]}},
+            "'optimizer.lr' is set for all trials, and varied",
+        ),
         ({"seeds": 0}, "0 seeds"),
     ],
 )
