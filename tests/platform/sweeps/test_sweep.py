@@ -83,7 +83,7 @@ def test_a_point_resolves_to_its_experiment() -> None:
         ({"set": {"training.seed": 1}}, "the seed cannot be set"),
         (
             {"set": {"optimizer.lr": 0.3}, "over": {"optimizer.lr": [0.1]}},
-            "'optimizer.lr' is set for all trials, and varied",
+            "is set for all trials, and varied",
         ),
         ({"seeds": 0}, "0 seeds"),
     ],
