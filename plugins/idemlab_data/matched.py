@@ -28,7 +28,7 @@ class MatchedSource(Source):
         noise: what they are drawn from; a source that looks at the shape of a batch only.
 
     Raises:
-        BadInput: if the noise is made of the data.
+        BadInput: if the noise is made of the data, or is matched to them itself.
     """
 
     row_by_row = False
@@ -41,6 +41,13 @@ class MatchedSource(Source):
                 where="[source], key 'noise'",
                 expected="noise of its own, such as 'gaussian' or 'fourier'",
                 next_step="leave 'noise' out for 'gaussian'; to train at the data, too, give several sources",
+            )
+        if isinstance(noise, MatchedSource):
+            raise BadInput(
+                "noise that is matched to the data already cannot be matched again: what is drawn of it is plain noise",
+                where="[source], key 'noise'",
+                expected="noise of its own, such as 'gaussian' or 'fourier'",
+                next_step="leave 'noise' out for 'gaussian', or give both as several sources",
             )
         self.pool, self.noise = pool, noise
 

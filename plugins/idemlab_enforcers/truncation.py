@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from idemlab import BadInput, Dataset, Enforcer, Failure, Operator, Orbit
 
+from .shapes import check_shape
+
 __all__ = ["Truncated", "Truncation"]
 
 _ROWS = 2048
@@ -84,7 +86,12 @@ class Truncated(nn.Module):
 
     @torch.no_grad()
     def start_from(self, dataset: Dataset) -> None:
-        """Take the principal components of the codes of the first training samples as directions."""
+        """Take the principal components of the codes of the first training samples as directions.
+
+        Raises:
+            BadInput: if the samples have another shape than the network says.
+        """
+        check_shape("truncation", self.shape, dataset)  # type: ignore[arg-type]
         count = min(len(dataset.train), _ROWS)
         device, dtype = self.directions.device, self.directions.dtype
         rows = dataset.train.__getitems__(list(range(count))).to(device, dtype, dataset.range)

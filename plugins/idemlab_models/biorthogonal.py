@@ -57,7 +57,9 @@ class Biorthogonal(nn.Module):
                 f"model 'biorthogonal' cannot widen its code step by step to samples of {n} entries: "
                 + " to ".join(map(str, sizes)),
                 expected="widths that rise from 'latent' to the number of entries of a sample, which is 2 or more",
-                next_step=f"set latent = {max(min(latent, n - 1), 1)}, and leave 'widths' out",
+                next_step="choose another model: idemlab list models"
+                if n == 1
+                else f"set latent = {min(latent, n - 1)}, and leave 'widths' out",
             )
         self.cell, self._start = cell, start
         self._pair = _Pair(slope, smooth=activation == "smooth")

@@ -40,6 +40,7 @@ from .modules import (
 from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
+from .rejection import check_rejection
 
 __all__ = ["Plan", "planned_steps", "preflight"]
 
@@ -118,7 +119,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
             check = partial(check_exact, trial.operator, batch, claiming, traits.wraps)
             blame(experiment, check, "f(f(x)) in eval mode")
         _check_chosen(experiment, parts, trial.operator, device)
-        _check_rejection(experiment, parts)
+        check_rejection(experiment, parts)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
         before = unkept(trial.operator)
         if traits.linear_only:
@@ -162,17 +163,6 @@ def _check_chosen(experiment: Experiment, parts: Parts, operator: nn.Module, dev
             names = partial(measured, experiment, parts, operator, device)
             check_metric(settings.metric, [experiment], names, f"[training.{key}], key 'metric'")
             operator.train()
-
-
-def _check_rejection(experiment: Experiment, parts: Parts) -> None:
-    """Refuse `reject` where no samples are generated."""
-    if experiment.evaluation.reject and all(source.made_of_data for source in parts.inputs.values()):
-        raise BadInput(
-            "no generated samples are evaluated, so none can be rejected",
-            where="[evaluation], keys 'reject' and 'inputs'",
-            expected="inputs that are not made of data",
-            next_step='set evaluation.inputs = { noise = "gaussian" }, or evaluation.reject = 0',
-        )
 
 
 def _check_device(experiment: Experiment, device: torch.device) -> None:
