@@ -100,7 +100,7 @@ class Biorthogonal(nn.Module):
             t = _wide(x.flatten(1))
             for i, layer in reversed(list(enumerate(self.layers))):
                 t = layer(t if i == len(self.layers) - 1 else self._pair.undo(t), inverse=True)
-            return t.to(x.dtype)
+            return t.to(x.dtype) if x.is_floating_point() else t
 
     def decode(self, h: Tensor) -> Tensor:
         """The samples [B, *shape] of codes h [B, latent]."""
