@@ -48,7 +48,7 @@ class Average(nn.Module):
             raise BadInput(
                 "the source cannot average parameters that FSDP2 shards",
                 where="[source], key 'ema'",
-                next_step="set source.ema = 0, or train through DDP instead of FSDP2",
+                next_step="set 'ema' of the source to 0, or train through DDP instead of FSDP2",
             )
         flat = torch.cat([parameter.flatten() for parameter in parameters])
         if self.mean.numel():

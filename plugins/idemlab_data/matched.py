@@ -28,7 +28,7 @@ class MatchedSource(Source):
         noise: what they are drawn from; a source that looks at the shape of a batch only.
 
     Raises:
-        BadInput: if the noise is made of the data.
+        BadInput: if the noise is made of the data, or is matched to them itself.
     """
 
     row_by_row = False
@@ -41,6 +41,13 @@ class MatchedSource(Source):
                 where="[source], key 'noise'",
                 expected="noise of its own, such as 'gaussian' or 'fourier'",
                 next_step="leave 'noise' out for 'gaussian'; to train at the data, too, give several sources",
+            )
+        if isinstance(noise, MatchedSource):
+            raise BadInput(
+                "noise that is matched to the data already cannot be matched again: what is drawn of it is plain noise",
+                where="[source], key 'noise'",
+                expected="noise of its own, such as 'gaussian' or 'fourier'",
+                next_step="leave 'noise' out for 'gaussian', or give both as several sources",
             )
         self.pool, self.noise = pool, noise
 
@@ -139,7 +146,7 @@ class ImleSource(MatchedSource):
                 f"a pool of {self.pool} has no noise for some of {count} classes",
                 where="[source], key 'pool'",
                 expected=f"a pool of {count} or more; each class gets its share of it",
-                next_step=f"set source.pool = {32 * count}",
+                next_step=f"set 'pool' of the source to {32 * count}",
             )
         return torch.arange(self.pool, device=condition.device) % count
 
@@ -234,7 +241,7 @@ class TransportSource(MatchedSource):
             raise BadInput(
                 "the targets of a soft coupling that is not debiased are averages of samples: f would learn blurred ones",
                 where="[source], keys 'temperatures' and 'debiased'",
-                next_step="set source.debiased = true, or leave 'temperatures' out",
+                next_step="set 'debiased' of the source to true, or leave 'temperatures' out",
             )
         self.debiased, self.temperatures = debiased, tuple(temperatures)
         self.squared, self.passes = squared, passes
@@ -268,7 +275,7 @@ class TransportSource(MatchedSource):
                 f"a pool of {self.pool} cannot serve a batch of {everyone}",
                 where="[source], key 'pool'",
                 expected="a pool at least as large as [training], key 'batch_size'",
-                next_step=f"set source.pool = {everyone}",
+                next_step=f"set 'pool' of the source to {everyone}",
             )
         if self.average is not None:
             self.average.follow(operator, step.index)

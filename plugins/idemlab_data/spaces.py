@@ -46,7 +46,7 @@ class Space(nn.Module):
             raise BadInput(
                 f"samples of shape {list(shape)} have no blocks of {_BLOCK} x {_BLOCK} pixels to compare",
                 where="[source], key 'cost'",
-                next_step="set source.cost = pixels, or source.cost = pca",
+                next_step="set 'cost' of the source to pixels, or to pca",
             )
         if self.name == "pca":
             chosen = torch.randperm(len(dataset.train), generator=generator("components"))[:_ROWS]
@@ -66,7 +66,7 @@ class Space(nn.Module):
             raise BadInput(
                 "the source compares codes, and the operator has no method 'encode'",
                 where="[source], key 'cost', and [model]",
-                next_step="choose a model that encodes and decodes, such as 'autoencoder', or set source.cost = pixels",
+                next_step="choose a model that encodes, such as 'autoencoder', or set 'cost' of the source to pixels",
             )
         return encode  # type: ignore[no-any-return]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 
 def linearizer(rank: Annotated[int, Ge(1)] | None = None, learned: bool = False) -> Any:
@@ -60,10 +60,10 @@ def truncation(rank: Annotated[int, Ge(1)]) -> Any:
 
 
 def limit(
-    depth: Annotated[int, Ge(1)] | None = None,
+    depth: Annotated[int, Ge(1), Le(1000)] | None = None,
     tolerance: Annotated[float, Gt(0)] = 1e-4,
-    most: Annotated[int, Ge(1)] = 50,
-    terms: Annotated[int, Ge(1)] = 10,
+    most: Annotated[int, Ge(1), Le(10_000)] = 50,
+    terms: Annotated[int, Ge(1), Le(1000)] = 10,
 ) -> Any:
     """The obvious baseline for any given network g: f = g^k, or the fixed point that g^k(x) reaches.
 
@@ -79,4 +79,6 @@ def limit(
     """
     from .limit import Limit
 
+    if depth is not None and (tolerance, most, terms) != (1e-4, 50, 10):
+        raise ValueError("with 'depth' there is no fixed point, to which 'tolerance', 'most' and 'terms' belong")
     return Limit(depth, tolerance, most, terms)

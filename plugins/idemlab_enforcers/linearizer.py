@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Enforcer, Operator
+from idemlab import BadInput, Dataset, Enforcer, Operator
+
+from .shapes import check_shape
 
 __all__ = ["Linearized", "Linearizer"]
 
@@ -33,22 +35,23 @@ class Linearizer(Enforcer):
         """f = g^-1 A g.
 
         Raises:
-            BadInput: if the model has no inverse, or fewer coordinates than r.
+            BadInput: if the model has no inverse, or no more coordinates than r.
         """
         shape = getattr(operator, "shape", None)
         if not callable(getattr(operator, "inverse", None)) or not isinstance(shape, tuple):
             raise BadInput(
                 f"enforcer 'linearizer' needs an invertible model, and {type(operator).__name__} is none",
                 expected="a method 'inverse' and the attribute 'shape' of a sample",
-                next_step="set model.name = coupling",
+                next_step="choose an invertible model, such as 'coupling'",
             )
         n = math.prod(shape)
-        if self._rank is not None and self._rank > n:
+        if self._rank is not None and self._rank >= n:
             raise BadInput(
-                f"enforcer 'linearizer' cannot keep {self._rank} of {n} coordinates",
-                where="[enforcer], key 'rank'",
-                expected=f"a whole number from 1 to {n}",
-                next_step=f"set enforcer.rank = {max(n // 2, 1)}",
+                f"enforcer 'linearizer' cannot keep {self._rank} of {n} coordinates"
+                + (": f would be the identity, whatever the weights" if self._rank == n else ""),
+                where="enforcer 'linearizer', key 'rank'",
+                expected=f"a whole number from 1 to {n - 1}",
+                next_step=f"choose a lower rank of 'linearizer', {max(n // 2, 1)} for instance",
             )
         return Linearized(operator, shape, self._rank, self._learned)
 
@@ -79,6 +82,14 @@ class Linearized(nn.Module):
         if not learned:
             assert rank is not None
             self.register_buffer("keep", (torch.arange(n) < rank).to(torch.get_default_dtype()))
+
+    def start_from(self, dataset: Dataset) -> None:
+        """Check the shape of a sample; the network has seen the data before it was wrapped.
+
+        Raises:
+            BadInput: if the samples have another shape than the network says.
+        """
+        check_shape("linearizer", self.shape, dataset)
 
     def kept(self) -> Tensor:
         """The diagonal of A [n]: exactly zeros and ones; where it is learned, with the gradient of a sigmoid."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from idemlab import BadInput, Dataset, Enforcer, Operator
 
+from .shapes import check_shape
+
 __all__ = ["Section", "Sectioned"]
 
 _ROWS = 2048
@@ -54,7 +56,7 @@ class Section(Enforcer):
             raise BadInput(
                 f"enforcer 'section' cannot keep {self._rank} coordinates of samples of {n} numbers"
                 + (": f would be the identity, whatever the weights" if self._rank == n else ""),
-                where="[enforcer], key 'rank'",
+                where="enforcer 'section', key 'rank'",
                 expected=f"a whole number from 1 to {n - 1}",
                 next_step=f"choose a lower rank of 'section', {max(n // 4, 1)} for instance",
             )
@@ -106,7 +108,12 @@ class Sectioned(nn.Module):
 
     @torch.no_grad()
     def start_from(self, dataset: Dataset) -> None:
-        """Take the principal components of the first training samples as coordinates."""
+        """Take the principal components of the first training samples as coordinates.
+
+        Raises:
+            BadInput: if the samples have another shape than the network says.
+        """
+        check_shape("section", self.shape, dataset)
         count = min(len(dataset.train), _ROWS)
         rows = dataset.train.__getitems__(list(range(count))).to(torch.device("cpu"), torch.float64, dataset.range)
         x = rows.target.flatten(1)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from idemlab import BadInput, Dataset, Enforcer, Failure, Operator, Orbit
 
+from .shapes import check_shape
+
 __all__ = ["Truncated", "Truncation"]
 
 _ROWS = 2048
@@ -39,7 +41,7 @@ class Truncation(Enforcer):
             raise BadInput(
                 f"enforcer 'truncation' needs a model that encodes and decodes, and {type(operator).__name__} does not",
                 expected="the methods 'encode' and 'decode', and the attribute 'shape' of a sample",
-                next_step="set model.name = autoencoder",
+                next_step="choose a model that encodes and decodes, such as 'autoencoder'",
             )
         parameter = next((p for p in operator.parameters() if p.is_floating_point()), torch.zeros(()))
         one = parameter.new_zeros(1, *shape)
@@ -50,7 +52,7 @@ class Truncation(Enforcer):
         if self._rank > size:
             raise BadInput(
                 f"enforcer 'truncation' cannot keep {self._rank} directions of codes of {size} numbers",
-                where="[enforcer], key 'rank'",
+                where="enforcer 'truncation', key 'rank'",
                 expected=f"a whole number from 1 to {size}",
                 next_step=f"choose a lower rank of 'truncation', {max(size // 2, 1)} for instance",
             )
@@ -84,7 +86,12 @@ class Truncated(nn.Module):
 
     @torch.no_grad()
     def start_from(self, dataset: Dataset) -> None:
-        """Take the principal components of the codes of the first training samples as directions."""
+        """Take the principal components of the codes of the first training samples as directions.
+
+        Raises:
+            BadInput: if the samples have another shape than the network says.
+        """
+        check_shape("truncation", self.shape, dataset)  # type: ignore[arg-type]
         count = min(len(dataset.train), _ROWS)
         device, dtype = self.directions.device, self.directions.dtype
         rows = dataset.train.__getitems__(list(range(count))).to(device, dtype, dataset.range)
@@ -116,7 +123,7 @@ class Truncated(nn.Module):
                 raise Failure(
                     f"enforcer 'truncation': its {V.shape[1]} directions have become linearly dependent",
                     where="[enforcer]",
-                    next_step="lower optimizer.lr or the decay of the weights"
+                    next_step="lower the learning rate or the weight decay"
                     + (", or choose a lower rank of 'truncation'" if V.shape[1] > 1 else ""),
                 ) from error
             cut: Tensor = (c + (V @ kept).mT).view_as(h).to(h.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from idemlab import MetricSpec, hookimpl
 
@@ -184,7 +184,7 @@ def drift(depth: Annotated[int, Ge(2)] = 3, points: Annotated[int, Ge(2)] | None
     return Drift(depth, points)
 
 
-def codes_that_stay(cell: Annotated[float, Gt(0)] = 0.25) -> Any:
+def codes_that_stay(cell: Annotated[float, Ge(1e-6)] = 0.25) -> Any:
     """Which share of rounded codes survives decoding and encoding, for operators that encode and decode.
 
     A code q, a multiple of the cell in each entry, stays if encode(decode(q)) is off by less than half a cell in each

@@ -57,7 +57,9 @@ class Biorthogonal(nn.Module):
                 f"model 'biorthogonal' cannot widen its code step by step to samples of {n} entries: "
                 + " to ".join(map(str, sizes)),
                 expected="widths that rise from 'latent' to the number of entries of a sample, which is 2 or more",
-                next_step=f"set latent = {max(min(latent, n - 1), 1)}, and leave 'widths' out",
+                next_step="choose another model: idemlab list models"
+                if n == 1
+                else f"set latent = {min(latent, n - 1)}, and leave 'widths' out",
             )
         self.cell, self._start = cell, start
         self._pair = _Pair(slope, smooth=activation == "smooth")
@@ -98,7 +100,7 @@ class Biorthogonal(nn.Module):
             t = _wide(x.flatten(1))
             for i, layer in reversed(list(enumerate(self.layers))):
                 t = layer(t if i == len(self.layers) - 1 else self._pair.undo(t), inverse=True)
-            return t.to(x.dtype)
+            return t.to(x.dtype) if x.is_floating_point() else t
 
     def decode(self, h: Tensor) -> Tensor:
         """The samples [B, *shape] of codes h [B, latent]."""
@@ -138,7 +140,7 @@ class _Layer(nn.Module):
             raise Failure(
                 f"model 'biorthogonal': X P of the layer from {P.shape[1]} to {P.shape[0]} is singular, without an inverse",
                 where="[model]",
-                next_step="lower optimizer.lr, or clip the gradient: set optimizer.clip = 1.0",
+                next_step="lower the learning rate, or clip the gradient",
             ) from error
         return solved.mT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from idemlab import BadInput, ModelSpec, hookimpl
 
@@ -250,7 +250,7 @@ def coupling(
     width: Annotated[int, Gt(0)] = 256,
     depth: Annotated[int, Gt(0)] = 2,
     affine: bool = True,
-    bound: Annotated[float, Gt(0)] = 1.0,
+    bound: Annotated[float, Gt(0), Le(10)] = 1.0,
     activation: Activation = "silu",
     start: Literal["pca", "none"] = "pca",
 ) -> Any:
@@ -308,7 +308,7 @@ def biorthogonal(
     widths: list[Annotated[int, Gt(0)]] | None = None,
     slope: Annotated[float, Gt(0), Lt(1)] = 0.3,
     activation: Literal["smooth", "leaky"] = "smooth",
-    cell: Annotated[float, Gt(0)] | None = None,
+    cell: Annotated[float, Ge(1e-6)] | None = None,
     start: Literal["pca", "none"] = "pca",
 ) -> Any:
     """An autoencoder with encode(decode(h)) = h by construction, for samples of any shape, so f is idempotent to rounding.

@@ -70,6 +70,17 @@ class Selfish(idemlab.Enforcer):
         return idemlab.Enforcement(loss=(y - y.mean(0)).square().mean().expand(len(y)))
 
 
+class Scaled(idemlab.Enforcer):
+    """An enforcer with a parameter of its own, which cannot be shared out either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, orbit: idemlab.Orbit, step: idemlab.Step) -> idemlab.Enforcement:
+        return idemlab.Enforcement(loss=self.scale * (orbit.output - orbit.ahead(1)).square().flatten(1).sum(1))
+
+
 COUPLED = idemlab.Traits(batch_coupled=True)
 TWICE = idemlab.Traits(needs_double_backward=True)
 
@@ -113,6 +124,7 @@ CASES = {
     "a transposed parameter and FSDP2": Case(
         FSDP2, {}, (DDP, {}), "contiguous", operator=lambda: Uncut(torch.ones(3, 2).mT)
     ),
+    "a parameter of an enforcer and FSDP2": Case(FSDP2, {}, (DDP, {}), "contiguous", enforcer=Scaled),
     "batch statistics and accumulation": Case(
         ONE, BATCH_NORM | MICRO, (ONE, BATCH_NORM | {"training__micro_batches": 1}), "model.norm = group"
     ),
@@ -169,8 +181,9 @@ def test_synchronous_batch_statistics_are_admitted(tiny: Make) -> None:
     from idemlab.objective.cutting import check_combination
 
     experiment = idemlab.resolve(tiny(**BATCH_NORM))
-    operator = nn.SyncBatchNorm.convert_sync_batchnorm(assemble(experiment).objective.operator)
-    check_combination(experiment, idemlab.Traits(), operator, DDP)
+    objective = assemble(experiment).objective
+    objective.operator = nn.SyncBatchNorm.convert_sync_batchnorm(objective.operator)
+    check_combination(experiment, idemlab.Traits(), objective, DDP)
 
 
 def _pattern(what: str) -> str:

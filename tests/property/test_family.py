@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idemlab import BadInput, Purifier, purify
+from idemlab import BadInput, Purifier, enforcer, purify
 from idemlab.purification.composition import composition, minimax_cubic, minimax_quintic
 from idemlab.purification.iteration import Ending
 from idemlab.testing import exact_bases, idempotents, linear_maps, oblique_bases, orthogonal_bases, spectra
@@ -203,12 +203,18 @@ K2 = torch.diag(torch.tensor([0.2, 0.8]))
         (K2, {"method": lambda K: K.to(torch.complex64)}, "matrices in complex64 of matrices in float32"),
         (K2.tolist(), {}, "got a list"),
         (K2.to_sparse(), {}, "dense"),
+        (K2.to("meta"), {}, "meta device"),
         (K2.to(torch.float8_e4m3fn), {}, "float8"),
     ],
 )
 def test_what_is_no_matrix_or_no_setting_is_refused_before_the_first_step(matrix, arguments, said):
     with pytest.raises(BadInput, match=said):
         purify(matrix, **arguments)
+
+
+def test_an_enforcer_for_loops_purifies_as_the_one_inside():
+    ours = purify(K2, enforcer("purification", method="holas-5"))
+    assert torch.equal(ours.matrix, purify(K2, "holas-5").matrix)
 
 
 def test_a_matrix_that_is_not_finite_diverges_alone_and_takes_no_gap_away_from_the_others():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from ..errors import BadInput, Failure
@@ -17,10 +18,11 @@ _FORMATS = (".png", ".svg", ".md", ".json")
 
 
 def check_path(path: Path) -> None:
-    """Refuse a file before the benchmark begins.
+    """Refuse a file before the benchmark begins. Its folder is made.
 
     Raises:
         BadInput: if its ending names no format, or it is a folder.
+        Failure: if nothing can be written there.
     """
     if path.suffix.lower() not in _FORMATS or path.is_dir():
         raise BadInput(
@@ -29,6 +31,12 @@ def check_path(path: Path) -> None:
             expected="a file that ends in .png or .svg (figure), .md (table) or .json (all values)",
             next_step="choose another file",
         )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _not_written(path, error) from error
 
 
 def save(benchmark: Benchmark, path: Path) -> None:
@@ -38,7 +46,6 @@ def save(benchmark: Benchmark, path: Path) -> None:
         Failure: if it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         match path.suffix.lower():
             case ".png":
                 style.save(style.png(bars(benchmark)), path)
@@ -49,6 +56,8 @@ def save(benchmark: Benchmark, path: Path) -> None:
             case ".json":
                 write_text(path, strict_json.dumps(benchmark.as_dict(), indent=1) + "\n")
     except OSError as error:
-        raise Failure(
-            f"the benchmark cannot be written: {error}", where=str(path), next_step="choose another file"
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> Failure:
+    return Failure(f"the benchmark cannot be written: {error}", where=str(path), next_step="choose another file")

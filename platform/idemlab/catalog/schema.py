@@ -296,7 +296,9 @@ def checked(model: Any, values: Mapping[str, Any], where: str, owner: str, next_
     import pydantic
 
     try:
-        instance = model.model_validate_json(json.dumps(dict(values), default=str), strict=True)
+        # A number of an array library is one of Python; any other object is text.
+        plain = json.dumps(dict(values), default=lambda v: v.tolist() if getattr(v, "ndim", None) == 0 else str(v))
+        instance = model.model_validate_json(plain, strict=True)
         first = _true_as_one(instance, values)
         if first is None:
             return instance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from typing import Any, Union
 
 from ..contracts.specs import OptimizerSpec
 
-__all__ = ["TORCH", "UNSUITABLE_OPTIMIZERS", "Argument", "arguments", "classes", "torch_optimizers"]
+__all__ = ["TORCH", "UNSUITABLE_OPTIMIZERS", "Argument", "arguments", "classes", "fused", "torch_optimizers"]
 
 TORCH = "torch"
 """The distribution that these optimisers come from."""
@@ -35,7 +36,7 @@ class Argument:
 
 
 class _Factory:
-    """Makes an optimiser of one class. It has the signature of the class, read when it is needed."""
+    """Makes an optimiser of one class as a run does. It has the signature of the class, read when it is needed."""
 
     def __init__(self, cls: str) -> None:
         self._cls = self.__name__ = cls
@@ -44,20 +45,39 @@ class _Factory:
         import torch
 
         if self._cls == "Muon":
+            from .muon import Muon
+
+            others = {"lr": given.get("lr", 0.001), **given.pop("adamw", {})}
             matrices, rest = ([p for p in parameters if (p.ndim == 2) is flat] for flat in (True, False))
-            built: list[Any] = [torch.optim.Muon(matrices, **given)] if matrices else []
-            return [*built, torch.optim.AdamW(rest, lr=given.get("lr", 0.001))] if rest else built
-        return getattr(torch.optim, self._cls)(parameters, **given)
+            built: list[Any] = [Muon(matrices, **given)] if matrices else []
+            return [*built, _made(torch.optim.AdamW, rest, others)] if rest else built
+        return _made(getattr(torch.optim, self._cls), parameters, given)
 
     @property
     def __signature__(self) -> inspect.Signature:
         keyword = inspect.Parameter.KEYWORD_ONLY
-        own = [inspect.Parameter(n, keyword, default=a.default) for n, a in arguments(self._cls).items()]
+        own = [inspect.Parameter(n, keyword, default=a.default) for n, a in self._arguments.items()]
         return inspect.Signature([inspect.Parameter("parameters", inspect.Parameter.POSITIONAL_ONLY), *own])
 
     @property
     def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
-        return {name: argument.type for name, argument in arguments(self._cls).items()}
+        return {name: argument.type for name, argument in self._arguments.items()}
+
+    @property
+    def _arguments(self) -> dict[str, Argument]:
+        further = {"adamw": Argument(dict[str, Any], {})} if self._cls == "Muon" else {}
+        return arguments(self._cls) | further
+
+
+def _made(cls: Any, parameters: Any, given: Mapping[str, Any]) -> Any:
+    return cls(parameters, **fused(cls, given))
+
+
+def fused(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, with one fused kernel per step instead of several passes over all parameters, if the class has one."""
+    has_one = "fused" in inspect.signature(cls).parameters
+    chosen = any(given.get(name) is not None for name in ("fused", "foreach"))
+    return dict(given) | ({"fused": True} if has_one and not chosen else {})
 
 
 def torch_optimizers() -> list[OptimizerSpec]:

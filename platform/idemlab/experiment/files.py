@@ -205,6 +205,8 @@ def entered(table: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
             return [enter(item, level + 1) for item in value]
         if isinstance(value, PurePath):
             value = str(value)
+        elif getattr(value, "ndim", None) == 0:  # a number of an array library
+            value = value.tolist()
         if isinstance(value, str):
             _check_text(value)
             return value if isinstance(value, Placed) else Placed(value, folder)

@@ -104,9 +104,11 @@ def in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
     Whole tables come before their parts, and names before arguments.
 
     Raises:
-        BadInput: if one is not an override, or sets a key that no experiment has.
+        BadInput: if one is not an override, or sets a key that no experiment has, or two give the length of the training in
+            different units.
     """
     parsed = [_parsed(override) for override in overrides]
+    _check_lengths(parsed)
     parsed.sort(key=lambda pair: (len(pair[0]), pair[0][-1] != "name"))
     tables = []
     for parts, value in parsed:
@@ -114,6 +116,21 @@ def in_order(overrides: Sequence[str]) -> list[dict[str, Any]]:
             value = _Element(int(part), value) if _INDEX.fullmatch(part) else {part: value}
         tables.append(value)
     return tables
+
+
+def _check_lengths(parsed: Iterable[tuple[list[str], Any]]) -> None:
+    """Refuse overrides of several keys for the length: each replaces that of the experiment, and only one can hold."""
+    given = set[str]()
+    for parts, value in parsed:
+        if parts[0] == "training":
+            given.update(parts[1:2] or (value if isinstance(value, Mapping) else ()))
+    lengths = [f"training.{key}" for key in LENGTHS if key in given]
+    if len(lengths) > 1:
+        raise BadInput(
+            f"the length of the training is set by {' and by '.join(lengths)}, and only one of them can hold",
+            where="the overrides",
+            next_step=f"set only one of them, {lengths[0]} for instance",
+        )
 
 
 def _parsed(override: str) -> tuple[list[str], Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..catalog.named import Named
 from ..contracts.dataset import Batch
 from ..contracts.specs import Traits
 from ..contracts.step import Step
@@ -34,13 +35,17 @@ ENTRY_BY_ENTRY = {
 but creates its state before the parameters are sharded; torch refuses Rprop's kernels."""
 
 
-def check_combination(experiment: Experiment, traits: Traits, operator: nn.Module, engine: Engine) -> None:
+_TABLES = {"operator": "[model]", "enforcer": "[enforcer]", "sources": "[source]", "corruption": "[reconstruction]"}
+"""Where an experiment names the parts of the objective."""
+
+
+def check_combination(experiment: Experiment, traits: Traits, objective: Objective, engine: Engine) -> None:
     """Refuse combinations of experiment, model, enforcer and engine that are known to fail, without running a batch.
 
     Raises:
         BadInput: names the combination and a way out.
     """
-    training, name = experiment.training, experiment.enforcer.name
+    training, name, operator = experiment.training, experiment.enforcer.name, objective.operator
     parts = engine.world * training.micro_batches
     if training.batch_size % parts:
         near = max(training.batch_size // parts, 1) * parts
@@ -78,13 +83,14 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
             choices=sorted(ENTRY_BY_ENTRY),
             next_step="train through DDP instead of FSDP2, or set optimizer.name = adamw",
         )
-    uncut = [n for n, p in operator.named_parameters() if p.ndim == 0 or not p.is_contiguous()]
+    uncut = [n for n, p in objective.named_parameters() if p.ndim == 0 or not p.is_contiguous()]
     if engine.sharded and uncut:
+        part, _, parameter = uncut[0].partition(".")
         raise BadInput(
-            f"parameter '{uncut[0]}' is a scalar or not contiguous in memory, which FSDP2 cannot shard",
-            where="[model] and the launcher",
+            f"parameter '{parameter}' is a scalar or not contiguous in memory, which FSDP2 cannot shard",
+            where=f"{_TABLES[part]} and the launcher",
             expected="parameters of one or more dimensions, contiguous in memory",
-            next_step="train through DDP, or change the model: shape [1] for a scalar, .contiguous() for others",
+            next_step="train through DDP, or change that parameter: shape [1] for a scalar, .contiguous() for others",
         )
     norms = {n: m for n, m in operator.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
     if norms and training.micro_batches > 1:
@@ -92,7 +98,7 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
             f"model '{experiment.model.name}' has batch statistics ('{next(iter(norms))}' and {len(norms) - 1} more), "
             "which micro-batches change",
             where="[training], key 'micro_batches', and [model]",
-            next_step="set training.micro_batches = 1, or a model with GroupNorm: set model.norm = group",
+            next_step=f"set training.micro_batches = 1, or {without_batch_norm(experiment.model)}",
         )
     own = [n for n, m in norms.items() if not isinstance(m, nn.SyncBatchNorm)]
     if own and engine.world > 1:
@@ -100,8 +106,15 @@ def check_combination(experiment: Experiment, traits: Traits, operator: nn.Modul
             f"model '{experiment.model.name}' has batch statistics ('{own[0]}' and {len(own) - 1} more), "
             "which would differ between processes",
             where="[model] and the launcher",
-            next_step="set model.norm = group, one process, or on GPUs a model with torch.nn.SyncBatchNorm",
+            next_step=f"train in one process, {without_batch_norm(experiment.model)}, or on GPUs use torch.nn.SyncBatchNorm",
         )
+
+
+def without_batch_norm(model: Named) -> str:
+    """How to do without batch statistics in a model, for the next step of a message."""
+    if model.arguments.get("norm") == "batch":
+        return "set model.norm = group"
+    return "put torch.nn.GroupNorm in the place of batch normalisation in the model"
 
 
 def check_coupling(experiment: Experiment, traits: Traits, step: Step, engine: Engine) -> None:

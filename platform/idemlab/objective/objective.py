@@ -43,6 +43,7 @@ class Objective(nn.Module):
     Attributes:
         prefix: of the names of the model's tensors in the state of the operator, which the enforcer may have wrapped; None
             if the wrapping renamed them otherwise, or replaced some.
+        added: the names of what the enforcer added to the model's tensors, in the state of the operator.
         joins: whether all orbits of a step go through the operator in the same calls. The preflight sets it where that
             changes nothing but rounding.
     """
@@ -61,7 +62,9 @@ class Objective(nn.Module):
         super().__init__()
         model = operator.state_dict(keep_vars=True)
         self.operator = enforcer.wrap(operator)
-        self.prefix = prefix_in(self.operator.state_dict(keep_vars=True), model)
+        wrapped, own = self.operator.state_dict(keep_vars=True), set(map(id, model.values()))
+        self.prefix = prefix_in(wrapped, model)
+        self.added = tuple(name for name, tensor in wrapped.items() if id(tensor) not in own)
         self.enforcer = enforcer
         self.corruption = corruption
         self.sources = nn.ModuleList([source for source in sources if source is not None])

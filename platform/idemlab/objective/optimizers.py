@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..catalog.muon import Muon
 from ..catalog.named import Named
-from ..catalog.torch_optimizers import TORCH, UNSUITABLE_OPTIMIZERS
+from ..catalog.torch_optimizers import TORCH, UNSUITABLE_OPTIMIZERS, fused
 from ..errors import BadInput, Failure
 from ..experiment.optimizers import check_argument_names, checked_types, unknown_optimizer
 from ..experiment.settings import OptimizerSettings
 from ..wording import counted, with_article
-from .muon import Muon
 
 __all__ = ["build_optimizers"]
 
@@ -75,10 +75,7 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     accepted = inspect.signature(cls).parameters
     check_argument_names(cls.__name__, given, set(accepted) - {"params"}, where)
-    arguments = _typed(cls, given, where)
-    # One fused kernel per step instead of several passes over all parameters.
-    if "fused" in accepted and not {"fused", "foreach"} & set(given):
-        arguments["fused"] = True
+    arguments = fused(cls, _typed(cls, given, where))
     try:
         _try(cls, parameters[0], arguments)
         optimizer = cls(parameters, **arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..catalog.named import Named
 from ..contracts.dataset import Dataset
@@ -20,7 +20,7 @@ from ..experiment.experiment import Experiment
 from .data import build_dataset, classes_of
 from .modules import check_methods, check_model, start_from
 from .objective import Objective
-from .start import freeze, load_start
+from .start import freeze, load_added, load_start
 
 __all__ = ["Inputs", "Parts", "assemble", "build_inputs", "build_operator"]
 
@@ -37,12 +37,14 @@ class Parts:
         objective: the module to train.
         inputs: evaluation inputs beside the test data, by name.
         metrics: (spec's inputs, metric) pairs; empty inputs mean all.
+        remark: a sentence for the user before training begins, about the weights to start from; or "".
     """
 
     dataset: Dataset
     objective: Objective
     inputs: dict[str, Source]
     metrics: list[tuple[tuple[str, ...], Metric]]
+    remark: str = ""
 
 
 def assemble(experiment: Experiment, dataset: Dataset | None = None) -> Parts:
@@ -69,10 +71,11 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     operator = build_operator(experiment, dataset.shape, classes_of(experiment, dataset))
     traits = experiment.enforcer.traits()
     freeze(operator, experiment.start.settings.freeze, experiment.model)
+    further: dict[str, Tensor] = {}
     if experiment.start.weights is None:
         start_from(operator, dataset)
     else:
-        load_start(operator, experiment.start, experiment.model)
+        further = load_start(operator, experiment.start, experiment.model)
     check_methods(operator, traits.wraps, experiment.enforcer, experiment.model)
     objective = Objective(
         operator,
@@ -84,6 +87,10 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     ).to(dtype)
     if objective.operator is not operator:
         start_from(objective.operator, dataset)  # what the enforcer adds
+    remark = ""
+    if experiment.start.weights is not None:
+        added = objective.added
+        remark = load_added(objective.operator, added, further, experiment.start, experiment.enforcer)
     check_methods(objective.operator, traits.calls, experiment.enforcer, experiment.model)
     inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}
     sources = [*objective.sources, *inputs.values(), *([objective.corruption] if objective.corruption else [])]
@@ -97,7 +104,7 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
         metric = named.build_as(Metric)
         metric.fit(dataset)
         metrics.append((named.spec.inputs, metric))
-    return Parts(dataset, objective, inputs, metrics)
+    return Parts(dataset, objective, inputs, metrics, remark)
 
 
 @dataclass(frozen=True)

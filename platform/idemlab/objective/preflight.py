@@ -22,7 +22,7 @@ from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from ..experiment.settings import TrainingSettings
 from ..wording import counted, with_article
-from .cutting import check_buffers, check_combination, check_coupling, check_gradients
+from .cutting import check_buffers, check_combination, check_coupling, check_gradients, without_batch_norm
 from .engines import Engine, Single
 from .measured import check_metric, measured
 from .modules import (
@@ -40,6 +40,7 @@ from .modules import (
 from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
+from .rejection import check_rejection
 
 __all__ = ["Plan", "planned_steps", "preflight"]
 
@@ -83,7 +84,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     training = experiment.training
     _check_device(experiment, device)
     _check_traits(experiment, traits, parts)
-    check_combination(experiment, traits, parts.objective.operator, engine)
+    check_combination(experiment, traits, parts.objective, engine)
     size = training.batch_size // training.micro_batches
     if training.batch_size > len(parts.dataset.train):
         raise BadInput(
@@ -118,7 +119,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
             check = partial(check_exact, trial.operator, batch, claiming, traits.wraps)
             blame(experiment, check, "f(f(x)) in eval mode")
         _check_chosen(experiment, parts, trial.operator, device)
-        _check_rejection(experiment, parts)
+        check_rejection(experiment, parts)
         check_spectrum(trial.operator, batch, experiment.evaluation.rank_points)
         before = unkept(trial.operator)
         if traits.linear_only:
@@ -164,17 +165,6 @@ def _check_chosen(experiment: Experiment, parts: Parts, operator: nn.Module, dev
             operator.train()
 
 
-def _check_rejection(experiment: Experiment, parts: Parts) -> None:
-    """Refuse `reject` where no samples are generated."""
-    if experiment.evaluation.reject and all(source.made_of_data for source in parts.inputs.values()):
-        raise BadInput(
-            "no generated samples are evaluated, so none can be rejected",
-            where="[evaluation], keys 'reject' and 'inputs'",
-            expected="inputs that are not made of data",
-            next_step='set evaluation.inputs = { noise = "gaussian" }, or evaluation.reject = 0',
-        )
-
-
 def _check_device(experiment: Experiment, device: torch.device) -> None:
     if device.type == "mps" and experiment.training.dtype == "float64":
         raise BadInput(
@@ -204,7 +194,7 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         raise BadInput(
             f"enforcer '{name}' is not exact on a model with batch statistics ({norms[0]} and {len(norms) - 1} more)",
             where="[enforcer] and [model]",
-            next_step=f"set model.norm = group, or another routing of the enforcer: {experiment.enforcer.how_to_look_up}",
+            next_step=f"{without_batch_norm(experiment.model)}, or other settings: {experiment.enforcer.how_to_look_up}",
         )
 
 

@@ -15,9 +15,12 @@ from torch import Tensor
 from ..contracts.dataset import Batch
 from ..contracts.orbit import Orbit
 from ..contracts.step import generator
-from ..wording import counted, number
+from ..errors import BadInput
+from ..experiment.experiment import Experiment
+from ..wording import counted, listed, number
+from .parts import Parts
 
-__all__ = ["Rejection", "reject", "slopes"]
+__all__ = ["Rejection", "check_rejection", "reject", "slopes"]
 
 _PROBES = 8
 
@@ -46,6 +49,31 @@ class Rejection:
     def values(self) -> dict[str, float]:
         """The share left out and the limit, for the metrics."""
         return {"rejected": 1 - len(self.kept) / self.total, "jacobian_limit": self.limit}
+
+
+def check_rejection(experiment: Experiment, parts: Parts) -> None:
+    """Refuse `reject` where no samples are generated, or no metric measures them.
+
+    Raises:
+        BadInput: names a way out.
+    """
+    if not experiment.evaluation.reject:
+        return
+    generated = [name for name, source in parts.inputs.items() if not source.made_of_data]
+    if not generated:
+        raise BadInput(
+            "no generated samples are evaluated, so none can be rejected",
+            where="[evaluation], keys 'reject' and 'inputs'",
+            expected="inputs that are not made of data",
+            next_step='set evaluation.inputs = { noise = "gaussian" }, or evaluation.reject = 0',
+        )
+    if not any(not inputs or set(inputs) & set(generated) for inputs, _ in parts.metrics):
+        raise BadInput(
+            f"no metric measures the generated samples at {listed(generated)}, so leaving some out changes nothing",
+            where="[evaluation], keys 'reject' and 'metrics'",
+            expected="a metric whose values are compared with and without the rejected samples",
+            next_step='set evaluation.metrics = ["diversity"], for instance, or evaluation.reject = 0',
+        )
 
 
 def reject(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,20 +18,23 @@ from ..system import strict_json
 from ..system.files import sha256
 from ..wording import clipped
 
-__all__ = ["freeze", "load_start"]
+__all__ = ["freeze", "load_added", "load_start"]
 
 _SHOWN = 3
 """Largest number of differences between weights and a model in a message."""
 _WHERE = "[model], key 'weights'"
 
 
-def load_start(operator: Operator, start: Start, model: Named) -> None:
+def load_start(operator: Operator, start: Start, model: Named) -> dict[str, Tensor]:
     """Give a new model the weights that it starts from, in its own precision.
 
-    Those of a run are the weights of its model, without what an enforcer of the kind architecture put around it.
+    Those of a run are the weights of its model, without what an enforcer of the kind architecture added to it.
 
     Args:
         model: what the operator was made of.
+
+    Returns:
+        What an enforcer had added to the model, by name; `load_added` uses it.
 
     Raises:
         BadInput: if there is no such file, or it does not fit the model; names both sides.
@@ -40,28 +43,73 @@ def load_start(operator: Operator, start: Start, model: Named) -> None:
     file = start.file()
     if start.settings.weights_sha256 not in (None, sha256(file)):
         raise BadInput("the weights have changed since the run began", where=f"{_WHERE}: {file}")
-    weights, own = _read(file), operator.state_dict()
+    weights, further = _read(file)
+    own = operator.state_dict()
     _check_names(weights, own, model, file)
+    _load(operator, weights, own, str(model), file)
+    return further
+
+
+def load_added(
+    operator: Operator, added: Collection[str], further: Mapping[str, Tensor], start: Start, enforcer: Named
+) -> str:
+    """Give what an enforcer added to the model the weights that it had in the run to start from, if they fit exactly.
+
+    Args:
+        operator: as the enforcer wrapped it.
+        added: the names of what it added, in the state of the operator.
+        further: what the file has beside the weights of the model.
+
+    Returns:
+        A sentence about what starts anew, or about what the file has and nothing uses; "" if there is no such thing.
+
+    Raises:
+        BadInput: if a value is not finite, or no floating-point number where one is needed.
+    """
+    own = {name: tensor for name, tensor in operator.state_dict().items() if name in added}
+    if own.keys() == further.keys() and all(own[name].shape == further[name].shape for name in own):
+        if own:
+            _load(operator, further, own, str(enforcer), start.file())
+        return ""
+    if not own:
+        return (
+            f"of the weights in '{start.weights}', only those of the model are used, not what an enforcer had added to it "
+            f"({_names(further)})"
+        )
+    why = (
+        f"the weights for it in '{start.weights}' do not fit" if further else f"'{start.weights}' has no weights for it"
+    )
+    return f"what {enforcer} adds to the model ({_names(own)}) starts anew: {why}"
+
+
+def _names(tensors: Collection[str]) -> str:
+    """Some of the names of tensors, for a message."""
+    more = f" and {len(tensors) - _SHOWN} more" if len(tensors) > _SHOWN else ""
+    return ", ".join(list(tensors)[:_SHOWN]) + more
+
+
+def _load(module: Operator, given: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str, file: Path) -> None:
+    """Load tensors of the same names and shapes as some of a module's, in the precision of these."""
     converted = {}
     for name, tensor in own.items():
-        given = weights[name]
-        if given.is_floating_point() != tensor.is_floating_point() or given.is_complex() != tensor.is_complex():
+        weight = given[name]
+        if weight.is_floating_point() != tensor.is_floating_point() or weight.is_complex() != tensor.is_complex():
             raise BadInput(
-                f"the weights have '{name}' in {_type(given)}, and {model} has it in {_type(tensor)}",
+                f"the weights have '{name}' in {_type(weight)}, and {what} has it in {_type(tensor)}",
                 where=f"{_WHERE}: {file}",
             )
-        converted[name] = given.to(tensor.dtype)
+        converted[name] = weight.to(tensor.dtype)
         if not bool(torch.isfinite(converted[name]).all()):
             raise BadInput(
                 f"the weights have values in '{name}' that are not finite"
-                + ("" if not bool(torch.isfinite(given).all()) else f" in {_type(tensor)}"),
+                + ("" if not bool(torch.isfinite(weight).all()) else f" in {_type(tensor)}"),
                 where=f"{_WHERE}: {file}",
             )
     try:
-        operator.load_state_dict(converted)
+        module.load_state_dict(module.state_dict() | converted)
     except RuntimeError as error:
         raise BadInput(
-            f"{model} does not take the weights: {clipped(' '.join(str(error).split()), 300)}",
+            f"{what} does not take the weights: {clipped(' '.join(str(error).split()), 300)}",
             where=f"{_WHERE}: {file}",
         ) from error
 
@@ -93,8 +141,8 @@ def _dots(name: str) -> list[int]:
     return [i for i, letter in enumerate(name) if letter == "."]
 
 
-def _read(file: Path) -> dict[str, Tensor]:
-    """The weights of a model in a file. From a run's file, those of the model inside its operator."""
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of a model in a file. From a run's file, those of the model inside its operator, and the others."""
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -116,7 +164,10 @@ def _read(file: Path) -> dict[str, Tensor]:
             where=f"{_WHERE}: {file}",
             next_step="start from a run with another enforcer",
         )
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    inside = [name for name in weights if name.startswith(prefix)]
+    return {name.removeprefix(prefix): weights[name] for name in inside}, {
+        name: tensor for name, tensor in weights.items() if name not in inside
+    }
 
 
 def _check_names(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], model: Named, file: Path) -> None:

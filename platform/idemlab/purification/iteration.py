@@ -199,6 +199,8 @@ def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifi
         return method, None
     if isinstance(method, str):
         method = _installed(method)
+    if not isinstance(method, Enforcer) and isinstance(getattr(method, "enforcer", None), Enforcer):
+        method = method.enforcer  # type: ignore[attr-defined]  # what `idemlab.enforcer` returns
     if not isinstance(method, Enforcer) and not callable(method):
         raise BadInput(
             f"the method is {with_article(type(method).__name__)}",

@@ -107,6 +107,8 @@ class Purifier:
         if matrix.layout != torch.strided:
             kind = str(matrix.layout).removeprefix("torch.")
             raise BadInput(f"a purification takes dense matrices, got the layout {kind}", next_step="K.to_dense()")
+        if matrix.is_meta:
+            raise BadInput("the matrix lies on the meta device and has no values", expected="a matrix with values")
         if matrix.dtype not in _DTYPES:
             kind = str(matrix.dtype).removeprefix("torch.")
             way_out = "K.to(torch.complex64)" if matrix.is_complex() else "K.double()"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..experiment.start import pinned
 from ..experiment.toml import toml_value
-from ..wording import counted, plural
+from ..wording import counted, plural, shown, with_article
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -95,6 +95,10 @@ class Sweep:
     maximize: bool = False
     pruner: str = "none"
 
+    def __post_init__(self) -> None:
+        for key in ("set", "over", "seeds", "trials"):
+            object.__setattr__(self, key, _plain(getattr(self, key)))
+
     @property
     def goal(self) -> Goal:
         """How runs are compared."""
@@ -111,6 +115,7 @@ class Sweep:
         Raises:
             BadInput: names the option.
         """
+        self._check_types()
         for field_, value, choices in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if value not in choices:
                 raise BadInput(
@@ -149,8 +154,9 @@ class Sweep:
         """The values of each key of a grid.
 
         Raises:
-            BadInput: if a key has none, or one twice, or the seed is among the keys.
+            BadInput: if a key has none, or one twice, or is set for all trials, too, or the seed is among the keys.
         """
+        self._check_set()
         return {key: _distinct(key, _listed(key, values)) for key, values in self.over.items()}
 
     def space(self) -> dict[str, Range | list[Any]]:
@@ -159,11 +165,45 @@ class Sweep:
         Raises:
             BadInput: as `axes`, or if a range cannot be read.
         """
+        self._check_set()
         space: dict[str, Range | list[Any]] = {}
         for key, values in self.over.items():
             is_range = isinstance(values, str) and values.startswith(_RANGES)
             space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
         return space
+
+    def _check_types(self) -> None:
+        """Refuse values of types that Python lets pass."""
+        for name, table, expected in (
+            ("set", self.set, '{"model.depth": 2}'),
+            ("over", self.over, '{"optimizer.lr": [0.1, 0.2]}'),
+        ):
+            if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
+                what = f"it is {with_article(type(table).__name__)}"
+                raise BadInput(what, where=name, expected=f"a table with texts as keys, such as {expected}")
+        for key, values in self.over.items():
+            if not isinstance(values, (list, str)):
+                raise BadInput(
+                    f"{shown(values)} is no list of values to try",
+                    where=f"over, key '{key}'",
+                    expected="a list, or a range as text",
+                    next_step=f"write [{shown(values)}], or set it for all trials with `set`",
+                )
+        for name, number in (("seeds", self.seeds), ("trials", 1 if self.trials is None else self.trials)):
+            if type(number) is not int:
+                raise BadInput(f"{shown(number)} is no number of {name}", where=name, expected="a whole number")
+
+    def _check_set(self) -> None:
+        """Refuse a key in `set` that the sweep itself sets in every trial."""
+        for key in self.set:
+            if key == SEED:
+                raise BadInput("the seed cannot be set: each trial has its own", where="set", next_step="`seeds = N`")
+            if key in self.over:
+                raise BadInput(
+                    f"'{key}' is set for all trials, and varied",
+                    where="set and over",
+                    next_step="leave it out of one of them",
+                )
 
     def probes(self) -> list[Setting]:
         """Settings at the ends of the search space. If they resolve, the settings between them most likely do."""
@@ -224,6 +264,17 @@ class Setting:
     def key(self) -> str:
         """A text that identifies the setting within its sweep."""
         return self.text if self.index is None else f"point {self.index}, seed {self.seed}"
+
+
+def _plain(value: Any) -> Any:
+    """A value without arrays, tensors and their scalars, tuples and sets, none of which a file can hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (list, tuple, Set, Iterator)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..contracts.specs import (
     DatasetSpec,
@@ -164,9 +165,12 @@ def check_thing(
     subject = Subject.of(kind, thing, arguments)
     expected = dict(expected_failures or {})
     applicable = _applicable(subject, expected)
-    if not subject.entry.spec.passed:  # a model is built for a shape, an optimiser for parameters
-        with isolated(), elsewhere() if kind == "tracker" else nullcontext():
-            subject.built  # noqa: B018  (if it cannot be built or fetched, it raises its own error)
+    with isolated(), elsewhere() if kind == "tracker" else nullcontext():
+        # If it cannot be built or fetched, it raises its own error. A model is built for the shape of a check.
+        if kind == "optimizer":
+            subject.build([nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))])
+        elif not subject.entry.spec.passed:
+            subject.built  # noqa: B018
     rows = []
     for check in applicable:
         watch(check.name)

@@ -129,6 +129,7 @@ def train(
             for remark in [
                 engine.remark,
                 *loop.parts.dataset.description,
+                "" if resume else loop.parts.remark,
                 *(f"changed since the run began: {change}" for change in changed),
             ]:
                 if remark:

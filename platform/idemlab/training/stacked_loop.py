@@ -81,7 +81,7 @@ def train_stacked(
         outs: a folder for each, new or empty.
         stopped: called after every step; training ends when it returns True.
         stepped: called with the number of steps done and the total.
-        message: called at the start with each sentence about the data.
+        message: called at the start with each sentence about the data and the weights to start from.
 
     Returns:
         For each experiment its error, or "".
@@ -91,8 +91,9 @@ def train_stacked(
         Interrupted: if it was asked to stop before the last evaluation; all experiments must then be trained again.
     """
     stack = _Stack(experiments, outs, catalog)
-    for sentence in stack.parts[0].dataset.description:
-        message(sentence)
+    for sentence in (*stack.parts[0].dataset.description, stack.parts[0].remark):
+        if sentence:
+            message(sentence)
     return stack.run_all(stopped, stepped)
 
 

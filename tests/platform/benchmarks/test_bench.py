@@ -167,6 +167,13 @@ def test_bad_input_is_refused_with_a_way_out(
     assert refused.value.next_step or refused.value.expected or refused.value.choices
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Failure, match="the benchmark cannot be written") as refused:
+        bench(["nothing of this name"], **TINY | {"out": tmp_path / "file" / "a.json"})
+    assert refused.value.next_step == "choose another file"
+
+
 def test_threads_are_at_most_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     with pytest.raises(BadInput, match="threads cannot be 2 on 1 core"):

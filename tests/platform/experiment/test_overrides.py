@@ -80,6 +80,24 @@ def test_the_order_of_overrides_does_not_matter(overrides: list[str], shop: Cata
     assert re.search(r"'force': 7.0|'scale': 4.0|'strength': 0.1", text)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["training.steps=5", "training.flops=1e9"], "training.steps and by training.flops"),
+        (["training.epochs=1", "training.steps=5"], "training.steps and by training.epochs"),
+        (["training={ flops = 1e9 }", "training.epochs=1"], "training.epochs and by training.flops"),
+    ],
+)
+def test_lengths_in_different_units_are_not_set_together(
+    overrides: list[str], named: str, shop: Catalog, refused: Refused
+) -> None:
+    for given in (overrides, overrides[::-1]):
+        error = refused("paper", *given)
+        assert f"is set by {named}" in error.what
+    for one in overrides:  # alone it replaces that of the experiment
+        resolve("paper", [one], catalog=shop)
+
+
 @pytest.mark.parametrize("source", ["noise", {"name": "noise"}, ["noise", "data"], [{"name": "noise"}, "data"]])
 def test_an_element_of_the_sources_is_overridden(source: Any, shop: Catalog, table: Table) -> None:
     experiment = resolve(table | {"source": source}, ["source.0.scale=3"], catalog=shop)

@@ -16,6 +16,7 @@ import idemlab
 from idemlab.catalog.torch_optimizers import UNSUITABLE_OPTIMIZERS
 from idemlab.experiment.settings import OptimizerSettings
 from idemlab.objective.optimizers import build_optimizers
+from idemlab.testing import check_optimizer
 
 Make = Callable[..., dict[str, Any]]
 
@@ -53,6 +54,24 @@ def test_an_unknown_name_is_offered_only_what_works() -> None:
     with pytest.raises(idemlab.BadInput, match="there is no optimizer 'adan'") as caught:
         build_optimizers(OptimizerSettings(name="adan"), _parameters())
     assert {name.lower() for name in CLASSES} - UNSUITABLE_OPTIMIZERS.keys() == set(caught.value.choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("Muon", {"adamw": {"lr": 0.5}}), ("Muon", {}), ("Adam", {}), ("Adam", {"foreach": True})]
+)
+def test_what_the_kit_checks_is_what_a_run_trains_with(name: str, given: dict[str, Any]) -> None:
+    run = build_optimizers(OptimizerSettings(name=name, lr=0.25, **given), _parameters())
+    named = idemlab.installed().check("optimizer", {"name": name.lower(), "lr": 0.25, **given}, "here")
+    made = named.build(_parameters())
+    checked = made if isinstance(made, list) else [made]
+    assert [type(each) for each in checked] == [type(each) for each in run]
+    for one, other in zip(checked, run, strict=True):
+        assert one.defaults == other.defaults
+
+
+def test_arguments_that_a_class_refuses_are_no_fault_of_its_checks() -> None:
+    with pytest.raises(idemlab.BadInput, match="Nesterov momentum requires"):
+        check_optimizer("sgd", {"nesterov": True})
 
 
 @pytest.mark.parametrize("name", USABLE)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import idemlab
+from idemlab.catalog.muon import Muon
 from idemlab.catalog.named import Named
 from idemlab.experiment.settings import OptimizerSettings
-from idemlab.objective.muon import Muon
 from idemlab.objective.optimizers import build_optimizers
 from idemlab.objective.parts import assemble, build_operator
 

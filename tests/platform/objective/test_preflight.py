@@ -13,6 +13,7 @@ from torch import nn
 
 import idemlab
 from idemlab.catalog.named import Named
+from idemlab.objective.given import resolved
 from idemlab.objective.parts import Parts, assemble
 from idemlab.objective.preflight import Plan, blame, preflight
 
@@ -109,6 +110,12 @@ def test_batch_statistics_are_refused_where_they_are_not_exact(tiny: Make) -> No
     assert "batch statistics" in message
     assert "set model.norm = group" in message
     _preflight(tiny(**images, enforcer={"name": "ign", "routing": "surrogate"}))
+    for changes in ({"enforcer": {"name": "ign"}}, {"training__micro_batches": 2}):
+        given = {"model": nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))}
+        experiment, _ = resolved(tiny(**changes), [], given, idemlab.installed())
+        with pytest.raises(idemlab.BadInput, match="batch statistics") as caught:
+            preflight(experiment, assemble(experiment), device=CPU)
+        assert "put torch.nn.GroupNorm in the place" in str(caught.value.next_step), "a given module has no key 'norm'"
 
 
 def test_weight_projection_needs_a_linear_operator_with_square_maps(tiny: Make) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from idemlab import BadInput, Study, Sweep
+import idemlab
+from idemlab import BadInput, Study, Sweep, resolve
 from idemlab.sweeps.sweep import parse_over
 
 
@@ -80,12 +83,38 @@ def test_a_point_resolves_to_its_experiment() -> None:
         ({"over": {"optimizer.lr": []}}, "there is nothing to try"),
         ({"over": {"optimizer.lr": [0.1, 0.2, 0.1]}}, "0.1 is given twice"),
         ({"over": {"training.seed": [0, 1]}}, "the seed cannot be varied this way"),
+        ({"set": {"training.seed": 1}}, "the seed cannot be set"),
+        (
+            {"set": {"optimizer.lr": 0.3}, "over": {"optimizer.lr": [0.1]}},
+            "is set for all trials, and varied",
+        ),
         ({"seeds": 0}, "0 seeds"),
+        ({"seeds": 2.0}, "2.0 is no number of seeds"),
+        ({"seeds": True}, "true is no number of seeds"),
+        ({"seeds": "2"}, "is no number of seeds"),
+        ({"over": {"optimizer.lr": 0.1}}, "0.1 is no list of values"),
+        ({"over": [("optimizer.lr", [0.1])]}, "it is a list"),
+        ({"set": ["optimizer.lr=0.1"]}, "it is a list"),
+        ({"sampler": "tpe", "trials": 2.5, "over": {"optimizer.lr": [0.1]}}, "2.5 is no number of trials"),
     ],
 )
 def test_wrong_sweeps_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         Sweep(**({"experiment": "mlp-cubic"} | changes)).settings()
+
+
+def test_numbers_and_arrays_of_numpy_and_torch_are_numbers_and_lists() -> None:
+    plan = Sweep(
+        experiment="mlp-cubic",
+        set={"model.depth": np.int64(2)},
+        over={"model.width": np.arange(8, 10), "optimizer.lr": torch.tensor([0.5, 0.25])},
+        seeds=np.int64(1),  # type: ignore[arg-type]
+    )
+    assert plan.table()["over"] == {"model.width": [8, 9], "optimizer.lr": [0.5, 0.25]}
+    assert [plan.resolve(setting).model.arguments["width"] for setting in plan.settings()] == [8, 8, 9, 9]
+    table = {"dataset": "torus", "model": {"name": "mlp", "width": np.int64(8)}, "training": {"steps": np.int64(2)}}
+    assert resolve(table | {"enforcer": {"name": "cubic", "weight": np.float32(0.5)}}).training.steps == 2
+    assert idemlab.enforcer("rank", rank=np.int64(2)).name == "rank"
 
 
 def test_a_study_from_a_file(tmp_path: Path) -> None:

@@ -124,16 +124,55 @@ def test_a_run_gives_the_model_inside_its_operator(tmp_path: Path, tiny: Make) -
     inside = {name.removeprefix("network."): t for name, t in trained.items() if name.startswith("network.")}
     assert len(inside) == len(trained) - 1
     check_equal(started(tiny(model__weights=str(run.path))), inside)
+    assert float(trained["gain"]) != 1.0
     again = started(tiny(model__weights=str(run.path), enforcer={"name": "wrapping"}), catalog)
-    check_equal(
-        {name: t for name, t in again.items() if name != "gain"}, {k: trained[k] for k in trained if k != "gain"}
-    )
-    assert float(again["gain"]) == 1.0, "what the enforcer adds starts anew"
+    check_equal(again, trained)
     lost = idemlab.train(
         tiny(enforcer={"name": "replacing"}, training__steps=2), tmp_path / "lost", progress=False, catalog=catalog
     )
     with pytest.raises(BadInput, match="own weights cannot be extracted"):
         started(tiny(model__weights=str(lost.path)))
+
+
+def test_what_an_enforcer_adds_starts_from_weights_that_fit_and_else_it_is_told(tmp_path: Path, tiny: Make) -> None:
+    """A section of rank 2 starts from one of rank 2; from another, or from the model alone, it begins anew."""
+
+    def section(rank: int, **more: Any) -> dict[str, Any]:
+        return tiny(enforcer={"name": "section", "rank": rank}, optimizer={"name": "sgd", "lr": 0.5}, **more)
+
+    first = idemlab.train(section(2, training__steps=2), tmp_path / "run", progress=False)
+    weights = load_file(first.weights_file)
+    check_equal(started(section(2, model__weights=str(first.path))), weights)
+    save_file(
+        {n.removeprefix("network."): t for n, t in weights.items() if n.startswith("network.")},
+        tmp_path / "bare.safetensors",
+    )
+
+    def told(table: dict[str, Any]) -> str:
+        parts = assemble(idemlab.resolve(table))
+        inside = {n: t for n, t in parts.objective.operator.state_dict().items() if n.endswith("weight")}
+        assert all(torch.equal(t, weights[n if n in weights else f"network.{n}"]) for n, t in inside.items())
+        return parts.remark
+
+    anew = "what enforcer 'section' adds to the model (log_width, basis, centre and 1 more) starts anew: "
+    bare, run = str(tmp_path / "bare.safetensors"), str(first.path)
+    assert told(section(2, model__weights=run)) == ""
+    assert told(section(2, model__weights=bare)) == f"{anew}'{bare}' has no weights for it"
+    assert told(section(1, model__weights=run)) == f"{anew}the weights for it in '{run}' do not fit"
+    assert told(tiny(model__weights=run)) == (
+        f"of the weights in '{run}', only those of the model are used, not what an enforcer had added to it "
+        "(basis, centre, log_width and 1 more)"
+    )
+    assert told(tiny(model__weights=bare)) == ""
+    messages: list[str] = []
+
+    class Hearing(Watcher):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    again = section(2, model__weights=bare, training__steps=1)
+    idemlab.train(again, tmp_path / "again", watchers=[Hearing()], progress=False)
+    assert any(text.startswith(anew) for text in messages)
 
 
 def test_a_given_module_starts_from_weights_too(earlier: Path, tmp_path: Path, tiny: Make) -> None:

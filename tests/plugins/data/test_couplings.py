@@ -287,14 +287,14 @@ def test_a_source_inside_another_is_no_exception_and_other_features_are_free():
 def test_what_needs_the_data_or_the_operator_is_refused_before_training():
     with pytest.raises(BadInput, match="averages of samples") as caught:
         assemble(resolve(table(temperatures=[0.1])))
-    assert "source.debiased = true" in caught.value.next_step
+    assert "'debiased' of the source to true" in caught.value.next_step
     with pytest.raises(BadInput, match="too small for float32") as caught:
         transport(temperatures=[1e-5])
     assert "one-to-one" in caught.value.next_step
     experiment = resolve(table(cost="code"))
     with pytest.raises(BadInput, match="no method 'encode'") as caught:
         preflight(experiment, assemble(experiment), device=torch.device("cpu"))
-    assert "source.cost = pixels" in caught.value.next_step
+    assert "'cost' of the source to pixels" in caught.value.next_step
     with pytest.raises(BadInput, match="no blocks"):
         transport(cost="coarse")
     for kind in ({"name": "transport"}, {"name": "imle"}):  # all z were zero

@@ -70,7 +70,7 @@ def test_a_pool_has_noise_for_every_class_or_is_refused():
     source.fit(data)
     with pytest.raises(BadInput, match="a pool of 2 has no noise for some of 3 classes") as caught:
         source.sample(data.train.__getitems__([0, 1]), Step(), Moved())
-    assert "source.pool = 96" in caught.value.next_step
+    assert "'pool' of the source to 96" in caught.value.next_step
 
 
 def test_the_objective_trains_each_point_under_its_own_class():

@@ -312,7 +312,7 @@ def test_the_preflight_spreads_the_cost_of_a_plan_over_its_steps():
 def test_a_pool_smaller_than_the_global_batch_is_refused():
     with pytest.raises(BadInput, match="a pool of 7 cannot serve a batch of 8") as error:
         transport(7).sample(batch(4), Step(shard=Shard(micro=1, micros=2)), operator())
-    assert error.value.next_step == "set source.pool = 8"
+    assert error.value.next_step == "set 'pool' of the source to 8"
 
 
 def test_a_copy_shares_the_data_instead_of_copying_them():

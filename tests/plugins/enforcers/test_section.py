@@ -143,7 +143,7 @@ def test_training_leaves_out_the_gradient_of_the_gate_and_evaluation_has_all_of_
         (
             Net(),
             6,
-            "the identity, whatever the weights\n  where: [enforcer], key 'rank'\n  expected: a whole number from 1 to 5",
+            "the identity, whatever the weights\n  where: enforcer 'section', key 'rank'\n  expected: a whole number",
         ),
         (Net((1,)), 1, "samples of a single number"),
     ],

@@ -83,7 +83,7 @@ def test_directions_that_have_become_dependent_are_told(rank: int) -> None:
     f.directions.data[:, -1] = 0
     with pytest.raises(idemlab.Failure, match=f"its {rank} direction.* linearly dependent") as told:
         f(torch.randn(3, 6))
-    assert "lower optimizer.lr" in str(told.value.next_step)
+    assert "lower the learning rate" in str(told.value.next_step)
     assert ("a lower rank of 'truncation'" in str(told.value.next_step)) == (rank > 1)
 
 

@@ -69,6 +69,11 @@ def test_rounded_codes_do_not_drift_at_all() -> None:
         assert (f.unrounded(f.decode(code)) - code).abs().max() < 0.1 / 2 * 1e-2, "far below half a cell"
 
 
+def test_samples_of_whole_numbers_do_not_round_the_results() -> None:
+    whole = torch.ones(2, 9, dtype=torch.int64)
+    assert torch.equal(moved()(whole), moved()(whole.float()))
+
+
 def test_rounding_lets_the_gradient_through() -> None:
     """The gradient is that of f without rounding, taken at the rounded code."""
     f, x = moved(cell=0.5).double(), torch.randn(4, 9, dtype=torch.float64)

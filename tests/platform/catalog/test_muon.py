@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idemlab.objective.muon import Muon, orthogonalised
+from idemlab.catalog.muon import Muon, orthogonalised
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
