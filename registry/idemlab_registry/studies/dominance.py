@@ -13,6 +13,8 @@ from pandas import DataFrame
 from idemlab import Claim, Experiment, Findings, Material, Study, Sweep, Trial, Verdict
 from idemlab.wording import number
 
+from .dominance_curve import PREFIX, curve_claim, curve_rows
+
 __all__ = ["examine", "score", "study"]
 
 TASKS = {
@@ -20,21 +22,28 @@ TASKS = {
     "sphere": ("Sphere of dimension 3 in R^16", 3),
     "freshtorus": ("Third torus, both without warm-up", 2),
     "freshsphere": ("Third sphere, both without warm-up", 3),
+    "longtorus": ("Torus, for four times the FLOPs", 2),
+    "longsphere": ("Sphere, for four times the FLOPs", 3),
+    "gratings": ("Images of two gratings, and convolutions", 2),
 }
 """First word of a sweep's name -> what a reader calls it, and the dimension."""
 ARMS = {
     "gradient": "the canonical loss",
     "relative": "the relative error",
     "squared": "the squared relative error",
+    "mixed": "the relative error and its square",
+    "log": "the logarithm of the relative error",
     "section": "the construction",
 }
 """Second word of a sweep's name -> what a reader calls it."""
 SUBJECTS = {
     "relative": "the relative error as a loss",
+    "mixed": "the relative error and its square as a loss",
+    "log": "the logarithm of the relative error as a loss (`log-relative`)",
     "section": "idempotence by construction (`section`)",
 }
 """What is compared with the canonical loss."""
-GOALS = {"relative": 3.0, "section": 10.0}
+GOALS = {"relative": 3.0, "mixed": 3.0, "log": 3.0, "section": 10.0}
 """Factor by which the relative error should be lower, at each of the inputs."""
 ERRORS = {"data/relative": "at data", "noise/relative": "at noise", "near/relative": "at data + 0.7 noise"}
 QUALITY = {
@@ -52,15 +61,24 @@ FINAL = {
     "relative-noise": "relative error, at noise alone",
     "relative-squared": "relative error, squared",
     "relative-adam": "relative error, with Adam at its best setting",
+    "mixed": "relative error and its square",
+    "mixed-cold": "relative error and its square, without warm-up",
+    "mixed-square": "the square of the relative error alone",
+    "mixed-root": "the relative error alone",
+    "log": "logarithm of the relative error",
     "section": "section, by construction",
 }
 """TASK-final-NAME is trained on all training samples and measured on the test samples: NAME -> what a reader calls it."""
 INGREDIENTS = {
-    "relative-cold": "the warm-up",
-    "relative-noise": "asking at the data, too",
-    "relative-squared": "the root: not squaring the error",
-    "relative-adam": "Muon in place of Adam",
+    "relative-cold": "The relative error needs the warm-up",
+    "relative-noise": "The relative error needs asking at the data, too",
+    "relative-squared": "The relative error needs the root: not squaring the error",
+    "relative-adam": "The relative error needs Muon in place of Adam",
+    "mixed-cold": "The relative error and its square need the warm-up",
+    "mixed-square": "The square needs the relative error beside it",
+    "mixed-root": "The relative error needs its square beside it",
 }
+"""ARM-WITHOUT, a final -> what its errors, beside those of ARM, decide."""
 
 
 def study() -> Study:
@@ -71,7 +89,8 @@ def study() -> Study:
 def examine(material: Material) -> Findings:
     """Tables of all trials and of the finals, and claims for each task."""
     finals = {name: results.trials for name, results in material.results.items() if "-final-" in name}
-    tuning = {name: results.trials for name, results in material.results.items() if name not in finals}
+    curves = {name: results for name, results in material.results.items() if name.startswith(PREFIX)}
+    tuning = {name: r.trials for name, r in material.results.items() if name not in finals and name not in curves}
     findings = Findings(text=_text(material))
     if tuning:
         rows = [_tuned_row(name, trial) for name, trials in tuning.items() for trial in trials]
@@ -80,12 +99,16 @@ def examine(material: Material) -> Findings:
     if finals:
         findings.tables["finals"] = DataFrame([_final_row(name, trials) for name, trials in finals.items()])
         findings.captions["finals"] = "Medians over the seeds, on test samples of another manifold of the same kind."
+    if curves:
+        findings.tables["digits"] = DataFrame(curve_rows(curves))
+        findings.captions["digits"] = "Digits, clean and with noise 0.7: medians over the seeds, on test digits."
     for task in TASKS:
         own = {name.removeprefix(f"{task}-final-"): t for name, t in finals.items() if name.startswith(f"{task}-")}
         for arm in SUBJECTS:
             if {"gradient", arm} <= own.keys():
                 findings.claims += _compared(task, arm, own["gradient"], own[arm])
     findings.claims += [claim for name in INGREDIENTS for claim in _ingredient(name, finals)]
+    findings.claims += curve_claim(curves)
     if not material.quick:  # which has its own few settings
         findings.claims += _as_chosen(study().sweeps, tuning, finals)
     return findings
@@ -187,22 +210,21 @@ def _range(trials: tuple[Trial, ...], name: str) -> str:
 
 def _ingredient(name: str, finals: Mapping[str, tuple[Trial, ...]]) -> list[Claim]:
     """How much the errors rise where one ingredient is left out."""
+    whole = name.split("-")[0]
     factors = {
         task: _geometric_mean(
-            _times(
-                middle(_best(finals[f"{task}-final-{name}"]), error), middle(finals[f"{task}-final-relative"], error)
-            )
+            _times(middle(_best(finals[f"{task}-final-{name}"]), error), middle(finals[f"{task}-final-{whole}"], error))
             for error in ERRORS
         )
         for task in TASKS
-        if f"{task}-final-{name}" in finals and f"{task}-final-relative" in finals
+        if f"{task}-final-{name}" in finals and f"{task}-final-{whole}" in finals
     }
     if not factors:
         return []
     helps = all(factor > 1 for factor in factors.values())
     return [
         Claim(
-            claim=f"It needs {INGREDIENTS[name]}: without, the errors rise.",
+            claim=f"{INGREDIENTS[name]}: without, the errors rise.",
             ours="; ".join(
                 f"{task}: {number(factor)}x in the geometric mean of the three errors, {_short(finals, task, name)}"
                 for task, factor in factors.items()
@@ -213,8 +235,9 @@ def _ingredient(name: str, finals: Mapping[str, tuple[Trial, ...]]) -> list[Clai
 
 
 def _short(finals: Mapping[str, tuple[Trial, ...]], task: str, name: str) -> str:
-    without, ours = _best(finals[f"{task}-final-{name}"]), finals[f"{task}-final-relative"]
-    return ", ".join(f"{where} {number(_times(middle(without, e), middle(ours, e)))}x" for e, where in ERRORS.items())
+    without, ours = _best(finals[f"{task}-final-{name}"]), finals[f"{task}-final-{name.split('-')[0]}"]
+    costs = {**ERRORS, "data/reconstruction_error": "reconstruction error"}
+    return ", ".join(f"{where} {number(_times(middle(without, e), middle(ours, e)))}x" for e, where in costs.items())
 
 
 def _best(trials: tuple[Trial, ...]) -> list[Trial]:
@@ -251,7 +274,7 @@ def _as_chosen(
         return []
     return [
         Claim(
-            claim="Torus: the losses are compared at the settings that their trials chose, as many for each; the "
+            claim="The losses are compared at the settings that their trials chose, on each task as many for each; the "
             "construction at the best setting of its rank, which is given.",
             ours="; ".join(told),
             conclusion="They are." if agree else "They are not: the file has other settings.",
@@ -330,6 +353,20 @@ def _text(material: Material) -> str:
         "without. The squared relative error is first tried once at each of three weights, and the best one counts. Then "
         "its weight was tuned without warm-up: at 15 of 16 settings it loses directions of the data. The other one, at "
         "the lowest weight and highest rate that were tried, has a better score than the canonical loss; lower weights "
-        "and other manifolds were not tried."
+        "and other manifolds were not tried.\n\n"
+        "For four times the FLOPs, the canonical loss is compared with two others. One is a blend: the relative error, at "
+        "weight 0.03, and its square, at a weight that is tuned, both warmed up over half of the run. The other is the "
+        "logarithm of the relative error, `log-relative`, without warm-up. On the same torus, each loss has the same number "
+        "of trials: two optimisers (Adam, Muon), two rates each and four weights. On images, sums of two gratings that are "
+        "moved by random distances, an autoencoder of convolutions is trained alike. These images are a torus, too, so that "
+        "the distance to it is known. There the weights of the canonical loss were first 3 to 100; as 3 was the best, they "
+        "were tried again from 0.3 to 10, and these trials count. The finals use a torus, a sphere and gratings that no "
+        "choice has seen; nothing was tuned on a sphere. The blend was found by hand in some forty trials on validation "
+        "samples of the second torus, the first sphere and the gratings, and the logarithm in some ten of the torus, the "
+        "sphere and digits, after the finals of the blend on the sphere had been seen: in them it loses directions of the "
+        "data. The canonical loss has had no such search. SGD was tried by hand only, at three rates: the canonical loss "
+        "collapsed at all, the blend collapsed or diverged.\n\n"
+        "On digits, clean and corrupted, both losses are trained at five weights with Muon, for the whole curve of error "
+        "against restoration. The canonical loss has a warm-up there, without which it collapsed in a trial."
     )
     return text + (" This is the small version: few steps and seeds." if material.quick else "")

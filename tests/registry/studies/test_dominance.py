@@ -63,6 +63,7 @@ def test_the_construction_has_to_be_ten_times_better() -> None:
 
 def test_an_ingredient_is_needed_where_errors_rise_without_it() -> None:
     assert claims(relative=[trial(0.01)], relative_cold=[trial(0.02)], relative_noise=[trial(0.009)]) == [True, False]
+    assert claims(mixed=[trial(0.01)], mixed_root=[trial(0.02)], relative_cold=[trial(0.009)]) == [True]
 
 
 @pytest.mark.parametrize(("error", "agree"), [(0.1, True), (0.3, False)])
@@ -109,14 +110,23 @@ def test_the_rank_of_a_construction_stands_in_the_column_of_the_weight() -> None
 
 def test_all_are_tuned_alike_and_measured_on_test_samples() -> None:
     study = dominance.study()
-    counts = [[s.count for n, s in study.sweeps.items() if n.startswith(f"torus-{arm}-")] for arm in dominance.ARMS]
-    assert len(set(map(tuple, counts))) == 1
-    assert counts[0]
+    for task in ("torus", "longtorus", "gratings"):
+        tuned = [
+            [sweep.count for name, sweep in study.sweeps.items() if name.startswith(f"{task}-{arm}-")]
+            for arm in dominance.ARMS
+        ]
+        counts = [own for own in tuned if own]
+        assert len(counts) > 1, task
+        assert all(own == counts[0] for own in counts), task
     for sweeps in (study.sweeps, study.quick):
-        budgets = set()
+        budgets: dict[str, set[float | None]] = {}
         for name, sweep in sweeps.items():
-            experiment, final = sweep.resolve(sweep.settings()[0]), "-final-" in name
+            if name.startswith(dominance.PREFIX):
+                continue
+            task, final = name.split("-")[0], "-final-" in name
+            experiment = sweep.resolve(sweep.settings()[0])
             assert experiment.evaluation.split == ("test" if final else "validation"), name
-            assert experiment.dataset.arguments["seed"] == (2 if "fresh" in name else 1 if final else 0), name
-            budgets.add(experiment.training.flops)
-        assert len(budgets) == 1
+            held_out = 2 if "fresh" in task else 3 if "long" in task else 1
+            assert experiment.dataset.arguments["seed"] == (held_out if final else 0), name
+            budgets.setdefault(task, set()).add(experiment.training.flops)
+        assert all(len(own) == 1 for own in budgets.values()), budgets
