@@ -232,7 +232,7 @@ def decimal(axis: Axis) -> None:
 
 
 class _Fitting(LogLocator):
-    """Ticks at the finest division of a decade whose labels do not touch."""
+    """Ticks at the finest division of a decade, or else every second, third, ... decade, whose labels do not touch."""
 
     _DIVISIONS = (tuple(range(1, 10)), (1, 2, 5), (1, 3), (1,))
 
@@ -253,7 +253,10 @@ class _Fitting(LogLocator):
             ticks = np.asarray(super().tick_values(vmin, vmax))
             ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]  # others are made, but not drawn
             if self._fit(ticks, math.log10(high / low)):
-                break
+                return ticks
+        for stride in range(2, len(ticks)):  # leave decades out
+            if self._fit(ticks[::stride], math.log10(high / low)):
+                return ticks[::stride]
         return ticks
 
     def _fit(self, ticks: NDArray[np.float64], decades: float) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -124,6 +125,13 @@ def test_plain_numbers_do_not_touch_and_are_never_alone(which: str, inches: floa
         boxes = [tick.label1.get_window_extent(renderer) for tick in shown]
         ends = [(box.x0, box.x1) if which == "x" else (box.y0, box.y1) for box in boxes]
         assert all(end < start for (_, end), (start, _) in pairwise(ends)), limits
+
+
+def test_decades_are_left_out_where_not_all_of_them_fit() -> None:
+    axes = Figure(figsize=(4.2, 1)).subplots()
+    axes.set(xscale="log", xlim=(5.4e-7, 0.32))
+    style.decimal(axes.xaxis)
+    assert np.log10(axes.get_xticks()).round(9).tolist() == [-6, -4, -2]
 
 
 # -- legends ------------------------------------------------------------------------------------------------------------
