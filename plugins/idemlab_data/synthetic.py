@@ -60,15 +60,19 @@ class Torus:
         flat, basis = points.flatten(1), self.basis.to(points)
         p = flat @ basis
         rest = flat - p @ basis.T
-        radii: Tensor = p.unflatten(1, (-1, 2)).norm(dim=2)
+        radii: Tensor = self._planes(p).norm(dim=2)
         return ((radii - self.radius).square().sum(1) + rest.square().sum(1)).sqrt()
 
     def projection(self, points: Tensor) -> Tensor:
         """The nearest point of the torus, of the points' shape: R p_i/|p_i| in each plane, and no rest."""
         basis = self.basis.to(points)
-        planes = (points.flatten(1) @ basis).unflatten(1, (-1, 2))
+        planes = self._planes(points.flatten(1) @ basis)
         nearest: Tensor = self.radius * nn.functional.normalize(planes, dim=2).flatten(1) @ basis.T
         return nearest.view_as(points)
+
+    def _planes(self, coordinates: Tensor) -> Tensor:
+        """[B, 2k] -> [B, k, 2], the part in each plane."""
+        return coordinates.reshape(len(coordinates), self.basis.shape[1] // 2, 2)
 
 
 def torus(circles: int, ambient: int, train: int, test: int, seed: int) -> Dataset:
