@@ -231,7 +231,7 @@ def test_main_reads_the_command_line_of_the_process(monkeypatch, capsys):
     "arguments",
     [
         ["check", "qwrtz"],
-        ["check", "learning-rate"],
+        ["check", "compressio"],
         ["run", "runs/sorting"],
         ["run", "./sorting"],
         ["run", "sorting/"],
