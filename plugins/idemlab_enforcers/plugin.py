@@ -119,18 +119,19 @@ def relative(weight: Annotated[float, Ge(0)] = 1.0, squared: bool = False) -> An
     return Relative(weight, squared)
 
 
-def log_relative(weight: Annotated[float, Ge(0)] = 0.003, scale: Annotated[float, Gt(0)] = 0.01) -> Any:
+def log_relative(weight: Annotated[float, Ge(0)] = 0.003, scale: Annotated[float, Ge(1e-6)] = 0.01) -> Any:
     """The logarithm of the relative idempotence error as the loss: log(1 + e^2 / scale^2), e the loss of `relative`.
 
     At the start of a run, where e is large, the loss rises slowly with e, so f gains little by giving up directions of the
-    data, and a heavy weight needs no warm-up. Near an idempotent it is e^2 with the weight `weight / scale^2`. The weight
-    is one for a reconstruction by `l2`; choose a larger one for larger reconstruction losses. The cost is 6F.
+    data. Weights up to about 0.01 needed no warm-up; with 0.03, f often gave up directions. Near an idempotent it is e^2
+    with the weight `weight / scale^2`. The weight is one for a reconstruction by `l2`; choose a larger one for larger
+    reconstruction losses. The cost is 6F.
 
     Like `relative`, it is free of the outputs' scale and couples the samples of a batch.
 
     Args:
         weight: of the loss, >= 0.
-        scale: relative error below which the loss is nearly a square, > 0.
+        scale: relative error below which the loss is nearly a square, >= 1e-6.
     """
     from .relative import LogRelative
 
@@ -360,7 +361,7 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
     yield EnforcerSpec(
         name="log-relative",
         factory=log_relative,
-        summary="The logarithm of the relative idempotence error as the loss: it may be heavy from the start.",
+        summary="The logarithm of the relative idempotence error as the loss, without warm-up.",
         traits=relative_traits,
         by_hand=partial(_by_hand, "log_relative"),
     )

@@ -83,5 +83,8 @@ class LogRelative(Relative):
         self._small = scale**2
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
-        loss = torch.log1p(self._ratio(orbit, step) / self._small)
+        ratio = self._ratio(orbit, step)
+        loss = torch.log1p(
+            ratio.to(torch.promote_types(ratio.dtype, torch.float32)) / self._small
+        )  # float16 ends at 65504
         return Enforcement(loss=self._weight * loss.expand(orbit.output.shape[0]))

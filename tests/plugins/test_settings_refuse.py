@@ -45,6 +45,7 @@ class Told(nn.Linear):
         ({"enforcer": {"name": "linearizer", "rank": 4}, "model": COUPLING}, None, "f would be the identity"),
         ({"enforcer": {"name": "limit", "depth": 2, "most": 3}}, None, "with 'depth' there is no fixed point"),
         ({"enforcer": {"name": "limit", "depth": 10**9}}, None, "less than or equal to 1000"),
+        ({"enforcer": {"name": "log-relative", "scale": 1e-25}}, None, "'scale' cannot be 1e-25"),
         ({"model": COUPLING | {"bound": 1e3}}, None, "'bound' cannot be 1000.0"),
         ({"model": {"name": "biorthogonal", "cell": 1e-300}}, None, "'cell' cannot be 1e-300"),
         ({"model": {"name": "biorthogonal"}, "dataset": SINGLE}, None, "choose another model"),

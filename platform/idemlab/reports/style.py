@@ -106,9 +106,11 @@ def svg(figure: Figure) -> bytes:
 def _svg(figure: Figure, *, letters: Literal["path", "none"]) -> str:
     """The figure as SVG, its letters drawn as paths or kept as text."""
     buffer, dpi = io.StringIO(), figure.dpi
-    with rc_context({"svg.hashsalt": "idemlab", "svg.fonttype": letters}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    figure.dpi = dpi  # which an SVG file sets to its own
+    try:
+        with rc_context({"svg.hashsalt": "idemlab", "svg.fonttype": letters}):
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    finally:
+        figure.dpi = dpi  # which an SVG file sets to its own
     return buffer.getvalue()
 
 
@@ -121,9 +123,11 @@ def inline(figure: Figure) -> str:
     colours = [patch.get_facecolor() for patch in patches]
     for patch in patches:
         patch.set_facecolor("none")
-    text = _svg(figure, letters="none")
-    for patch, colour in zip(patches, colours, strict=True):
-        patch.set_facecolor(colour)
+    try:
+        text = _svg(figure, letters="none")
+    finally:
+        for patch, colour in zip(patches, colours, strict=True):
+            patch.set_facecolor(colour)
     text = _HEAD.sub("", text[text.index("<svg") :])
     return _COLOUR.sub(lambda found: f"{found[1]}: {_VARIABLES.get(found[2].lower(), found[2])}", text).strip()
 

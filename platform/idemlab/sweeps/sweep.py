@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -267,12 +267,12 @@ class Setting:
 
 
 def _plain(value: Any) -> Any:
-    """A value without arrays, tensors and their scalars, tuples and sets, none of which a file can hold."""
+    """A value without arrays, tensors and their scalars, tuples and ranges, none of which a file can hold."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
         return value.tolist()
-    if isinstance(value, (list, tuple, Set, Iterator)):
+    if isinstance(value, (Sequence, ValuesView, Iterator)) and not isinstance(value, (str, bytes)):
         return [_plain(item) for item in value]
     return value
 

@@ -25,6 +25,8 @@ TASKS = {
     "longtorus": ("Torus, for four times the FLOPs", 2),
     "longsphere": ("Sphere, for four times the FLOPs", 3),
     "gratings": ("Images of two gratings, and convolutions", 2),
+    "newsphere": ("Another sphere, for four times the FLOPs", 3),
+    "newgratings": ("Images of two other gratings, and convolutions", 2),
 }
 """First word of a sweep's name -> what a reader calls it, and the dimension."""
 ARMS = {
@@ -101,7 +103,10 @@ def examine(material: Material) -> Findings:
         findings.captions["finals"] = "Medians over the seeds, on test samples of another manifold of the same kind."
     if curves:
         findings.tables["digits"] = DataFrame(curve_rows(curves))
-        findings.captions["digits"] = "Digits, clean and with noise 0.7: medians over the seeds, on test digits."
+        findings.captions["digits"] = (
+            "Digits, clean and with noise 0.7: medians over the seeds, on test digits. At rank 0, f is constant around each "
+            "digit, though its verdict is not."
+        )
     for task in TASKS:
         own = {name.removeprefix(f"{task}-final-"): t for name, t in finals.items() if name.startswith(f"{task}-")}
         for arm in SUBJECTS:
@@ -357,15 +362,20 @@ def _text(material: Material) -> str:
         "For four times the FLOPs, the canonical loss is compared with two others. One is a blend: the relative error, at "
         "weight 0.03, and its square, at a weight that is tuned, both warmed up over half of the run. The other is the "
         "logarithm of the relative error, `log-relative`, without warm-up. On the same torus, each loss has the same number "
-        "of trials: two optimisers (Adam, Muon), two rates each and four weights. On images, sums of two gratings that are "
-        "moved by random distances, an autoencoder of convolutions is trained alike. These images are a torus, too, so that "
-        "the distance to it is known. There the weights of the canonical loss were first 3 to 100; as 3 was the best, they "
-        "were tried again from 0.3 to 10, and these trials count. The finals use a torus, a sphere and gratings that no "
-        "choice has seen; nothing was tuned on a sphere. The blend was found by hand in some forty trials on validation "
-        "samples of the second torus, the first sphere and the gratings, and the logarithm in some ten of the torus, the "
-        "sphere and digits, after the finals of the blend on the sphere had been seen: in them it loses directions of the "
-        "data. The canonical loss has had no such search. SGD was tried by hand only, at three rates: the canonical loss "
-        "collapsed at all, the blend collapsed or diverged.\n\n"
+        "of trials: two optimisers (Adam, Muon), two rates each and four weights. The construction keeps the setting of the "
+        "short trials. Where the relative error stands alone, it has its own weight, 0.1. On images, sums of two gratings "
+        "that are moved by random distances, an autoencoder of convolutions is trained alike. These images are a torus, too,"
+        " so that the distance to it is known. There the weights of the canonical loss were first 3 to 100; as 3 was the "
+        "best, they were tried again from 0.3 to 10. These trials count, and the first ones are not kept.\n\n"
+        "The finals use manifolds on which no optimiser, rate or weight was chosen. The blend was found by hand in some "
+        "forty trials on validation samples of the second torus, the first sphere and the gratings, and the logarithm in "
+        "some ten of the torus, the sphere and digits, after the finals of the blend on the sphere had been seen: there it "
+        "loses directions of the data. So for the logarithm that sphere is not unseen, and another sphere and other "
+        "gratings were added, which nothing had seen. The canonical loss has had no such search. SGD was tried by hand "
+        "only, at three "
+        "rates: the canonical loss collapsed at all, the blend collapsed or diverged.\n\n"
+        "The gratings lie in a subspace of four dimensions, too. The projection onto it is exact at the data; at data + 0.7 "
+        "noise its distance to the manifold is 0.9, at noise 6.3.\n\n"
         "On digits, clean and corrupted, both losses are trained at five weights with Muon, for the whole curve of error "
         "against restoration. The canonical loss has a warm-up there, without which it collapsed in a trial."
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from statistics import median
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from idemlab import Claim, Results, Trial, Verdict
 from idemlab.wording import number
@@ -31,7 +31,7 @@ def curve_rows(results: Mapping[str, Results]) -> list[dict[str, object]]:
     return [
         {"trained with": ARMS[arm], "weight": weight, "seeds": len(trials)}
         | {label: median(_figure(trial, name) for trial in trials) for name, label in MEASURED.items()}
-        | {"collapsed": sum(trial.state == "complete" and trial.verdict == Verdict.CONSTANT for trial in trials)}
+        | {"constant": sum(trial.state == "complete" and trial.verdict == Verdict.CONSTANT for trial in trials)}
         for arm in ARMS
         if PREFIX + arm in results
         for weight, trials in _by_weight(results[PREFIX + arm].trials).items()
@@ -45,24 +45,31 @@ def curve_claim(results: Mapping[str, Results]) -> list[Claim]:
         return []
     theirs, ours = (rows[rows["trained with"] == words] for words in ARMS.values())
     told, beaten, failed = [], [], not rows[list(COMPARED)].map(math.isfinite).all(axis=None)
-    for _, one in theirs[theirs["collapsed"] == 0].iterrows():
-        better = ours[(ours[list(COMPARED)] <= one[list(COMPARED)]).all(axis=1) & (ours["collapsed"] == 0)]
+    for _, one in theirs[_varies(theirs)].iterrows():
+        better = ours[(ours[list(COMPARED)] <= one[list(COMPARED)]).all(axis=1) & _varies(ours)]
         beaten.append(not better.empty)
         by = f"by {', '.join(number(weight) for weight in better['weight'])}" if beaten[-1] else "by none"
         told.append(f"weight {number(one['weight'])} {by}")
+    if failed:
+        conclusion = "Open: trials failed."
+    elif not beaten:
+        conclusion = "Open: the canonical loss is constant at all weights."
+    else:
+        conclusion = "There is." if all(beaten) else "Not for all weights."
     return [
         Claim(
             claim="At digits, for each weight of the canonical loss there is one of the logarithm of the relative error "
             f"that is not worse in {', '.join(COMPARED[:-1])} and {COMPARED[-1]}.",
-            ours="; ".join(told) or "the canonical loss collapsed at all weights",
-            conclusion="Open: trials failed."
-            if failed
-            else "There is."
-            if all(beaten)
-            else "There is not, for all weights.",
+            ours="; ".join(told) or "no weight to compare with",
+            conclusion=conclusion,
             holds=None if failed or not beaten else all(beaten),
         )
     ]
+
+
+def _varies(rows: DataFrame) -> Series[bool]:
+    """Which rows are neither constant nor of rank 0, where f is constant around each digit."""
+    return (rows["constant"] == 0) & (rows["rank at digits"] > 0)
 
 
 def _by_weight(trials: tuple[Trial, ...]) -> dict[float, list[Trial]]:

@@ -111,6 +111,7 @@ def test_numbers_and_arrays_of_numpy_and_torch_are_numbers_and_lists() -> None:
         seeds=np.int64(1),  # type: ignore[arg-type]
     )
     assert plan.table()["over"] == {"model.width": [8, 9], "optimizer.lr": [0.5, 0.25]}
+    assert Sweep(experiment="mlp-cubic", over={"model.depth": range(1, 3)}).table()["over"] == {"model.depth": [1, 2]}
     assert [plan.resolve(setting).model.arguments["width"] for setting in plan.settings()] == [8, 8, 9, 9]
     table = {"dataset": "torus", "model": {"name": "mlp", "width": np.int64(8)}, "training": {"steps": np.int64(2)}}
     assert resolve(table | {"enforcer": {"name": "cubic", "weight": np.float32(0.5)}}).training.steps == 2

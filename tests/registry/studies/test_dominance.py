@@ -126,7 +126,9 @@ def test_all_are_tuned_alike_and_measured_on_test_samples() -> None:
             task, final = name.split("-")[0], "-final-" in name
             experiment = sweep.resolve(sweep.settings()[0])
             assert experiment.evaluation.split == ("test" if final else "validation"), name
-            held_out = 2 if "fresh" in task else 3 if "long" in task else 1
+            held_out = {"newsphere": 4, "newgratings": 2}.get(
+                task, 2 if "fresh" in task else 3 if "long" in task else 1
+            )
             assert experiment.dataset.arguments["seed"] == (held_out if final else 0), name
             budgets.setdefault(task, set()).add(experiment.training.flops)
         assert all(len(own) == 1 for own in budgets.values()), budgets
