@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from idemlab import BadInput, Dataset, Enforcer, Operator
 
-from .shapes import check_shape
+from .shapes import check_rank, check_shape
 
 __all__ = ["Linearized", "Linearizer"]
 
@@ -44,15 +44,7 @@ class Linearizer(Enforcer):
                 expected="a method 'inverse' and the attribute 'shape' of a sample",
                 next_step="choose an invertible model, such as 'coupling'",
             )
-        n = math.prod(shape)
-        if self._rank is not None and self._rank >= n:
-            raise BadInput(
-                f"enforcer 'linearizer' cannot keep {self._rank} of {n} coordinates"
-                + (": f would be the identity, whatever the weights" if self._rank == n else ""),
-                where="enforcer 'linearizer', key 'rank'",
-                expected=f"a whole number from 1 to {n - 1}",
-                next_step=f"choose a lower rank of 'linearizer', {max(n // 2, 1)} for instance",
-            )
+        check_rank("linearizer", self._rank, math.prod(shape))
         return Linearized(operator, shape, self._rank, self._learned)
 
 

@@ -68,8 +68,8 @@ class LogRelative(Relative):
     """weight * log(1 + e^2 / s^2), e the relative idempotence error of the global batch, as in `Relative`.
 
     Where e is small, this is the square of e with the weight `weight / s^2`. Where e is large, as at the start of a run, it
-    rises with the logarithm only. There the square could be lowered most by giving up directions of the data; the logarithm
-    gains little by that, and so a heavy weight needs no warm-up.
+    rises with the logarithm only. There the square could be lowered most by giving up directions of the data. The logarithm
+    gains little by that as long as the weight is small.
 
     Args:
         weight: of the loss.
@@ -84,7 +84,6 @@ class LogRelative(Relative):
 
     def forward(self, orbit: Orbit, step: Step) -> Enforcement:
         ratio = self._ratio(orbit, step)
-        loss = torch.log1p(
-            ratio.to(torch.promote_types(ratio.dtype, torch.float32)) / self._small
-        )  # float16 ends at 65504
+        ratio = ratio.to(torch.promote_types(ratio.dtype, torch.float32))  # float16 ends at 65504
+        loss = torch.log1p(ratio / self._small)
         return Enforcement(loss=self._weight * loss.expand(orbit.output.shape[0]))

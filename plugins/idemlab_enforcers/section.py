@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from idemlab import BadInput, Dataset, Enforcer, Operator
 
-from .shapes import check_shape
+from .shapes import check_rank, check_shape
 
 __all__ = ["Section", "Sectioned"]
 
@@ -44,22 +44,7 @@ class Section(Enforcer):
                 expected="the attribute 'shape' of the model, a tuple such as (1, 28, 28)",
                 next_step="assign it where the model is made: model.shape = (1, 28, 28)",
             )
-        n = math.prod(shape)
-        if n == 1:
-            raise BadInput(
-                "enforcer 'section' has nothing to train on samples of a single number",
-                where="[enforcer] and [dataset]",
-                expected="samples of at least 2 numbers",
-                next_step="choose another enforcer: idemlab list enforcers",
-            )
-        if self._rank >= n:
-            raise BadInput(
-                f"enforcer 'section' cannot keep {self._rank} coordinates of samples of {n} numbers"
-                + (": f would be the identity, whatever the weights" if self._rank == n else ""),
-                where="enforcer 'section', key 'rank'",
-                expected=f"a whole number from 1 to {n - 1}",
-                next_step=f"choose a lower rank of 'section', {max(n // 4, 1)} for instance",
-            )
+        check_rank("section", self._rank, math.prod(shape))
         dtype = next((p.dtype for p in operator.parameters() if p.is_floating_point()), torch.get_default_dtype())
         return Sectioned(operator, shape, self._rank, torch.promote_types(dtype, torch.float32))
 

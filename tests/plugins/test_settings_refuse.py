@@ -42,6 +42,7 @@ class Told(nn.Linear):
         ({"enforcer": {"name": "section", "rank": 2}}, Told(5), "whose attribute 'shape' is [5]"),
         ({"enforcer": {"name": "linearizer", "rank": 2}}, Told(2, 3), "correct the attribute: model.shape = (4,)"),
         ({"enforcer": {"name": "truncation", "rank": 2}}, Told(1, 4), "samples have the shape [4]"),
+        ({"enforcer": {"name": "linearizer", "rank": 1}}, Told(1), "samples of a single number"),
         ({"enforcer": {"name": "linearizer", "rank": 4}, "model": COUPLING}, None, "f would be the identity"),
         ({"enforcer": {"name": "limit", "depth": 2, "most": 3}}, None, "with 'depth' there is no fixed point"),
         ({"enforcer": {"name": "limit", "depth": 10**9}}, None, "less than or equal to 1000"),

@@ -179,8 +179,10 @@ class Sweep:
             ("over", self.over, '{"optimizer.lr": [0.1, 0.2]}'),
         ):
             if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
-                what = f"it is {with_article(type(table).__name__)}"
-                raise BadInput(what, where=name, expected=f"a table with texts as keys, such as {expected}")
+                what = f"'{name}' is {with_article(type(table).__name__)}"
+                if isinstance(table, Mapping):
+                    what = f"'{name}' has keys that are no texts"
+                raise BadInput(what, where="the sweep", expected=f"a table with texts as keys, such as {expected}")
         for key, values in self.over.items():
             if not isinstance(values, (list, str)):
                 raise BadInput(

@@ -93,8 +93,9 @@ def test_a_point_resolves_to_its_experiment() -> None:
         ({"seeds": True}, "true is no number of seeds"),
         ({"seeds": "2"}, "is no number of seeds"),
         ({"over": {"optimizer.lr": 0.1}}, "0.1 is no list of values"),
-        ({"over": [("optimizer.lr", [0.1])]}, "it is a list"),
-        ({"set": ["optimizer.lr=0.1"]}, "it is a list"),
+        ({"over": [("optimizer.lr", [0.1])]}, "'over' is a list"),
+        ({"set": {1: 2}}, "'set' has keys that are no texts"),
+        ({"set": ["optimizer.lr=0.1"]}, "'set' is a list"),
         ({"sampler": "tpe", "trials": 2.5, "over": {"optimizer.lr": [0.1]}}, "2.5 is no number of trials"),
     ],
 )

@@ -94,7 +94,7 @@ def test_under_autocast_it_is_as_exact_as_without():
     [
         (
             ["enforcer.rank=17"],
-            ["cannot keep 17 of 16", "from 1 to 15", "rank of 'linearizer', 8 for"],
+            ["cannot keep 17 coordinates of samples of 16", "from 1 to 15", "rank of 'linearizer', 4 for"],
         ),
         (["model.name=mlp"], ["calls 'inverse'", "model 'mlp'", "coupling"]),
         (["enforcer.rank=2.5"], ["rank"]),

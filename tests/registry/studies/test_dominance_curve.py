@@ -9,8 +9,8 @@ from idemlab.sweeps.results import Results, Trial
 from idemlab_registry.studies import dominance, dominance_curve
 
 
-def trial(weight: float, error: float, restoration: float, verdict: str = "genuine") -> Trial:
-    metrics: dict[str, float | None] = {"data/relative": error, "corrupted/relative": error, "data/rank": 20.0}
+def trial(weight: float, error: float, restoration: float, verdict: str = "genuine", rank: float = 20.0) -> Trial:
+    metrics: dict[str, float | None] = {"data/relative": error, "corrupted/relative": error, "data/rank": rank}
     metrics |= {"data/reconstruction_error": restoration, "corrupted/restoration_error": restoration}
     return Trial(
         number=0, values={"enforcer.weight": weight}, seed=0, state="complete", error="", verdict=verdict,
@@ -34,8 +34,9 @@ def test_every_weight_that_did_not_collapse_has_to_be_beaten_in_all_columns() ->
     (claim,) = dominance_curve.curve_claim(results(CANONICAL, [ours[0], trial(0.1, 0.07, 0.061)]))
     assert claim.holds is False
     assert claim.ours == "weight 1 by 0.01; weight 10 by none"
-    (claim,) = dominance_curve.curve_claim(results(CANONICAL, [ours[0], replace(ours[1], verdict="constant")]))
-    assert claim.holds is False
+    for useless in (replace(ours[1], verdict="constant"), trial(0.1, 0.07, 0.059, rank=0.0)):
+        (claim,) = dominance_curve.curve_claim(results(CANONICAL, [ours[0], useless]))
+        assert claim.holds is False
 
 
 def test_it_is_open_where_trials_failed_and_needs_both_arms() -> None:
