@@ -27,6 +27,9 @@ CONTRACTION = 0.25
 _PATIENCE = 8
 """Steps without a new lowest residual after which the iteration stops. For a map that is far from normal, rounding dominates
 the residual long before the eigenvalues have converged; eight steps take an error of 0.9 to its 256th power."""
+_WANDERS = 0.1
+"""At a small rounding floor the residual bounds the error of every eigenvalue. A step that does not bring it below this part
+of itself is rounding, and the last."""
 
 
 def residual(matrix: Tensor) -> Tensor:
@@ -105,7 +108,8 @@ def purify(
     residual is kept, and the iteration stops when eight steps in a row find no lower one. It does not stop at the first
     rise, because the residual of a map that is far from normal may rise at first. Below the square root of the precision,
     a residual counts as lower only if it is lower by at least 1 %: rounding alone can lower it a little for hundreds of
-    steps.
+    steps. At the rounding floor of a map that is not far from normal, the first step that does not divide the residual by
+    ten is the last.
 
     Matrices in bfloat16 and float16 are computed and returned in float32: the residual of a matrix in half precision is
     rounding.
@@ -319,16 +323,23 @@ class _Course:
             self._ending = Ending.DIVERGED
             return
         on_rank = self._reaches(iterate)
+        before = self._residuals[self._at]
+        settled = contracting and before <= self._floor() <= self._hair
         self._residuals.append(left)
         # Outside the region the newest one counts.
-        if left < (self._residuals[self._at] if contracting else math.inf) and (on_rank or not contracting):
+        if left < (before if contracting else math.inf) and (on_rank or not contracting):
             self._best, self._at, self._on_rank = iterate, len(self._residuals) - 1, on_rank
             if left > self._hair or left < 0.99 * self._residuals[self._fell]:
                 self._fell = self._at
-        if contracting and (len(self._residuals) - 1 - self._fell >= _PATIENCE or not finite):
-            norm = float(torch.linalg.matrix_norm(self._best))
-            floor = torch.finfo(self._best.dtype).eps * norm * norm * norm  # a power of a large float raises an error
-            self._ending = Ending.CONVERGED if self._residuals[self._at] <= floor else Ending.FLOOR
+        if not contracting:
+            return
+        if (settled and left > _WANDERS * before) or len(self._residuals) - 1 - self._fell >= _PATIENCE or not finite:
+            self._ending = Ending.CONVERGED if self._residuals[self._at] <= self._floor() else Ending.FLOOR
+
+    def _floor(self) -> float:
+        """The residual of the best iterate that may be rounding alone, about eps ||K||^3."""
+        norm = float(torch.linalg.matrix_norm(self._best))
+        return float(torch.finfo(self._best.dtype).eps) * norm * norm * norm  # a power of a large float raises an error
 
     def result(self, counted: bool) -> Purification:
         """What was reached."""
