@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from idemlab import Material, installed, open_sweep
+from idemlab.studies.record import tables_in
 from idemlab.studies.study import find_study
 from idemlab_registry.verdict import RECORDS
 
@@ -44,7 +45,7 @@ def test_the_claims_of_a_record_are_those_of_its_tables(record: Path) -> None:
         for name in study.sweeps
         if (record / "sweeps" / name / "sweep.toml").is_file()
     }
-    findings = study.examine(Material(results, content["quick"], lambda text: None))
+    findings = study.examine(Material(results, content["quick"], lambda text: None, tables_in(record)))
     assert [vars(claim) for claim in findings.claims] == content["claims"]
     assert findings.text == content["text"]
     for name, table in findings.tables.items():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..sweeps.results import Results
     from ..sweeps.sweep import Sweep
 
-__all__ = ["claims_table", "markdown", "not_run", "run_study"]
+__all__ = ["claims_table", "markdown", "not_run", "run_study", "tables_in"]
 
 ROWS = 60
 """Largest number of rows of a table in the README; the CSV file has all rows."""
@@ -69,7 +69,7 @@ def run_study(
     for unknown in set(only) - set(sweeps):
         raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="only", choices=sorted(sweeps))
     _check_same_size(path, quick=quick)
-    made_in = environments_of(path)
+    made_in, kept = environments_of(path), tables_in(path)
     results: dict[str, Results] = {}
     ran: list[str] = []
     missing: list[str] = []
@@ -89,7 +89,7 @@ def run_study(
         else:
             missing.append(title)
     say("examining")
-    findings = made.examine(Material(results, quick, say))
+    findings = made.examine(Material(results, quick, say, kept))
     heading = {
         "study": name,
         "summary": entry.spec.summary,
@@ -101,6 +101,27 @@ def run_study(
     ran += [name for name in results if name not in known and name not in ran]  # before a record was written
     _write_record(path, heading, findings, results, made_in, ran, own)
     return findings
+
+
+def tables_in(record: Path) -> dict[str, DataFrame]:
+    """Name -> table of a record, its values as the text of the file; nothing where there is no record yet.
+
+    Raises:
+        BadInput: names the file that is no table.
+    """
+    from pandas import read_csv
+
+    tables = {}
+    for file in sorted((record / "tables").glob("*.csv")):
+        try:
+            tables[file.stem] = read_csv(file, dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+            raise BadInput(
+                f"it is no table: {error}",
+                where=str(file),
+                next_step="restore it, or remove it: the study makes it again from the runs that are there",
+            ) from error
+    return tables
 
 
 def _check_same_size(path: Path, *, quick: bool) -> None:

@@ -82,11 +82,14 @@ class Material:
         results: name of the sweep -> its results; empty for a study without sweeps.
         quick: whether this is the small version.
         say: shows the user a line of progress.
+        kept: name -> table of the record that is continued, its values as text; empty for a new one. A record keeps no
+            runs, so what was read from a run that is no longer there is in its table only.
     """
 
     results: Mapping[str, Results]
     quick: bool
     say: Callable[[str], None]
+    kept: Mapping[str, DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

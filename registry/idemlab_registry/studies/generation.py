@@ -148,7 +148,7 @@ def examine(material: Material) -> Findings:
                 "What stillness costs where noise is matched to data; a point is one seed. Dashed: what was asked for, to "
                 "be left of and above. Below 1 generated digits are nearer to the training images than test digits are."
             )
-    curves = generation_curves.curves_of(later)
+    curves = generation_curves.curves_of(later, material.kept.get("curves"))
     if curves:
         findings.tables["curves"] = generation_curves.table(curves)
         findings.captions["curves"] = _CAPTIONS["curves"]

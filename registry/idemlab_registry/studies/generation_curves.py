@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pandas import DataFrame
 
+from idemlab import Trial
 from idemlab.reports.style import DPI, legend_above, logarithmic, plain, point_style
 
 from .generation_variants import CHANGED, CLASSES, CURVES, FRECHET, READABLE, Variant, at_least_rounding
@@ -23,6 +24,8 @@ _PANELS = {
     CHANGED: ("relative change from f to f³\n(log scale)", True),
 }
 """Metric -> label, and whether its scale is logarithmic."""
+_HEADINGS = {CLASSES: "classes", FRECHET: "Fréchet", READABLE: "readable", CHANGED: "f to f³"}
+"""Metric -> heading of its column in the table."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,33 @@ class Curve:
         return first
 
 
-def curves_of(variants: Iterable[Variant]) -> list[Curve]:
-    """The curves of the variants that are drawn, of all trials whose runs are there."""
-    found = []
-    for variant in variants:
-        for trial in variant.trials if variant.name in CURVES else ():
-            entries = (
-                [e for e in trial.run.metrics if e.get("split") == "evaluation"]
-                if trial.run.metrics_file.is_file()
-                else []
-            )
-            if entries and trial.steps and trial.flops:
-                each = trial.flops / trial.steps
-                flops = tuple(each * entry["step"] for entry in entries)
-                values = {name: tuple(_number(entry.get(name)) for entry in entries) for name in _PANELS}
-                found.append(Curve(variant.label, trial.seed, flops, values))
-    return found
+def curves_of(variants: Iterable[Variant], kept: DataFrame | None = None) -> list[Curve]:
+    """The curves of the variants that are drawn.
+
+    Args:
+        variants: in the order of the figure.
+        kept: `table` of the record so far, for trials whose runs are no longer there.
+    """
+    drawn = [(variant.label, trial) for variant in variants if variant.name in CURVES for trial in variant.trials]
+    curves = [_of_run(label, trial) or _of_table(label, trial.seed, kept) for label, trial in drawn]
+    return [curve for curve in curves if curve is not None]
+
+
+def _of_run(variant: str, trial: Trial) -> Curve | None:
+    if not (trial.run.metrics_file.is_file() and trial.steps and trial.flops):
+        return None
+    entries = [entry for entry in trial.run.metrics if entry.get("split") == "evaluation"]
+    flops = tuple(trial.flops / trial.steps * entry["step"] for entry in entries)
+    values = {name: tuple(_number(entry.get(name)) for entry in entries) for name in _PANELS}
+    return Curve(variant, trial.seed, flops, values) if entries else None
+
+
+def _of_table(variant: str, seed: int, kept: DataFrame | None) -> Curve | None:
+    if kept is None:
+        return None
+    rows = kept[(kept["variant"] == variant) & (kept["seed"] == str(seed))]
+    values = {name: tuple(float(text or "nan") for text in rows[heading]) for name, heading in _HEADINGS.items()}
+    return Curve(variant, seed, tuple(map(float, rows["FLOPs"])), values) if len(rows) else None
 
 
 def _number(value: object) -> float:
@@ -75,11 +89,10 @@ def _number(value: object) -> float:
 
 def table(curves: Iterable[Curve]) -> DataFrame:
     """One row for each evaluation of each trial: the figure in numbers."""
-    names = {CLASSES: "classes", FRECHET: "Fréchet", READABLE: "readable", CHANGED: "f to f³"}
     return DataFrame(
         [
             {"variant": curve.variant, "seed": curve.seed, "FLOPs": flops}
-            | {heading: curve.values[name][i] for name, heading in names.items()}
+            | {heading: curve.values[name][i] for name, heading in _HEADINGS.items()}
             for curve in curves
             for i, flops in enumerate(curve.flops)
         ]

@@ -46,6 +46,9 @@ VARIANTS = {
     "biorthogonal-long": "(g) biorthogonal by construction, long",
     "quantised-long": "(g) rounded codes by construction, long",
     "section-class": "(h) section, of the class asked for",
+    "section-class-16": "(h) the same, rank 16, short",
+    "section-class-8": "(h) the same, rank 8, short",
+    "section-class-long": "(h) the same, long",
     "ign-256": "(b) IGN, batch 256",
     "ign-256-batch-norm": "(b) IGN, batch 256, BatchNorm",
     "ign-256-fourier": "(b) IGN, batch 256, Fourier noise",
@@ -61,7 +64,7 @@ TWINS = {"section-16": "section-free", "section-long": "section-free-long", "sof
 """Variant -> the one with nothing enforced, on the same network, for the same FLOPs."""
 FREE = tuple(TWINS.values())
 """With nothing enforced: what the others are compared with."""
-CONDITIONAL = ("section-class",)
+CONDITIONAL = tuple(name for name in VARIANTS if name.startswith("section-class"))
 """They receive the class that is asked for, and so are held against claims of their own."""
 SOFT = tuple(name for name in VARIANTS if name.startswith("soft"))
 """From softly coupled noise, on the network of all others."""

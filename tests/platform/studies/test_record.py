@@ -51,6 +51,7 @@ def catalog(tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cata
 
     def examine(material: Material) -> Findings:
         material.say(f"sweeps: {', '.join(material.results)}")
+        material.say(f"kept: {material.kept}")
         figure = Figure()
         figure.add_subplot().plot([0, 1], [len(result.trials) for result in material.results.values()][:1] * 2)
         table = pandas.concat([result.ranges(["data/relative"]) for result in material.results.values()])
@@ -117,7 +118,12 @@ def test_one_sweep_at_a_time(catalog: Catalog, tmp_path: Path) -> None:
     assert "`resume`" in str(caught.value.next_step)
     run_study("mine", tmp_path / "record", only=("rates",), resume=True, say=said.append, catalog=catalog)
     assert "sweeps: rates, plain" in said
+    assert said[-1].startswith("kept: {'errors':")
     assert "Not run" not in (tmp_path / "record/README.md").read_text()
+    (tmp_path / "record/tables/errors.csv").write_bytes(b"a\n1,2\n1,2,3\n")
+    with pytest.raises(BadInput, match="errors.csv") as caught:
+        run_study("mine", tmp_path / "record", only=("rates",), resume=True, catalog=catalog)
+    assert "restore it, or remove it" in str(caught.value.next_step)
     with pytest.raises(BadInput, match="has no sweep 'rate'"):
         run_study("mine", tmp_path / "record", only=("rate",), resume=True, catalog=catalog)
 

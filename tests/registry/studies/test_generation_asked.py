@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 from matplotlib.figure import Figure
 
@@ -171,3 +174,19 @@ def test_ign_is_told_with_the_budget_from_which_it_covers_all_classes(tmp_path: 
     figure = findings.figures["budgets"]
     assert isinstance(figure, Figure)
     assert [len(axes.lines) for axes in figure.axes] == [1, 1, 1, 1]
+
+
+def test_curves_of_runs_that_a_record_no_longer_has_are_those_of_its_table(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for step, drift in [(20, 1 / 3), (60, math.nan)]:
+        append_entry(Run(run), step, "evaluation", {"noise/classes": 10.0, "noise/drift_3": drift}, CLOCK)
+    results = {"ign-256-longest": Results((trial(run, flops=2.4e14),), (), Path())}
+    first = generation.examine(Material(results, False, lambda line: None))
+    first.tables["curves"].to_csv(tmp_path / "curves.csv", index=False)
+    kept = {"curves": pandas.read_csv(tmp_path / "curves.csv", dtype=str, keep_default_na=False)}
+    shutil.rmtree(run)
+    assert "curves" not in generation.examine(Material(results, False, lambda line: None)).tables
+    again = generation.examine(Material(results, False, lambda line: None, kept))
+    assert again.tables["curves"].equals(first.tables["curves"])
+    assert again.claims == first.claims
