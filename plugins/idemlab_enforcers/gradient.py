@@ -52,7 +52,7 @@ class Gradient(Enforcer):
             case "full":
                 live = [orbit.live(k) for k in range(1, self._depth + 2)]
                 errors = [self._distance(after, y) for y, after in pairwise(live)]
-                return reduce(torch.add, errors) / self._depth
+                return errors[0] if self._depth == 1 else reduce(torch.add, errors) / self._depth
             case "inner":
                 y, after = orbit.output, orbit.frozen(orbit.output)
             case "outer":

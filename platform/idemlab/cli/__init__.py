@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from io import TextIOWrapper
@@ -35,6 +36,7 @@ def main() -> None:
     try:
         app()
     finally:
+        gc.freeze()  # at its end Python would look for garbage among all modules of torch, for a quarter of a second
         if "--json" in sys.argv:  # what a plugin prints at exit must not follow the result
             sys.stdout.flush()
             with contextlib.suppress(OSError, ValueError):

@@ -38,13 +38,14 @@ class Batch:
         """The batch on the device, in floating point; uint8 images are scaled from 0..255 to `range`."""
 
         def values(t: Tensor) -> Tensor:
-            same = t.to(device, non_blocking=True)
-            if same.dtype != torch.uint8:
-                return same.to(dtype)
+            if t.dtype != torch.uint8:
+                return t.to(device, dtype, non_blocking=True)
             low, high = range or (0.0, 1.0)
-            return same.to(dtype).mul_((high - low) / 255).add_(low)
+            return t.to(device, non_blocking=True).to(dtype).mul_((high - low) / 255).add_(low)
 
         input = values(self.input)
+        if input is self.target and self.condition is None and self.label is None:
+            return self
         return Batch(
             input,
             input if self.target is self.input else values(self.target),
@@ -102,7 +103,7 @@ class TensorRows:
         return self.input[index]
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> Batch:
-        rows = torch.as_tensor(indices)
+        rows = indices if isinstance(indices, Tensor) else torch.as_tensor(indices)
 
         def pick(t: Tensor | None) -> Tensor | None:
             return None if t is None else t[rows]

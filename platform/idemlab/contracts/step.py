@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 
 import torch
@@ -23,9 +24,16 @@ def generator(*key: int | str) -> torch.Generator:
 
 def seed_everything(*key: int | str) -> None:
     """Seed torch's own generators by a key. `torch.manual_seed` does the same, but slowly where there is no GPU."""
-    torch.default_generator.manual_seed(_seed(*key))
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed_all(_seed(*key))
+    seed = _seed(*key)
+    torch.default_generator.manual_seed(seed)
+    if _has_gpu():
+        torch.cuda.manual_seed_all(seed)
+
+
+@cache
+def _has_gpu() -> bool:
+    """Asked once: on small networks, torch's own answer is a share of each step."""
+    return torch.cuda.is_available()
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Objective(nn.Module):
         if terms:
             reconstruction = _total(terms)
             step.reconstruction = reconstruction
-            losses.append(self._weight * reconstruction)
+            losses.append(reconstruction if self._weight == 1 else self._weight * reconstruction)
             values["reconstruction"] = self._mean(reconstruction.detach())
         for orbit in enforced:
             enforcement = self.enforcer(orbit, step)

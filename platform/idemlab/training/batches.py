@@ -23,13 +23,13 @@ def _order(size: int, training: TrainingSettings, steps: range, rank: int, world
     The order depends on (seed, step) alone, so that a run resumed mid-epoch sees the same samples as an uninterrupted one.
     """
     per_epoch = size // training.batch_size
-    epoch, order = -1, torch.empty(0)
+    epoch, batches_of_epoch = -1, list[Tensor]()
     for step in steps:
         if step // per_epoch != epoch:
             epoch = step // per_epoch
             order = torch.randperm(size, generator=generator(training.seed, epoch, "order"))
-        start = step % per_epoch * training.batch_size
-        rows = order[start : start + training.batch_size]
+            batches_of_epoch = list(order.split(training.batch_size))  # type: ignore[no-untyped-call]
+        rows = batches_of_epoch[step % per_epoch]
         for micro in range(training.micro_batches):
             shard = Shard(rank, world, micro, training.micro_batches)
             yield rows if shard.count == 1 else rows.chunk(shard.count)[shard.index]

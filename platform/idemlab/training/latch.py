@@ -40,6 +40,7 @@ class Latch:
         # Fused kernels do not take a plain flag beside sharded parameters.
         self.deferred = engine.device.type == "cuda" and fused and bool(optimizers) and not engine.sharded
         self._engine = engine
+        self._at_once = engine.alone and engine.device.type == "cpu"
         self._first = torch.full(shape, -1.0, device=engine.device)
         self._bad = torch.zeros(shape, device=engine.device)
         if self.deferred:
@@ -49,12 +50,10 @@ class Latch:
     def see(self, losses: Tensor, step: int) -> bool:
         """Check the losses of a step before its update; returns whether the latch must be read before it, too."""
         losses = losses.detach()
-        if (
-            self._engine.alone
-            and self._engine.device.type == "cpu"
-            and all(map(math.isfinite, losses.view(-1).tolist()))
-        ):
-            return False  # on small networks, the bookkeeping below is a share of the step
+        if self._at_once:  # on small networks, the bookkeeping below is a share of the step
+            values = losses.tolist() if losses.ndim else [losses.item()]
+            if all(map(math.isfinite, values)):
+                return False
         bad = self._engine.anywhere((~torch.isfinite(losses)).to(self._bad.dtype))
         self._first.copy_(torch.where((self._bad == 0) & (bad > 0), float(step), self._first))
         self._bad.copy_(torch.clamp(self._bad + bad, max=1.0))

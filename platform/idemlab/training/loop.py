@@ -23,7 +23,7 @@ from ..experiment.start import pinned
 from ..objective.engines import Engine, Stateful, whole
 from ..objective.given import check_agreement, parts_of, resolved
 from ..objective.objective import Objective
-from ..objective.optimizers import build_optimizers
+from ..objective.optimizers import build_optimizers, clear_gradients
 from ..objective.parts import Parts, assemble
 from ..objective.preflight import Plan, preflight
 from ..objective.projection import Projected, project_weights
@@ -304,7 +304,7 @@ class _Loop:
             # The bare optimisers: Accelerate's wrappers add an unused loss scaler, and an import at every step.
             for optimizer in self.optimizers:
                 self.answerable(index, optimizer.step)
-                optimizer.zero_grad()
+                clear_gradients(optimizer)
         with phase("projection"):
             self._after_step(index)
         self.evaluations.follow(index + 1)

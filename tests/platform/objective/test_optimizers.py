@@ -15,7 +15,7 @@ from torch import nn
 import idemlab
 from idemlab.catalog.torch_optimizers import UNSUITABLE_OPTIMIZERS
 from idemlab.experiment.settings import OptimizerSettings
-from idemlab.objective.optimizers import build_optimizers
+from idemlab.objective.optimizers import build_optimizers, clear_gradients
 from idemlab.testing import check_optimizer
 
 Make = Callable[..., dict[str, Any]]
@@ -117,3 +117,24 @@ def test_numbers_are_kept_as_they_are() -> None:
     (built,) = build_optimizers(OptimizerSettings.model_validate({"betas": [0.9, 0.99], "eps": 1}), _parameters())
     assert built.param_groups[0]["betas"] == (0.9, 0.99)
     assert built.param_groups[0]["eps"] == 1
+
+
+class _Own(torch.optim.SGD):
+    """An optimiser whose gradients are cleared in its own way."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.full_like(parameter, 7.0)
+
+
+@pytest.mark.parametrize("cls", [torch.optim.SGD, torch.optim.Adam, _Own])
+def test_gradients_are_cleared_as_the_optimiser_does(cls: Callable[..., torch.optim.Optimizer]) -> None:
+    def left(clear: Callable[[torch.optim.Optimizer], None]) -> list[float | None]:
+        parameters = _parameters()
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        clear(cls([{"params": [parameter]} for parameter in parameters], lr=0.1))
+        return [None if parameter.grad is None else parameter.grad.mean().item() for parameter in parameters]
+
+    assert left(clear_gradients) == left(lambda optimizer: optimizer.zero_grad())

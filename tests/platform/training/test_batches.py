@@ -49,3 +49,17 @@ def test_every_kind_of_set_gives_the_same_rows_and_a_set_of_ones_own_gets_lists(
     for rows in (_Listed(X), _Plain()):
         assert all(map(torch.equal, drawn(rows, range(5)), expected))
     assert all(map(torch.equal, drawn(TensorRows(X), range(2, 5)), expected[4:]))
+
+
+def test_a_batch_that_is_ready_is_not_made_again() -> None:
+    batch = TensorRows(X).__getitems__([0, 1])
+    assert batch.to("cpu", torch.float32) is batch
+    doubled = batch.to("cpu", torch.float64)
+    assert doubled.input.dtype == torch.float64
+    assert doubled.target is doubled.input
+    pair = TensorRows(X, target=X.double(), label=torch.arange(12)).__getitems__([0, 1]).to("cpu", torch.float32)
+    assert pair.target.dtype == torch.float32
+    assert pair.label is not None
+    assert pair.label.dtype == torch.int64
+    pixels = TensorRows(torch.tensor([[0, 255]], dtype=torch.uint8)).__getitems__([0]).to("cpu", torch.float32, (-1, 1))
+    assert pixels.input.tolist() == [[-1.0, 1.0]]

@@ -7,14 +7,17 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import nn
 
 import idemlab
+from idemlab import TensorRows
+from idemlab.contracts.step import generator
 from idemlab.errors import Interrupted
+from idemlab.objective.parts import assemble
 from idemlab.watching.watcher import Watcher
 
 Make = Callable[..., dict[str, Any]]
@@ -70,6 +73,25 @@ def test_the_resolved_file_runs_again_to_the_same_bits(tmp_path: Path, tiny: Mak
     assert _figures(first) == _figures(again)
     assert first.weights_file.read_bytes() == again.weights_file.read_bytes()
     assert first.experiment.table() == again.experiment.table()
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_a_run_trains_as_the_loop_of_its_formulas_to_the_same_bits(tmp_path: Path, tiny: Make, weight: float) -> None:
+    experiment = idemlab.resolve(tiny(reconstruction__weight=weight))
+    parts = assemble(experiment)
+    f, data = parts.objective.operator, cast(TensorRows, parts.dataset.train).input
+    optimizer = torch.optim.Adam(f.parameters(), lr=experiment.optimizer.lr, fused=True)
+    orders = [torch.randperm(64, generator=generator(experiment.training.seed, epoch, "order")) for epoch in range(3)]
+    for rows in torch.cat(orders).view(12, 16):
+        x = data[rows]
+        y = f(x)
+        reconstruction, idempotence = (y - x).square().mean(1), (f(y) - y).square().mean(1)
+        (weight * reconstruction + idempotence).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    trained = idemlab.load(idemlab.train(experiment, tmp_path / "run").path).state_dict()
+    for name, value in f.state_dict().items():
+        assert torch.equal(trained[name], value), name
 
 
 def test_the_loaded_operator_is_the_trained_one(tmp_path: Path, tiny: Make) -> None:
