@@ -108,7 +108,12 @@ def check_methods(operator: nn.Module, methods: Sequence[str], asking: Named, mo
         where=f"[{asking.kind if asking.kind == 'enforcer' else 'evaluation'}] and [model]",
         expected=f"an operator with {'the methods' if len(missing) > 1 else 'a method'} {needed}",
         choices=having,
-        next_step=f"set model.name = {having[0]}" if having else f"choose another {asking.kind}",
+        next_step=", or ".join(
+            [
+                *([f"write {needed} in the module that you gave"] if model.given else []),
+                model.how_to_exchange(having[0]) if having else f"choose another {asking.kind}",
+            ]
+        ),
     )
 
 
