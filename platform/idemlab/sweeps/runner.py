@@ -11,8 +11,9 @@ from ..catalog.given import check_present
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..system.lock import exclusive
+from ..wording import nothing_to_resume
 from .course import Course
-from .folder import check_folder, check_same, content_of, open_folder, place_of
+from .folder import check_folder, check_same, content_of, is_begun, open_folder, place_of
 from .ledger import Ledger
 from .portable import check_portable
 from .reading import open_sweep, results_of, write_summaries
@@ -82,6 +83,8 @@ def run_sweep(
     path = Path(out)
     storage = None if storage is None else located(storage)
     check_folder(sweep, path, probed[0], storage, resume=resume)
+    if resume and storage is None and not is_begun(path):
+        say(nothing_to_resume(path))
     if jobs > 1:
         check_portable(probed)
     _check_optimizers(probed)

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "sha256", "write_text"]
+from ..errors import BadInput
+
+__all__ = ["folder_for", "replacing", "sha256", "write_text"]
 
 
 @contextmanager
@@ -32,6 +34,31 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         _remove(folder)
+
+
+def folder_for(path: Path, what: str) -> Path:
+    """Check that a folder is at a path, or can be made there. Nothing is made.
+
+    Args:
+        what: that the folder is for, such as "the run".
+
+    Returns:
+        The nearest folder that exists: `path` itself, or one above it.
+
+    Raises:
+        BadInput: if a file is in the way.
+    """
+    nearest = path
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise BadInput(
+            f"'{nearest}' is a file" if nearest.exists() else f"'{nearest}' is a link that leads nowhere",
+            where="out",
+            expected=f"a folder for {what}",
+            next_step="choose another `out`",
+        )
+    return nearest
 
 
 def _remove(folder: Path) -> None:

@@ -17,6 +17,7 @@ from ..objective.engines import Engine
 from ..objective.preflight import Plan
 from ..runs.run import WHICH, Run
 from ..runs.writing import write_circumstances, write_entries, write_experiment
+from ..system.files import folder_for
 from ..system.lock import exclusive
 from .checkpoint import latest, prune
 
@@ -30,15 +31,11 @@ def check_folder(run: Run, *, resume: bool) -> None:
         BadInput: if it holds a run that is not to be resumed, or is a file.
         Failure: if it cannot be written.
     """
-    if run.path.exists() and not run.path.is_dir():
-        raise BadInput(f"'{run.path}' is a file", expected="a folder for the run", next_step="give another folder")
+    nearest = folder_for(run.path, "the run")
     if run.experiment_file.is_file() and not resume:
         raise BadInput(
             f"'{run.path}' holds a run already", next_step=f"give another folder, or resume it with: {run.resuming}"
         )
-    nearest = run.path
-    while not nearest.exists():
-        nearest = nearest.parent
     if not os.access(nearest, os.W_OK):
         raise Failure(
             f"the output folder '{run.path}' cannot be written", where=str(nearest), next_step="give another folder"
