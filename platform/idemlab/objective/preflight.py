@@ -111,6 +111,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
+        _check_weights(experiment, trial.operator)
         _check_operator(experiment, trial.operator, batch)
         check_trained(trial, experiment.model.name)
         if traits.exact or getattr(experiment.model.spec, "exact", False):
@@ -197,6 +198,20 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         )
 
 
+def _check_weights(experiment: Experiment, operator: nn.Module) -> None:
+    """Refuse weights that are not finite: nothing could be trained from them, and a spectrum of theirs kills LAPACK."""
+    for key, parameter in operator.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise BadInput(
+                f"{key} of {experiment.model} starts with values that are not finite",
+                where="[model]",
+                expected="finite weights",
+                next_step="correct its initialisation, or choose another model"
+                if experiment.start.weights is None
+                else f"start from other weights than {experiment.start.weights}",
+            )
+
+
 def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -> None:
     where = str(experiment.model.plugin)
     shape = list(batch.input.shape[1:])
@@ -246,14 +261,6 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
 def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, traits: Traits) -> None:
     """Refuse a model that is not linear under an enforcer that works on linear maps only."""
     name = experiment.enforcer.name
-    for key, parameter in operator.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):  # such a map is not linear either, and its spectrum kills LAPACK
-            raise BadInput(
-                f"{key} starts with values that are not finite",
-                where="[model]",
-                expected="finite weights",
-                next_step=f"correct the initialisation of model '{experiment.model.name}', or choose another model",
-            )
     with torch.no_grad():
         x, z = batch.input, batch.input.flip(0)
         f = partial(applied, operator, condition=batch.condition)
