@@ -20,6 +20,7 @@ from ..errors import BadInput, Failure
 from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
+from ..system.files import unwritten
 from ..wording import clipped, counted, listed
 from .pictures import is_image
 
@@ -111,7 +112,7 @@ def apply(
     except OSError as error:
         raise Failure(
             f"the output folder '{outputs}' cannot be written: {error}",
-            next_step="free some disk space, or choose another folder",
+            next_step=f"{unwritten(error)}, or choose another folder",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

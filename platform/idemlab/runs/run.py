@@ -239,7 +239,7 @@ class Run:
             raise Failure(
                 f"damaged: {clipped(str(error), 200)}",
                 where=str(path),
-                next_step="run it again: idemlab run EXPERIMENT",
+                next_step=f"write it again: {self.resuming}",
             ) from error
         return content
 

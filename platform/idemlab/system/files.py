@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from ..errors import BadInput
 
-__all__ = ["folder_for", "replacing", "sha256", "write_text"]
+__all__ = ["folder_for", "replacing", "sha256", "unwritten", "write_text"]
 
 
 @contextmanager
@@ -59,6 +60,16 @@ def folder_for(path: Path, what: str) -> Path:
             next_step="choose another `out`",
         )
     return nearest
+
+
+def unwritten(error: Exception) -> str:
+    """What to do about a failed write; "free some disk space" where the error says nothing else."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
+        return "move away what is in the place of this file"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable"
+    return "free some disk space"
 
 
 def _remove(folder: Path) -> None:
