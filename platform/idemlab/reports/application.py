@@ -27,6 +27,8 @@ from .pictures import is_image
 __all__ = ["Applied", "apply"]
 
 _ARRAYS = frozenset({".npy"})
+_MOST = 10_000
+"""Largest number of applications; more is taken for a typing error."""
 _BATCH = 64
 _LISTED = 5
 """Largest number of file names in a message, for each reason to leave files out."""
@@ -68,7 +70,7 @@ def apply(
         run: the run or its folder, or the name of an operator, as for `idemlab.load`; it must have a trained operator.
         inputs: folder to read; links that lead out of it are refused.
         outputs: folder to make; if it exists, it must be empty.
-        times: how often f is applied.
+        times: how often f is applied, at most 10,000.
         condition: the class c, for an operator f(x, c).
         catalog: defaults to the installed plugins.
         message: called with each remark about files that were resized or left out.
@@ -80,9 +82,9 @@ def apply(
         BadInput: if a folder or the condition does not fit, or no file can be read; names the first file.
         Failure: if the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
-    if times < 1:
+    if type(times) is not int or not 1 <= times <= _MOST:
         raise BadInput(
-            f"f cannot be applied {times} times", expected="a whole number, 1 or more", next_step="`times = 1`"
+            f"f cannot be applied {times} times", expected=f"a whole number from 1 to {_MOST}", next_step="`times = 1`"
         )
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     catalog = catalog or run.catalog or installed()
