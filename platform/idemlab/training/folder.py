@@ -19,9 +19,10 @@ from ..runs.run import WHICH, Run
 from ..runs.writing import write_circumstances, write_entries, write_experiment
 from ..system.files import folder_for
 from ..system.lock import exclusive
+from ..wording import nothing_to_resume
 from .checkpoint import latest, prune
 
-__all__ = ["check_folder", "held", "newest", "open_folder"]
+__all__ = ["begun_anew", "check_folder", "held", "newest", "open_folder"]
 
 
 def check_folder(run: Run, *, resume: bool) -> None:
@@ -75,6 +76,13 @@ def newest(run: Run, engine: Engine, message: Callable[[str], None]) -> Path | N
             next_step="give a folder that all machines share",
         )
     return checkpoint
+
+
+def begun_anew(run: Run) -> str:
+    """Why a run that is to be resumed has no checkpoint, and what happens instead."""
+    if not run.experiment_file.is_file():
+        return nothing_to_resume(run.path)
+    return "there is no undamaged checkpoint: starting from the beginning"
 
 
 def open_folder(

@@ -37,12 +37,12 @@ from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
 from ..watching.progress import watching
 from ..watching.watcher import Watcher, Watchers
-from ..wording import counted, nothing_to_resume, with_article
+from ..wording import counted, with_article
 from .accelerator import start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .evaluations import Evaluations
-from .folder import check_folder, held, newest, open_folder
+from .folder import begun_anew, check_folder, held, newest, open_folder
 from .latch import Latch, not_finite
 from .log import Clock, Sums
 from .schedule import Schedule
@@ -208,12 +208,7 @@ class _Loop:
             return 0
         checkpoint = newest(self.run, self.engine, self.watcher.message)
         if checkpoint is None:
-            begun = self.run.experiment_file.is_file()
-            self.watcher.message(
-                "there is no undamaged checkpoint: starting from the beginning"
-                if begun
-                else nothing_to_resume(self.run.path)
-            )
+            self.watcher.message(begun_anew(self.run))
             return 0
         state = load_checkpoint(checkpoint, *self._stateful())
         self.sums.load(state["sums"], self.engine)
