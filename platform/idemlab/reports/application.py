@@ -20,7 +20,7 @@ from ..errors import BadInput, Failure
 from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
-from ..system.files import unwritten
+from ..system.files import as_path, unwritten
 from ..wording import clipped, counted, listed
 from .pictures import is_image
 
@@ -88,7 +88,7 @@ def apply(
         )
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     catalog = catalog or run.catalog or installed()
-    source, target = _folders(Path(inputs), Path(outputs))
+    source, target = _folders(as_path(inputs, "inputs"), as_path(outputs, "outputs"))
     _check_condition(condition, run.classes)
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
     files, left_out = _files(source, reader.suffixes, message)

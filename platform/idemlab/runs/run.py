@@ -16,6 +16,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.operators import WEIGHTS, find_operator
 from ..experiment.resolution import resolve
 from ..system import strict_json
+from ..system.files import as_path
 from ..wording import clipped, command
 from .reading import CertificateFile, Entry, EnvironmentFile, fault
 
@@ -51,7 +52,7 @@ class Run:
         Raises:
             BadInput: if the folder holds no run.
         """
-        run = cls(Path(path), catalog)
+        run = cls(as_path(path, "run"), catalog)
         if not run.experiment_file.is_file():
             near = (
                 sorted(str(p.parent) for p in run.path.parent.glob("*/experiment.toml"))

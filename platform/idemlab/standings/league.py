@@ -18,7 +18,7 @@ from ..sweeps.folder import is_begun
 from ..sweeps.results import Results
 from ..sweeps.runner import run_sweep
 from ..sweeps.sweep import Sweep
-from ..system.files import folder_for
+from ..system.files import as_path, folder_for
 from ..system.lock import exclusive
 from ..wording import command, counted, listed, nothing_to_resume, plural
 from .entry import Entry, arm_of, check_names, entered
@@ -75,7 +75,7 @@ def run_league(
     suite, own = str(suite), installed() if catalog is None else catalog
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)
-    path = Path(out)
+    path = as_path(out, "out")
     _check_folder(path, suite, quick=quick, resume=resume)
     for remark in _resumed(path, arms) if resume and storage is None else ():
         say(remark)

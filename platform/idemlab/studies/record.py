@@ -14,7 +14,7 @@ from ..sweeps.folder import check_kept, is_begun, is_kept
 from ..sweeps.reading import open_sweep
 from ..sweeps.runner import run_sweep
 from ..system import strict_json
-from ..system.files import folder_for
+from ..system.files import as_path, folder_for
 from ..wording import command, counted, nothing_to_resume, number, plural
 from .environments import MadeIn, claims_in, environment_in, environments_of, note_environment
 from .study import Claim, Findings, Material, find_study
@@ -63,7 +63,7 @@ def run_study(
     """
     own = installed() if catalog is None else catalog
     entry, made = find_study(name, own)
-    path = Path(out)
+    path = as_path(out, "out")
     _check_folder(path, name, resume=resume)
     if resume and not (path / "claims.json").is_file() and not (path / "sweeps").is_dir():
         say(nothing_to_resume(path))

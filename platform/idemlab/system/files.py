@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadInput
+from ..wording import clipped, with_article
 
-__all__ = ["folder_for", "replacing", "sha256", "unwritten", "write_text"]
+__all__ = ["as_path", "folder_for", "replacing", "sha256", "unwritten", "write_text"]
 
 
 @contextmanager
@@ -35,6 +36,30 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         _remove(folder)
+
+
+def as_path(given: object, where: str) -> Path:
+    """A path that a caller gives.
+
+    Args:
+        where: name of the argument.
+
+    Raises:
+        BadInput: if it is of another type, or no path on this machine.
+    """
+    if not isinstance(given, (str, Path)):
+        raise BadInput(
+            f"{where} cannot be {with_article(type(given).__name__)}",
+            where=where,
+            expected="a path: text or pathlib.Path",
+        )
+    try:
+        os.lstat(given)
+    except (OSError, ValueError) as error:
+        if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:  # a ValueError: it has a zero byte
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise BadInput(f"'{clipped(str(given))}' is no path: {why}", where=where, expected="a path") from error
+    return Path(given)
 
 
 def folder_for(path: Path, what: str) -> Path:

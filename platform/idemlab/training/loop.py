@@ -31,6 +31,7 @@ from ..objective.rates import Rates
 from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import append_entry
+from ..system.files import as_path
 from ..system.garbage import uncollected
 from ..system.phases import phase, timed
 from ..system.signals import stop_signals
@@ -112,7 +113,7 @@ def train(
     parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
     experiment, catalog = resolved(experiment, overrides, parts, catalog)
     experiment = pinned(experiment)
-    run = Run(Path(out), catalog)
+    run = Run(as_path(out, "out"), catalog)
     check_folder(run, resume=resume)
     changed = changes(run, experiment, catalog) if resume else []
     if changed and not allow_changes:
