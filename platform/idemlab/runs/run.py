@@ -114,7 +114,15 @@ class Run:
         from .operator import trained_operator
 
         file = self.weights_of(which)
-        return trained_operator(self.experiment, file, self.sample_of(which), self.resuming).to(device)
+        operator = trained_operator(self.experiment, file, self.sample_of(which), self.resuming)
+        try:
+            return operator.to(device)
+        except (AssertionError, RuntimeError) as error:  # no such device, or a torch that was built without it
+            raise BadInput(
+                f"the operator cannot be moved to the device '{device}': {clipped(str(error), 200)}",
+                where="device",
+                next_step="leave `device` out, or move it yourself; idemlab doctor describes this machine",
+            ) from error
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the trained operator, as they were written.

@@ -46,8 +46,15 @@ def test_what_is_no_path_here_is_refused(tmp_path: Path) -> None:
             folder_for(tmp_path / name, "the run")
 
 
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot be moved to the device 'nope'"):
+        idemlab.load("digits-projector", device="nope")
+
+
 def test_what_is_no_sweep_and_no_override_is_refused() -> None:
     with pytest.raises(BadInput, match="a sweep cannot be a str"):
         idemlab.run_sweep("mlp-cubic", "out")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="the name of a study cannot be an int"):
+        idemlab.run_study(3, "out")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="an override cannot be an int"):
         idemlab.resolve("mlp-cubic", [3])  # type: ignore[list-item]
