@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .certificate.certificate import Certificate as Certificate
     from .certificate.certificate import certify as certify
     from .certificate.verdict import Verdict as Verdict
+    from .contracts.components import principal_components as principal_components
     from .contracts.dataset import Batch as Batch
     from .contracts.dataset import Dataset as Dataset
     from .contracts.dataset import MapStyle as MapStyle
@@ -109,6 +110,7 @@ _HOME = {
     "Certificate": "certificate.certificate",
     "certify": "certificate.certificate",
     "Verdict": "certificate.verdict",
+    "principal_components": "contracts.components",
     "Batch": "contracts.dataset",
     "Dataset": "contracts.dataset",
     "MapStyle": "contracts.dataset",

@@ -15,6 +15,7 @@ __all__ = [
     "command",
     "counted",
     "listed",
+    "nothing_to_resume",
     "number",
     "percent",
     "plural",
@@ -25,6 +26,11 @@ __all__ = [
 
 AGAIN = "repeat the command with `resume`"
 """What to do after an interruption. The command line replaces fields in backquotes by its options."""
+
+
+def nothing_to_resume(path: Path) -> str:
+    """What is said where a folder to resume holds nothing yet, for instance because its name is misspelt."""
+    return f"there is nothing to resume in '{path}': starting from the beginning"
 
 
 def number(value: float | str | None) -> str:

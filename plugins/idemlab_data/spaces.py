@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset, Operator, generator
+from idemlab import BadInput, Dataset, Operator, generator, principal_components
 
 __all__ = ["Space", "SpaceName"]
 
@@ -51,7 +51,8 @@ class Space(nn.Module):
         if self.name == "pca":
             chosen = torch.randperm(len(dataset.train), generator=generator("components"))[:_ROWS]
             batch = dataset.train.__getitems__(chosen.tolist()).to("cpu", torch.float32, dataset.range)
-            self.components = _leading(batch.target.flatten(1)).to(self.components)
+            _, components = principal_components(batch.target.flatten(1).double(), _COMPONENTS)
+            self.components = components.to(self.components)
 
     def encoder(self, operator: Operator) -> Callable[[Tensor], Tensor] | None:
         """What must be called on the points first, or None.
@@ -76,15 +77,3 @@ class Space(nn.Module):
             points = nn.functional.avg_pool2d(points, _BLOCK)
         flat = points.flatten(1)
         return flat @ self.components if self.name == "pca" else flat
-
-
-def _leading(rows: Tensor) -> Tensor:
-    """The leading principal components of rows [N, n], at most 64, [n, k]."""
-    X = rows.double() - rows.double().mean(0)
-    count = min(_COMPONENTS, X.shape[1], max(len(X) - 1, 1))
-    few = X.shape[1] <= len(X)
-    leading: Tensor = torch.linalg.eigh(X.T @ X if few else X @ X.T).eigenvectors[:, -count:]
-    if few:
-        return leading
-    spanned: Tensor = torch.linalg.qr(X.T @ leading).Q
-    return spanned

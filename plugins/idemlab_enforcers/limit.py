@@ -71,7 +71,9 @@ class Limited(nn.Module):
         moving = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for _ in range(self._most):
             after = self.network(y.clone(), *condition)
-            change, size = (after - y).flatten(1).norm(dim=1), after.flatten(1).norm(dim=1)
+            # In units of the largest entry, since the squares in a norm overflow long before the entries do.
+            unit = after.flatten(1).abs().amax(1, keepdim=True).clamp_min(torch.finfo(after.dtype).tiny)
+            change, size = ((after - y).flatten(1) / unit).norm(dim=1), (after.flatten(1) / unit).norm(dim=1)
             y = torch.where(moving.view(rows), after, y)
             moving = moving & (change > self._tolerance * size)
             if not bool(moving.any()):

@@ -82,7 +82,7 @@ def gradient(
     weight: Annotated[float, Ge(0)] = 1.0,
     routing: Literal["full", "inner", "outer"] = "full",
     distance: Literal["l1", "l2"] = "l2",
-    depth: Annotated[int, Ge(1)] = 1,
+    depth: Annotated[int, Ge(1), Le(1000)] = 1,
 ) -> Any:
     """The canonical idempotence loss D(f(y), y) at y = f(x), by ordinary backpropagation.
 
@@ -143,8 +143,8 @@ def rank(
     weight: Annotated[float, Ge(0)] = 1.0,
     spectrum: Annotated[float, Ge(0)] = 1.0,
     idempotence: Annotated[float, Ge(0)] = 4.0,
-    probes: Annotated[int, Ge(2)] | None = None,
-    every: Annotated[int, Ge(1)] = 4,
+    probes: Annotated[int, Ge(2), Le(10_000)] | None = None,
+    every: Annotated[int, Ge(1), Le(1_000_000)] = 4,
     warmup: Annotated[float, Ge(0), Le(1)] = 0.4,
 ) -> Any:
     """An idempotent of the rank that you choose: the Jacobian J of f is driven to a projection of rank r.

@@ -8,9 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset
+from idemlab import BadInput, Dataset, principal_components
 
-from .pca import principal_components
 from .rows import representative
 
 __all__ = ["Hog", "oriented_gradients"]

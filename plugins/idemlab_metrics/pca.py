@@ -7,11 +7,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from idemlab import Dataset
+from idemlab import Dataset, principal_components
 
 from .rows import representative
 
-__all__ = ["Pca", "principal_components"]
+__all__ = ["Pca"]
 
 _ROWS = 2000
 _COMPONENTS = 64
@@ -45,19 +45,3 @@ class Pca:
         rows = self._dataset.train
         batch = rows.__getitems__(representative(len(rows), _ROWS)).to("cpu", torch.float32, self._dataset.range)
         return principal_components(batch.target.flatten(1).double(), _COMPONENTS)
-
-
-def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean [n] and the `count` (at most) leading principal components [n, count] of rows [N, n].
-
-    The eigenvectors of the smaller of XᵀX and XXᵀ give them: large images have far more entries than there are rows.
-    """
-    mean = rows.mean(0)
-    X = rows - mean
-    N, n = X.shape
-    count = min(count, n, N - 1)
-    if n <= N:
-        vectors = torch.linalg.eigh(X.T @ X).eigenvectors[:, -count:].flip(1)
-    else:
-        vectors = torch.linalg.qr(X.T @ torch.linalg.eigh(X @ X.T).eigenvectors[:, -count:].flip(1)).Q
-    return mean, vectors

@@ -245,12 +245,18 @@ def test_changes_are_allowed_only_where_a_run_is_resumed(idemlab, here):
     assert not (here / "runs").exists()
 
 
-@pytest.mark.parametrize("folder", ["/proc/self/no/run", "tiny.toml/below/a/file"])
-def test_an_unwritable_folder_fails(idemlab, here, folder):
+@pytest.mark.parametrize(
+    ("folder", "code", "message", "way_out"),
+    [
+        ("/proc/self/no/run", 1, "cannot be written", "give another folder"),
+        ("tiny.toml/below/a/file", 2, "'tiny.toml' is a file", "choose another --out"),
+    ],
+)
+def test_an_unwritable_folder_fails(idemlab, here, folder, code, message, way_out):
     result = idemlab("run", "tiny.toml", "--out", folder)
-    assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
-    assert "next: give another folder" in result.stderr
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert f"next: {way_out}" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in here.iterdir()] == ["tiny.toml"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab import BadInput
+from idemlab import IdemlabError
 from idemlab.objective.given import resolved
 from idemlab.objective.parts import assemble
 from idemlab.objective.preflight import preflight
@@ -47,6 +47,25 @@ class Told(nn.Linear):
         ({"enforcer": {"name": "limit", "depth": 2, "most": 3}}, None, "with 'depth' there is no fixed point"),
         ({"enforcer": {"name": "limit", "depth": 10**9}}, None, "less than or equal to 1000"),
         ({"enforcer": {"name": "log-relative", "scale": 1e-25}}, None, "'scale' cannot be 1e-25"),
+        ({"enforcer": {"name": "gradient", "depth": 10**6}}, None, "less than or equal to 1000"),
+        ({"enforcer": {"name": "rank", "rank": 2, "every": 2**63 - 1}}, None, "less than or equal to 1000000"),
+        ({"enforcer": {"name": "rank", "rank": 2, "weight": 1e308}}, None, "ordinary value than weight = 1e+308 of"),
+        ({"enforcer": {"name": "ign", "tightness": 1e-308}}, None, "ordinary value than tightness = 1e-308 of"),
+        ({"enforcer": {"name": "log-relative", "scale": 1e308}}, None, "ordinary value than scale = 1e+308 of"),
+        (
+            {"source": {"name": "gaussian", "scale": 1e30}, "enforcer": "gradient"},
+            None,
+            "ordinary value than scale = 1e+30 of",
+        ),
+        ({"source": {"name": "transport", "pool": 2**63 - 1}}, None, "ordinary value than pool = 9223372036854775807"),
+        ({"model": COUPLING | {"mixing": 10**18}}, None, "less than or equal to 1000"),
+        ({"model": {"name": "mlp", "depth": 10**6}}, None, "less than or equal to 1000"),
+        ({"enforcer": "alignment"}, nn.Linear(4, 4), "module that you gave, or give model='"),
+        (
+            {"enforcer": "purification"},
+            nn.Sequential(nn.Linear(4, 4), nn.Tanh()),
+            "give model='linear' in place of the object",
+        ),
         ({"model": COUPLING | {"bound": 1e3}}, None, "'bound' cannot be 1000.0"),
         ({"model": {"name": "biorthogonal", "cell": 1e-300}}, None, "'cell' cannot be 1e-300"),
         ({"model": {"name": "biorthogonal"}, "dataset": SINGLE}, None, "choose another model"),
@@ -64,6 +83,6 @@ def test_it_is_refused_before_training(changes: dict[str, Any], model: nn.Module
         experiment, _ = resolved(BASE | changes, [], {"model": model} if model else {}, idemlab.installed())
         preflight(experiment, assemble(experiment), device=torch.device("cpu"))
 
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(IdemlabError) as caught:
         started()
     assert words in str(caught.value)

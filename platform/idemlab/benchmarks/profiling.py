@@ -191,12 +191,15 @@ def profile(
 def _short(experiment: Experiment, steps: int) -> Experiment:
     """The same experiment with fewer steps: entries and evaluations after each third of them, where there are enough."""
     third = max(1, steps // 3)
-    length: dict[str, Any] = {"steps": steps, "epochs": None, "flops": None, "stop": None}
+    training = experiment.training
+    # The rules that may end the run early are checked as in the run, but the short run reaches its end.
+    stop = None if training.stop is None else training.stop.model_copy(update={"patience": steps + 1})
+    length: dict[str, Any] = {"steps": steps, "epochs": None, "flops": None, "stop": stop, "stop_on_collapse": False}
     changed = length | {"log_every": third}
     return replace(
         experiment,
         trackers=(),
-        training=experiment.training.model_copy(update=changed),
+        training=training.model_copy(update=changed),
         evaluation=experiment.evaluation.model_copy(update={"every": third}),
     )
 

@@ -90,6 +90,12 @@ class Catalog:
         Raises:
             BadInput: if there is none, or if two plugins offer the bare name.
         """
+        if not isinstance(name, str):
+            raise BadInput(
+                f"the name of {with_article(kind)} cannot be {with_article(type(name).__name__)}",
+                where=where,
+                next_step="idemlab list",
+            )
         distribution, _, bare = name.rpartition(":")
         matches = [
             entry

@@ -8,7 +8,7 @@ from traceback import walk_tb
 
 from .provided import Plugin
 
-__all__ = ["author", "one_line", "out_of_memory", "running"]
+__all__ = ["author", "compiling", "one_line", "out_of_memory", "running"]
 
 
 def author(module: str, plugins: Iterable[Plugin]) -> Plugin | None:
@@ -31,6 +31,11 @@ def one_line(error: BaseException) -> str:
     """The type and message of an error, without line breaks."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def compiling(error: BaseException) -> bool:
+    """Whether an error comes from torch's compiler, or from the C++ compiler that it calls, not from what it compiles."""
+    return type(error).__module__.startswith(("torch._dynamo.", "torch._inductor."))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 from ..contracts.specs import EnforcerSpec, Spec, Traits
 from ..errors import BadInput, Failure, IdemlabError
-from ..wording import with_article
+from ..wording import listed, shown, with_article
 from .faults import one_line, out_of_memory, running
 from .given import Given
 from .loading import foreign_package
 from .provided import Plugin, Provided
+from .schema import parameters
 from .unreadable import scan_failure
 
-__all__ = ["Named"]
+__all__ = ["Named", "unless_extreme"]
 
 T = TypeVar("T")
+
+_ORDINARY = 1e-6, 1e6
+"""Sizes of numbers, other than zero and the defaults, beyond which a setting is suspected before any code is."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class Named:
         """The command that checks it against its contract, or for a given object how to do so by hand."""
         return f"call the {self.kind} that you gave with one batch" if self.given else f"idemlab check {self.name}"
 
+    def how_to_exchange(self, name: str) -> str:
+        """How to use a named thing instead: another key in a file, another argument in place of a given object."""
+        return f"give {self.kind}='{name}' in place of the object" if self.given else f"set {self.kind}.name = {name}"
+
     def inside(self) -> Iterator[Named]:
         """This thing and all named things among its arguments, at any depth."""
         yield self
@@ -85,6 +93,23 @@ class Named:
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, Named):
                     yield from item.inside()
+
+    def extremes(self) -> list[str]:
+        """Settings of this thing, and of those inside it, that are so large or small that numbers may overflow.
+
+        Such a value may be meant; but where an error follows, it is the likeliest cause. For instance
+        ``weight = 1e+308 of enforcer 'rank'``.
+        """
+        found = []
+        for named in self.inside():
+            if named.given:
+                continue
+            usual = {p.name: p.default for p in parameters(named.spec.factory, skip=named.spec.passed)}
+            for key, value in named.arguments.items():
+                each = value if isinstance(value, (list, tuple)) else [value]
+                if value != usual.get(key) and any(map(_extreme, each)):
+                    found.append(f"{key} = {shown(value)} of {named}")
+        return found
 
     def table(self) -> dict[str, Any]:
         """The table of an experiment file; arguments that are None are left out."""
@@ -179,8 +204,23 @@ class Named:
 
     def _at_fault(self, what: str, error: Exception) -> Failure:
         place = dict(running(error, [self.plugin])).get(self.plugin)
+        smaller = f"give it smaller sizes: {self.how_to_look_up}"
         return Failure(
             f"{self} {what} {one_line(error)}",
             where=f"{self.plugin} ({place})" if place else str(self.plugin),
-            next_step=f"give it smaller sizes: {self.how_to_look_up}" if out_of_memory(error) else self.plugin.remedy,
+            next_step=smaller if out_of_memory(error) else unless_extreme([self], self.plugin.remedy),
         )
+
+
+def unless_extreme(things: Iterable[Named], otherwise: str) -> str:
+    """What to do next about an error in these things: ordinary settings first, where some are extreme, and `otherwise`."""
+    extremes = list(dict.fromkeys(text for thing in things for text in thing.extremes()))
+    if not extremes:
+        return otherwise
+    return f"choose a more ordinary value than {listed(extremes)}; if that does not help: {otherwise}"
+
+
+def _extreme(value: object) -> bool:
+    least, most = _ORDINARY
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and value != 0
+    return number and not least <= abs(value) <= most  # type: ignore[arg-type]

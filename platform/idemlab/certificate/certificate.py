@@ -141,7 +141,7 @@ def certify(
     Raises:
         ValueError: if f changes the shape or returns complex values for real inputs, or if x is not as described.
     """
-    check_arguments(x, condition, depth=depth, rank_points=rank_points, batch_size=batch_size)
+    check_arguments(f, x, condition, depth=depth, rank_points=rank_points, batch_size=batch_size)
     kept = Kept(f, x)
     modes = {module: module.training for module in f.modules()} if isinstance(f, nn.Module) else {}
     if isinstance(f, nn.Module):

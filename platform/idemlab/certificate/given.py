@@ -15,8 +15,11 @@ Map = Callable[..., Tensor]
 """f(x), or f(x, condition) where there is a condition."""
 
 
-def check_arguments(x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: Any) -> None:
+def check_arguments(f: Any, x: Any, condition: Any, *, depth: Any, rank_points: Any, batch_size: Any) -> None:
     """Refuse what `certify` cannot measure, with what to give instead."""
+    if isinstance(f, type) or not callable(f):
+        what = f"the class {f.__name__}: call it, {f.__name__}(...)?" if isinstance(f, type) else type(f).__name__
+        raise ValueError(f"certify needs a module or a function as f, got {what}")
     for name, count, least in (("depth", depth, 1), ("rank_points", rank_points, 0), ("batch_size", batch_size, 1)):
         if not isinstance(count, int) or count < least:
             raise ValueError(f"certify needs a whole number of at least {least} as {name}, got {count!r}")
@@ -25,6 +28,8 @@ def check_arguments(x: Any, condition: Any, *, depth: Any, rank_points: Any, bat
             raise ValueError(f"certify needs a tensor as {name}, got {type(given).__name__}: torch.as_tensor(...)?")
     if x.layout is not torch.strided:
         raise ValueError("certify needs dense inputs, got a sparse tensor: x.to_dense()?")
+    if x.is_meta:
+        raise ValueError("certify needs inputs with values, and these lie on the meta device")
     if x.ndim == 0 or len(x) < 2:
         raise ValueError(
             f"certify needs at least 2 inputs to measure a spread, got {len(x) if x.ndim else 'one number'}"
@@ -67,6 +72,8 @@ class Kept:
                 raise ValueError(f"an operator returns a tensor, got {type(out).__name__}")
             out = torch.as_tensor(out)
         if out.shape != y.shape:
+            if out.shape[1:] == y.shape[1:]:
+                raise ValueError(f"an operator returns a point for each of its inputs: {len(y)} became {len(out)}")
             was, became = tuple(self._x.shape), (len(self._x), *out.shape[1:])
             raise ValueError(f"an operator keeps the shape of its input: {was} became {became}")
         if out.is_complex() and not y.is_complex():

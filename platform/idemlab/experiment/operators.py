@@ -8,6 +8,7 @@ from pathlib import Path
 from ..catalog.catalog import Catalog
 from ..contracts.specs import ExperimentSpec
 from ..errors import BadInput, nearest_match
+from ..system.files import as_path
 from ..system.hub import fetch, is_hub_name
 from ..wording import clipped
 
@@ -58,9 +59,9 @@ def find_operator(reference: str | Path, catalog: Catalog) -> Path:
         BadInput: if there is no such operator.
         Failure: if the hub cannot be reached.
     """
-    if isinstance(reference, Path):
-        return reference
-    path = Path(os.path.expanduser(reference.replace("\0", "")))
+    if not isinstance(reference, str):
+        return as_path(reference, "run")
+    path = as_path(os.path.expanduser(reference.replace("\0", "")), "run")
     if (path / FILES[0]).is_file():
         return path
     shipped = shipped_operator(reference, catalog)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput
-from ..wording import clipped
+from ..wording import clipped, with_article
 from .checking import check
 from .experiment import Experiment
 from .files import entered, locate, read
@@ -45,6 +45,13 @@ def resolve(
     if isinstance(reference, Mapping):
         name, where = "experiment", "the given table"
         where, table = _with_base(entered(reference, Path(), where), where, Path(), catalog, ())
+    elif not isinstance(reference, (str, Path)):
+        raise BadInput(
+            f"an experiment cannot be {with_article(type(reference).__name__)}",
+            where="experiment",
+            expected="a name, a path, or a table",
+            next_step="idemlab list experiments",
+        )
     else:
         name, where, table = _loaded(locate(reference, catalog), catalog, ())
     if parts:
@@ -54,6 +61,13 @@ def resolve(
         overrides = [overrides]
     if overrides:
         table = written_out(table)
+        for each in overrides:
+            if not isinstance(each, str):
+                raise BadInput(
+                    f"an override cannot be {with_article(type(each).__name__)}",
+                    where="overrides",
+                    expected="texts key=value, for instance 'enforcer.weight=0.5'",
+                )
         for override in in_order(overrides):
             table = merged(table, override)
         written = clipped(", ".join(f"'{override}'" for override in overrides), 200)

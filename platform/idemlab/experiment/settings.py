@@ -178,7 +178,7 @@ class EvaluationSettings(_Table):
     split: Literal["test", "validation"] = "test"
     points: Annotated[int, Gt(1)] = 1000
     batch_size: Annotated[int, Gt(0)] = 250
-    depth: Annotated[int, Gt(0)] = 3
+    depth: Annotated[int, Gt(0), Le(10_000)] = 3
     rank_points: Annotated[int, Ge(0)] = 8
     inputs: dict[str, Any] = {"noise": "gaussian"}
     metrics: list[Any] = []

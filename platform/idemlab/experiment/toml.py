@@ -22,7 +22,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Failure(f"damaged: {error}", where=str(path), next_step="run it again: idemlab run EXPERIMENT") from error
+        raise Failure(
+            f"damaged: {error}",
+            where=str(path),
+            next_step="put the original back, or make a new one with the same command in another folder",
+        ) from error
 
 
 def toml_value(value: Any) -> str:

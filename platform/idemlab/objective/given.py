@@ -88,7 +88,7 @@ def resolved(
         table = shelf.experiment(reference)
     plain = shelf.experiment(parts)
     catalog = catalog.giving(shelf.given)
-    at = reference if isinstance(reference, (str, Path)) else table
+    at = table if isinstance(reference, (Experiment, Mapping)) else reference
     experiment = resolve(at, overrides, catalog=catalog, parts=plain)
     check_present(experiment.things)
     return experiment if name is None else replace(experiment, name=name), catalog

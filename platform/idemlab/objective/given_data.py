@@ -21,6 +21,7 @@ __all__ = ["Items", "as_dataset", "data_facts"]
 
 _WHERE = "the given dataset"
 _PAIR = "a pair (train, test) of tensors [N, *shape], arrays, or map-style data sets; or an idemlab.Dataset"
+_CLASSES = "one class number for each sample, [N], whole numbers from 0 up"
 _LOOKED_AT = 32
 """Largest number of items of a map-style set that are read to check it and to know it again."""
 
@@ -173,13 +174,15 @@ def _tensor(value: Any, what: str) -> Tensor:
     import numpy
 
     array = numpy.asarray(value)
+    if not array.dtype.isnative:  # as in files of other machines; torch knows only this one's order
+        array = array.astype(array.dtype.newbyteorder("="))
     try:
         return torch.from_numpy(array if array.flags.writeable and _forward(array) else array.copy())
     except TypeError as error:
         raise BadInput(
-            f"{what} is an array of type {array.dtype}",
+            f"{what} {'are' if what.startswith('the labels') else 'is'} an array of type {array.dtype}",
             where=_WHERE,
-            expected="floating point, or uint8 for images",
+            expected=_CLASSES if what.startswith("the labels") else "floating point, or uint8 for images",
         ) from error
 
 
@@ -191,6 +194,10 @@ def _forward(array: Any) -> bool:
 def _samples(value: Any, side: str) -> Tensor:
     """Checked samples, [N, *shape]."""
     samples = _tensor(value, side)
+    if samples.layout is not torch.strided:
+        raise BadInput(
+            f"{side} is a sparse tensor", where=_WHERE, expected="a dense one", next_step=f"give {side}.to_dense()"
+        )
     if samples.dim() < 2:
         raise BadInput(
             f"{side} has the shape {list(samples.shape)}, so that its samples have none",
@@ -240,7 +247,7 @@ def _labels(value: Any, side: str) -> Tensor:
             f"the labels of {side} have the shape {list(labels.shape)} and the type {_type(labels)}"
             + (", and some are negative" if whole and len(labels) and int(labels.min()) < 0 else ""),
             where=_WHERE,
-            expected="one class number for each sample, [N], whole numbers from 0 up",
+            expected=_CLASSES,
             next_step="for targets of another kind, give an idemlab.Dataset",
         )
     return labels.long()
@@ -326,6 +333,8 @@ def _split(item: Any) -> tuple[Tensor, int | None]:
     """(sample, label or None) of one item."""
     if _is_array(item):
         return _sample(item), None
+    if isinstance(item, (tuple, list)) and len(item) == 1 and _is_array(item[0]):  # as of a TensorDataset
+        return _sample(item[0]), None
     if isinstance(item, (tuple, list)) and len(item) == 2 and _is_array(item[0]):
         single = _is_array(item[1]) and not getattr(item[1], "shape", ())
         label = item[1].item() if single else item[1]

@@ -14,7 +14,7 @@ from ..contracts.orbit import Operator, Orbit
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput
-from ..wording import counted, listed, with_article
+from ..wording import counted, listed, shown, with_article
 from .projection import project_weights
 
 __all__ = ["LooseEnforcer", "enforcer"]
@@ -80,6 +80,8 @@ class LooseEnforcer(nn.Module):
         self._wraps = _wraps(enforcer) if kinds is None else EnforcerKind.ARCHITECTURE in kinds
         self._wrapped = self._started = False
         self._step: _Step | None = None
+        self._known: int | None = None
+        """The operator that was checked last, by its id."""
 
     def forward(
         self,
@@ -182,6 +184,13 @@ class LooseEnforcer(nn.Module):
         return f"idemlab.enforcer({self.name!r})" + (f".{call}" if call else "")
 
     def _new(self, purpose: str) -> _Step:
+        steps: object = self.steps
+        if steps is not None and not (isinstance(steps, int) and steps > 0):
+            raise BadInput(
+                f"enforce.steps is {shown(steps)}",
+                where=self._where(),
+                expected="the number of steps of the whole run, at least 1, or None",
+            )
         progress = 1.0 if self.steps is None else min(self.index / self.steps, 1.0)
         return _Step(self, index=self.index, progress=progress, purpose=purpose)
 
@@ -219,11 +228,16 @@ class LooseEnforcer(nn.Module):
 
         if not callable(f):
             refuse(f"f is {with_article(type(f).__name__)}, which cannot be called", "a module or a function f(x)")
+        if isinstance(f, type):
+            refuse(f"f is the class {f.__name__}", "an instance of it", f"{f.__name__}(...)")
         if not isinstance(x, Tensor):
             refuse(f"x is {with_article(type(x).__name__)}", "a tensor [B, *shape]", "torch.as_tensor(x)")
         assert isinstance(x, Tensor)
         if not x.is_floating_point():
-            refuse(f"x is in {str(x.dtype).removeprefix('torch.')}", "floating point", "x.float()")
+            real = "torch.view_as_real(x)" if x.is_complex() else "x.float()"
+            refuse(f"x is in {str(x.dtype).removeprefix('torch.')}", "floating point", real)
+        if x.layout is not torch.strided:
+            refuse("x is a sparse tensor", "a dense one", "x.to_dense()")
         if x.ndim < 2 or x.numel() == 0:
             refuse(f"x has the shape {list(x.shape)}", "a batch of at least one sample, [B, *shape]")
         if condition is not None and not (
@@ -243,7 +257,8 @@ class LooseEnforcer(nn.Module):
             )
 
     def _check_calls(self, f: object) -> None:
-        """Refuse an f without the methods that the enforcer calls."""
+        """Refuse an f without the methods that the enforcer calls, or with batch statistics that it cannot stand."""
+        self._check_statistics(f)
         calls = () if self.traits is None else self.traits.calls
         missing = [repr(name) for name in calls if not callable(getattr(_bare(f), name, None))]
         if missing:
@@ -253,6 +268,20 @@ class LooseEnforcer(nn.Module):
                 expected="a module with these methods: f = decode(encode(x)), say",
                 next_step="write them, or choose another enforcer: idemlab list enforcers",
             )
+
+    def _check_statistics(self, f: object) -> None:
+        if self.traits is None or self.traits.batch_statistics or not isinstance(f, nn.Module) or self._known == id(f):
+            return
+        norms = [
+            n for n, m in _bare(f).named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training
+        ]
+        if norms:
+            raise BadInput(
+                f"enforcer '{self.name}' is not exact on an operator with batch statistics ('{norms[0]}')",
+                where=self._where(),
+                next_step="put torch.nn.GroupNorm in the place of batch normalisation, or choose another enforcer",
+            )
+        self._known = id(f)
 
 
 class _Step(Step):
@@ -286,10 +315,19 @@ class _Orbit(Orbit):
     def apply(self, y: Tensor) -> Tensor:
         after: object = super().apply(y)
         if not isinstance(after, Tensor) or after.shape != y.shape:
+            made = f"points {_told(after)}" if isinstance(after, Tensor) else _told(after)
             raise BadInput(
-                f"f makes {_told(after)} of points of the shape {list(y.shape)}",
+                f"f makes {made} of points of the shape {list(y.shape)}",
                 where="the operator given to an enforcer",
                 expected="f keeps the shape of its input",
+            )
+        if after.dtype != y.dtype and not torch.is_autocast_enabled(y.device.type):
+            was, became = (str(t.dtype).removeprefix("torch.") for t in (y, after))
+            raise BadInput(
+                f"f makes points in {became} of points in {was}",
+                where="the operator given to an enforcer",
+                expected="f keeps the precision of its input, so that f(f(x)) exists",
+                next_step="return y.to(x.dtype) from its forward",
             )
         return after
 

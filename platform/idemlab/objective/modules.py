@@ -50,6 +50,8 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
     def refuse(what: str, way_out: str) -> None:
         raise BadInput(f"model '{name}' {what}", where=where, next_step=way_out)
 
+    if isinstance(operator, torch.jit.ScriptModule):
+        refuse("is a TorchScript module, which cannot be copied to be trained", "give the module that was scripted")
     lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
     tensors = [*operator.named_parameters(), *operator.named_buffers()]
     for key, t in tensors:
@@ -108,7 +110,12 @@ def check_methods(operator: nn.Module, methods: Sequence[str], asking: Named, mo
         where=f"[{asking.kind if asking.kind == 'enforcer' else 'evaluation'}] and [model]",
         expected=f"an operator with {'the methods' if len(missing) > 1 else 'a method'} {needed}",
         choices=having,
-        next_step=f"set model.name = {having[0]}" if having else f"choose another {asking.kind}",
+        next_step=", or ".join(
+            [
+                *([f"write {needed} in the module that you gave"] if model.given else []),
+                model.how_to_exchange(having[0]) if having else f"choose another {asking.kind}",
+            ]
+        ),
     )
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..catalog.faults import author
+from ..catalog.named import unless_extreme
 from ..contracts.dataset import Batch
-from ..contracts.enforcer import Enforcement, Enforcer
-from ..contracts.orbit import Orbit, applied
+from ..contracts.enforcer import Enforcer
+from ..contracts.orbit import applied
 from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
@@ -41,6 +39,7 @@ from .objective import Objective
 from .parts import Parts
 from .projection import square_maps
 from .rejection import check_rejection
+from .returned import answerable, enforcer_at_fault
 
 __all__ = ["Plan", "planned_steps", "preflight"]
 
@@ -112,6 +111,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
     trial = copied(parts.objective).to(device).train()
     with torch.random.fork_rng(devices=[]):
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
+        _check_weights(experiment, trial.operator)
         _check_operator(experiment, trial.operator, batch)
         check_trained(trial, experiment.model.name)
         if traits.exact or getattr(experiment.model.spec, "exact", False):
@@ -198,6 +198,20 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
         )
 
 
+def _check_weights(experiment: Experiment, operator: nn.Module) -> None:
+    """Refuse weights that are not finite: nothing could be trained from them, and a spectrum of theirs kills LAPACK."""
+    for key, parameter in operator.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise BadInput(
+                f"{key} of {experiment.model} starts with values that are not finite",
+                where="[model]",
+                expected="finite weights",
+                next_step="correct its initialisation, or choose another model"
+                if experiment.start.weights is None
+                else f"start from other weights than {experiment.start.weights}",
+            )
+
+
 def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -> None:
     where = str(experiment.model.plugin)
     shape = list(batch.input.shape[1:])
@@ -225,7 +239,7 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
             f"model '{experiment.model.name}' changes the shape of a sample: {shape} became {got}",
             where=where,
             expected="an operator f: X -> X keeps the shape, so that f(f(x)) exists",
-            next_step="idemlab list models",
+            next_step=experiment.model.how_to_look_up if experiment.model.given else "idemlab list models",
         )
     if out.device != batch.input.device:
         raise BadInput(
@@ -247,14 +261,6 @@ def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -
 def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, traits: Traits) -> None:
     """Refuse a model that is not linear under an enforcer that works on linear maps only."""
     name = experiment.enforcer.name
-    for key, parameter in operator.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):  # such a map is not linear either, and its spectrum kills LAPACK
-            raise BadInput(
-                f"{key} starts with values that are not finite",
-                where="[model]",
-                expected="finite weights",
-                next_step=f"correct the initialisation of model '{experiment.model.name}', or choose another model",
-            )
     with torch.no_grad():
         x, z = batch.input, batch.input.flip(0)
         f = partial(applied, operator, condition=batch.condition)
@@ -264,14 +270,14 @@ def _check_linear(experiment: Experiment, operator: nn.Module, batch: Batch, tra
         raise BadInput(
             f"enforcer '{name}' works on linear maps only, and model '{experiment.model.name}' is not linear",
             where="[enforcer] and [model]",
-            next_step="set model.name = linear, or another enforcer: idemlab list enforcers",
+            next_step=f"{experiment.model.how_to_exchange('linear')}, or another enforcer: idemlab list enforcers",
         )
     maps = square_maps(operator)
     if EnforcerKind.PROJECTION in traits.kinds and not maps:
         raise BadInput(
             f"enforcer '{name}' projects square linear maps, and model '{experiment.model.name}' has none",
             where="[enforcer] and [model]",
-            next_step="set model.name = linear",
+            next_step=experiment.model.how_to_exchange("linear"),
         )
     if traits.domain is not None:
         low, high = traits.domain
@@ -294,7 +300,7 @@ def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engi
     """
     for module in objective.modules():
         if isinstance(module, Enforcer):
-            module.register_forward_hook(_answerable(experiment, module is objective.enforcer))
+            module.register_forward_hook(answerable(experiment, module is objective.enforcer))
     period: int = max([1, *(source.period(len(batch)) for source in objective.sources)])  # type: ignore[operator]
     counted, mixed = list[int](), experiment.training.precision == "bf16"
     for index in range(min(period, 2)):
@@ -313,7 +319,9 @@ def _trial_step(experiment: Experiment, objective: Objective, batch: Batch, engi
         raise Failure(
             f"the {wrong} is {loss.item() if wrong == 'loss' else 'not finite'} at the very first batch",
             where=suspects(experiment),
-            next_step="lower the weights, or look at the data: idemlab show EXPERIMENT",
+            next_step=unless_extreme(
+                experiment.things, "lower the weights, or look at the data: idemlab show EXPERIMENT"
+            ),
         )
     return round((counted[0] + (period - 1) * counted[-1]) / period)
 
@@ -325,50 +333,6 @@ def _loss(objective: Objective, batch: Batch, step: Step) -> torch.Tensor:
 
 def _finite_gradient(objective: nn.Module) -> bool:
     return all(bool(torch.isfinite(p.grad).all()) for p in objective.parameters() if p.grad is not None)
-
-
-def _answerable(experiment: Experiment, outermost: bool) -> Callable[[nn.Module, Any, Any], None]:
-    """A forward hook that checks what an enforcer returns. The objective would broadcast a wrong shape silently."""
-
-    plugins = {thing.plugin for thing in experiment.things}
-
-    def hook(module: nn.Module, arguments: tuple[Orbit, Step], enforcement: Any) -> None:
-        orbit, _ = arguments
-        fault = _fault(orbit, enforcement)
-        if fault:
-            name = experiment.enforcer.name
-            where = f"enforcer '{name}' of {experiment.enforcer.plugin}"
-            if not outermost:
-                where += f"; in it {type(module).__name__} of {author(type(module).__module__, plugins) or 'no plugin'}"
-            raise Failure(
-                f"the enforcer returned {fault} at the very first batch",
-                where=where,
-                expected="an idemlab.Enforcement with one finite loss a sample, [B], and reported values, [B] each",
-                next_step=f"{experiment.enforcer.how_to_check}, and {experiment.enforcer.plugin.remedy}",
-            )
-
-    return hook
-
-
-def _fault(orbit: Orbit, enforcement: Any) -> str | None:
-    """What is wrong with an enforcement, or None."""
-    if not isinstance(enforcement, Enforcement):
-        return f"{with_article(type(enforcement).__name__)}, not an idemlab.Enforcement,"
-    size = orbit.input.shape[:1]
-    values = {"loss": enforcement.loss} | {f"value '{name}'": value for name, value in enforcement.reported.items()}
-    for name, value in values.items():
-        if value is None and name == "loss":
-            continue
-        if not isinstance(value, torch.Tensor):
-            return f"a {name} that is {with_article(type(value).__name__)}, not a tensor,"
-        if value.shape != size:
-            return f"a {name} of shape {list(value.shape)} for {counted(size[0], 'sample')}"
-    fed = [orbit.input, *([orbit.ahead(0)] if orbit.known(1) else [])]
-    if enforcement.loss is not None and all(bool(torch.isfinite(points).all()) for points in fed):
-        wrong = enforcement.loss[~torch.isfinite(enforcement.loss)]
-        if len(wrong):
-            return f"a loss of {wrong[0].item()} at finite points"
-    return None
 
 
 def _check_projection(experiment: Experiment, objective: Objective) -> None:
@@ -386,5 +350,5 @@ def _check_projection(experiment: Experiment, objective: Objective) -> None:
             + ("a matrix that is not finite" if right else made),
             where=f"enforcer '{name}' of {experiment.enforcer.plugin}",
             expected="a finite matrix of the same shape",
-            next_step=f"{experiment.enforcer.how_to_check}, and {experiment.enforcer.plugin.remedy}",
+            next_step=enforcer_at_fault(experiment),
         )

@@ -20,12 +20,15 @@ from ..errors import BadInput, Failure
 from ..experiment.resolution import resolve
 from ..runs.loading import load
 from ..runs.run import Run
+from ..system.files import as_path, unwritten
 from ..wording import clipped, counted, listed
 from .pictures import is_image
 
 __all__ = ["Applied", "apply"]
 
 _ARRAYS = frozenset({".npy"})
+_MOST = 10_000
+"""Largest number of applications; more is taken for a typing error."""
 _BATCH = 64
 _LISTED = 5
 """Largest number of file names in a message, for each reason to leave files out."""
@@ -67,7 +70,7 @@ def apply(
         run: the run or its folder, or the name of an operator, as for `idemlab.load`; it must have a trained operator.
         inputs: folder to read; links that lead out of it are refused.
         outputs: folder to make; if it exists, it must be empty.
-        times: how often f is applied.
+        times: how often f is applied, at most 10,000.
         condition: the class c, for an operator f(x, c).
         catalog: defaults to the installed plugins.
         message: called with each remark about files that were resized or left out.
@@ -79,13 +82,13 @@ def apply(
         BadInput: if a folder or the condition does not fit, or no file can be read; names the first file.
         Failure: if the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
-    if times < 1:
+    if type(times) is not int or not 1 <= times <= _MOST:
         raise BadInput(
-            f"f cannot be applied {times} times", expected="a whole number, 1 or more", next_step="`times = 1`"
+            f"f cannot be applied {times} times", expected=f"a whole number from 1 to {_MOST}", next_step="`times = 1`"
         )
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     catalog = catalog or run.catalog or installed()
-    source, target = _folders(Path(inputs), Path(outputs))
+    source, target = _folders(as_path(inputs, "inputs"), as_path(outputs, "outputs"))
     _check_condition(condition, run.classes)
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
     files, left_out = _files(source, reader.suffixes, message)
@@ -111,7 +114,7 @@ def apply(
     except OSError as error:
         raise Failure(
             f"the output folder '{outputs}' cannot be written: {error}",
-            next_step="free some disk space, or choose another folder",
+            next_step=f"{unwritten(error)}, or choose another folder",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

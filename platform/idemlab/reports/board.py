@@ -14,7 +14,7 @@ from typing import Any
 
 from ..certificate.verdict import NOT_IDEMPOTENT
 from ..errors import BadInput, Failure
-from ..system.files import write_text
+from ..system.files import as_path, write_text
 from ..wording import counted, listed, number, percent, plural
 from .found import Found, Values
 from .html import COLOURS, check_target, link, render
@@ -74,7 +74,7 @@ def board(folder: str | Path = ".", out: str | Path | None = None) -> Board:
         BadInput: if the folder does not exist or holds nothing to show, or `out` does not end in .html.
         Failure: if the page cannot be written.
     """
-    root = Path(folder)
+    root = as_path(folder, "folder")
     target = root / "board.html" if out is None else Path(out)
     check_target(target)
     if not root.is_dir():

@@ -122,6 +122,8 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None, html: 
         BadInput: if a folder holds no run, a run is given twice, `out` does not end in .png, or `html` not in .html.
         Failure: if a file of a run is damaged, or `out` or `html` cannot be written.
     """
+    if isinstance(runs, (str, Path, Run)):  # one of them
+        runs = [runs]
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     if not opened:
         raise BadInput(

@@ -71,6 +71,12 @@ def control_of(
 
 def _given(given: Run | str | Path, run: Run, catalog: Catalog) -> Run:
     control = given if isinstance(given, Run) else Run.open(given, catalog=run.catalog)
+    if control.path.resolve() == run.path.resolve():
+        raise BadInput(
+            f"'{control.path}' is the run itself, and no control of it",
+            expected="another finished run, best without an enforcer",
+            next_step="choose another run as the control, or leave it out",
+        )
     if control.certificate is None:
         raise BadInput(f"the control '{control.path}' is not finished", next_step=control.resuming)
     if control.shape != run.shape:

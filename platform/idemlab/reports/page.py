@@ -13,7 +13,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..runs.run import WHICH, Run
 from ..runs.summary import Summary, summarise
-from ..system.files import write_text
+from ..system.files import unwritten, write_text
 from ..wording import command, listed, number, percent
 from . import pictures, style
 from .control import Control, control_of
@@ -88,7 +88,7 @@ def write_report(
         raise Failure(
             f"the report cannot be written: {error}",
             where=str(run.path),
-            next_step="free some disk space, or make the folder writable",
+            next_step=unwritten(error),
         ) from error
     return run.report_file
 

@@ -79,7 +79,9 @@ def fault(form: type[BaseModel], content: Any) -> str | None:
         form.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        if not first["loc"]:
+            return "a JSON object was expected"
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}{first['msg'][1:]}"
     if form is Entry:
         numbers: Mapping[str, Any] = {key: value for key, value in content.items() if key not in ("split", "time")}
         wrong = [key for key, value in numbers.items() if value is not None and not isinstance(value, (int, float))]

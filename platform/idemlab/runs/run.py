@@ -16,6 +16,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.operators import WEIGHTS, find_operator
 from ..experiment.resolution import resolve
 from ..system import strict_json
+from ..system.files import as_path
 from ..wording import clipped, command
 from .reading import CertificateFile, Entry, EnvironmentFile, fault
 
@@ -51,7 +52,7 @@ class Run:
         Raises:
             BadInput: if the folder holds no run.
         """
-        run = cls(Path(path), catalog)
+        run = cls(as_path(path, "run"), catalog)
         if not run.experiment_file.is_file():
             near = (
                 sorted(str(p.parent) for p in run.path.parent.glob("*/experiment.toml"))
@@ -113,7 +114,15 @@ class Run:
         from .operator import trained_operator
 
         file = self.weights_of(which)
-        return trained_operator(self.experiment, file, self.sample_of(which), self.resuming).to(device)
+        operator = trained_operator(self.experiment, file, self.sample_of(which), self.resuming)
+        try:
+            return operator.to(device)
+        except (AssertionError, RuntimeError) as error:  # no such device, or a torch that was built without it
+            raise BadInput(
+                f"the operator cannot be moved to the device '{device}': {clipped(str(error), 200)}",
+                where="device",
+                next_step="leave `device` out, or move it yourself; idemlab doctor describes this machine",
+            ) from error
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the trained operator, as they were written.
@@ -239,7 +248,7 @@ class Run:
             raise Failure(
                 f"damaged: {clipped(str(error), 200)}",
                 where=str(path),
-                next_step="run it again: idemlab run EXPERIMENT",
+                next_step=f"write it again: {self.resuming}",
             ) from error
         return content
 

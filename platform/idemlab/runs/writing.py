@@ -21,7 +21,7 @@ from ..objective.evaluation import Evaluation, worst_class
 from ..objective.fingerprint import fingerprint
 from ..objective.preflight import Plan
 from ..system import strict_json
-from ..system.files import write_text
+from ..system.files import unwritten, write_text
 from .environment import describe_environment
 from .run import Run, Which
 from .weights import write_tensors
@@ -50,7 +50,7 @@ def writing(run: Run, what: str) -> Iterator[None]:
         raise Failure(
             f"{what} cannot be written: {error}",
             where=str(run.path),
-            next_step=f"free some disk space, then resume the run with: {run.resuming}",
+            next_step=f"{unwritten(error)}, then resume the run with: {run.resuming}",
         ) from error
 
 

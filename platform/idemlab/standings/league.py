@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -14,11 +14,13 @@ import torch
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput
 from ..runs.environment import describe_environment
+from ..sweeps.folder import is_begun
 from ..sweeps.results import Results
 from ..sweeps.runner import run_sweep
 from ..sweeps.sweep import Sweep
+from ..system.files import as_path, folder_for
 from ..system.lock import exclusive
-from ..wording import command, counted, listed
+from ..wording import command, counted, listed, nothing_to_resume, plural
 from .entry import Entry, arm_of, check_names, entered
 from .record import FILE, League, TaskTable, write_league
 from .standing import Standing, chosen_setting, pareto, standing_of
@@ -73,8 +75,10 @@ def run_league(
     suite, own = str(suite), installed() if catalog is None else catalog
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)
-    path = Path(out)
+    path = as_path(out, "out")
     _check_folder(path, suite, quick=quick, resume=resume)
+    for remark in _resumed(path, arms) if resume and storage is None else ():
+        say(remark)
     tasks = {name: rules.task[name] for name in rules.quick.tasks} if quick else dict(rules.task)
     seeds = rules.quick.seeds if quick else rules.seeds
     for name, task in tasks.items():
@@ -201,10 +205,11 @@ class _Runner:
 
     def _run(self, entry: Entry, phase: str, sweep: Sweep) -> Results:
         self._say(f"{entry.task}, {entry.arm}: {phase}")
+        folder = self._folder(entry, phase)
         return run_sweep(
             sweep,
-            self._folder(entry, phase),
-            resume=True,
+            folder,
+            resume=is_begun(folder),
             jobs=self._jobs,
             storage=self._storage,
             say=self._say,
@@ -231,10 +236,7 @@ def _origin(arm: Arm, catalog: Catalog) -> str:
 
 def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
     """Refuse a folder that holds another league, or anything else, and a place where there can be none."""
-    if path.exists() and not path.is_dir():
-        raise BadInput(
-            f"'{path}' is a file", where="out", expected="a folder for the league", next_step="choose another `out`"
-        )
+    folder_for(path, "the league")
     file = path / FILE
     if not path.is_dir() or not any(not found.name.startswith(".lock") for found in path.iterdir()):
         return
@@ -254,6 +256,17 @@ def _check_folder(path: Path, suite: str, *, quick: bool, resume: bool) -> None:
             where="quick" if before.quick != quick else "suite",
             next_step="continue the same version, or choose another `out`",
         )
+
+
+def _resumed(path: Path, arms: Collection[str]) -> Iterator[str]:
+    """What is not taken from the folder of a league that is to be resumed."""
+    if (path / FILE).is_file():
+        left_out = [arm for arm in League.open(path).arms if arm not in arms]
+        if left_out:
+            those = f"{plural(len(left_out), 'arm')} {listed(left_out)}"
+            yield f"the table will lack {those}, which this call does not name; the runs stay in {path / 'sweeps'}"
+    elif not (path / "sweeps").is_dir():
+        yield nothing_to_resume(path)
 
 
 def _file(suite: str) -> Path:

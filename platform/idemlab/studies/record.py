@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ..catalog.catalog import Catalog, installed
 from ..errors import BadInput, Failure
 from ..runs.environment import describe_environment
-from ..sweeps.folder import check_kept, is_kept
+from ..sweeps.folder import check_kept, is_begun, is_kept
 from ..sweeps.reading import open_sweep
 from ..sweeps.runner import run_sweep
 from ..system import strict_json
-from ..wording import command, counted, number, plural
+from ..system.files import as_path, folder_for
+from ..wording import command, counted, nothing_to_resume, number, plural
 from .environments import MadeIn, claims_in, environment_in, environments_of, note_environment
 from .study import Claim, Findings, Material, find_study
 
@@ -62,9 +63,10 @@ def run_study(
     """
     own = installed() if catalog is None else catalog
     entry, made = find_study(name, own)
-    path = Path(out)
-    if path.exists() and any(path.iterdir()) and not resume:
-        raise BadInput(f"'{path}' is not empty", next_step="choose another `out`, or continue this record: `resume`")
+    path = as_path(out, "out")
+    _check_folder(path, name, resume=resume)
+    if resume and not (path / "claims.json").is_file() and not (path / "sweeps").is_dir():
+        say(nothing_to_resume(path))
     sweeps = made.quick if quick else made.sweeps
     for unknown in set(only) - set(sweeps):
         raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="only", choices=sorted(sweeps))
@@ -81,10 +83,10 @@ def run_study(
             missing += [f"{title} ({lacking} of {counted(plan.count * plan.seeds, 'trial')})"] if lacking else []
         elif not only or title in only:
             say(f"sweep {title}")
-            before = open_sweep(folder).trials if (folder / "sweep.toml").is_file() else ()
-            results[title] = run_sweep(plan, folder, resume=True, jobs=jobs, say=say, catalog=own)
+            before = open_sweep(folder).trials if is_begun(folder) else ()
+            results[title] = run_sweep(plan, folder, resume=is_begun(folder), jobs=jobs, say=say, catalog=own)
             ran += [title] if results[title].trials != before else []
-        elif (folder / "sweep.toml").is_file():
+        elif is_begun(folder):
             results[title] = open_sweep(folder)
         else:
             missing.append(title)
@@ -122,6 +124,26 @@ def tables_in(record: Path) -> dict[str, DataFrame]:
                 next_step="restore it, or remove it: the study makes it again from the runs that are there",
             ) from error
     return tables
+
+
+def _check_folder(path: Path, name: str, *, resume: bool) -> None:
+    """Refuse a folder that holds another study, or anything else, and a place where there can be none."""
+    folder_for(path, "the record")
+    if not path.is_dir() or not any(not found.name.startswith(".lock") for found in path.iterdir()):
+        return
+    if not resume:
+        raise BadInput(f"'{path}' is not empty", next_step="choose another `out`, or continue this record: `resume`")
+    if not (path / "claims.json").is_file():
+        if (path / "sweeps").is_dir():
+            return  # stopped before the record was written
+        raise BadInput(f"'{path}' holds no study", where="out", next_step="choose another `out`")
+    other = claims_in(path).get("study")
+    if str(other).rpartition(":")[2] != name.rpartition(":")[2]:
+        raise BadInput(
+            f"'{path}' holds the record of study '{other}', not of '{name}'",
+            where="out",
+            next_step=f"choose another `out`, or continue that study: {command('study', str(other), out=path, resume=True)}",
+        )
 
 
 def _check_same_size(path: Path, *, quick: bool) -> None:

@@ -13,7 +13,7 @@ import tomli_w
 from ..errors import BadInput, Failure
 from ..experiment import toml
 from ..experiment.experiment import Experiment
-from ..system.files import write_text
+from ..system.files import folder_for, write_text
 from ..wording import command
 from .journal import JOURNAL
 from .storage import masked
@@ -62,6 +62,11 @@ def _file(path: Path) -> Path:
     return path / "sweep.toml"
 
 
+def is_begun(path: Path) -> bool:
+    """Whether a folder holds a sweep, finished or not."""
+    return _file(path).is_file()
+
+
 def is_kept(path: Path) -> bool:
     """Whether a folder belongs to a record: it keeps the table of a sweep, but neither its storage nor its runs."""
     there = _file(path).is_file() and (path / "table.csv").is_file() and not (path / JOURNAL).exists()
@@ -104,6 +109,7 @@ def content_of(sweep: Sweep, first: Experiment) -> dict[str, Any]:
 
 def check_folder(sweep: Sweep, path: Path, first: Experiment, storage: str | None, *, resume: bool) -> None:
     """Check that a folder is new, or holds the same sweep in the same storage and is to be resumed."""
+    folder_for(path, "the sweep")
     if _file(path).is_file():
         if not resume:
             raise BadInput(

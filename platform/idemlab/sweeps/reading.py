@@ -7,6 +7,7 @@ from pathlib import Path
 from ..catalog.catalog import Catalog
 from ..experiment import toml
 from ..reports import style
+from ..system.files import as_path
 from ..system.lock import held_by
 from .folder import is_kept, read_sweep
 from .ledger import Ledger, folder_of
@@ -28,7 +29,7 @@ def open_sweep(path: str | Path, *, storage: str | None = None, catalog: Catalog
         BadInput: if the folder holds no sweep.
         Failure: if its database cannot be reached.
     """
-    folder = Path(path)
+    folder = as_path(path, "path")
     sweep, url, name = read_sweep(folder)
     if storage is None and is_kept(folder):
         return kept_results(sweep, folder)

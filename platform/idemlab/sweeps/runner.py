@@ -10,9 +10,11 @@ from ..catalog.catalog import Catalog, installed
 from ..catalog.given import check_present
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
+from ..system.files import as_path
 from ..system.lock import exclusive
+from ..wording import nothing_to_resume, with_article
 from .course import Course
-from .folder import check_folder, check_same, content_of, open_folder, place_of
+from .folder import check_folder, check_same, content_of, is_begun, open_folder, place_of
 from .ledger import Ledger
 from .portable import check_portable
 from .reading import open_sweep, results_of, write_summaries
@@ -70,6 +72,12 @@ def run_sweep(
     if type(jobs) is not int or jobs < 1:
         raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
     own = installed() if catalog is None else catalog
+    if not isinstance(sweep, Sweep):
+        raise BadInput(
+            f"a sweep cannot be {with_article(type(sweep).__name__)}",
+            where="sweep",
+            expected="an idemlab.Sweep, for instance Sweep(experiment='mlp-cubic', seeds=3)",
+        )
     sweep.check()
     settings = known_settings(sweep)
     from ..objective.given import offered, parts_of
@@ -79,9 +87,11 @@ def run_sweep(
     experiments = {setting.key: sweep.resolve(setting, own, parts) for setting in settings}
     probed = list(experiments.values()) or [sweep.resolve(setting, own, parts) for setting in sweep.probes()]
     check_present(probed[0].things)
-    path = Path(out)
+    path = as_path(out, "out")
     storage = None if storage is None else located(storage)
     check_folder(sweep, path, probed[0], storage, resume=resume)
+    if resume and storage is None and not is_begun(path):
+        say(nothing_to_resume(path))
     if jobs > 1:
         check_portable(probed)
     _check_optimizers(probed)

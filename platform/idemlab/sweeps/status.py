@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
+from ..system.files import as_path
 from ..system.lock import held_by
 from .folder import is_kept, read_sweep, sweep_of
 from .ledger import Ledger
@@ -95,7 +96,7 @@ def sweep_status(sweep: str | Path, *, name: str | None = None) -> Status:
             )
         tried = sweep_of(ledger.begun)
     else:
-        where, folder = str(sweep), Path(sweep)
+        where, folder = str(sweep), as_path(sweep, "sweep")
         if name is not None:
             raise BadInput(
                 f"'{where}' is a folder, which holds one sweep",

@@ -124,8 +124,8 @@ class Sweep:
                     choices=choices,
                     nearest=nearest_match(value, choices),
                 )
-        if self.seeds < 1:
-            raise BadInput(counted(self.seeds, "seed"), where="seeds", expected="a number of 1 or more")
+        if not 1 <= self.seeds <= _MOST_VALUES:
+            raise BadInput(counted(self.seeds, "seed"), where="seeds", expected=f"a number from 1 to {_MOST_VALUES}")
         if self.sampler == "grid":
             if self.trials is not None:
                 raise BadInput(

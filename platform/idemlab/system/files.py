@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -10,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "sha256", "write_text"]
+from ..errors import BadInput
+from ..wording import clipped, with_article
+
+__all__ = ["as_path", "folder_for", "replacing", "sha256", "unwritten", "write_text"]
 
 
 @contextmanager
@@ -32,6 +36,65 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         _remove(folder)
+
+
+def as_path(given: object, where: str) -> Path:
+    """A path that a caller gives.
+
+    Args:
+        where: name of the argument.
+
+    Raises:
+        BadInput: if it is of another type, or no path on this machine.
+    """
+    if not isinstance(given, (str, Path)):
+        raise BadInput(
+            f"{where} cannot be {with_article(type(given).__name__)}",
+            where=where,
+            expected="a path: text or pathlib.Path",
+        )
+    try:
+        os.lstat(given)
+    except (OSError, ValueError) as error:
+        if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:  # a ValueError: it has a zero byte
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise BadInput(f"'{clipped(str(given))}' is no path: {why}", where=where, expected="a path") from error
+    return Path(given)
+
+
+def folder_for(path: Path, what: str) -> Path:
+    """Check that a folder is at a path, or can be made there. Nothing is made.
+
+    Args:
+        what: that the folder is for, such as "the run".
+
+    Returns:
+        The nearest folder that exists: `path` itself, or one above it.
+
+    Raises:
+        BadInput: if a file is in the way.
+    """
+    nearest = path
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise BadInput(
+            f"'{nearest}' is a file" if nearest.exists() else f"'{nearest}' is a link that leads nowhere",
+            where="out",
+            expected=f"a folder for {what}",
+            next_step="choose another `out`",
+        )
+    return nearest
+
+
+def unwritten(error: Exception) -> str:
+    """What to do about a failed write; "free some disk space" where the error says nothing else."""
+    number = getattr(error, "errno", None)
+    if number in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
+        return "move away what is in the place of this file"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable"
+    return "free some disk space"
 
 
 def _remove(folder: Path) -> None:

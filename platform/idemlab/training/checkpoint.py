@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from ..errors import Failure
 from ..objective.engines import Stateful
 from ..runs.weights import read_weights, write_tensors, write_weights
-from ..system.files import sha256
+from ..system.files import sha256, unwritten
 
 __all__ = ["latest", "load_checkpoint", "prune", "save_checkpoint"]
 
@@ -67,7 +67,7 @@ def save_checkpoint(
         raise Failure(
             f"the checkpoint of step {step} cannot be written: {error}",
             where=str(folder),
-            next_step="free some disk space, then resume the run: the earlier checkpoints are whole",
+            next_step=f"{unwritten(error)}, then resume the run: the earlier checkpoints are whole",
         ) from error
     for later in [number for number in _steps(folder) if number > step]:
         shutil.rmtree(folder / f"step-{later}", ignore_errors=True)

@@ -17,10 +17,12 @@ from ..objective.engines import Engine
 from ..objective.preflight import Plan
 from ..runs.run import WHICH, Run
 from ..runs.writing import write_circumstances, write_entries, write_experiment
+from ..system.files import folder_for
 from ..system.lock import exclusive
+from ..wording import nothing_to_resume
 from .checkpoint import latest, prune
 
-__all__ = ["check_folder", "held", "newest", "open_folder"]
+__all__ = ["begun_anew", "check_folder", "held", "newest", "open_folder"]
 
 
 def check_folder(run: Run, *, resume: bool) -> None:
@@ -30,15 +32,11 @@ def check_folder(run: Run, *, resume: bool) -> None:
         BadInput: if it holds a run that is not to be resumed, or is a file.
         Failure: if it cannot be written.
     """
-    if run.path.exists() and not run.path.is_dir():
-        raise BadInput(f"'{run.path}' is a file", expected="a folder for the run", next_step="give another folder")
+    nearest = folder_for(run.path, "the run")
     if run.experiment_file.is_file() and not resume:
         raise BadInput(
             f"'{run.path}' holds a run already", next_step=f"give another folder, or resume it with: {run.resuming}"
         )
-    nearest = run.path
-    while not nearest.exists():
-        nearest = nearest.parent
     if not os.access(nearest, os.W_OK):
         raise Failure(
             f"the output folder '{run.path}' cannot be written", where=str(nearest), next_step="give another folder"
@@ -78,6 +76,13 @@ def newest(run: Run, engine: Engine, message: Callable[[str], None]) -> Path | N
             next_step="give a folder that all machines share",
         )
     return checkpoint
+
+
+def begun_anew(run: Run) -> str:
+    """Why a run that is to be resumed has no checkpoint, and what happens instead."""
+    if not run.experiment_file.is_file():
+        return nothing_to_resume(run.path)
+    return "there is no undamaged checkpoint: starting from the beginning"
 
 
 def open_folder(

@@ -31,6 +31,7 @@ from ..objective.rates import Rates
 from ..runs.changes import changes
 from ..runs.run import Run
 from ..runs.writing import append_entry
+from ..system.files import as_path
 from ..system.garbage import uncollected
 from ..system.phases import phase, timed
 from ..system.signals import stop_signals
@@ -42,7 +43,7 @@ from .accelerator import start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .evaluations import Evaluations
-from .folder import check_folder, held, newest, open_folder
+from .folder import begun_anew, check_folder, held, newest, open_folder
 from .latch import Latch, not_finite
 from .log import Clock, Sums
 from .schedule import Schedule
@@ -112,7 +113,7 @@ def train(
     parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
     experiment, catalog = resolved(experiment, overrides, parts, catalog)
     experiment = pinned(experiment)
-    run = Run(Path(out), catalog)
+    run = Run(as_path(out, "out"), catalog)
     check_folder(run, resume=resume)
     changed = changes(run, experiment, catalog) if resume else []
     if changed and not allow_changes:
@@ -208,7 +209,7 @@ class _Loop:
             return 0
         checkpoint = newest(self.run, self.engine, self.watcher.message)
         if checkpoint is None:
-            self.watcher.message("there is no undamaged checkpoint: starting from the beginning")
+            self.watcher.message(begun_anew(self.run))
             return 0
         state = load_checkpoint(checkpoint, *self._stateful())
         self.sums.load(state["sums"], self.engine)

@@ -146,6 +146,13 @@ def test_impossible_steps_are_refused(steps: Any, tiny: Tiny) -> None:
         idemlab.profile(tiny(), steps=steps)
 
 
+def test_it_refuses_a_metric_that_the_run_would_refuse(tiny: Tiny) -> None:
+    table = tiny()
+    table["training"]["stop"] = "nothing"
+    with pytest.raises(BadInput, match="no evaluation measures 'nothing'"):
+        idemlab.profile(table, steps=1)
+
+
 def test_several_processes_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadInput, match="2 processes were launched"):

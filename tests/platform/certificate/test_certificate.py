@@ -181,6 +181,10 @@ def test_a_module_is_evaluated_in_evaluation_mode_and_put_back() -> None:
         ({"rank_points": -1}, "at least 0 as rank_points, got -1"),
         ({"batch_size": 0}, "at least 1 as batch_size, got 0"),
         ({"f": lambda x: x[:, :2]}, "keeps the shape"),
+        ({"f": lambda x: x[1:]}, r"a point for each of its inputs: \d+ became \d+"),
+        ({"f": torch.nn.Identity}, r"the class Identity: call it, Identity\(...\)"),
+        ({"f": 3}, "a module or a function as f, got int"),
+        ({"x": torch.zeros(5, 2, device="meta")}, "meta device"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -134,6 +134,8 @@ BAD: list[tuple[Any, str]] = [
     ((X > 3, X > 3), "train has samples of type bool"),
     ((X.to(torch.complex64), X), "train has samples of type complex64"),
     ((X, TEXT), "test is an array of type <U1"),
+    ((X.to_sparse(), X), r"train is a sparse tensor[^$]*give train.to_dense\(\)"),
+    (((X, ["a"] * 10), (X, Y)), "the labels of train are an array of type <U1[^$]*one class number for each sample"),
     ((X.to("meta"), X), "train lies on the device meta"),
     ((X, NAN), "test has 1 of 10 samples with values that are not finite; the first is number 7"),
     ((X / 0.0, X), "train has 10 of 10 samples with values that are not finite; the first is number 0"),
@@ -165,6 +167,13 @@ def test_what_cannot_be_trained_on_is_refused_in_one_screen(given: Any, message:
     with np.errstate(all="ignore"), pytest.raises(BadInput, match=message) as caught:
         as_dataset(given)
     assert len(str(caught.value).splitlines()) <= 5
+
+
+def test_items_of_one_part_and_numbers_in_another_byte_order_are_read() -> None:
+    one = as_dataset((Subset(TensorDataset(X), range(6)), X)).train.__getitems__([0, 5])
+    assert torch.equal(one.target, X[[0, 5]])
+    swapped = X.numpy().astype(">f4")
+    assert torch.equal(as_dataset((swapped, X)).train.__getitems__([0, 5]).target, X[[0, 5]])
 
 
 def test_a_dataset_is_known_by_its_values() -> None:

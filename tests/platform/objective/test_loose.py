@@ -236,6 +236,14 @@ def call(name: str | Enforcer, f: object, x: object, **more: Any) -> Callable[[]
 
 
 X = torch.randn(4, 3)
+
+
+def _of_no_steps() -> object:
+    enforce = idemlab.enforcer("relative")
+    enforce.steps = 0
+    return enforce(nn.Identity(), X)
+
+
 WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("unknown name", make("relativ"), "there is no enforcer 'relativ'.*did you mean: relative"),
     ("unknown argument", make("relative", wait=0.5), "wait.*did you mean: weight"),
@@ -248,7 +256,26 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("whole numbers", call("relative", nn.Identity(), X.int()), r"x is in int32.*x.float\(\)"),
     ("no batch", call("relative", nn.Identity(), X[0]), r"x has the shape \[3\]"),
     ("empty batch", call("relative", nn.Identity(), X[:0]), r"x has the shape \[0, 3\]"),
-    ("shape is not kept", call("cubic", nn.Linear(3, 2), X), r"f makes of the shape \[4, 2\] of points"),
+    ("shape is not kept", call("cubic", nn.Linear(3, 2), X), r"f makes points of the shape \[4, 2\] of points"),
+    (
+        "precision is not kept",
+        call("relative", lambda x: x.double(), X),
+        "f makes points in float64 of points in float32",
+    ),
+    (
+        "whole numbers come back",
+        lambda: idemlab.enforcer("rank", rank=1)(lambda x: x.int(), X),
+        "f makes points in int32",
+    ),
+    ("a class", call("cubic", nn.Identity, X), r"f is the class Identity.*Identity\(...\)"),
+    ("sparse", call("cubic", nn.Identity(), X.to_sparse()), r"x is a sparse tensor.*x.to_dense\(\)"),
+    ("complex", call("cubic", nn.Identity(), X.to(torch.complex64)), "x is in complex64.*view_as_real"),
+    (
+        "statistics",
+        lambda: idemlab.enforcer("rank", rank=1)(nn.BatchNorm1d(3), X),
+        "'rank' is not exact on an operator with batch stat",
+    ),
+    ("steps", _of_no_steps, "enforce.steps is 0"),
     ("no tensor comes back", call("cubic", lambda x: (x, x), X), "f makes a tuple of points"),
     ("condition of another length", call("cubic", nn.Identity(), X, condition=X[:2]), "one condition for each of 4"),
     ("no reconstruction", call("ign", nn.Linear(3, 3), X), "reads your data term.*reconstruction=r"),

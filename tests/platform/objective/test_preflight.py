@@ -222,6 +222,23 @@ def test_blame_passes_results_through(tiny: Make) -> None:
     assert blame(idemlab.resolve(tiny()), lambda: 3) == 3
 
 
+def test_a_failure_of_the_compiler_is_no_fault_of_a_plugin(tiny: Make) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    def compiled() -> None:
+        raise TorchDynamoException("g++ said\nmuch " * 100)
+
+    experiment = idemlab.resolve(tiny(training__compile=True))
+    with pytest.raises(
+        idemlab.Failure, match=r"torch.compile could not compile the training step: TorchDynamo"
+    ) as caught:
+        blame(experiment, compiled)
+    assert str(caught.value.next_step).startswith("set training.compile = false")
+    assert len(str(caught.value)) < 600
+    with pytest.raises(idemlab.Failure, match="the training step raised"):
+        blame(idemlab.resolve(tiny()), compiled)
+
+
 def test_too_little_memory_is_no_fault_of_a_plugin(tiny: Make) -> None:
     with pytest.raises(idemlab.Failure) as caught:
         blame(idemlab.resolve(tiny()), lambda: torch.empty(10**15))

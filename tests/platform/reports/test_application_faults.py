@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,8 @@ def test_decompression_bombs_are_refused(
 # -- what else can go wrong ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", [0, -1])
-def test_times(grey: Path, inputs: Path, tmp_path: Path, times: int, picture: Picture) -> None:
+@pytest.mark.parametrize("times", [0, -1, 1.5, 10**20])
+def test_times(grey: Path, inputs: Path, tmp_path: Path, times: Any, picture: Picture) -> None:
     picture(inputs / "a.png")
     with pytest.raises(BadInput, match=f"cannot be applied {times} times"):
         apply(grey, inputs, tmp_path / "out", times=times)

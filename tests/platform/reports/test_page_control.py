@@ -56,6 +56,8 @@ def test_a_control_has_no_control(control: Path, unplotted: None) -> None:
 
 def test_a_control_can_be_given(blank: Path, control: Path, trained: dict[str, Path]) -> None:
     assert "Comparison with the control" in Page(write_report(blank, control=control)).words
+    with pytest.raises(BadInput, match="is the run itself"):
+        write_report(blank, control=blank)
     with pytest.raises(BadInput, match="has samples of shape"):
         write_report(blank, control=trained["vectors"])
     with pytest.raises(BadInput, match="holds no run"):

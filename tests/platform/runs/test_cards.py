@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import idemlab
-from idemlab import Results, Run, Trial
+from idemlab import Failure, Results, Run, Trial
 from idemlab.certificate.card import spectrum_svg
 from idemlab.system import strict_json
 
@@ -119,6 +119,10 @@ def test_an_unfinished_a_damaged_and_a_missing_run_say_so(tmp_path: Path) -> Non
     assert "not finished</span> Not finished: it reached step 4." in page
     assert "0.25" in page
     assert "damaged: " in make_run(tmp_path / "b", **{"certificate.json": "{"})._repr_html_()
+    with pytest.raises(
+        Failure, match=r"damaged: a JSON object was expected[^$]*write it again: idemlab run \S+ --resume"
+    ):
+        make_run(tmp_path / "e", **{"certificate.json": "[]"}).certificate  # noqa: B018
     assert "no run yet" in Run(tmp_path / "c")._repr_html_()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from idemlab import BadInput, Failure, League, Standing, Stat, TaskTable, installed, run_league
 from idemlab.standings.entry import Entry
-from idemlab.standings.league import _check_folder, _Runner
+from idemlab.standings.league import _check_folder, _resumed, _Runner
 from idemlab.standings.record import write_league
 from idemlab.sweeps.sweep import Sweep
 from idemlab.system import strict_json
@@ -95,6 +95,17 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, undrawn: 
     ):
         with pytest.raises(BadInput, match=problem):
             run_league(arms, tmp_path / "new")  # type: ignore[arg-type]
+
+
+def test_what_a_resumed_league_leaves_out_is_told(tmp_path: Path) -> None:
+    league = made_up(tmp_path)
+    write_league(league)
+    gone, *others = league.arms
+    assert list(_resumed(tmp_path, league.arms)) == []
+    (told,) = _resumed(tmp_path, others)
+    assert told.startswith(f"the table will lack arm {gone}, ")
+    (told,) = _resumed(tmp_path / "new", others)
+    assert "nothing to resume" in told
 
 
 def test_a_league_is_resumed_however_its_suite_is_called_and_arms_have_folders_of_their_own(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from idemlab import (
 from idemlab.catalog.named import Named
 from idemlab.catalog.provided import Provided
 from idemlab.studies.environments import environments_of, note_environment
-from idemlab.studies.record import markdown
+from idemlab.studies.record import _check_folder, markdown
 from idemlab.sweeps.results import Results, Trial, read_table, write_table
 
 Make = Callable[..., dict[str, Any]]
@@ -110,12 +110,19 @@ def test_quick_runs_the_small_sweeps_and_says_so(catalog: Catalog, tmp_path: Pat
 
 def test_one_sweep_at_a_time(catalog: Catalog, tmp_path: Path) -> None:
     said: list[str] = []
-    run_study("mine", tmp_path / "record", only=("plain",), say=said.append, catalog=catalog)
+    run_study("mine", tmp_path / "record", only=("plain",), resume=True, say=said.append, catalog=catalog)
+    assert "nothing to resume" in said[0]
     assert "sweeps: plain" in said
     assert "Not run: `rates`." in (tmp_path / "record/README.md").read_text()
     with pytest.raises(BadInput, match="is not empty") as caught:
         run_study("mine", tmp_path / "record", only=("rates",), catalog=catalog)
     assert "`resume`" in str(caught.value.next_step)
+    with pytest.raises(BadInput, match="holds the record of study 'mine', not of 'rank'"):
+        _check_folder(tmp_path / "record", "rank", resume=True)
+    with pytest.raises(BadInput, match="holds no study"):
+        run_study("mine", tmp_path / "record/tables", resume=True, catalog=catalog)
+    with pytest.raises(BadInput, match="is a file"):
+        run_study("mine", tmp_path / "record/README.md", catalog=catalog)
     run_study("mine", tmp_path / "record", only=("rates",), resume=True, say=said.append, catalog=catalog)
     assert "sweeps: rates, plain" in said
     assert said[-1].startswith("kept: {'errors':")

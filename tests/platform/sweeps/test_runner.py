@@ -219,6 +219,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(plan: Sweep, tmp_path:
         with pytest.raises(BadInput, match="is not empty and holds no sweep"):
             run_sweep(plan, tmp_path / "run", resume=resume)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["experiment.toml"]
+    with pytest.raises(BadInput, match="is a file"):
+        run_sweep(plan, tmp_path / "run/experiment.toml")
+
+
+def test_resuming_what_never_began_is_told(plan: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.delattr("idemlab.sweeps.runner._check_optimizers")  # stop before any training
+    with pytest.raises(NameError):
+        run_sweep(plan, tmp_path / "misspelt", resume=True, say=said.append)
+    assert said == [f"there is nothing to resume in '{tmp_path / 'misspelt'}': starting from the beginning"]
 
 
 def test_a_sweep_that_is_being_run_is_not_run_twice(plan: Sweep, tmp_path: Path) -> None:

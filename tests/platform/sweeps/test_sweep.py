@@ -89,6 +89,7 @@ def test_a_point_resolves_to_its_experiment() -> None:
             "is set for all trials, and varied",
         ),
         ({"seeds": 0}, "0 seeds"),
+        ({"seeds": 10**11}, "100,000,000,000 seeds"),
         ({"seeds": 2.0}, "2.0 is no number of seeds"),
         ({"seeds": True}, "true is no number of seeds"),
         ({"seeds": "2"}, "is no number of seeds"),

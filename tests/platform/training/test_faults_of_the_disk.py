@@ -17,7 +17,7 @@ import pytest
 import idemlab
 from idemlab import installed
 from idemlab.errors import Interrupted
-from idemlab.system.files import sha256
+from idemlab.system.files import sha256, unwritten
 from idemlab.training.checkpoint import latest
 from idemlab.training.stacked_loop import train_stacked
 from idemlab.watching.watcher import Watcher
@@ -79,6 +79,19 @@ def test_the_system_refuses_to_write_and_the_run_goes_on_later(
     resumed = idemlab.train(table, run.path, resume=True)
     assert resumed.weights_file.read_bytes() == undisturbed.weights_file.read_bytes()
     assert [entry["step"] for entry in resumed.metrics] == [entry["step"] for entry in undisturbed.metrics]
+
+
+@pytest.mark.parametrize(
+    ("error", "way_out"),
+    [
+        (OSError(errno.ENOSPC, "full"), "free some disk space"),
+        (OSError(errno.EISDIR, "a folder"), "move away what is in the place"),
+        (OSError(errno.EROFS, "read only"), "make the folder writable"),
+        (ValueError("of safetensors"), "free some disk space"),
+    ],
+)
+def test_the_next_step_after_a_failed_write_follows_from_its_cause(error: Exception, way_out: str) -> None:
+    assert unwritten(error).startswith(way_out)
 
 
 @pytest.mark.parametrize("name", ["operator.safetensors", "certificate.json", "environment.json", "experiment.toml"])

@@ -32,6 +32,10 @@ def _on_two_devices() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, device="meta", affine=False))
 
 
+def _spoil(module: nn.Module) -> None:
+    nn.init.constant_(module.weight, torch.nan)
+
+
 class Narrow(nn.Linear):
     def __init__(self) -> None:
         super().__init__(4, 3)
@@ -76,6 +80,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": nn.Linear(4, 4, device="meta")}, "has no values for 'weight': it lies on the meta device"),
     ({"model": _on_two_devices()}, "has no values for '1.running_mean': it lies on the meta device"),
     ({"model": nn.LazyLinear(4)}, "has no shape yet for 'weight'"),
+    ({"model": nn.Linear(4, 4).apply(_spoil)}, "weight of model 'given:linear' starts with values that are not finite"),
+    ({"model": torch.jit.ScriptModule()}, "is a TorchScript module"),
     ({"model": nn.Linear(5, 5)}, "model 'given:linear' cannot take the samples of dataset 'given:tensors'"),
     ({"model": Locked()}, "cannot be copied: cannot pickle '_thread.lock' object"),
     ({"model": Locked}, "cannot be copied: cannot pickle '_thread.lock' object"),

@@ -138,6 +138,7 @@ def test_resuming_falls_back_when_the_newest_checkpoint_is_damaged(tmp_path: Pat
 def test_resuming_without_a_checkpoint_starts_over(tmp_path: Path, tiny: Make) -> None:
     watcher = _StopAt(0)
     run = idemlab.train(tiny(), tmp_path / "new", resume=True, watchers=[watcher])
+    assert "nothing to resume" in watcher.messages[0]
     assert "starting from the beginning" in watcher.messages[0]
     assert run.certificate
 
@@ -154,6 +155,8 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, tiny: Make, monkeypa
     (tmp_path / "file").write_text("x")
     with pytest.raises(idemlab.BadInput, match="is a file"):
         idemlab.train(tiny(), tmp_path / "file")
+    with pytest.raises(idemlab.BadInput, match="file' is a file"):
+        idemlab.train(tiny(), tmp_path / "file" / "run")
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(idemlab.Failure, match="cannot be written"):
         idemlab.train(tiny(), tmp_path / "run")

@@ -83,6 +83,20 @@ def test_a_sample_does_not_depend_on_how_long_others_take(contraction):
     torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-14)
 
 
+def test_an_overflow_of_a_norm_is_no_convergence():
+    """Entries of 1e30 are finite in single precision, and their squares are not."""
+
+    class Grows(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(x.abs() < 1e36, 100 * x, x)
+
+    with torch.no_grad():
+        y = limit(Grows(), most=30)(torch.full((1, 3), 1e20))
+    assert (y >= 1e36).all(), y
+    with torch.no_grad():
+        assert torch.equal(limit(nn.ReLU())(torch.tensor([[-1.0, -2.0]])), torch.zeros(1, 2))
+
+
 def test_it_ends_where_nothing_converges():
     class Turn(nn.Module):
         def __init__(self) -> None:

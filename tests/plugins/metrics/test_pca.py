@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from idemlab import Dataset
-from idemlab_metrics.pca import Pca, principal_components
+from idemlab import Dataset, principal_components
+from idemlab_metrics.pca import Pca
 
 
 @pytest.mark.parametrize(("rows", "entries"), [(50, 8), (12, 30)], ids=["tall", "wide"])
@@ -27,3 +27,9 @@ def test_pca_takes_any_data_and_keeps_what_there_is():
     assert Pca(Dataset.of_tensors(rows[:4], rows)).name == "pca-3"
     wide = torch.randn(90, 100)
     assert Pca(Dataset.of_tensors(wide, wide)).name == "pca-64"
+
+
+def test_a_single_row_has_one_component():
+    mean, components = principal_components(torch.ones(1, 3, dtype=torch.float64), 5)
+    assert mean.shape == (3,)
+    assert components.shape == (3, 1)
