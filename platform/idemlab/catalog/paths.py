@@ -21,6 +21,9 @@ class Placed(str):
         placed.folder = folder
         return placed
 
+    def __getnewargs__(self) -> tuple[str, Path]:  # type: ignore[override]  # for copies, and for workers of a sweep
+        return str(self), self.folder
+
     folder: Path
 
 
