@@ -121,6 +121,9 @@ def test_a_condition_has_its_own_claim_and_is_not_the_best_of_the_unconditional(
     assert "0.981" in claim(findings, "of the class asked for").ours
     assert "soft coupling, long" in claim(findings, "at most 12").ours
     assert list(findings.tables["classes"]["variant"]) == ["(h) section, of the class asked for"]
+    short = trial(tmp_path, asked_class=0.97)
+    both = examined(section_class_8=short, section_class=one, section_class_16=trial(tmp_path))
+    assert claim(both, "of the class asked for") == claim(findings, "of the class asked for")
     missed = examined(section_class=trial(tmp_path, asked_class=0.979))
     assert claim(missed, "of the class asked for").holds is False
     assert claim(examined(section_class=trial(tmp_path)), "of the class asked for").holds is None
