@@ -235,7 +235,7 @@ def _of_the_class(variants: list[Variant]) -> Claim | None:
     share, of_test = variant.middle(OF_CLASS), variant.values("noise/asked_class_of_test")
     holds = None if share is None else share >= FULFILLED
     return Claim(
-        claim=f"With the class as a condition, {FULFILLED:.0%} of the digits of the best variant are of the class asked for.",
+        claim=f"With the class as a condition, {FULFILLED:.0%} of the best variant's digits are of the class asked for.",
         ours=f"{variant.label}: {told(variant.values(OF_CLASS), '.3f')}; in the worst class "
         f"{told(variant.values(WORST_CLASS), '.3f')}; of test digits {told(of_test, '.3f')}; "
         f"readable {told(variant.values(READABLE), '.3f')}; "
