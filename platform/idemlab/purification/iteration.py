@@ -28,8 +28,8 @@ _PATIENCE = 8
 """Steps without a new lowest residual after which the iteration stops. For a map that is far from normal, rounding dominates
 the residual long before the eigenvalues have converged; eight steps take an error of 0.9 to its 256th power."""
 _WANDERS = 0.1
-"""N = K^2 - K becomes a polynomial in N of order N^2 by a step of a quadratic method, so its norm about 3 ||N||^2, also far from
-normal. Where ||N|| is at a small rounding floor, a step that does not bring it below this part of itself is rounding."""
+"""A step of a quadratic method makes N = K^2 - K a polynomial in N that begins with N^2: without rounding, a small norm is
+about squared, however far from normal K is. At a small floor, a step that leaves more than this part of it is rounding."""
 
 
 def residual(matrix: Tensor) -> Tensor:
@@ -108,8 +108,9 @@ def purify(
     residual is kept, and the iteration stops when eight steps in a row find no lower one. It does not stop at the first
     rise, because the residual of a map that is far from normal may rise at first. Below the square root of the precision,
     a residual counts as lower only if it is lower by at least 1 %: rounding alone can lower it a little for hundreds of
-    steps. `cubic`, `holas-5`, `holas-7` and `optimal` at least square a small residual in each step. At the rounding floor of a
-    map that is not far from normal, their first step that does not divide the residual by ten is therefore the last.
+    steps. Each step of `cubic`, `holas-5`, `holas-7` and `optimal` at least squares a small residual, up to a factor. At the
+    rounding floor of a map that is not far from normal, their first step that does not divide it by ten is therefore the
+    last.
 
     Matrices in bfloat16 and float16 are computed and returned in float32: the residual of a matrix in half precision is
     rounding.
