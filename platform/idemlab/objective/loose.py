@@ -187,7 +187,7 @@ class LooseEnforcer(nn.Module):
 
     def _new(self, purpose: str) -> _Step:
         steps: object = self.steps
-        if steps is not None and not (isinstance(steps, Real) and steps > 0):  # of NumPy, or a quotient, too
+        if steps is not None and not (isinstance(steps, Real) and float(steps) > 0):  # of NumPy, or a quotient, too
             raise BadInput(
                 f"enforce.steps is {shown(steps)}",
                 where=self._where(),
