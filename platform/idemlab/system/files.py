@@ -67,7 +67,7 @@ def folder_for(path: Path, what: str) -> Path:
     """Check that a folder is at a path, or can be made there. Nothing is made.
 
     Args:
-        what: that the folder is for, such as "the run".
+        what: what the folder is for, such as "the run".
 
     Returns:
         The nearest folder that exists: `path` itself, or one above it.
