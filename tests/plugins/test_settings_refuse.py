@@ -36,6 +36,12 @@ class Told(nn.Linear):
     encode = decode = inverse
 
 
+def test_seeds_and_small_tolerances_are_no_suspects() -> None:
+    usual = {"dataset": {"name": "torus", "seed": 2**31 - 1}, "enforcer": {"name": "limit", "tolerance": 1e-9}}
+    experiment = idemlab.resolve(BASE | usual)
+    assert [text for thing in experiment.things for text in thing.extremes()] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "model", "words"),
     [
@@ -86,3 +92,19 @@ def test_it_is_refused_before_training(changes: dict[str, Any], model: nn.Module
     with pytest.raises(IdemlabError) as caught:
         started()
     assert words in str(caught.value)
+
+
+class Masked(nn.Linear):
+    """Has a mask among its parameters, which is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.mask = nn.Parameter(torch.full((4, 4), -torch.inf).triu(1), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) @ self.mask.exp()
+
+
+def test_a_mask_may_be_infinite() -> None:
+    experiment, _ = resolved(BASE, [], {"model": Masked()}, idemlab.installed())
+    assert preflight(experiment, assemble(experiment), device=torch.device("cpu")).steps == 12

@@ -21,8 +21,9 @@ __all__ = ["Named", "unless_extreme"]
 
 T = TypeVar("T")
 
-_ORDINARY = 1e-6, 1e6
-"""Sizes of numbers, other than zero and the defaults, beyond which a setting is suspected before any code is."""
+_ORDINARY = 1e-10, 1e10
+"""Sizes of numbers, other than zero and the defaults, beyond which a setting is suspected before any code is. Fourth powers
+of those between, as in the square of a loss, are still numbers of single precision. Seeds and small tolerances lie there."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def check_arguments(f: Any, x: Any, condition: Any, *, depth: Any, rank_points: 
         what = f"the class {f.__name__}: call it, {f.__name__}(...)?" if isinstance(f, type) else type(f).__name__
         raise ValueError(f"certify needs a module or a function as f, got {what}")
     for name, count, least in (("depth", depth, 1), ("rank_points", rank_points, 0), ("batch_size", batch_size, 1)):
-        if not isinstance(count, int) or count < least:
+        if not isinstance(count, Integral) or count < least:
             raise ValueError(f"certify needs a whole number of at least {least} as {name}, got {count!r}")
     for name, given in (("inputs", x), ("condition", condition)):
         if not isinstance(given, Tensor) and not (name == "condition" and given is None):
@@ -72,9 +73,9 @@ class Kept:
                 raise ValueError(f"an operator returns a tensor, got {type(out).__name__}")
             out = torch.as_tensor(out)
         if out.shape != y.shape:
-            if out.shape[1:] == y.shape[1:]:
+            if out.ndim and out.shape[1:] == y.shape[1:]:
                 raise ValueError(f"an operator returns a point for each of its inputs: {len(y)} became {len(out)}")
-            was, became = tuple(self._x.shape), (len(self._x), *out.shape[1:])
+            was, became = tuple(self._x.shape), (len(self._x), *out.shape[1:]) if out.ndim else ()
             raise ValueError(f"an operator keeps the shape of its input: {was} became {became}")
         if out.is_complex() and not y.is_complex():
             raise ValueError("an operator keeps the space of its input: real became complex. Make the inputs complex")

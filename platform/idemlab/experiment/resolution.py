@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def resolve(
         BadInput: names the file, the key, the choices and the nearest match.
     """
     catalog = catalog or installed()
+    if isinstance(reference, os.PathLike):  # of another kind than pathlib's, such as what os.scandir yields
+        reference = Path(reference)
     if isinstance(reference, Mapping):
         name, where = "experiment", "the given table"
         where, table = _with_base(entered(reference, Path(), where), where, Path(), catalog, ())
@@ -59,6 +62,7 @@ def resolve(
         where = f"{where} with the given {', '.join(parts)}"
     if isinstance(overrides, str):  # one of them: a text is a sequence, too
         overrides = [overrides]
+    overrides = list(overrides)
     if overrides:
         table = written_out(table)
         for each in overrides:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..catalog.catalog import installed
+from ..catalog.faults import out_of_memory
 from ..contracts.enforcer import Enforcer, follows_training
 from ..contracts.orbit import Operator, Orbit
 from ..contracts.specs import EnforcerKind, Traits
@@ -80,8 +82,8 @@ class LooseEnforcer(nn.Module):
         self._wraps = _wraps(enforcer) if kinds is None else EnforcerKind.ARCHITECTURE in kinds
         self._wrapped = self._started = False
         self._step: _Step | None = None
-        self._known: int | None = None
-        """The operator that was checked last, by its id."""
+        self._known: tuple[int, bool] | None = None
+        """The operator that was checked last, by its id, and whether it was in training mode."""
 
     def forward(
         self,
@@ -185,11 +187,11 @@ class LooseEnforcer(nn.Module):
 
     def _new(self, purpose: str) -> _Step:
         steps: object = self.steps
-        if steps is not None and not (isinstance(steps, int) and steps > 0):
+        if steps is not None and not (isinstance(steps, Real) and float(steps) > 0):  # of NumPy, or a quotient, too
             raise BadInput(
                 f"enforce.steps is {shown(steps)}",
                 where=self._where(),
-                expected="the number of steps of the whole run, at least 1, or None",
+                expected="the number of steps of the whole run, above 0, or None",
             )
         progress = 1.0 if self.steps is None else min(self.index / self.steps, 1.0)
         return _Step(self, index=self.index, progress=progress, purpose=purpose)
@@ -270,7 +272,9 @@ class LooseEnforcer(nn.Module):
             )
 
     def _check_statistics(self, f: object) -> None:
-        if self.traits is None or self.traits.batch_statistics or not isinstance(f, nn.Module) or self._known == id(f):
+        if self.traits is None or self.traits.batch_statistics or not isinstance(f, nn.Module):
+            return
+        if self._known == (id(f), f.training):
             return
         norms = [
             n for n, m in _bare(f).named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training
@@ -281,7 +285,7 @@ class LooseEnforcer(nn.Module):
                 where=self._where(),
                 next_step="put torch.nn.GroupNorm in the place of batch normalisation, or choose another enforcer",
             )
-        self._known = id(f)
+        self._known = id(f), f.training
 
 
 class _Step(Step):
@@ -313,23 +317,31 @@ class _Orbit(Orbit):
     """An orbit that says what is wrong with an operator that keeps no shape."""
 
     def apply(self, y: Tensor) -> Tensor:
-        after: object = super().apply(y)
+        try:
+            after: object = super().apply(y)
+        except RuntimeError as error:
+            if y.dtype != self.input.dtype and not out_of_memory(error):
+                raise self._precision(y) from error
+            raise
         if not isinstance(after, Tensor) or after.shape != y.shape:
             made = f"points {_told(after)}" if isinstance(after, Tensor) else _told(after)
             raise BadInput(
-                f"f makes {made} of points of the shape {list(y.shape)}",
+                f"f returns {made} for points of the shape {list(y.shape)}",
                 where="the operator given to an enforcer",
                 expected="f keeps the shape of its input",
             )
-        if after.dtype != y.dtype and not torch.is_autocast_enabled(y.device.type):
-            was, became = (str(t.dtype).removeprefix("torch.") for t in (y, after))
-            raise BadInput(
-                f"f makes points in {became} of points in {was}",
-                where="the operator given to an enforcer",
-                expected="f keeps the precision of its input, so that f(f(x)) exists",
-                next_step="return y.to(x.dtype) from its forward",
-            )
-        return after
+        if not after.is_floating_point():
+            raise self._precision(after)
+        return after  # mixed precision may lower that of the first point, which is no fault as long as f takes it again
+
+    def _precision(self, y: Tensor) -> BadInput:
+        was, became = (str(t.dtype).removeprefix("torch.") for t in (self.input, y))
+        return BadInput(
+            f"f returns points in {became} for points in {was}",
+            where="the operator given to an enforcer",
+            expected="f keeps the precision of its input, so that f(f(x)) exists",
+            next_step="return y.to(x.dtype) from its forward",
+        )
 
 
 def _no_reconstruction(name: str, where: str) -> BadInput:

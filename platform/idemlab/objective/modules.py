@@ -50,8 +50,8 @@ def check_model(operator: nn.Module, name: str, where: str) -> None:
     def refuse(what: str, way_out: str) -> None:
         raise BadInput(f"model '{name}' {what}", where=where, next_step=way_out)
 
-    if isinstance(operator, torch.jit.ScriptModule):
-        refuse("is a TorchScript module, which cannot be copied to be trained", "give the module that was scripted")
+    if any(isinstance(part, torch.jit.ScriptModule) for part in operator.modules()):
+        refuse("has a TorchScript module, whose copy cannot be trained", "give the module that was scripted")
     lazy = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
     tensors = [*operator.named_parameters(), *operator.named_buffers()]
     for key, t in tensors:

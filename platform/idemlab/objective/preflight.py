@@ -199,9 +199,13 @@ def _check_traits(experiment: Experiment, traits: Traits, parts: Parts) -> None:
 
 
 def _check_weights(experiment: Experiment, operator: nn.Module) -> None:
-    """Refuse weights that are not finite: nothing could be trained from them, and a spectrum of theirs kills LAPACK."""
+    """Refuse weights that are not finite: nothing could be trained from them, and a spectrum of theirs kills LAPACK.
+
+    Those that are not trained may be infinite, as a mask of attention is.
+    """
     for key, parameter in operator.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
+        usable = torch.isfinite(parameter) if parameter.requires_grad else ~torch.isnan(parameter)
+        if not bool(usable.all()):
             raise BadInput(
                 f"{key} of {experiment.model} starts with values that are not finite",
                 where="[model]",

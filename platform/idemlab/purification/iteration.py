@@ -28,8 +28,8 @@ _PATIENCE = 8
 """Steps without a new lowest residual after which the iteration stops. For a map that is far from normal, rounding dominates
 the residual long before the eigenvalues have converged; eight steps take an error of 0.9 to its 256th power."""
 _WANDERS = 0.1
-"""At a small rounding floor the residual bounds the error of every eigenvalue. A step that does not bring it below this part
-of itself is rounding, and the last."""
+"""A step of a quadratic method makes N = K^2 - K a polynomial in N that begins with N^2: without rounding, a small norm is
+about squared, however far from normal K is. At a small floor, a step that leaves more than this part of it is rounding."""
 
 
 def residual(matrix: Tensor) -> Tensor:
@@ -108,8 +108,9 @@ def purify(
     residual is kept, and the iteration stops when eight steps in a row find no lower one. It does not stop at the first
     rise, because the residual of a map that is far from normal may rise at first. Below the square root of the precision,
     a residual counts as lower only if it is lower by at least 1 %: rounding alone can lower it a little for hundreds of
-    steps. At the rounding floor of a map that is not far from normal, the first step that does not divide the residual by
-    ten is the last.
+    steps. Each step of `cubic`, `holas-5`, `holas-7` and `optimal` at least squares a small residual, up to a factor. At the
+    rounding floor of a map that is not far from normal, their first step that does not divide it by ten is therefore the
+    last.
 
     Matrices in bfloat16 and float16 are computed and returned in float32: the residual of a matrix in half precision is
     rounding.
@@ -142,7 +143,8 @@ def purify(
     X = K if K.ndim == 2 else K.reshape(-1, *K.shape[-2:])
     squares = X @ X
     starts = zip(_each(X), _left(X, squares), _ranks(X, purifier), strict=True)
-    courses = [_Course(each, left, trace_there, tolerance, len(first)) for each, left, trace_there in starts]
+    quadratic = own is None and not purifier.steers
+    courses = [_Course(*each, tolerance=tolerance, beginning=len(first), quadratic=quadratic) for each in starts]
     spent, active = 1, courses
     for index in range(max_steps):
         going = [k for k, course in enumerate(active) if not course.over]
@@ -287,10 +289,14 @@ class _Course:
         rank: the trace to end with, or None.
         tolerance: of the residual.
         beginning: number of steps that are taken whatever the residual does.
+        quadratic: whether each step at least squares a small residual. `sp2` squares one end of the spectrum only, and the
+            steps of a function may converge slowly.
     """
 
-    def __init__(self, start: Tensor, left: float, rank: float | None, tolerance: float, beginning: int) -> None:
-        self._rank, self._tolerance, self._beginning = rank, tolerance, beginning
+    def __init__(
+        self, start: Tensor, left: float, rank: float | None, *, tolerance: float, beginning: int, quadratic: bool
+    ) -> None:
+        self._rank, self._tolerance, self._beginning, self._quadratic = rank, tolerance, beginning, quadratic
         self._best, self._on_rank = start, self._reaches(start)
         self._residuals = [left]
         self._at = self._fell = 0
@@ -324,7 +330,7 @@ class _Course:
             return
         on_rank = self._reaches(iterate)
         before = self._residuals[self._at]
-        settled = contracting and before <= self._floor() <= self._hair
+        settled = self._quadratic and contracting and before <= self._floor() <= self._hair
         self._residuals.append(left)
         # Outside the region the newest one counts.
         if left < (before if contracting else math.inf) and (on_rank or not contracting):

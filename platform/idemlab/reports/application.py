@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def apply(
         BadInput: if a folder or the condition does not fit, or no file can be read; names the first file.
         Failure: if the weights are damaged, f gives values that are not finite, or `outputs` cannot be written.
     """
-    if type(times) is not int or not 1 <= times <= _MOST:
+    if isinstance(times, bool) or not isinstance(times, Integral) or not 1 <= times <= _MOST:
         raise BadInput(
             f"f cannot be applied {times} times", expected=f"a whole number from 1 to {_MOST}", next_step="`times = 1`"
         )

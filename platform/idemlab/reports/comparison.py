@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..errors import BadInput, Failure
 from ..experiment import toml
 from ..runs.run import WHICH, Run
 from ..runs.summary import Summary, summarise
-from ..system.files import write_text
+from ..system.files import as_path, write_text
 from ..wording import number, time_span
 from . import curves, style
 from .html import COLOURS, Drawing, check_target, link, render
@@ -110,11 +111,16 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None, html: Path | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run | str | Path] | Run | str | Path,
+    *,
+    out: str | Path | None = None,
+    html: str | Path | None = None,
+) -> Comparison:
     """Compare runs, finished or not.
 
     Args:
-        runs: runs or their folders, at least one.
+        runs: runs or their folders, at least one; or a single one.
         out: PNG file for the overlaid curves; None draws nothing. Runs without any log entry have no curves.
         html: file for the comparison as a self-contained page; None writes none.
 
@@ -122,8 +128,10 @@ def compare(runs: Sequence[Run | str | Path], *, out: Path | None = None, html: 
         BadInput: if a folder holds no run, a run is given twice, `out` does not end in .png, or `html` not in .html.
         Failure: if a file of a run is damaged, or `out` or `html` cannot be written.
     """
-    if isinstance(runs, (str, Path, Run)):  # one of them
+    if isinstance(runs, (str, os.PathLike, Run)):  # one of them
         runs = [runs]
+    out = None if out is None else as_path(out, "out")
+    html = None if html is None else as_path(html, "html")
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     if not opened:
         raise BadInput(

@@ -111,12 +111,15 @@ def tables_in(record: Path) -> dict[str, DataFrame]:
     Raises:
         BadInput: names the file that is no table.
     """
-    from pandas import read_csv
+    from pandas import DataFrame, read_csv
+    from pandas.errors import EmptyDataError
 
     tables = {}
     for file in sorted((record / "tables").glob("*.csv")):
         try:
             tables[file.stem] = read_csv(file, dtype=str, keep_default_na=False)
+        except EmptyDataError:  # as a table without columns is written
+            tables[file.stem] = DataFrame()
         except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
             raise BadInput(
                 f"it is no table: {error}",
@@ -134,8 +137,8 @@ def _check_folder(path: Path, name: str, *, resume: bool) -> None:
     if not resume:
         raise BadInput(f"'{path}' is not empty", next_step="choose another `out`, or continue this record: `resume`")
     if not (path / "claims.json").is_file():
-        if (path / "sweeps").is_dir():
-            return  # stopped before the record was written
+        if (path / "sweeps").is_dir() or (path / "tables").is_dir():
+            return  # stopped before the record was whole
         raise BadInput(f"'{path}' holds no study", where="out", next_step="choose another `out`")
     other = claims_in(path).get("study")
     if str(other).rpartition(":")[2] != name.rpartition(":")[2]:

@@ -47,26 +47,27 @@ def as_path(given: object, where: str) -> Path:
     Raises:
         BadInput: if it is of another type, or no path on this machine.
     """
-    if not isinstance(given, (str, Path)):
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(text, str):
         raise BadInput(
             f"{where} cannot be {with_article(type(given).__name__)}",
             where=where,
             expected="a path: text or pathlib.Path",
         )
     try:
-        os.lstat(given)
+        os.lstat(text)
     except (OSError, ValueError) as error:
         if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:  # a ValueError: it has a zero byte
             why = error.strerror if isinstance(error, OSError) else str(error)
-            raise BadInput(f"'{clipped(str(given))}' is no path: {why}", where=where, expected="a path") from error
-    return Path(given)
+            raise BadInput(f"'{clipped(text)}' is no path: {why}", where=where, expected="a path") from error
+    return Path(text)
 
 
 def folder_for(path: Path, what: str) -> Path:
     """Check that a folder is at a path, or can be made there. Nothing is made.
 
     Args:
-        what: that the folder is for, such as "the run".
+        what: what the folder is for, such as "the run".
 
     Returns:
         The nearest folder that exists: `path` itself, or one above it.

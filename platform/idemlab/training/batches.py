@@ -23,12 +23,12 @@ def _order(size: int, training: TrainingSettings, steps: range, rank: int, world
     The order depends on (seed, step) alone, so that a run resumed mid-epoch sees the same samples as an uninterrupted one.
     """
     per_epoch = size // training.batch_size
-    epoch, batches_of_epoch = -1, list[Tensor]()
+    epoch, batches_of_epoch = -1, torch.empty(0)
     for step in steps:
         if step // per_epoch != epoch:
             epoch = step // per_epoch
             order = torch.randperm(size, generator=generator(training.seed, epoch, "order"))
-            batches_of_epoch = list(order.split(training.batch_size))  # type: ignore[no-untyped-call]
+            batches_of_epoch = order[: per_epoch * training.batch_size].view(per_epoch, training.batch_size)
         rows = batches_of_epoch[step % per_epoch]
         for micro in range(training.micro_batches):
             shard = Shard(rank, world, micro, training.micro_batches)

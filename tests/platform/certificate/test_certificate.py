@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -181,6 +182,7 @@ def test_a_module_is_evaluated_in_evaluation_mode_and_put_back() -> None:
         ({"rank_points": -1}, "at least 0 as rank_points, got -1"),
         ({"batch_size": 0}, "at least 1 as batch_size, got 0"),
         ({"f": lambda x: x[:, :2]}, "keeps the shape"),
+        ({"f": lambda x: x.sum(), "x": torch.randn(5)}, r"keeps the shape of its input: \(5,\) became \(\)"),
         ({"f": lambda x: x[1:]}, r"a point for each of its inputs: \d+ became \d+"),
         ({"f": torch.nn.Identity}, r"the class Identity: call it, Identity\(...\)"),
         ({"f": 3}, "a module or a function as f, got int"),
@@ -190,6 +192,11 @@ def test_a_module_is_evaluated_in_evaluation_mode_and_put_back() -> None:
 def test_wrong_use_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         certify(**{"f": lambda x: x, "x": _inputs()} | changes)
+
+
+def test_counts_may_be_numpys() -> None:
+    counts = {"depth": np.int64(2), "rank_points": np.int32(0), "batch_size": np.int64(5)}
+    assert len(certify(torch.relu, _inputs(), **counts).relative) == 2  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -238,6 +239,19 @@ def call(name: str | Enforcer, f: object, x: object, **more: Any) -> Callable[[]
 X = torch.randn(4, 3)
 
 
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+class Mixed(nn.Linear):
+    """Computes in half precision by itself, as under FSDP2 with mixed precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(x)
+
+
 def _of_no_steps() -> object:
     enforce = idemlab.enforcer("relative")
     enforce.steps = 0
@@ -256,16 +270,16 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
     ("whole numbers", call("relative", nn.Identity(), X.int()), r"x is in int32.*x.float\(\)"),
     ("no batch", call("relative", nn.Identity(), X[0]), r"x has the shape \[3\]"),
     ("empty batch", call("relative", nn.Identity(), X[:0]), r"x has the shape \[0, 3\]"),
-    ("shape is not kept", call("cubic", nn.Linear(3, 2), X), r"f makes points of the shape \[4, 2\] of points"),
+    ("shape is not kept", call("cubic", nn.Linear(3, 2), X), r"f returns points of the shape \[4, 2\] for points"),
     (
         "precision is not kept",
-        call("relative", lambda x: x.double(), X),
-        "f makes points in float64 of points in float32",
+        call("relative", nn.Sequential(nn.Linear(3, 3), Doubled()), X),
+        "f returns points in float64 for points in float32",
     ),
     (
         "whole numbers come back",
         lambda: idemlab.enforcer("rank", rank=1)(lambda x: x.int(), X),
-        "f makes points in int32",
+        "f returns points in int32",
     ),
     ("a class", call("cubic", nn.Identity, X), r"f is the class Identity.*Identity\(...\)"),
     ("sparse", call("cubic", nn.Identity(), X.to_sparse()), r"x is a sparse tensor.*x.to_dense\(\)"),
@@ -276,7 +290,7 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
         "'rank' is not exact on an operator with batch stat",
     ),
     ("steps", _of_no_steps, "enforce.steps is 0"),
-    ("no tensor comes back", call("cubic", lambda x: (x, x), X), "f makes a tuple of points"),
+    ("no tensor comes back", call("cubic", lambda x: (x, x), X), "f returns a tuple for points"),
     ("condition of another length", call("cubic", nn.Identity(), X, condition=X[:2]), "one condition for each of 4"),
     ("no reconstruction", call("ign", nn.Linear(3, 3), X), "reads your data term.*reconstruction=r"),
     ("no reconstruction", call("ign", nn.Linear(3, 3), X, step=Step()), "reads your data term.*reconstruction=r"),
@@ -293,6 +307,27 @@ WRONG: list[tuple[str, Callable[[], object], str]] = [
 def test_what_is_wrong_is_told(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(BadInput, match=f"(?s){message}"):
         wrong()
+
+
+def test_an_operator_in_mixed_precision_is_taken() -> None:
+    f = Mixed(3, 3)
+    idemlab.enforcer("relative")(f, X).backward()
+    assert f.weight.grad is not None
+    assert bool(f.weight.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("steps", [10.0, 7.5, np.int64(10), 10])
+def test_any_positive_number_of_steps_is_taken(steps: Any) -> None:
+    enforce = idemlab.enforcer("relative")
+    enforce.steps = steps
+    assert enforce(nn.Identity(), X).item() == 0
+
+
+def test_batch_statistics_are_seen_once_training_begins() -> None:
+    enforce, f = idemlab.enforcer("rank", rank=1), nn.BatchNorm1d(3)
+    enforce(f.eval(), X)
+    with pytest.raises(BadInput, match="batch statistics"):
+        enforce(f.train(), X)
 
 
 def test_it_says_what_it_is() -> None:

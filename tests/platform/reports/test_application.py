@@ -31,7 +31,7 @@ def halved(pixels: Pixels, times: int = 1) -> NDArray[Any]:
 # -- what comes out -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("times", [1, 2, np.int64(5)])
 def test_images_are_projected_as_often_as_asked(
     grey: Path, inputs: Path, tmp_path: Path, times: int, picture: Picture
 ) -> None:

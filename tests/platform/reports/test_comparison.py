@@ -99,6 +99,7 @@ def test_only_what_differs_is_told(runs: tuple[Path, Path]) -> None:
 def test_the_picture_is_written(runs: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "pictures" / "curves.png"
     assert compare(runs, out=out).picture == out
+    assert compare(runs[0], out=str(out), html=str(tmp_path / "page.html")).picture == out
     with Image.open(out) as image:
         assert image.format == "PNG"
     assert [path.name for path in out.parent.iterdir()] == ["curves.png"]

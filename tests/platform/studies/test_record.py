@@ -34,7 +34,7 @@ from idemlab import (
 from idemlab.catalog.named import Named
 from idemlab.catalog.provided import Provided
 from idemlab.studies.environments import environments_of, note_environment
-from idemlab.studies.record import _check_folder, markdown
+from idemlab.studies.record import _check_folder, markdown, tables_in
 from idemlab.sweeps.results import Results, Trial, read_table, write_table
 
 Make = Callable[..., dict[str, Any]]
@@ -98,6 +98,16 @@ def test_a_record_tells_everything(catalog: Catalog, tmp_path: Path) -> None:
     assert (content["study"], content["quick"], content["claims"][0]["holds"]) == ("mine", False, False)
     assert json.loads((out / "environment.json").read_text())["packages"]["torch"]
     assert len(list((out / "sweeps/rates/trials").iterdir())) == 4
+
+
+def test_a_record_that_was_written_in_part_is_continued(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    pandas.DataFrame().to_csv(tmp_path / "tables/empty.csv", index=False)
+    pandas.DataFrame([{"a": 0.1}]).to_csv(tmp_path / "tables/one.csv", index=False)
+    _check_folder(tmp_path, "rank", resume=True)
+    tables = tables_in(tmp_path)
+    assert tables["empty"].empty
+    assert tables["one"].to_dict("list") == {"a": ["0.1"]}
 
 
 def test_quick_runs_the_small_sweeps_and_says_so(catalog: Catalog, tmp_path: Path) -> None:

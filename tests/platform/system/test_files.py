@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,19 @@ def test_what_is_no_path_here_is_refused(tmp_path: Path) -> None:
     for name, problem in (("file", "is a file"), ("file/x", "is a file"), ("link", "is a link that leads nowhere")):
         with pytest.raises(BadInput, match=problem):
             folder_for(tmp_path / name, "the run")
+
+
+def test_other_kinds_of_paths_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text('model = "mlp"\ndataset = "torus"\n[training]\nsteps = 1\n', encoding="utf-8")
+    (entry,) = os.scandir(tmp_path)
+    assert as_path(entry, "out") == tmp_path / "tiny.toml"
+    assert idemlab.resolve(entry).name == idemlab.resolve(tmp_path / "tiny.toml").name  # type: ignore[arg-type]
+
+
+def test_overrides_may_be_an_iterator() -> None:
+    overrides = (f"training.{key}={value}" for key, value in {"steps": 7, "seed": 3}.items())
+    training = idemlab.resolve("mlp-cubic", overrides).training  # type: ignore[arg-type]
+    assert (training.steps, training.seed) == (7, 3)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
