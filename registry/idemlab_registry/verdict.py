@@ -166,7 +166,7 @@ class _Quoted:
         for claim in claims:
             found = claim["claim"].startswith(self.claim) and re.search(self.pattern, claim[self.field])
             if found:
-                return f"{100 * float(found[1]):.0f} %" if self.percent else found[1]
+                return f"{100 * float(found[1]):.3g} %" if self.percent else found[1]
         raise ValueError(f"the record of '{self.study}' has no {self.pattern!r} in '{self.field}' of '{self.claim}...'")
 
 

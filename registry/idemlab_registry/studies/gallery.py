@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +17,8 @@ __all__ = ["Block", "gallery"]
 _DPI = 160
 _HEADING, _NOTES, _BETWEEN, _EDGE = 40, 26, 26, 10
 """Pixels for a heading, the notes under a block, between columns, and around everything."""
+_GAP, _FONT = 8, 9
+"""Pixels between a row and its label, and the label's size in points."""
 _GREY = 0.75
 """Between images, so that the edges of white ones are seen."""
 
@@ -34,21 +38,19 @@ class Block:
     notes: Sequence[str] = ()
 
 
-def gallery(
-    columns: Sequence[Sequence[Block]], range: tuple[float, float] | None, *, side: int = 56, labels: int = 120
-) -> Figure:
+def gallery(columns: Sequence[Sequence[Block]], range: tuple[float, float] | None, *, side: int = 56) -> Figure:
     """Blocks below each other in columns side by side. Values beyond the range are cut.
 
     Args:
         columns: of blocks.
         range: smallest and largest value of an image, black and white; None takes 0 to 1.
         side: least height of an image in pixels, of 160 to the inch; it becomes a whole multiple of its own.
-        labels: width of the rows' labels in pixels.
     """
     low, high = range or (0.0, 1.0)
     placed, left, heights = [], _EDGE, []
     for blocks in columns:
         top, width = _EDGE, 0
+        labels = _GAP + max(_width(label) for block in blocks for label in block.rows)
         for block in blocks:
             canvas = _mosaic(list(block.rows.values()), low, high, side)
             top += _HEADING
@@ -69,10 +71,15 @@ def gallery(
         axes.set_title(block.heading, loc="left", fontsize=10, fontweight="bold", pad=5)
         row_height = height / len(block.rows)
         for i, label in enumerate(block.rows):
-            axes.text(-8, (i + 0.5) * row_height, label, ha="right", va="center", fontsize=9)
+            axes.text(-_GAP, (i + 0.5) * row_height, label, ha="right", va="center", fontsize=_FONT)
         for i, note in enumerate(block.notes):
             axes.text((i + 0.5) * width / len(block.notes), height + 4, note, ha="center", va="top", fontsize=9)
     return figure
+
+
+def _width(label: str) -> int:
+    """Of a row's label, in pixels."""
+    return math.ceil(TextPath((0, 0), label, size=_FONT).get_extents().width * _DPI / 72) if label.strip() else 0
 
 
 def _mosaic(rows: Sequence[Tensor], low: float, high: float, side: int) -> NDArray[np.float64]:

@@ -74,7 +74,7 @@ def generated(variants: Iterable[Variant]) -> Figure:
         trained = Trained.of(variant.trials[0].run)
         batch = trained.test(2 * _COLUMNS)
         rows[variant.label] = trained.apply(trained.noise(batch), trained.condition(batch))
-    return gallery([[Block("f(z)", rows)]], trained.dataset.range, labels=330)
+    return gallery([[Block("f(z)", rows)]], trained.dataset.range)
 
 
 def dots(variants: list[Variant], asked: Lines | None = None) -> Figure:

@@ -282,7 +282,7 @@ def _drift(trained: Trained, inputs: Mapping[str, Tensor], findings: Findings) -
     )
     labels = ["x", *(f"k = {k}" for k in _SHOWN)]
     blocks = [[Block(name, dict(zip(labels, shown, strict=True)))] for name, shown in last.items()]
-    findings.figures["drifting"] = gallery(blocks, trained.dataset.range, labels=70)
+    findings.figures["drifting"] = gallery(blocks, trained.dataset.range)
     findings.captions["drifting"] = "f^k of the same noises and test digits."
     findings.tables["drift"] = DataFrame(rows)
     findings.claims.append(_stays(findings.tables["drift"], next(iter(inputs))))
@@ -327,7 +327,7 @@ def _memory(trained: Trained, x: Tensor, y: Tensor, findings: Findings) -> None:
         notes = tuple(f"{value:.1f}" for value in distance[: 2 * _STEPS].tolist())
         rows = {name: sets[name][: 2 * _STEPS], "nearest in training": images[: 2 * _STEPS]}
         blocks.append(Block(f"{name}: Euclidean distance below", rows, notes))
-    findings.figures["nearest"] = gallery([blocks], trained.dataset.range, labels=185)
+    findings.figures["nearest"] = gallery([blocks], trained.dataset.range)
     findings.captions["nearest"] = (
         "Generated digits and test digits, none chosen, each above its nearest training image."
     )

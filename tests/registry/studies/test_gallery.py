@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from idemlab_registry.studies.gallery import Block, gallery
 
@@ -32,3 +33,12 @@ def test_colour_stays_and_blocks_do_not_overlap() -> None:
     boxes = [axes.get_position() for axes in figure.axes]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert all(0 <= value <= 1 for box in boxes for value in (box.x0, box.x1, box.y0, box.y1))
+
+
+def test_the_longest_label_is_seen_whole() -> None:
+    rows = {label: torch.zeros(1, 1, 4, 4) for label in ("x", "(b) IGN, batch 256, Fourier, BatchNorm, longest")}
+    figure = gallery([[Block("f(z)", rows)]] * 2, None)
+    FigureCanvasAgg(figure).draw()
+    first, second = ([text.get_window_extent() for text in axes.texts] for axes in figure.axes)
+    assert min(box.x0 for box in first) >= 0
+    assert min(box.x0 for box in second) >= figure.axes[0].get_window_extent().x1
