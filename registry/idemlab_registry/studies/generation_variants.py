@@ -39,6 +39,7 @@ VARIANTS = {
     "section-64": "(g) section, rank 64",
     "section-32": "(g) section, rank 32",
     "section-16": "(g) section, rank 16",
+    "section-8": "(g) section, rank 8",
     "section-free": "(g) network of the section, free",
     "section-long": "(g) section by construction, long",
     "section-free-long": "(g) network of the section, free, long",
@@ -57,7 +58,7 @@ VARIANTS = {
     "cubic-both-long": "(c) cubic for both terms, long",
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
-SECTIONS = ("section", "section-64", "section-32", "section-16", "section-long")
+SECTIONS = ("section", "section-64", "section-32", "section-16", "section-8", "section-long")
 CONSTRUCTED = (*SECTIONS, "linearizer-long", "biorthogonal-long", "quantised-long")
 """Idempotent by construction."""
 TWINS = {"section-16": "section-free", "section-long": "section-free-long", "soft-long": "soft-free-long"}
