@@ -50,7 +50,7 @@ def gallery(columns: Sequence[Sequence[Block]], range: tuple[float, float] | Non
     placed, left, heights = [], _EDGE, []
     for blocks in columns:
         top, width = _EDGE, 0
-        labels = _GAP + max(_width(label) for block in blocks for label in block.rows)
+        labels = _GAP + max((_width(label) for block in blocks for label in block.rows), default=0)
         for block in blocks:
             canvas = _mosaic(list(block.rows.values()), low, high, side)
             top += _HEADING

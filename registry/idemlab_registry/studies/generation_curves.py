@@ -76,7 +76,7 @@ def _of_run(variant: str, trial: Trial) -> Curve | None:
 
 
 def _of_table(variant: str, seed: int, kept: DataFrame | None) -> Curve | None:
-    if kept is None:
+    if kept is None or not {"variant", "seed", "FLOPs", *_HEADINGS.values()} <= set(kept.columns):
         return None
     rows = kept[(kept["variant"] == variant) & (kept["seed"] == str(seed))]
     values = {name: tuple(float(text or "nan") for text in rows[heading]) for name, heading in _HEADINGS.items()}

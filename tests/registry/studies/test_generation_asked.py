@@ -193,3 +193,5 @@ def test_curves_of_runs_that_a_record_no_longer_has_are_those_of_its_table(tmp_p
     again = generation.examine(Material(results, False, lambda line: None, kept))
     assert again.tables["curves"].equals(first.tables["curves"])
     assert again.claims == first.claims
+    other = {"curves": pandas.DataFrame()}  # emptied, or of another study
+    assert "curves" not in generation.examine(Material(results, False, lambda line: None, other)).tables
