@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.catalog import Catalog, installed
-from ..errors import BadInput, Failure
+from ..errors import BadInput, Failure, nearest_match
 from ..runs.environment import describe_environment
 from ..sweeps.folder import check_kept, is_begun, is_kept
 from ..sweeps.reading import open_sweep
@@ -69,7 +69,12 @@ def run_study(
         say(nothing_to_resume(path))
     sweeps = made.quick if quick else made.sweeps
     for unknown in set(only) - set(sweeps):
-        raise BadInput(f"study '{name}' has no sweep '{unknown}'", where="only", choices=sorted(sweeps))
+        raise BadInput(
+            f"study '{name}' has no sweep '{unknown}'",
+            where="only",
+            choices=sorted(sweeps),
+            nearest=nearest_match(unknown, sweeps),
+        )
     _check_same_size(path, quick=quick)
     made_in, kept = environments_of(path), tables_in(path)
     results: dict[str, Results] = {}

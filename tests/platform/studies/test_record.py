@@ -141,8 +141,9 @@ def test_one_sweep_at_a_time(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"errors\.csv") as caught:
         run_study("mine", tmp_path / "record", only=("rates",), resume=True, catalog=catalog)
     assert "restore it, or remove it" in str(caught.value.next_step)
-    with pytest.raises(BadInput, match="has no sweep 'rate'"):
+    with pytest.raises(BadInput, match="has no sweep 'rate'") as unknown:
         run_study("mine", tmp_path / "record", only=("rate",), resume=True, catalog=catalog)
+    assert unknown.value.nearest == "rates"
 
 
 def test_a_factory_that_gives_no_study(catalog: Catalog, tmp_path: Path) -> None:
