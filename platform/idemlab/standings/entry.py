@@ -134,7 +134,7 @@ def entered(name: str, arm: Arm, task_name: str, task: Task, suite: Suite, catal
         experiment=task.experiment,
         set=settings | {"evaluation.split": "validation", "evaluation.rank_points": 0},
         over=over,
-        sampler="random" if over else "grid",
+        sampler="halton" if over else "grid",
         trials=(suite.quick.trials if quick else suite.trials) if over else None,
     )
     entry = replace(entry, settings=settings, tuning=tuning)

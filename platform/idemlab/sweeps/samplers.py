@@ -1,4 +1,4 @@
-"""Which setting of a sweep is tried next: Optuna's samplers, as pure functions of the earlier settings."""
+"""Which setting of a sweep is tried next: samplers as pure functions of the earlier settings."""
 
 from __future__ import annotations
 
@@ -25,11 +25,32 @@ class Tried:
 
 
 def known_settings(sweep: Sweep) -> list[Setting]:
-    """All settings of a grid or a random sample, with every seed; of tpe, which needs results first, none."""
+    """All settings, with every seed, of a sampler that needs no results first; of tpe, which does, none."""
     if sweep.sampler == "grid":
         return sweep.settings()
-    drawn = [propose(sweep, index, []) for index in range(sweep.count)] if sweep.sampler == "random" else []
+    if sweep.sampler == "halton":
+        drawn = _spread(sweep)
+    else:
+        drawn = [propose(sweep, index, []) for index in range(sweep.count)] if sweep.sampler == "random" else []
     return [Setting(values, seed, index) for index, values in enumerate(drawn) for seed in range(sweep.seeds)]
+
+
+def _spread(sweep: Sweep) -> list[dict[str, Any]]:
+    """The first points of the Halton sequence, without the corner 0, in the order of the keys.
+
+    The first key has base 2, the next one 3, and so on. So two sweeps try the same values of the keys that both begin with.
+    """
+    from scipy.stats.qmc import Halton
+
+    space = sweep.space()
+    shares = Halton(len(space), scramble=False).fast_forward(1).random(sweep.count)
+    return [
+        {
+            key: values.at(share) if isinstance(values, Range) else values[int(share * len(values))]
+            for (key, values), share in zip(space.items(), point, strict=True)
+        }
+        for point in shares.tolist()
+    ]
 
 
 def propose(sweep: Sweep, index: int, history: Sequence[Tried]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PRUNERS", "SAMPLERS", "Range", "Setting", "Sweep", "parse_over", "parse_value"]
 
 SEED = "training.seed"
-SAMPLERS = ("grid", "random", "tpe")
+SAMPLERS = ("grid", "random", "halton", "tpe")
 PRUNERS = ("none", "median", "halving")
 _RANGES = ("log:", "lin:", "uniform:", "int:")
 _MOST_VALUES = 10_000
@@ -56,6 +56,14 @@ class Range:
         """The value rounded to six significant digits, inside the range."""
         return value if self.kind == "int" else min(self.high, max(self.low, float(f"{value:.6g}")))
 
+    def at(self, share: float) -> float:
+        """The value at a share of the range, from 0 to less than 1: in its logarithm, if it is uniform there."""
+        if self.kind == "int":
+            return int(self.low) + int(share * (int(self.high) - int(self.low) + 1))
+        if self.kind == "log":
+            return self.rounded(math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low))))
+        return self.rounded(self.low + share * (self.high - self.low))
+
     def some(self) -> list[float]:
         """Sample values for checking a key: both ends, and for real numbers one that is not whole."""
         if self.kind == "int":
@@ -74,9 +82,10 @@ class Sweep:
             ``{"optimizer.lr": "log:1e-5:1"}``. A grid takes ranges as `parse_over` does; the other samplers take
             ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``.
         seeds: number of seeds, 0, 1, ...; each setting runs with every seed.
-        sampler: "grid", every combination of the values; "random"; or "tpe", which learns from earlier settings where the
-            good ones are (tree-structured Parzen estimator, Bergstra et al. 2011).
-        trials: number of settings, for random and tpe only. Seeds do not count: 10 trials with 3 seeds are 30 runs.
+        sampler: "grid", every combination of the values; "random"; "halton", spread evenly (the sequence of Halton 1960);
+            or "tpe", which learns from earlier settings where the good ones are (tree-structured Parzen estimator, Bergstra
+            et al. 2011).
+        trials: number of settings, for all but the grid. Seeds do not count: 10 trials with 3 seeds are 30 runs.
         metric: the metric that decides: at some inputs, as in the table (``noise/relative``), or alone, which means its
             worst value over all inputs. The value of a setting is the median over its seeds. A run that fails, is pruned or
             collapses counts as worse than all others.
