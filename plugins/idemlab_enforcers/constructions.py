@@ -43,6 +43,23 @@ def section(rank: Annotated[int, Ge(1)]) -> Any:
     return Section(rank)
 
 
+def union(balanced: bool = True) -> Any:
+    """An operator f(x, c), with classes c, whose class may be left out: f(x) is the nearest of the f(x, c) to x.
+
+    If each f(., c) is idempotent, f is, exactly, and its image is the union of theirs. So it may have separate pieces, which
+    no continuous f(x) gives to connected inputs. Use it in `hybrid`, behind the construction that makes f(x, c) idempotent:
+    `enforcers = [{ name = "section", rank = 8 }, { name = "union" }]`. With `dataset.condition = "training"` the operator
+    is trained with the labels and used without them. There is no loss. With K classes, f costs K + 1 calls of f(x, c).
+
+    Args:
+        balanced: whether the distances have weights with which f sends standard normal noise to the classes as often as
+            these occur in the data. They follow from the parameters and are found at the first call.
+    """
+    from .union import Union
+
+    return Union(balanced)
+
+
 def truncation(rank: Annotated[int, Ge(1)]) -> Any:
     """Spectral truncation of codes: f = decode T encode where T keeps r directions of the code.
 

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from idemlab import EnforcerKind, EnforcerSpec, Traits, hookimpl
 
-from .constructions import limit, linearizer, section, truncation
+from .constructions import limit, linearizer, section, truncation, union
 from .traits import (
     gradient_traits,
     hybrid_traits,
@@ -329,6 +329,12 @@ def provide_enforcers() -> Iterable[EnforcerSpec]:
         factory=section,
         summary="Idempotent by construction, of a given rank, on any given network.",
         traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE), exact=True),
+    )
+    yield EnforcerSpec(
+        name="union",
+        factory=union,
+        summary="The nearest of f(x, c) over the classes c: an image in separate pieces, and no class is needed.",
+        traits=Traits(kinds=kinds(EnforcerKind.ARCHITECTURE)),
     )
     yield EnforcerSpec(
         name="none",

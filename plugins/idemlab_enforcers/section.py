@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset, Enforcer, Operator
+from idemlab import Dataset, Enforcer, Operator
 
-from .shapes import check_rank, check_shape
+from .shapes import check_rank, check_shape, shape_of
 
 __all__ = ["Section", "Sectioned"]
 
@@ -37,13 +37,7 @@ class Section(Enforcer):
         Raises:
             BadInput: if the model does not tell the shape of a sample, or a sample has no more than r numbers.
         """
-        shape = getattr(operator, "shape", None)
-        if not isinstance(shape, tuple):
-            raise BadInput(
-                f"enforcer 'section' must know the shape of a sample, which {type(operator).__name__} does not tell",
-                expected="the attribute 'shape' of the model, a tuple such as (1, 28, 28)",
-                next_step="assign it where the model is made: model.shape = (1, 28, 28)",
-            )
+        shape = shape_of("section", operator)
         check_rank("section", self._rank, math.prod(shape))
         dtype = next((p.dtype for p in operator.parameters() if p.is_floating_point()), torch.get_default_dtype())
         return Sectioned(operator, shape, self._rank, torch.promote_types(dtype, torch.float32))

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from idemlab import BadInput, Dataset
+from idemlab import BadInput, Dataset, Operator
 
-__all__ = ["check_rank", "check_shape"]
+__all__ = ["check_rank", "check_shape", "shape_of"]
+
+
+def shape_of(enforcer: str, operator: Operator) -> tuple[int, ...]:
+    """The shape of a sample, which a model tells by its attribute `shape`.
+
+    Raises:
+        BadInput: if it does not.
+    """
+    shape = getattr(operator, "shape", None)
+    if not isinstance(shape, tuple):
+        raise BadInput(
+            f"enforcer '{enforcer}' must know the shape of a sample, which {type(operator).__name__} does not tell",
+            expected="the attribute 'shape' of the model, a tuple such as (1, 28, 28)",
+            next_step="assign it where the model is made: model.shape = (1, 28, 28)",
+        )
+    return shape
 
 
 def check_shape(enforcer: str, shape: tuple[int, ...], dataset: Dataset) -> None:

@@ -13,8 +13,8 @@ from ..wording import shown
 
 __all__ = ["Condition", "check_condition", "split"]
 
-Condition = Literal["none", "label"]
-"""What of a data set is the condition: nothing, or the labels of its samples."""
+Condition = Literal["none", "label", "training"]
+"""What of a data set is the condition: nothing; the labels of its samples; or these in training only."""
 
 _CHOICES: tuple[Condition, ...] = get_args(Condition)
 _KEY = "condition"
@@ -37,7 +37,7 @@ def split(table: Any, where: str) -> tuple[Any, Condition]:
             where=f"{where}, key '{_KEY}'",
             choices=_CHOICES,
             nearest=nearest_match(condition, _CHOICES) if isinstance(condition, str) else None,
-            next_step="set 'label', or leave the key out",
+            next_step="set 'label', or 'training' for labels in training only, or leave the key out",
         )
     return {key: value for key, value in table.items() if key != _KEY}, condition
 

@@ -19,19 +19,22 @@ _WHERE = "[dataset], key 'condition'"
 
 
 def build_dataset(experiment: Experiment) -> Dataset:
-    """The data that the experiment names. Its batches have a condition if the experiment asks for one, and with the split
-    "validation" a part of the training samples stands for the test split.
+    """The data that the experiment names. Its batches have a condition if the experiment asks for one, perhaps in training
+    only, and with the split "validation" a part of the training samples stands for the test split.
 
     Raises:
         BadInput, Failure: from the factory; names the plugin at fault.
         BadInput: if the data have no labels to take as the condition, or too few samples to hold some out.
     """
     dataset = spared(experiment, experiment.dataset.build_as(Dataset))
-    return dataset if experiment.condition == "none" else conditioned(dataset, str(experiment.dataset))
+    if experiment.condition == "none":
+        return dataset
+    both = conditioned(dataset, str(experiment.dataset))
+    return replace(both, test=dataset.test) if experiment.condition == "training" else both
 
 
 def classes_of(experiment: Experiment, dataset: Dataset) -> int | None:
-    """Number of classes of the condition; None for an operator f(x)."""
+    """Number of classes of the condition, be it in training only; None for an operator f(x)."""
     return None if experiment.condition == "none" else dataset.classes
 
 

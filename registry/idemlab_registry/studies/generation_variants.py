@@ -50,6 +50,7 @@ VARIANTS = {
     "section-class-16": "(h) section by class, rank 16, short",
     "section-class-8": "(h) section by class, rank 8, short",
     "section-class-long": "(h) section by class, rank 8, long",
+    "section-union": "(i) union of sections, labels in training",
     "ign-256": "(b) IGN, batch 256",
     "ign-256-batch-norm": "(b) IGN, batch 256, BatchNorm",
     "ign-256-fourier": "(b) IGN, batch 256, Fourier noise",
@@ -59,7 +60,7 @@ VARIANTS = {
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
 SECTIONS = ("section", "section-64", "section-32", "section-16", "section-8", "section-long")
-CONSTRUCTED = (*SECTIONS, "linearizer-long", "biorthogonal-long", "quantised-long")
+CONSTRUCTED = (*SECTIONS, "section-union", "linearizer-long", "biorthogonal-long", "quantised-long")
 """Idempotent by construction."""
 TWINS = {"section-16": "section-free", "section-long": "section-free-long", "soft-long": "soft-free-long"}
 """Variant -> the one with nothing enforced, on the same network, for the same FLOPs."""
