@@ -43,6 +43,8 @@ ENFORCERS: list[tuple[str, Arguments]] = [
     ("relative", {}),
     ("log-relative", {}),
     ("truncation", {"rank": 3}),
+    ("union", {}),
+    ("union", {"balanced": False}),
     *(("purification", {"method": method, "rank": 2}) for method in ("sp2", "trs4", "hpcp", "pm")),
     ("purification", {"method": "optimal", "gap": 0.2}),
 ]

@@ -66,7 +66,10 @@ def sweep(
     ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", help="Run each setting with seeds 0 ... N-1.")] = 1,
     sampler: Annotated[
-        str, typer.Option(metavar="NAME", help="grid: every combination; random; halton: spread evenly; tpe: near the best so far.")
+        str,
+        typer.Option(
+            metavar="NAME", help="grid: every combination; random; halton: spread evenly; tpe: near the best so far."
+        ),
     ] = "grid",
     trials: Annotated[
         int | None, typer.Option(metavar="N", help="Number of settings that the sampler chooses.", show_default=False)

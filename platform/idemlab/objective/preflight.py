@@ -113,6 +113,8 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_weights(experiment, trial.operator)
         _check_operator(experiment, trial.operator, batch)
+        if experiment.condition == "training":
+            _check_without_class(experiment, trial.operator, parts, device)
         check_trained(trial, experiment.model.name)
         if traits.exact or getattr(experiment.model.spec, "exact", False):
             claiming = experiment.enforcer if traits.exact else experiment.model
@@ -214,6 +216,23 @@ def _check_weights(experiment: Experiment, operator: nn.Module) -> None:
                 if experiment.start.weights is None
                 else f"start from other weights than {experiment.start.weights}",
             )
+
+
+def _check_without_class(experiment: Experiment, operator: nn.Module, parts: Parts, device: torch.device) -> None:
+    """Refuse an operator that needs a class where only training gives one."""
+    rows = parts.dataset.test.__getitems__([0, 1])
+    x = rows.to(device, getattr(torch, experiment.training.dtype), parts.dataset.range).input
+    try:
+        with torch.no_grad():
+            applied(operator, x, None)
+    except (BadInput, RuntimeError, TypeError, ValueError) as error:
+        raise BadInput(
+            "with dataset.condition = training, the operator is used without a class, and this one needs a class",
+            where="[dataset], key 'condition', and [enforcer]",
+            expected="an operator f(x, c) whose c may be left out, such as the enforcer 'union' makes",
+            next_step='add it behind another: enforcer.name = hybrid, enforcer.enforcers = [{ name = "section", rank = 8 }, '
+            '{ name = "union" }]; or set dataset.condition = label',
+        ) from error
 
 
 def _check_operator(experiment: Experiment, operator: nn.Module, batch: Batch) -> None:

@@ -72,7 +72,7 @@ def apply(
         inputs: folder to read; links that lead out of it are refused.
         outputs: folder to make; if it exists, it must be empty.
         times: how often f is applied, at most 10,000.
-        condition: the class c, for an operator f(x, c).
+        condition: the class c, for an operator f(x, c). One that was trained with labels and is used without needs none.
         catalog: defaults to the installed plugins.
         message: called with each remark about files that were resized or left out.
 
@@ -90,7 +90,7 @@ def apply(
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
     catalog = catalog or run.catalog or installed()
     source, target = _folders(as_path(inputs, "inputs"), as_path(outputs, "outputs"))
-    _check_condition(condition, run.classes)
+    _check_condition(condition, run)
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)
     files, left_out = _files(source, reader.suffixes, message)
     operator = load(run, catalog=catalog)
@@ -122,8 +122,9 @@ def apply(
     return Applied((Path(outputs) / name for name in names.values()), dict(sorted(skipped.items())), left_out)
 
 
-def _check_condition(condition: int | None, classes: int | None) -> None:
-    """Refuse a condition that the operator does not have, and a missing one."""
+def _check_condition(condition: int | None, run: Run) -> None:
+    """Refuse a condition that the operator does not have, and a missing one that it needs."""
+    classes = run.classes
     if classes is None:
         if condition is not None:
             raise BadInput(
@@ -132,6 +133,8 @@ def _check_condition(condition: int | None, classes: int | None) -> None:
         return
     known = f"a class from 0 to {classes - 1}"
     if condition is None:
+        if not run.needs_class:
+            return
         raise BadInput(
             "this operator takes a condition, f(x, c)",
             where="condition",

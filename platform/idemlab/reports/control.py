@@ -84,11 +84,12 @@ def _given(given: Run | str | Path, run: Run, catalog: Catalog) -> Run:
             f"the control '{control.path}' has samples of shape {list(control.shape)}",
             expected=f"a run on samples of shape {list(run.shape)}",
         )
-    if control.classes != run.classes:
-        asked = ["takes no condition" if each.classes is None else "takes a condition" for each in (control, run)]
+    one, other = ((each.needs_class, each.needs_class and each.classes) for each in (control, run))
+    if one != other:
+        asked = ["takes a condition" if each.needs_class else "takes no condition" for each in (control, run)]
         raise BadInput(
             f"the operator of the control '{control.path}' {asked[0]}, and that of the run {asked[1]}",
-            expected="a control with the same classes" if run.classes else "a control without a condition",
+            expected="a control with the same classes" if run.needs_class else "a control without a condition",
         )
     return control
 

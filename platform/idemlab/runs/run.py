@@ -268,6 +268,11 @@ class Run:
         """Number of classes of the condition, as stored with the weights; None for an operator f(x)."""
         return self.sample.get("classes")
 
+    @property
+    def needs_class(self) -> bool:
+        """Whether f is f(x, c) and nothing else. An operator with labels in training only is f(x), or f(x, c)."""
+        return self.classes is not None and self.experiment.condition != "training"
+
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, errors, spectra, and the pictures of the report."""
         from .card import run_html

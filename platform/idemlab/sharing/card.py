@@ -127,11 +127,12 @@ def _loading(run: Run, name: str) -> str:
         "import idemlab",
         "",
         f'f = idemlab.load("{name}"{object_too})',
-        f"y = f(x{', c' if run.classes else ''})  # x is a tensor [N, {', '.join(map(str, run.shape))}]{values}",
+        f"y = f(x{', c' if run.needs_class else ''})  # x is a tensor [N, {', '.join(map(str, run.shape))}]{values}",
         "```",
     ]
     if run.classes:
-        lines += ["", f"It takes a condition: c is a tensor [N] of class numbers, from 0 to {run.classes - 1}."]
+        takes = "It takes a condition" if run.needs_class else "It can be given a class, too, as f(x, c)"
+        lines += ["", f"{takes}: c is a tensor [N] of class numbers, from 0 to {run.classes - 1}."]
     if object_too:
         lines += ["", "Its network was given as an object: `module` is one of the same class and size."]
     return "\n".join(lines)

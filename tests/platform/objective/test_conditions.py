@@ -16,7 +16,7 @@ import idemlab
 from idemlab import BadInput, Batch, Dataset, TensorRows, Verdict
 from idemlab.certificate.goal import Goal
 from idemlab.contracts.orbit import Orbit
-from idemlab.objective.data import build_dataset, conditioned
+from idemlab.objective.data import build_dataset, classes_of, conditioned
 from idemlab.objective.evaluation import Evaluation, evaluate, examples, worst_class
 from idemlab.objective.given import resolved
 from idemlab.objective.parts import assemble
@@ -239,6 +239,57 @@ def test_without_a_condition_nothing_is_stored_of_one(tmp_path: Path) -> None:
     np.save(tmp_path / "in" / "x.npy", np.zeros(4))
     with pytest.raises(BadInput, match="takes no condition"):
         apply(run, tmp_path / "in", tmp_path / "out", condition=1)
+
+
+# -- labels in training only ----------------------------------------------------------------------------------------------
+
+UNION = {"name": "hybrid", "enforcers": [{"name": "section", "rank": 2}, {"name": "union"}]}
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_labels_in_training_only_are_no_condition_of_what_is_measured(split: str) -> None:
+    overrides = ["dataset.condition=training", f"evaluation.split={split}"]
+    experiment, _ = resolved(tiny(enforcer=UNION), overrides, {}, idemlab.installed())
+    data = build_dataset(experiment)
+    batch = data.train.__getitems__([5, 3])
+    assert torch.equal(batch.condition, batch.label)  # type: ignore[arg-type]
+    assert data.test.__getitems__([0]).condition is None
+    assert data.test.__getitems__([0]).label is not None
+    assert classes_of(experiment, data) == CLASSES
+
+
+@pytest.mark.parametrize("model", ["mlp", Own()], ids=["built-in", "given"])
+def test_an_operator_that_needs_a_class_is_refused_if_only_training_gives_one(model: Any) -> None:
+    changes = {"model": model if isinstance(model, nn.Module) else {"name": model, "width": 8}}
+    experiment, _ = resolved(tiny(**changes), ["dataset.condition=training"], {}, idemlab.installed())
+    with pytest.raises(BadInput, match="is used without a class, and this one needs a class") as caught:
+        preflight(experiment, assemble(experiment), device=CPU)
+    assert "union" in str(caught.value.next_step)
+
+
+def test_a_run_with_labels_in_training_only_is_used_with_and_without_a_class(tmp_path: Path) -> None:
+    overrides = ["dataset.condition=training", "evaluation.rank_points=1", "training.steps=40", "optimizer.lr=0.003"]
+    run = idemlab.train(tiny(enforcer=UNION), tmp_path / "run", overrides=overrides, progress=False)
+    f, (x, c) = idemlab.load(Run(run.path)), rows(45, 1)
+    y = f(x)
+    every = torch.stack([f(x, torch.full_like(c, each)) for each in range(CLASSES)])
+    taken = (every - y).flatten(2).norm(dim=2).argmin(0)
+    assert torch.equal(y, every[taken, torch.arange(45)])
+    torch.testing.assert_close(f(y), y, rtol=0, atol=1e-5)
+    assert run.certificate is not None
+    assert run.certificate["verdict"] == "genuine"
+    assert "classes" not in run.certificate["inputs"]["data"]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "x.npy", x[0].numpy())
+    for condition, expected in ((None, y[0]), (1, every[1, 0])):
+        (written,) = apply(run, folder, tmp_path / f"out{condition}", condition=condition)
+        torch.testing.assert_close(torch.from_numpy(np.load(written)), expected.detach())
+    with pytest.raises(BadInput, match="no class 3"):
+        apply(run, folder, tmp_path / "out", condition=3)
+    card = model_card(run, "me/points", "mit", [])
+    assert "y = f(x) " in card
+    assert "It can be given a class, too, as f(x, c): c is a tensor [N] of class numbers, from 0 to 2." in card
 
 
 # -- the certificate of each f(., c) --------------------------------------------------------------------------------------

@@ -39,6 +39,11 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "truncation": (IMAGES, {"name": "patches", "channels": 4, "latent": 8}, {"name": "truncation", "rank": 4}),
     "section": (FLAT, {"name": "mlp", "width": 16}, {"name": "section", "rank": 3}),
     "section of images": (IMAGES, {"name": "unet", "channels": 8}, {"name": "section", "rank": 8}),
+    "union": (
+        {"name": "digits", "condition": "training"},
+        {"name": "patches", "channels": 4, "latent": 8},
+        {"name": "hybrid", "enforcers": [{"name": "section", "rank": 3}, {"name": "union"}]},
+    ),
     "by class": ({"name": "digits", "condition": "label"}, {"name": "patches", "channels": 4, "latent": 8}, {}),
 }
 """Data, model and enforcer of everything that is shipped and can be exported, on small samples."""

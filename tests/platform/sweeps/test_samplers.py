@@ -120,13 +120,20 @@ def test_random_points_are_the_same_everywhere_and_inside() -> None:
 
 
 def test_halton_spreads_few_settings_evenly_and_alike_for_keys_in_common() -> None:
-    over = {"optimizer.lr": "log:1e-8:1", "enforcer.step": "uniform:0:9", "model.depth": "int:1:5", "enforcer": ["cubic", "ign"]}
+    over = {
+        "optimizer.lr": "log:1e-8:1",
+        "enforcer.step": "uniform:0:9",
+        "model.depth": "int:1:5",
+        "enforcer": ["cubic", "ign"],
+    }
     plan = Sweep(experiment="mlp-cubic", over=over, sampler="halton", trials=7, seeds=2)
     settings = known_settings(plan)
     values = [setting.values for setting in settings[::2]]
     assert values == [setting.values for setting in settings[1::2]]
     rates = [value["optimizer.lr"] for value in values]
-    assert rates == pytest.approx([1e-4, 1e-6, 1e-2, 1e-7, 1e-3, 1e-5, 1e-1], rel=1e-5)  # base 2: 1/2, 1/4, 3/4, 1/8, ...
+    assert rates == pytest.approx(
+        [1e-4, 1e-6, 1e-2, 1e-7, 1e-3, 1e-5, 1e-1], rel=1e-5
+    )  # base 2: 1/2, 1/4, 3/4, 1/8, ...
     assert [value["enforcer.step"] for value in values] == pytest.approx([3, 6, 1, 4, 7, 2, 5])  # base 3: 1/3, 2/3, 1/9
     assert [value["model.depth"] for value in values] == [2, 3, 4, 5, 1, 2, 3]  # base 5
     assert [value["enforcer"] for value in values] == ["cubic"] * 3 + ["ign"] * 3 + ["cubic"]  # base 7

@@ -27,6 +27,7 @@ NAMES = [
     "relative",
     "section",
     "truncation",
+    "union",
 ]
 CUBIC_AND_GRADIENT = [{"name": "cubic"}, {"name": "gradient"}]
 
@@ -79,7 +80,11 @@ def test_the_hook_module_loads_no_torch():
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in NAMES if name not in ("alignment", "hybrid", "linearizer", "rank", "section", "truncation")],
+    [
+        name
+        for name in NAMES
+        if name not in ("alignment", "hybrid", "linearizer", "rank", "section", "truncation", "union")
+    ],
 )
 def test_it_works_with_its_defaults(name):
     enforcer, operator = build(name=name), nn.Linear(3, 3)

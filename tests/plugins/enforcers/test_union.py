@@ -1,0 +1,101 @@
+"""The nearest of f(x, c) over the classes: idempotent if each f(., c) is, and free of the need for a class."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from idemlab import BadInput, Dataset, TensorRows, installed
+from idemlab_enforcers.union import United
+
+
+class Planes(nn.Module):
+    """f(x, c): the projection on the c-th of several random affine planes."""
+
+    def __init__(self, classes: int = 3, n: int = 6, rank: int = 2) -> None:
+        super().__init__()
+        self.shape, self.classes = (n,), classes
+        basis = torch.linalg.qr(torch.randn(classes, n, rank))[0]
+        self.P = nn.Parameter(basis @ basis.mT)
+        self.centre = nn.Parameter(torch.randn(classes, n))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        m = self.centre[c]
+        y: Tensor = m + (self.P[c] @ (x - m)[:, :, None])[:, :, 0]
+        return y
+
+
+def united(operator: nn.Module, **arguments: bool) -> United:
+    f = installed().check("enforcer", {"name": "union", **arguments}, "here").build().wrap(operator)
+    assert isinstance(f, United)
+    return f.eval()
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 10**6), classes=st.integers(1, 5), rank=st.integers(1, 5), log_size=st.floats(-2, 2))
+@pytest.mark.parametrize("balanced", [True, False])
+def test_the_union_of_projections_is_idempotent_at_any_point(balanced, seed, classes, rank, log_size):
+    torch.manual_seed(seed)
+    f = united(Planes(classes, rank=rank).double(), balanced=balanced)
+    x = 10**log_size * torch.randn(20, 6, dtype=torch.float64)
+    y = f(x)
+    torch.testing.assert_close(f(y), y, rtol=1e-11, atol=1e-11)
+
+
+def test_it_goes_to_the_nearest_image_and_to_the_class_that_is_given():
+    torch.manual_seed(0)
+    planes = Planes()
+    f, x = united(planes, balanced=False), torch.randn(50, 6)
+    every = torch.stack([planes(x, torch.full((50,), c)) for c in range(3)])
+    nearest = (every - x).norm(dim=2).argmin(0)
+    assert len(nearest.unique()) == 3
+    assert torch.equal(f(x), every[nearest, torch.arange(50)])
+    for c in range(3):
+        assert torch.equal(f(x, torch.full((50,), c)), every[c])
+
+
+def test_noise_goes_to_each_class_as_often_as_the_data_say():
+    torch.manual_seed(1)
+    planes = Planes(n=40, rank=3)
+    with torch.no_grad():
+        planes.centre[1] *= 2  # far away: hardly any noise would go there
+    shares = torch.tensor([0.6, 0.3, 0.1])
+    labels = torch.repeat_interleave(torch.arange(3), (100 * shares).long())
+    rows = TensorRows(torch.randn(100, 40), label=labels)
+    data = Dataset(train=rows, test=rows, shape=(40,), classes=3)
+    plain, f = united(planes, balanced=False), united(planes)
+    f.start_from(data)
+    z = torch.randn(4000, 40, generator=torch.Generator().manual_seed(7))
+
+    def found(g: nn.Module) -> Tensor:
+        y = g(z)
+        every = torch.stack([planes(z, torch.full((len(z),), c)) for c in range(3)])
+        return torch.bincount((every - y).norm(dim=2).argmin(0), minlength=3) / len(z)
+
+    assert found(plain)[1] < 0.05
+    torch.testing.assert_close(found(f), shares, rtol=0, atol=0.04)  # 1024 points decide
+
+
+def test_the_balance_follows_the_parameters_but_not_in_training():
+    torch.manual_seed(2)
+    planes = Planes(n=40)
+    f = united(planes)
+    before = f._weights()
+    assert f._weights() is before
+    with torch.no_grad():
+        planes.centre[0] += 1
+    f.train()
+    assert f._weights() is before
+    f.eval()
+    assert not torch.equal(f._weights(), before)
+
+
+def test_an_operator_without_classes_is_refused():
+    plain = nn.Linear(6, 6)
+    plain.shape = (6,)  # type: ignore[assignment]
+    with pytest.raises(BadInput, match=r"needs an operator f\(x, c\) with classes") as error:
+        united(plain)
+    assert "dataset.condition" in str(error.value.next_step)
