@@ -24,7 +24,7 @@ from ..wording import command, counted, listed, nothing_to_resume, plural
 from .entry import Entry, arm_of, check_names, entered
 from .record import FILE, League, TaskTable, write_league
 from .standing import Standing, chosen_setting, pareto, standing_of
-from .suite import Arm, Suite, find_suite
+from .suite import Arm, Suite, Task, find_suite
 
 __all__ = ["run_league"]
 
@@ -56,7 +56,8 @@ def run_league(
             pictures, and a sweep for each arm and task.
         suite: name of a suite, or path of its TOML file.
         quick: the quick version: few tasks, few trials, small budgets.
-        resume: run the trials that are not finished. The arms may differ from before; finished trials are kept.
+        resume: run the trials that are not finished. The arms may differ from before; finished trials are kept. If the runs
+            of a task are gone, as in a record, its table is kept, provided that nothing else has changed.
         jobs: number of worker processes.
         storage: URL of a database through which machines that make the same call share the trials, as in `run_sweep`.
         say: called with each line of progress.
@@ -91,6 +92,7 @@ def run_league(
     for entry in _told(arms, entries):
         say(f"{tasks[entry.task].title}: {entry.arm} does not take part: {entry.refused}")
     with exclusive(path):
+        before = League.open(path) if resume and (path / FILE).is_file() else None
         league = League(
             path=path,
             suite=suite,
@@ -104,13 +106,22 @@ def run_league(
             environment=describe_environment(own, torch.device("cpu"), 1),
         )
         runner = _Runner(path, jobs, storage, say, own)
+        done = {} if before is None else {name: t for name, t in _comparable(before, league, tasks) if t is not None}
+        gone = {name for name in tasks if before is not None and not runner.begun(entries[name])}
+        if before is not None and gone & done.keys():
+            league = replace(league, earlier=(*before.earlier, before.environment))
         for name, task in tasks.items():
+            if name in gone and name in done:
+                say(f"task {name}: kept from the record; its runs are gone")
+                continue
+            if name in gone and before is not None and name in {table.name for table in before.tasks}:
+                say(f"task {name}: its runs are gone, and its table is of other arms or rules: it is run again")
             say(f"task {name}: {task.title}")
             rows = [runner.standing(entry, rules, seeds) for entry in entries[name]]
             best = pareto(rows)
             ordered = tuple(sorted((replace(row, pareto=row.arm in best) for row in rows), key=_place))
             flops = (task.quick_flops if quick else None) or task.flops
-            made = TaskTable(
+            done[name] = TaskTable(
                 name=name,
                 title=task.title,
                 experiment=Path(task.experiment).stem,
@@ -121,8 +132,10 @@ def run_league(
                 true_rank=task.true_rank,
                 rows=ordered,
             )
-            league = replace(league, tasks=(*league.tasks, made))
+            league = replace(league, tasks=tuple(done[each] for each in tasks if each in done))
             write_league(league)  # after every task: what is done can be read
+        if len(league.tasks) < len(done):  # all were kept
+            league = replace(league, tasks=tuple(done[each] for each in tasks if each in done))
     return league
 
 
@@ -176,6 +189,16 @@ def _told(arms: Mapping[str, Arm], entries: Mapping[str, Sequence[Entry]]) -> It
         yield from (entry for entry in own if entry.refused)
 
 
+def _comparable(before: League, now: League, tasks: Mapping[str, Task]) -> Iterator[tuple[str, TaskTable | None]]:
+    """(task, its table in an earlier league of the same arms, trials, seeds and budget, or None)."""
+    alike = (before.arms, before.trials, before.seeds) == (now.arms, now.trials, now.seeds)
+    tables = {table.name: table for table in before.tasks} if alike else {}
+    for name, task in tasks.items():
+        table, flops = tables.get(name), (task.quick_flops if now.quick else None) or task.flops
+        same = table is not None and (table.flops, table.experiment) == (flops, Path(task.experiment).stem)
+        yield name, table if same else None
+
+
 class _Runner:
     """Runs the two sweeps of each entry."""
 
@@ -193,6 +216,10 @@ class _Runner:
         chosen = chosen_setting(tuning, task)
         final = None if chosen is None else self._run(entry, "final", entry.final(chosen[0], seeds))
         return standing_of(entry, task, tuning, final)
+
+    def begun(self, entries: Sequence[Entry]) -> bool:
+        """Whether there are runs of a task."""
+        return any(self._folder(entry, phase).is_dir() for entry in entries for phase in ("tuning", "final"))
 
     def _folder(self, entry: Entry, phase: str) -> Path:
         """The folder of a sweep. Its name is its key in a database, so it names the league, too."""

@@ -132,6 +132,7 @@ class League:
         origins: name -> distribution that offers the enforcer, with its version.
         tasks: those that are done.
         environment: versions and hardware.
+        earlier: the same of the calls that ran tasks whose tables were kept.
     """
 
     path: Path
@@ -144,6 +145,7 @@ class League:
     origins: Mapping[str, str]
     tasks: tuple[TaskTable, ...]
     environment: Mapping[str, Any]
+    earlier: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def open(cls, path: str | Path) -> League:
@@ -168,7 +170,7 @@ class League:
                 )
                 for task in content["tasks"]
             )
-            return cls(**{**content, "path": Path(path), "tasks": tasks})
+            return cls(**{**content, "path": Path(path), "tasks": tasks, "earlier": tuple(content.get("earlier", ()))})
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Failure(
                 f"damaged: {error}", where=str(file), next_step="run the league again in a new folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,18 @@ def test_a_league_from_start_to_end(
             assert "optimizer.lr" in row.chosen
     assert League.open(out) == league
     assert json.loads((out / "league.json").read_text())["origins"]["failing"] == "failing-one 1.0"
+    again = tmp_path / "again" / "out"  # a record, which keeps the runs of one task
+    shutil.copytree(out, again, ignore=lambda folder, names: [n for n in names if "-sorting-" in n])
+    said.clear()
+    continued = run_league(arms, again, suite=suite, resume=True, say=said.append, catalog=catalog)
+    assert [text for text in said if text.startswith("task ")][1:] == [
+        "task sorting: kept from the record; its runs are gone"
+    ]
+    assert continued.tasks == League.open(again).tasks == league.tasks
+    assert continued.earlier == (league.environment,)
+    said.clear()
+    run_league(arms[:2], again, suite=suite, resume=True, say=said.append, catalog=catalog)
+    assert "task sorting: its runs are gone, and its table is of other arms or rules: it is run again" in said
     for path in (out / "sweeps").iterdir():  # tuning never sees the test data
         (first, *_) = path.glob("trials/*/experiment.toml")
         assert ('split = "validation"' in first.read_text()) == path.name.endswith("-tuning")
