@@ -171,15 +171,20 @@ def examine(material: Material) -> Findings:
 
 
 def _rows(findings: Findings, name: str, variants: tuple[Variant, ...]) -> None:
-    """One row of images for each variant of a round. A record that is resumed keeps its rows, and has the new ones apart."""
+    """One row of images for each variant of a round.
+
+    A record that is resumed keeps its rows, and has the new ones apart, in a picture that is named after the first of them.
+    """
     there = [variant for variant in variants if variant.trials[0].run.weights_file.is_file()]
     whole = len(there) == len(variants)
     if variants:
         findings.figures[name] = generated(list(variants)) if whole else None
         findings.captions[name] = "f(z) of the variants at the same noises (those of their own source)."
     if not whole:
-        findings.figures[f"{name}-further"] = generated(there) if there else None
-        findings.captions[f"{name}-further"] = "The same of variants that were added later."
+        for variant in variants:  # pictures of earlier continuations are listed where they are
+            further = f"{name}-{variant.name}"
+            findings.figures[further] = generated(there) if variant in there[:1] else None
+            findings.captions[further] = "The same of variants that were added later."
 
 
 def _text(material: Material, variants: list[Variant]) -> str:
