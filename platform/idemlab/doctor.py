@@ -15,7 +15,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
-from .catalog.catalog import Catalog, installed
+from .catalog.catalog import Catalog, or_installed
 from .catalog.distributions import installed_version
 from .catalog.unreadable import spare_imports, unreadable
 
@@ -58,7 +58,7 @@ def examine(catalog: Catalog | None = None, runs: str | Path = "runs") -> list[F
         *_distributions(),
         *_devices(),
         *_torchvision(),
-        *_plugins(catalog or installed()),
+        *_plugins(or_installed(catalog)),
         _folder(Path(runs)),
         *_extras(),
     ]

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import __version__
-from .catalog.catalog import Catalog, installed
+from .catalog.catalog import Catalog, or_installed
 from .catalog.distributions import installed_version, owner_of
 from .catalog.known import known_plugins
 from .errors import BadInput, Failure, nearest_match
@@ -61,7 +61,7 @@ def new_plugin(
     _check_form(name)
     package, enforcer = name.replace("-", "_"), name.removeprefix(_PREFIX)
     _check_reserved(name, package, enforcer, kind)
-    _check_taken(name, package, enforcer, kind, catalog or installed())
+    _check_taken(name, package, enforcer, kind, or_installed(catalog))
     _check_folder(folder)
     values = {
         "name": name,

@@ -47,7 +47,7 @@ def test_a_combination_of_which_nothing_was_measured_has_dashes(idemlab, here):
         (["--over", "enforcer.name=cubik,gradient"], "cubic"),
         (["--over", "optimizer.name=adam,adamm"], "there is no optimizer 'adamm'"),
         (["--seeds", "0"], "0 seeds"),
-        (["--seeds", "2", "--jobs", "0"], "0 worker processes"),
+        (["--seeds", "2", "--jobs", "0"], "jobs cannot be 0"),
         (["--seeds", "2", "--set", "training.steps"], "is not an override"),
         (["--over", "optimizer.lr=uniform:0:1"], "a grid tries every value"),
         (["--over", "optimizer.lr=log:1e-3:1", "--sampler", "tpe"], "sampler 'tpe' needs a number of settings"),

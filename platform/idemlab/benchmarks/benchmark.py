@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..catalog.catalog import Catalog, installed
+from ..arguments import several, whole
+from ..catalog.catalog import Catalog, installed, or_installed
 from ..contracts.dataset import Dataset
-from ..errors import BadInput
+from ..errors import BadInput, nearest_match
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..objective.parts import build_operator
@@ -89,8 +90,7 @@ def bench(
             not exist, or a number below 1.
         Failure: if the memory is too small, or a plugin raises.
     """
-    if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
-        enforcers = [enforcers]
+    enforcers = several(enforcers, (), "enforcers", "names, or tables with a name and arguments")
     kind = _checked(enforcers, batch=batch, steps=steps, threads=threads, device=device, shape=shape)
     if out is not None:
         check_path(Path(out))
@@ -100,7 +100,7 @@ def bench(
         "training": {"steps": 2 + _WARM_UP + steps, "batch_size": batch, "checkpoint_every": 10**9},
         "evaluation": {"inputs": {}, "points": 2, "rank_points": 0},
     }
-    experiments = [_experiment(base, enforcer, overrides, catalog or installed()) for enforcer in enforcers]
+    experiments = [_experiment(base, enforcer, overrides, or_installed(catalog)) for enforcer in enforcers]
     trainings = sum(1 + 2 * len(ways_of(experiment)) for experiment in experiments)
     place = torch.device(kind)
     check_memory(experiments[0], tuple(shape), batch, trainings, place)
@@ -158,19 +158,17 @@ def _checked(
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    numbers = {"batch": batch, "steps": steps, "threads": 1 if threads is None else threads}
-    for name, value in numbers.items():
-        if type(value) is not int or value < 1:
-            raise BadInput(f"{name} cannot be {value}", where=name, expected="a whole number, at least 1")
+    for name, value in (("batch", batch), ("steps", steps), ("threads", 1 if threads is None else threads)):
+        whole(value, name)
     if threads is not None and threads > cores:  # they would wait for each other; ten thousands crash the process
         raise BadInput(
             f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
         )
-    sides = list(shape) if isinstance(shape, Sequence) else []
-    if not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise BadInput(
-            f"a sample cannot have the shape {sides or shape}", where="shape", expected="whole numbers, such as 1,28,28"
-        )
+    sides = several(shape, (), "shape", "whole numbers, such as 1,28,28")
+    if not sides:
+        raise BadInput("a sample cannot have no numbers", where="shape", expected="whole numbers, such as 1,28,28")
+    for side in sides:
+        whole(side, "a side of the shape", where="shape")
     if not enforcers:
         raise BadInput("there is no enforcer to time", next_step="idemlab list enforcers")
     for number, enforcer in enumerate(enforcers):
@@ -178,7 +176,12 @@ def _checked(
             raise BadInput(f"enforcer {enforcer!r} is given twice", next_step="name each enforcer once")
     check_alone()
     if device not in (None, "cpu", "cuda"):
-        raise BadInput(f"there is no device '{device}'", where="device", choices=["cpu", "cuda"])
+        raise BadInput(
+            f"there is no device '{device}'",
+            where="device",
+            choices=["cpu", "cuda"],
+            nearest=nearest_match(str(device), ["cpu", "cuda"]),
+        )
     if device == "cuda" and not torch.cuda.is_available():
         built = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no GPU"
         raise BadInput(

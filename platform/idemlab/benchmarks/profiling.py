@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.catalog import Catalog, installed
-from ..errors import BadInput
+from ..arguments import whole
+from ..catalog.catalog import Catalog, or_installed
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..system.phases import Stopwatch
@@ -159,10 +159,9 @@ def profile(
     Raises:
         BadInput, Failure, Interrupted: as `train`.
     """
-    if type(steps) is not int or steps < 1:
-        raise BadInput(f"steps cannot be {steps}", where="steps", expected="a whole number, at least 1")
-    catalog = catalog or installed()
-    whole = experiment if isinstance(experiment, Experiment) else resolve(experiment, overrides, catalog=catalog)
+    steps = whole(steps, "steps")
+    catalog = or_installed(catalog)
+    entire = experiment if isinstance(experiment, Experiment) else resolve(experiment, overrides, catalog=catalog)
     began = time.perf_counter()
     from ..reports.page import write_report
     from ..training.loop import train
@@ -175,7 +174,7 @@ def profile(
     with tempfile.TemporaryDirectory() as name, watch.running():
         folder = Path(name) / "run"
         with without_files(folder):
-            run = train(_short(whole, steps), folder, watchers=[*watchers, events], progress=progress, catalog=catalog)
+            run = train(_short(entire, steps), folder, watchers=[*watchers, events], progress=progress, catalog=catalog)
         trained = time.perf_counter()
         write_report(run)
     reported = time.perf_counter()
@@ -185,7 +184,7 @@ def profile(
         "files": trained - events.reached - (sum(watch.totals.values()) - sum(events.totals[-1].values())),
         "report": reported - trained,
     }
-    return _profile(whole, events, watch, outside)
+    return _profile(entire, events, watch, outside)
 
 
 def _short(experiment: Experiment, steps: int) -> Experiment:
@@ -240,17 +239,17 @@ class _Events(Watcher):
         self.reached = now
 
 
-def _profile(whole: Experiment, events: _Events, watch: Stopwatch, outside: Mapping[str, float]) -> Profile:
+def _profile(entire: Experiment, events: _Events, watch: Stopwatch, outside: Mapping[str, float]) -> Profile:
     import torch
 
     from ..objective.preflight import planned_steps
     from ..training.schedule import Schedule
 
     plan, totals = events.plan, watch.totals | dict(outside) | {"between": sum(events.between)}
-    run_steps = planned_steps(whole.training, plan.steps_per_epoch, plan.flops_per_step)
-    due, dones = Schedule(whole, run_steps), range(1, run_steps + 1)
+    run_steps = planned_steps(entire.training, plan.steps_per_epoch, plan.flops_per_step)
+    due, dones = Schedule(entire, run_steps), range(1, run_steps + 1)
     each = _each_step(events)
-    each["source"] = _with_renewals([step.get("source", 0.0) for step in events.totals], _period(whole))
+    each["source"] = _with_renewals([step.get("source", 0.0) for step in events.totals], _period(entire))
     entries, saves = sum(map(due.logs, dones)), 1 + sum(map(due.saves, dones))
     evaluations = watch.stretches["evaluation"]
     estimates = {
@@ -272,7 +271,7 @@ def _profile(whole: Experiment, events: _Events, watch: Stopwatch, outside: Mapp
         for name, what in _MEANING.items()
     )
     return Profile(
-        experiment=whole.name,
+        experiment=entire.name,
         device=plan.device,
         threads=torch.get_num_threads(),
         steps=len(events.totals),

@@ -197,6 +197,24 @@ def _listing(kind: str) -> str:
     return "idemlab list " + ("studies" if kind == "study" else f"{kind}s")
 
 
+def or_installed(given: Catalog | None) -> Catalog:
+    """The catalog that a caller gave, or that of the installed plugins.
+
+    Raises:
+        BadInput: if it is none.
+    """
+    if given is None:
+        return installed()
+    if not isinstance(given, Catalog):
+        raise BadInput(
+            f"a catalog cannot be {shown(given)}",
+            where="catalog",
+            expected="an idemlab.Catalog, such as idemlab.installed()",
+            next_step="leave 'catalog' out: it is then that of the installed plugins",
+        )
+    return given
+
+
 @cache
 def installed() -> Catalog:
     """The catalog of the installed plugins, loaded once.

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from ..contracts.specs import KINDS
 from ..errors import IdemlabError
 from . import schema
-from .catalog import Catalog, installed
+from .catalog import Catalog, or_installed
 from .distributions import installed_version
 
 __all__ = ["FILE", "Index", "KnownPlugin", "known_plugins"]
@@ -75,7 +75,7 @@ def known_plugins(catalog: Catalog | None = None) -> Index:
     """The known plugins of all indexes. If several name a plugin, the first wins; an invalid table affects no other."""
     found: dict[str, KnownPlugin] = {}
     failures: list[str] = []
-    for plugin in {plugin.package: plugin for plugin in (catalog or installed()).plugins}.values():
+    for plugin in {plugin.package: plugin for plugin in or_installed(catalog).plugins}.values():
         if not hasattr(sys.modules.get(plugin.package), "__path__"):  # a single module carries no files
             continue
         file = files(plugin.package) / FILE

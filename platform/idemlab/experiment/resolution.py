@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..catalog.catalog import Catalog, installed
+from ..catalog.catalog import Catalog, or_installed
 from ..errors import BadInput
 from ..wording import clipped, with_article
 from .checking import check
@@ -42,7 +42,7 @@ def resolve(
     Raises:
         BadInput: names the file, the key, the choices and the nearest match.
     """
-    catalog = catalog or installed()
+    catalog = or_installed(catalog)
     if isinstance(reference, os.PathLike):  # of another kind than pathlib's, such as what os.scandir yields
         reference = Path(reference)
     if isinstance(reference, Mapping):

@@ -11,6 +11,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from ..arguments import whole
 from ..catalog.catalog import installed
 from ..contracts.enforcer import Enforcer
 from ..contracts.specs import EnforcerKind
@@ -182,13 +183,8 @@ def _check_settings(spectrum: object, tolerance: object, max_steps: object) -> N
             expected="a number of 0 or more",
             next_step="leave 'tolerance' out: the iteration then ends where rounding lets it go no further",
         )
-    if type(max_steps) is not int or max_steps < 0:
-        raise BadInput(
-            f"max_steps cannot be {max_steps!r}",
-            where="purify",
-            expected="a whole number of 0 or more",
-            next_step="leave 'max_steps' out: 200 are enough for nearly every matrix",
-        )
+    next_step = "leave 'max_steps' out: 200 are enough for nearly every matrix"
+    whole(max_steps, "max_steps", 0, where="purify", next_step=next_step)
 
 
 def _chosen(method: object, rank: int | None, gap: float | None) -> tuple[Purifier, Callable[[Tensor], Tensor] | None]:

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..arguments import whole
 from ..errors import BadInput, nearest_match
 from ..wording import with_article
 from .composition import composition
@@ -69,9 +70,8 @@ class Purifier:
         if self.rank is None and self.steers and not MEMBERS[self.method].keeps:
             what = f"'{self.method}' needs a rank, because it steers the trace there"
             raise BadInput(what, where=where, next_step="set 'rank'")
-        if self.rank is not None and (type(self.rank) is not int or self.rank < 0):
-            what = f"rank {self.rank!r} is not the rank of a matrix"
-            raise BadInput(what, where=where, expected="a whole number from 0 to n")
+        if self.rank is not None:
+            whole(self.rank, "the rank of a matrix", 0, where=where)
         if self.gap is not None and self.method != "optimal":
             raise BadInput(f"'{self.method}' takes no gap", where=where, next_step="leave 'gap' out, or take 'optimal'")
         if self.gap is not None and (not isinstance(self.gap, (int, float)) or not 0 < self.gap <= 0.5):

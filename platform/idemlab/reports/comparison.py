@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ..arguments import several
 from ..certificate.verdict import NOT_IDEMPOTENT
 from ..errors import BadInput, Failure
 from ..experiment import toml
@@ -128,8 +129,7 @@ def compare(
         BadInput: if a folder holds no run, a run is given twice, `out` does not end in .png, or `html` not in .html.
         Failure: if a file of a run is damaged, or `out` or `html` cannot be written.
     """
-    if isinstance(runs, (str, os.PathLike, Run)):  # one of them
-        runs = [runs]
+    runs = several(runs, (os.PathLike, Run), "runs", "runs or their folders")
     out = None if out is None else as_path(out, "out")
     html = None if html is None else as_path(html, "html")
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]

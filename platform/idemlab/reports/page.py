@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..catalog.catalog import Catalog, installed
+from ..catalog.catalog import Catalog, or_installed
 from ..errors import BadInput, Failure, IdemlabError
 from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
@@ -41,7 +41,7 @@ def write_report(
         Failure: if a file of the run is damaged, or the folder cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    catalog = catalog or run.catalog or installed()
+    catalog = or_installed(catalog or run.catalog)
     summary, certificate = summarise(run), run.certificate
     if control is not None and certificate is None:
         raise BadInput(f"run '{run.path}' is not finished, so there is nothing to compare", next_step=run.resuming)

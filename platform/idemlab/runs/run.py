@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 
-from ..catalog.catalog import Catalog, installed
+from ..catalog.catalog import Catalog, installed, or_installed
 from ..errors import BadInput, Failure, nearest_match
 from ..experiment.experiment import Experiment
 from ..experiment.operators import WEIGHTS, find_operator
@@ -78,7 +78,7 @@ class Run:
             BadInput: if there is no such folder or operator.
             Failure: if the hub cannot be reached.
         """
-        return cls.open(find_operator(reference, catalog or installed()), catalog=catalog)
+        return cls.open(find_operator(reference, or_installed(catalog)), catalog=catalog)
 
     def giving(
         self, *, model: Any = None, dataset: Any = None, source: Any = None, enforcer: Any = None, metrics: Any = None

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ..catalog.catalog import Catalog, installed
+from ..arguments import several, whole
+from ..catalog.catalog import Catalog, or_installed
 from ..errors import BadInput
 from ..runs.environment import describe_environment
 from ..sweeps.folder import is_begun
@@ -69,11 +70,9 @@ def run_league(
         Failure: if the storage cannot be reached, or the folder not written.
         Interrupted: after Ctrl-C or SIGTERM; the league can be resumed.
     """
-    if type(jobs) is not int or jobs < 1:
-        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
-    if isinstance(enforcers, (str, Mapping)):  # one of them: a text is a sequence, too
-        enforcers = [enforcers]
-    suite, own = str(suite), installed() if catalog is None else catalog
+    jobs = whole(jobs, "jobs")
+    enforcers = several(enforcers, (), "enforcers", "names, or tables with a name and arguments")
+    suite, own = str(suite), or_installed(catalog)
     rules = find_suite(suite, own)
     arms = competing(enforcers, rules, own, quick=quick)
     path = as_path(out, "out")

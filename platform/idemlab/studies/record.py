@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.catalog import Catalog, installed
+from ..arguments import whole
+from ..catalog.catalog import Catalog, or_installed
 from ..errors import BadInput, Failure, nearest_match
 from ..runs.environment import describe_environment
 from ..sweeps.folder import check_kept, is_begun, is_kept
@@ -61,7 +62,7 @@ def run_study(
         BadInput: if there is no such study or sweep, or the folder is taken.
         Interrupted: after Ctrl-C or SIGTERM; the study can be resumed.
     """
-    own = installed() if catalog is None else catalog
+    own, jobs = or_installed(catalog), whole(jobs, "jobs")
     entry, made = find_study(name, own)
     path = as_path(out, "out")
     _check_folder(path, name, resume=resume)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..catalog.catalog import Catalog, installed
+from ..arguments import whole
+from ..catalog.catalog import Catalog, or_installed
 from ..catalog.given import check_present
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
@@ -69,9 +70,8 @@ def run_sweep(
         Failure: if the storage cannot be reached.
         Interrupted: after Ctrl-C or SIGTERM; the sweep can be resumed.
     """
-    if type(jobs) is not int or jobs < 1:
-        raise BadInput(f"{jobs} worker processes", where="jobs", expected="a whole number of 1 or more")
-    own = installed() if catalog is None else catalog
+    jobs = whole(jobs, "jobs")
+    own = or_installed(catalog)
     if not isinstance(sweep, Sweep):
         raise BadInput(
             f"a sweep cannot be {with_article(type(sweep).__name__)}",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 
-from ..catalog.catalog import Catalog, installed
+from ..catalog.catalog import Catalog, or_installed
 from ..contracts.dataset import Batch, Dataset
 from ..contracts.enforcer import follows_training
 from ..contracts.specs import EnforcerKind
@@ -109,7 +109,7 @@ def train(
     """
     if spinning() and torch.get_num_threads() > 1:
         warnings.warn(SPINNING, stacklevel=2)
-    catalog = catalog or installed()
+    catalog = or_installed(catalog)
     parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
     experiment, catalog = resolved(experiment, overrides, parts, catalog)
     experiment = pinned(experiment)

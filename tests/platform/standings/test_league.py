@@ -84,7 +84,7 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path, undrawn: 
         ("there", {"quick": True}, "is not empty"),
         ("there", {"resume": True}, "holds the quick version of suite 'league'"),
         ("other", {"resume": True}, "holds no league"),
-        ("new", {"jobs": 0}, "0 worker processes"),
+        ("new", {"jobs": 0}, "jobs cannot be 0"),
         ("other/x", {}, "is a file"),
     ):
         with pytest.raises(BadInput, match=problem):
