@@ -43,6 +43,9 @@ from .returned import answerable, enforcer_at_fault
 
 __all__ = ["Plan", "planned_steps", "preflight"]
 
+_MOST_STEPS = 10**12
+"""A thousand steps a second make so many in thirty years."""
+
 ALONE = Single()
 
 
@@ -151,10 +154,26 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
 
 
 def planned_steps(training: TrainingSettings, steps_per_epoch: int, flops_per_step: int) -> int:
-    """Optimiser steps of a run, whichever way its length is given."""
+    """Optimiser steps of a run, whichever way its length is given.
+
+    Raises:
+        BadInput: if it would not end in a lifetime, which is a typing error.
+    """
     if training.epochs is not None:
-        return training.epochs * steps_per_epoch
-    return training.steps or max(1, round((training.flops or 0) / max(flops_per_step, 1)))
+        given, value, steps = "epochs", training.epochs, training.epochs * steps_per_epoch
+    elif training.steps is not None:
+        given, value, steps = "steps", training.steps, training.steps
+    else:
+        given, value = "flops", training.flops or 0.0
+        steps = max(1, round(value / max(flops_per_step, 1)))
+    if steps > _MOST_STEPS:
+        raise BadInput(
+            f"{given} = {min(value, 1e300):.6g} is a run of {min(steps, 10**300):.1e} steps, which never ends",
+            where=f"[training], key '{given}'",
+            expected=f"at most {_MOST_STEPS:.0e} steps" + (f" of {flops_per_step:.3g} FLOPs each" * (given == "flops")),
+            next_step=f"lower training.{given}",
+        )
+    return steps
 
 
 def _check_chosen(experiment: Experiment, parts: Parts, operator: nn.Module, device: torch.device) -> None:

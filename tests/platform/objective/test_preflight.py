@@ -13,9 +13,11 @@ from torch import nn
 
 import idemlab
 from idemlab.catalog.named import Named
+from idemlab.errors import BadInput
+from idemlab.experiment.settings import TrainingSettings
 from idemlab.objective.given import resolved
 from idemlab.objective.parts import Parts, assemble
-from idemlab.objective.preflight import Plan, blame, preflight
+from idemlab.objective.preflight import Plan, blame, planned_steps, preflight
 
 Make = Callable[..., dict[str, Any]]
 CPU = torch.device("cpu")
@@ -49,6 +51,15 @@ def test_a_plan_counts_parameters_steps_and_operations(tiny: Make) -> None:
     # Two applications, forward and backward; the input needs no gradient: 2 * 64 multiply-adds * (2 + 4 - 1/2) * 16 rows
     assert plan.flops_per_step == 2 * 64 * 16 * 2 + 2 * 64 * 16 * 4 - 2 * 32 * 16
     assert _preflight(tiny(training__micro_batches=4)).flops_per_step == plan.flops_per_step
+
+
+@pytest.mark.parametrize("length", [{"flops": 1e300}, {"steps": 10**13}, {"epochs": 10**400}], ids=str)
+def test_a_run_that_never_ends_is_a_typing_error(length: dict[str, Any]) -> None:
+    (given,) = length
+    with pytest.raises(BadInput, match="steps, which never ends") as caught:
+        planned_steps(TrainingSettings(**length), steps_per_epoch=10, flops_per_step=1000)
+    assert caught.value.where == f"[training], key '{given}'"
+    assert planned_steps(TrainingSettings(flops=1e9), 10, 1000) == 10**6
 
 
 def test_the_trial_changes_nothing(tiny: Make) -> None:
