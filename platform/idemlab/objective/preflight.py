@@ -159,6 +159,7 @@ def planned_steps(training: TrainingSettings, steps_per_epoch: int, flops_per_st
     Raises:
         BadInput: if it would not end in a lifetime, which is a typing error.
     """
+    value: float
     if training.epochs is not None:
         given, value, steps = "epochs", training.epochs, training.epochs * steps_per_epoch
     elif training.steps is not None:
