@@ -37,7 +37,8 @@ _MEANING = {
     "between": "everything else in a step",
     "log": "entries of metrics.jsonl",
     "checkpoint": "checkpoints",
-    "evaluation": "certificates and metrics, the final ones included",
+    "evaluation": "certificates and metrics during training",
+    "final evaluation": "the same at the end, with Jacobians",
     "files": "weights and certificate at the end, and what else the end takes",
     "report": "figures and page",
 }
@@ -252,12 +253,15 @@ def _profile(entire: Experiment, events: _Events, watch: Stopwatch, outside: Map
     each["source"] = _with_renewals([step.get("source", 0.0) for step in events.totals], _period(entire))
     entries, saves = sum(map(due.logs, dones)), 1 + sum(map(due.saves, dones))
     evaluations = watch.stretches["evaluation"]
+    totals |= {"evaluation": sum(evaluations[:-1]), "final evaluation": evaluations[-1]}
+    passing, final = _all_evaluations(evaluations, sum(map(due.evaluates, dones)))
     estimates = {
         **outside,
         **{name: seconds * run_steps for name, seconds in each.items()},
         "log": totals["log"] / len(watch.stretches["log"]) * entries,
         "checkpoint": totals["checkpoint"] / len(watch.stretches["checkpoint"]) * saves,
-        "evaluation": _all_evaluations(evaluations, sum(map(due.evaluates, dones))),
+        "evaluation": passing,
+        "final evaluation": final,
     }
     phases = tuple(
         Phase(
@@ -314,11 +318,11 @@ def _with_renewals(totals: Sequence[float], period: int) -> float:
     return (totals[0] + (period - 1) * others) / period
 
 
-def _all_evaluations(measured: Sequence[float], passing: int) -> float:
-    """Seconds of all evaluations of a run, `passing` and the final one, from those of a short run.
+def _all_evaluations(measured: Sequence[float], passing: int) -> tuple[float, float]:
+    """Seconds of (`passing` evaluations during training, the final one) of a run, from those of a short run.
 
     The first one may train what all others use, and the final one computes more Jacobians.
     """
     *before, last = measured
     first, typical = (before[0], min(before[1:] or before)) if before else (last, last)
-    return first + typical * (passing - 1) + last if passing else last + first - typical
+    return (first + typical * (passing - 1), last) if passing else (0.0, last + first - typical)

@@ -73,13 +73,14 @@ def test_a_profile_adds_up(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> No
     for name in ("data", "source", "forward", "backward", "optimiser", "between"):
         assert phases[name].milliseconds > 0, name
         assert phases[name].run_seconds == pytest.approx(phases[name].milliseconds / 1000 * 100)
-    for name in ("imports", "preflight", "evaluation", "log", "checkpoint", "report", "files"):
+    for name in ("imports", "preflight", "evaluation", "final evaluation", "log", "checkpoint", "report", "files"):
         assert phases[name].milliseconds is None
         assert phases[name].seconds > 0, name
     assert phases["log"].run_seconds == pytest.approx(phases["log"].seconds / 3 * 10)
     assert phases["checkpoint"].run_seconds == pytest.approx(phases["checkpoint"].seconds / 2 * 5)
     first, typical, last = made.evaluations
-    assert phases["evaluation"].run_seconds == pytest.approx(first + 2 * typical + last)
+    assert phases["evaluation"].run_seconds == pytest.approx(first + 2 * typical)
+    assert phases["final evaluation"].run_seconds == phases["final evaluation"].seconds == last
     plain = json.loads(json.dumps(made.as_dict()))
     assert plain["phases"][2]["phase"] == "data"
     assert plain["run_seconds"] == made.run_seconds
@@ -97,15 +98,15 @@ def test_a_profile_of_one_step_and_of_a_budget_in_flops(tiny: Tiny, without_repo
 @pytest.mark.parametrize(
     ("measured", "passing", "seconds"),
     [
-        ((60, 5, 15), 10, 60 + 9 * 5 + 15),
-        ((60, 5, 15), 1, 60 + 15),
-        ((60, 5, 15), 0, 15 + 55),
-        ((60, 15), 10, 60 * 10 + 15),
-        ((60,), 0, 60),
-        ((60,), 2, 180),
+        ((60, 5, 15), 10, (60 + 9 * 5, 15)),
+        ((60, 5, 15), 1, (60, 15)),
+        ((60, 5, 15), 0, (0, 15 + 55)),
+        ((60, 15), 10, (60 * 10, 15)),
+        ((60,), 0, (0, 60)),
+        ((60,), 2, (120, 60)),
     ],
 )
-def test_evaluations_of_the_whole_run(measured: tuple[float, ...], passing: int, seconds: float) -> None:
+def test_evaluations_of_the_whole_run(measured: tuple[float, ...], passing: int, seconds: tuple[float, float]) -> None:
     assert profiling._all_evaluations(measured, passing) == seconds
 
 
