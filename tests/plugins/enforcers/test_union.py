@@ -99,3 +99,16 @@ def test_an_operator_without_classes_is_refused():
     with pytest.raises(BadInput, match=r"needs an operator f\(x, c\) with classes") as error:
         united(plain)
     assert "dataset.condition" in str(error.value.next_step)
+
+
+def test_an_operator_that_overwrites_its_input_is_united_as_well():
+    class Overwriting(Planes):
+        def forward(self, x: Tensor, c: Tensor) -> Tensor:
+            return x.copy_(super().forward(x, c))
+
+    torch.manual_seed(0)
+    plain = Planes()
+    torch.manual_seed(0)
+    f, x = united(Overwriting()), torch.randn(50, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(f(x.clone()), united(plain)(x))
