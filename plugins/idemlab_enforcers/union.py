@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset, Enforcer, Operator, l2
+from idemlab import BadInput, Dataset, Enforcer, Operator, l2, rows
 
 from .shapes import check_shape, shape_of
 
@@ -49,10 +49,15 @@ class Union(Enforcer):
 
 
 class United(nn.Module):
-    """f(x) = f(x, c*), c* = argmin_c w_c |f(x, c) - x|^2; or f(x, c), if c is given. [B, *shape] -> [B, *shape].
+    """f(x) = f(x, c*), or f(x, c) if c is given, [B, *shape] -> [B, *shape]:
+
+        c* = argmin_c w_c d(x, f(x, c)),   d(x, y) = |x - y|^2 / (|x|^2 + |y|^2).
 
     If each f(., c) is idempotent, then f is: at a point of the image of f(., c), the minimum is 0 for this c, whatever the
     weights w > 0, and f leaves the point where it is. The image of f is the union of the images.
+
+    Why not |x - y|^2? At noise, whose mean is 0, d(x, y) is 1 in the mean for every y, and |x - y|^2 is |x|^2 + |y|^2: it
+    would prefer outputs that are small in the square, images with little contrast.
 
     The weights are such that f sends standard normal inputs to the classes as often as these occur in the data. They follow
     from the parameters of the operator: they are found when f is first called without a class, again if the parameters
@@ -98,9 +103,13 @@ class United(nn.Module):
         return self.operator(x, condition)  # type: ignore[no-any-return]
 
     def _apart(self, x: Tensor) -> Tensor:
-        """|f(x, c) - x|^2 / n for each class, [B, K]."""
-        every = (x.new_full(x.shape[:1], c, dtype=torch.long) for c in range(self.classes))
-        return torch.stack([l2(self.operator(x.clone(), c), x) for c in every], 1)
+        """d(x, f(x, c)) for each class, [B, K]."""
+        apart = []
+        for c in range(self.classes):
+            y = self.operator(x.clone(), x.new_full(x.shape[:1], c, dtype=torch.long))
+            scale = rows(x).square().mean(1) + rows(y).square().mean(1)
+            apart.append(l2(x, y) / scale.clamp_min(torch.finfo(scale.dtype).tiny))
+        return torch.stack(apart, 1)
 
     def _weights(self) -> Tensor:
         """w, [K]."""
@@ -116,7 +125,7 @@ class United(nn.Module):
 
 def _balancing(apart: Tensor, shares: Tensor) -> Tensor:
     """log w [K], with which argmin_c w_c apart_c is each c as often as the shares say, as nearly as points allow."""
-    logs = apart.log()
+    logs = apart.clamp_min(torch.finfo(apart.dtype).tiny).log()
     scale = (logs - logs.mean(1, keepdim=True)).std()
     log_w = torch.zeros_like(shares)
     for i in range(_ROUNDS):
