@@ -44,8 +44,8 @@ def section(rank: Annotated[int, Ge(1)]) -> Any:
 
 
 def union(balanced: bool = True) -> Any:
-    """An operator f(x, c), with classes c, whose class may be left out: f(x) is the nearest of the f(x, c) to x, in proportion
-    to their sizes.
+    """An operator f(x, c), with classes c, whose class may be left out: f(x) is the nearest of the f(x, c) to x, in
+    proportion to their sizes.
 
     If each f(., c) is idempotent, f is, exactly, and its image is the union of theirs. So it may have separate pieces, which
     no continuous f(x) gives to connected inputs. Use it in `hybrid`, behind the construction that makes f(x, c) idempotent:
