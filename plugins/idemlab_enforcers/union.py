@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from idemlab import BadInput, Dataset, Enforcer, Operator, l2, rows
+from idemlab import BadInput, Batch, Dataset, Enforcer, Operator, l2, rows
 
 from .shapes import check_shape, shape_of
 
@@ -13,10 +16,14 @@ __all__ = ["Union", "United"]
 
 _POINTS = 1024
 """Standard normal inputs at which the classes are balanced."""
+_CHUNK = 128
+"""Of these inputs, how many go through the operator at once."""
+_SEED = 20261129
+"""Of these inputs: not that of a run, whose weights may be drawn from the same numbers."""
 _ROWS = 8192
-"""Training samples whose labels give the share of each class."""
+"""Training samples, evenly spaced, whose classes give the share of each class."""
 _ROUNDS = 500
-"""Of the balancing. Its steps fall from `_STEP` to a hundredth."""
+"""Of the balancing. Its steps fall from `_STEP` to a hundredth of it."""
 _STEP = 0.3
 
 
@@ -40,9 +47,10 @@ class Union(Enforcer):
         classes = getattr(operator, "classes", None)
         if not isinstance(classes, int):
             raise BadInput(
-                "enforcer 'union' needs an operator f(x, c) with classes c, and this one is f(x)",
+                "enforcer 'union' needs an operator f(x, c) with classes c, and this one tells none",
                 where="[enforcer] and [dataset], key 'condition'",
-                expected="data with labels, and a model that takes a condition",
+                expected="data with labels as the condition, and a model that takes them; a model of your own tells their "
+                "number by its attribute 'classes'",
                 next_step="set dataset.condition = training",
             )
         return United(operator, shape_of("union", operator), classes, balanced=self._balanced)
@@ -56,12 +64,12 @@ class United(nn.Module):
     If each f(., c) is idempotent, then f is: at a point of the image of f(., c), the minimum is 0 for this c, whatever the
     weights w > 0, and f leaves the point where it is. The image of f is the union of the images.
 
-    Why not |x - y|^2? At noise, whose mean is 0, d(x, y) is 1 in the mean for every y, and |x - y|^2 is |x|^2 + |y|^2: it
-    would prefer outputs that are small in the square, images with little contrast.
+    Why not |x - y|^2? For noise x of mean 0, and y that does not depend on it, its mean is |x|^2 + |y|^2. It would prefer
+    outputs that are small in the square: images with little contrast. The mean of d is nearly 1 for all y.
 
     The weights are such that f sends standard normal inputs to the classes as often as these occur in the data. They follow
-    from the parameters of the operator: they are found when f is first called without a class, again if the parameters
-    have changed, and are no part of its state. In training they stay as they are.
+    from the parameters of the operator and are no part of its state: f finds them when it is first called without a class
+    in evaluation mode, and again after training or loading. In training mode all w are 1.
 
     Args:
         operator: f(x, c).
@@ -69,14 +77,15 @@ class United(nn.Module):
         classes: their number, K.
         balanced: otherwise all w are 1.
 
-    f costs K + 1 calls of the operator.
+    f costs K + 1 calls of the operator, and once K calls with 1024 samples.
 
     Source: *derived*.
     """
 
     shares: Tensor
     """Of the classes in the data, [K]."""
-    _kept: tuple[object, Tensor] | None = None
+    _found: tuple[Tensor, list[int]] | None = None
+    """The weights w, [K], and the versions of the tensors that they were found for."""
 
     def __init__(self, operator: Operator, shape: tuple[int, ...], classes: int, *, balanced: bool) -> None:
         super().__init__()
@@ -86,15 +95,46 @@ class United(nn.Module):
 
     @torch.no_grad()
     def start_from(self, dataset: Dataset) -> None:
-        """Take the shares of the classes from the first training samples, and let the operator start from them."""
+        """Take the shares of the classes from the training samples, and let the operator start from them.
+
+        Raises:
+            BadInput: if the condition of the data is no class number.
+        """
         check_shape("union", self.shape, dataset)
         start = getattr(self.operator, "start_from", None)
         if callable(start):
             start(dataset)
-        label = dataset.train.__getitems__(list(range(min(len(dataset.train), _ROWS)))).label
-        if label is not None:
-            counts = torch.bincount(label.long().cpu(), minlength=self.classes)
+        total = len(dataset.train)
+        count = min(total, _ROWS)
+        counts = torch.zeros(self.classes)
+        for first in range(0, count, 1024):  # a part at a time: the samples come with their classes
+            indices = [i * total // count for i in range(first, min(first + 1024, count))]
+            counts += self._counted(dataset.train.__getitems__(indices))
+        if counts.sum() > 0:
             self.shares.copy_(counts / counts.sum())
+
+    def _counted(self, batch: Batch) -> Tensor:
+        """How often each class occurs in a batch, [K]; nothing without a condition."""
+        c = batch.condition
+        if c is None:
+            return torch.zeros(self.classes)
+        if c.ndim != 1 or c.is_floating_point() or c.is_complex() or bool(((c < 0) | (c >= self.classes)).any()):
+            raise BadInput(
+                "enforcer 'union' tries every class, and the condition of the data is no class of the operator",
+                where="[enforcer] and [dataset]",
+                expected=f"class numbers from 0 to {self.classes - 1} as the condition, [N]",
+                next_step="number the classes from 0, and let the attribute 'classes' of the model be their number",
+            )
+        return torch.bincount(c.long().cpu(), minlength=self.classes).float()
+
+    def train(self, mode: bool = True) -> United:
+        if mode:
+            self._found = None  # a fused optimiser changes parameters without changing their versions
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        self._found = None
+        super()._load_from_state_dict(*given)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         if condition is None:
@@ -113,19 +153,28 @@ class United(nn.Module):
 
     def _weights(self) -> Tensor:
         """w, [K]."""
-        if not self._balanced:
+        if not self._balanced or self.training:
             return torch.ones_like(self.shares)
-        key = tuple((id(t), t._version) for t in (*self.operator.parameters(), *self.operator.buffers()))
-        if self._kept is None or (self._kept[0] != key and not self.training):
-            like = next(self.operator.parameters())
-            z = torch.randn(_POINTS, *self.shape, generator=torch.Generator().manual_seed(0)).to(like)
-            self._kept = key, _balancing(self._apart(z).double().cpu(), self.shares.double().cpu()).exp()
-        return self._kept[1]
+        if self._found is not None and (torch.compiler.is_compiling() or self._found[1] == self._versions()):
+            return self._found[0]
+        like = next((p for p in self.operator.parameters()), self.shares)
+        z = np.random.default_rng(_SEED).standard_normal((_POINTS, *self.shape), dtype=np.float32)
+        parts = torch.from_numpy(z).to(like).chunk(_POINTS // _CHUNK)
+        w = _balancing(
+            torch.cat([self._apart(part) for part in parts]).double().cpu(), self.shares.double().cpu()
+        ).exp()
+        self._found = w, self._versions()
+        return w
+
+    def _versions(self) -> list[int]:
+        """How often each tensor of the operator was changed in place, as far as torch counts it."""
+        tensors = (*self.operator.parameters(), *self.operator.buffers())
+        return [-1 if t.is_inference() else t._version for t in tensors]
 
 
 def _balancing(apart: Tensor, shares: Tensor) -> Tensor:
     """log w [K], with which argmin_c w_c apart_c is each c as often as the shares say, as nearly as points allow."""
-    logs = apart.clamp_min(torch.finfo(apart.dtype).tiny).log()
+    logs = apart.clamp_min(1e-6 * apart.median().clamp_min(1e-30)).log()
     scale = (logs - logs.mean(1, keepdim=True)).std()
     log_w = torch.zeros_like(shares)
     for i in range(_ROUNDS):

@@ -19,7 +19,7 @@ from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
 from ..experiment.settings import TrainingSettings
-from ..wording import counted, with_article
+from ..wording import clipped, counted, with_article
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients, without_batch_norm
 from .engines import Engine, Single
 from .measured import check_metric, measured
@@ -245,9 +245,13 @@ def _check_without_class(experiment: Experiment, operator: nn.Module, parts: Par
     try:
         with torch.no_grad():
             applied(operator, x, None)
-    except (BadInput, RuntimeError, TypeError, ValueError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the model of a caller raises without its class
+        reason = error.what if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
         raise BadInput(
-            "with dataset.condition = training, the operator is used without a class, and this one needs a class",
+            "with dataset.condition = training, the operator is used without a class, and fails without one: "
+            + clipped(" ".join(reason.split()), 200),
             where="[dataset], key 'condition', and [enforcer]",
             expected="an operator f(x, c) whose c may be left out, such as the enforcer 'union' makes",
             next_step='add it behind another: enforcer.name = hybrid, enforcer.enforcers = [{ name = "section", rank = 8 }, '

@@ -149,6 +149,7 @@ def _write(operator: Operator, example: Batch, to: str, path: Path) -> None:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch about itself
+            applied(operator, example.input, example.condition)  # what it finds at its first call becomes a constant
             program = torch.export.export(operator, arguments, dynamic_shapes=sizes, strict=False)
             if to == "torch-export":
                 torch.export.save(program, path)

@@ -258,11 +258,19 @@ def test_labels_in_training_only_are_no_condition_of_what_is_measured(split: str
     assert classes_of(experiment, data) == CLASSES
 
 
-@pytest.mark.parametrize("model", ["mlp", Own()], ids=["built-in", "given"])
+class Optional(Own):
+    """f(x, c) whose class looks as if it could be left out."""
+
+    def forward(self, x: Tensor, kind: Tensor | None = None) -> Tensor:
+        assert kind is not None
+        return super().forward(x, kind)
+
+
+@pytest.mark.parametrize("model", ["mlp", Own(), Optional()], ids=["built-in", "given", "optional"])
 def test_an_operator_that_needs_a_class_is_refused_if_only_training_gives_one(model: Any) -> None:
     changes = {"model": model if isinstance(model, nn.Module) else {"name": model, "width": 8}}
     experiment, _ = resolved(tiny(**changes), ["dataset.condition=training"], {}, idemlab.installed())
-    with pytest.raises(BadInput, match="is used without a class, and this one needs a class") as caught:
+    with pytest.raises(BadInput, match="is used without a class, and fails without one") as caught:
         preflight(experiment, assemble(experiment), device=CPU)
     assert "union" in str(caught.value.next_step)
 
@@ -278,6 +286,12 @@ def test_a_run_with_labels_in_training_only_is_used_with_and_without_a_class(tmp
     torch.testing.assert_close(f(y), y, rtol=0, atol=1e-5)
     assert run.certificate is not None
     assert run.certificate["verdict"] == "genuine"
+    fresh = assemble(run.experiment)
+    fresh.objective.operator.load_state_dict(f.state_dict())
+    found = evaluate(run.experiment, fresh, fresh.objective.operator.eval(), CPU, rank_points=1)
+    assert found.flat()["noise/spread"] == run.certificate["inputs"]["noise"]["spread"], (
+        "what was measured is what is kept"
+    )
     assert "classes" not in run.certificate["inputs"]["data"]
     folder = tmp_path / "in"
     folder.mkdir()

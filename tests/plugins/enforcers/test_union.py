@@ -65,7 +65,8 @@ def test_noise_goes_to_each_class_as_often_as_the_data_say():
         planes.centre[1] *= 2
     shares = torch.tensor([0.6, 0.3, 0.1])
     labels = torch.repeat_interleave(torch.arange(3), (100 * shares).long())
-    rows = TensorRows(torch.randn(100, 40), label=labels)
+    many = labels.repeat_interleave(200)  # 20,000 samples in the order of their classes
+    rows = TensorRows(torch.randn(len(many), 40), condition=many, label=many)
     data = Dataset(train=rows, test=rows, shape=(40,), classes=3)
     plain, f = united(planes, balanced=False), united(planes)
     f.start_from(data)
@@ -80,7 +81,7 @@ def test_noise_goes_to_each_class_as_often_as_the_data_say():
     torch.testing.assert_close(found(f), shares, rtol=0, atol=0.04)  # 1024 points decide
 
 
-def test_the_balance_follows_the_parameters_but_not_in_training():
+def test_the_balance_follows_the_parameters():
     torch.manual_seed(2)
     planes = Planes(n=40)
     f = united(planes)
@@ -88,10 +89,36 @@ def test_the_balance_follows_the_parameters_but_not_in_training():
     assert f._weights() is before
     with torch.no_grad():
         planes.centre[0] += 1
+    changed = f._weights()
+    assert not torch.equal(changed, before)
+    state = {name: value.clone() for name, value in f.state_dict().items()}
+    assert "shares" in state
     f.train()
-    assert f._weights() is before
+    assert torch.equal(f._weights(), torch.ones(3))
+    planes.centre.grad, planes.P.grad = torch.randn_like(planes.centre), torch.zeros_like(planes.P)
+    torch.optim.Adam(planes.parameters(), lr=0.5, fused=True).step()  # it does not count as a change
     f.eval()
-    assert not torch.equal(f._weights(), before)
+    assert not torch.equal(f._weights(), changed)
+    f.load_state_dict(state)
+    torch.testing.assert_close(f._weights(), changed)
+
+
+def test_the_first_call_may_be_differentiated_and_mapped():
+    torch.manual_seed(0)
+    f, x = united(Planes()), torch.randn(4, 6)
+    one = torch.func.jacfwd(lambda y: f(y[None])[0])(x[0])
+    torch.testing.assert_close(one @ one, one, rtol=0, atol=1e-5)
+    fresh = united(f.operator)
+    torch.testing.assert_close(torch.func.vmap(lambda y: fresh(y[None])[0])(x), f(x))
+
+
+@pytest.mark.parametrize(
+    "condition", [torch.arange(6) % 4, torch.randn(6), torch.arange(6)[:, None] % 3, torch.arange(6) % 3 - 1], ids=str
+)
+def test_conditions_that_are_no_class_of_the_operator_are_refused(condition):
+    rows = TensorRows(torch.randn(6, 6), condition=condition)
+    with pytest.raises(BadInput, match="the condition of the data is no class of the operator"):
+        united(Planes()).start_from(Dataset(train=rows, test=rows, shape=(6,)))
 
 
 def test_an_operator_without_classes_is_refused():
