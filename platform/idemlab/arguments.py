@@ -34,7 +34,7 @@ def whole(value: Any, name: str, least: int = 1, *, where: str | None = None, ne
 
 
 def several(given: Any, single: tuple[type, ...], name: str, expected: str) -> list[Any]:
-    """What was given as a list: one thing of a type in `single` by itself, or any number of them.
+    """What was given as a list: one thing (a text, a table, or of a type in `single`), or any number of them.
 
     Raises:
         BadInput: if it is neither.

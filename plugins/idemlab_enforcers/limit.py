@@ -47,6 +47,7 @@ class Limited(nn.Module):
         super().__init__()
         self.network = network
         self.classes = getattr(network, "classes", None)
+        self.shape = getattr(network, "shape", None)
         self._depth, self._tolerance, self._most, self._terms = depth, tolerance, most, terms
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ def test_what_is_no_catalog_is_refused_wherever_one_is_taken(tmp_path: Path) -> 
         lambda: idemlab.run_study("iteration", tmp_path / "c", catalog=[]),  # type: ignore[arg-type]
         lambda: idemlab.run_sweep(idemlab.Sweep(experiment="mlp-cubic"), tmp_path / "d", catalog=3),  # type: ignore[arg-type]
         lambda: idemlab.load(tmp_path, catalog=3),  # type: ignore[arg-type]
+        lambda: idemlab.apply(idemlab.Run(tmp_path), tmp_path, tmp_path / "e", catalog=[]),  # type: ignore[arg-type]
     ):
         with pytest.raises(BadInput, match="a catalog cannot be"):
             call()

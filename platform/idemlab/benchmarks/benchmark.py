@@ -91,7 +91,11 @@ def bench(
         Failure: if the memory is too small, or a plugin raises.
     """
     enforcers = several(enforcers, (), "enforcers", "names, or tables with a name and arguments")
-    kind = _checked(enforcers, batch=batch, steps=steps, threads=threads, device=device, shape=shape)
+    batch, steps = whole(batch, "batch"), whole(steps, "steps")
+    threads = None if threads is None else whole(threads, "threads")
+    sides = several(shape, (), "shape", "whole numbers, such as 1,28,28")
+    shape = [whole(side, "a side of the shape", where="shape") for side in sides]
+    kind = _checked(enforcers, threads=threads, device=device, shape=shape)
     if out is not None:
         check_path(Path(out))
     base = {
@@ -150,25 +154,18 @@ def bench(
 def _checked(
     enforcers: Sequence[str | Mapping[str, Any]],
     *,
-    batch: int,
-    steps: int,
     threads: int | None,
     device: str | None,
     shape: Sequence[int],
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for name, value in (("batch", batch), ("steps", steps), ("threads", 1 if threads is None else threads)):
-        whole(value, name)
     if threads is not None and threads > cores:  # they would wait for each other; ten thousands crash the process
         raise BadInput(
             f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
         )
-    sides = several(shape, (), "shape", "whole numbers, such as 1,28,28")
-    if not sides:
+    if not shape:
         raise BadInput("a sample cannot have no numbers", where="shape", expected="whole numbers, such as 1,28,28")
-    for side in sides:
-        whole(side, "a side of the shape", where="shape")
     if not enforcers:
         raise BadInput("there is no enforcer to time", next_step="idemlab list enforcers")
     for number, enforcer in enumerate(enforcers):

@@ -56,7 +56,7 @@ def sweep(
         typer.Option(
             metavar="KEY=VALUES",
             help="Values to try: a,b,c or log:LOW:HIGH[:N] or lin:LOW:HIGH:N or a TOML array; several keys are combined. "
-            "For random and tpe: a,b,c or log:LOW:HIGH or uniform:LOW:HIGH or int:LOW:HIGH.",
+            "For the other samplers: a,b,c or log:LOW:HIGH or uniform:LOW:HIGH or int:LOW:HIGH.",
             show_default=False,
         ),
     ] = None,

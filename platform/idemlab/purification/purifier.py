@@ -71,7 +71,7 @@ class Purifier:
             what = f"'{self.method}' needs a rank, because it steers the trace there"
             raise BadInput(what, where=where, next_step="set 'rank'")
         if self.rank is not None:
-            whole(self.rank, "the rank of a matrix", 0, where=where)
+            whole(self.rank, "the rank of an n x n matrix", 0, where=where)
         if self.gap is not None and self.method != "optimal":
             raise BadInput(f"'{self.method}' takes no gap", where=where, next_step="leave 'gap' out, or take 'optimal'")
         if self.gap is not None and (not isinstance(self.gap, (int, float)) or not 0 < self.gap <= 0.5):

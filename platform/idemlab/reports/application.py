@@ -88,7 +88,7 @@ def apply(
             f"f cannot be applied {times} times", expected=f"a whole number from 1 to {_MOST}", next_step="`times = 1`"
         )
     run = run if isinstance(run, Run) else Run.find(run, catalog=catalog)
-    catalog = or_installed(catalog or run.catalog)
+    catalog = or_installed(run.catalog if catalog is None else catalog)
     source, target = _folders(as_path(inputs, "inputs"), as_path(outputs, "outputs"))
     _check_condition(condition, run)
     reader: _Reader = _ImageReader(run.shape, run.range) if is_image(run.shape) else _ArrayReader(run.shape)

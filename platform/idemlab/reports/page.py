@@ -41,7 +41,7 @@ def write_report(
         Failure: if a file of the run is damaged, or the folder cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    catalog = or_installed(catalog or run.catalog)
+    catalog = or_installed(run.catalog if catalog is None else catalog)
     summary, certificate = summarise(run), run.certificate
     if control is not None and certificate is None:
         raise BadInput(f"run '{run.path}' is not finished, so there is nothing to compare", next_step=run.resuming)

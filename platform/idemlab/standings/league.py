@@ -105,36 +105,25 @@ def run_league(
             environment=describe_environment(own, torch.device("cpu"), 1),
         )
         runner = _Runner(path, jobs, storage, say, own)
-        done = {} if before is None else {name: t for name, t in _comparable(before, league, tasks) if t is not None}
-        gone = {name for name in tasks if before is not None and not runner.begun(entries[name])}
-        if before is not None and gone & done.keys():
-            league = replace(league, earlier=(*before.earlier, before.environment))
+        done = {} if before is None else _comparable(before, league, tasks)
+        gone = {name for name in tasks if not runner.begun(entries[name])}
+        if before is not None:
+            _check_replaceable(before, gone - done.keys())
+            league = replace(league, earlier=_others([*before.earlier, before.environment], league.environment))
         for name, task in tasks.items():
             if name in gone and name in done:
                 say(f"task {name}: kept from the record; its runs are gone")
                 continue
-            if name in gone and before is not None and name in {table.name for table in before.tasks}:
-                say(f"task {name}: its runs are gone, and its table is of other arms or rules: it is run again")
             say(f"task {name}: {task.title}")
             rows = [runner.standing(entry, rules, seeds) for entry in entries[name]]
             best = pareto(rows)
             ordered = tuple(sorted((replace(row, pareto=row.arm in best) for row in rows), key=_place))
-            flops = (task.quick_flops if quick else None) or task.flops
-            done[name] = TaskTable(
-                name=name,
-                title=task.title,
-                experiment=Path(task.experiment).stem,
-                flops=flops,
-                relative=tuple(task.relative),
-                deviation=dict(task.deviation),
-                columns=dict(task.columns),
-                true_rank=task.true_rank,
-                rows=ordered,
-            )
+            done[name] = replace(_table(name, task, quick=quick), rows=ordered)
             league = replace(league, tasks=tuple(done[each] for each in tasks if each in done))
             write_league(league)  # after every task: what is done can be read
         if len(league.tasks) < len(done):  # all were kept
             league = replace(league, tasks=tuple(done[each] for each in tasks if each in done))
+            write_league(league)
     return league
 
 
@@ -188,14 +177,53 @@ def _told(arms: Mapping[str, Arm], entries: Mapping[str, Sequence[Entry]]) -> It
         yield from (entry for entry in own if entry.refused)
 
 
-def _comparable(before: League, now: League, tasks: Mapping[str, Task]) -> Iterator[tuple[str, TaskTable | None]]:
-    """(task, its table in an earlier league of the same arms, trials, seeds and budget, or None)."""
-    alike = (before.arms, before.trials, before.seeds) == (now.arms, now.trials, now.seeds)
-    tables = {table.name: table for table in before.tasks} if alike else {}
-    for name, task in tasks.items():
-        table, flops = tables.get(name), (task.quick_flops if now.quick else None) or task.flops
-        same = table is not None and (table.flops, table.experiment) == (flops, Path(task.experiment).stem)
-        yield name, table if same else None
+def _comparable(before: League, now: League, tasks: Mapping[str, Task]) -> dict[str, TaskTable]:
+    """The tables of an earlier league that this one would make of the same runs."""
+    if (before.arms, before.origins, before.trials, before.seeds) != (now.arms, now.origins, now.trials, now.seeds):
+        return {}
+    found = {}
+    for table in before.tasks:
+        task = tasks.get(table.name)
+        if task is not None and table == replace(_table(table.name, task, quick=now.quick), rows=table.rows):
+            found[table.name] = table
+    return found
+
+
+def _table(name: str, task: Task, *, quick: bool) -> TaskTable:
+    """The table of a task, without rows."""
+    return TaskTable(
+        name=name,
+        title=task.title,
+        experiment=Path(task.experiment).stem,
+        flops=(task.quick_flops if quick else None) or task.flops,
+        relative=tuple(task.relative),
+        deviation=dict(task.deviation),
+        columns=dict(task.columns),
+        true_rank=task.true_rank,
+        rows=(),
+    )
+
+
+def _others(environments: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The environments that differ from this one, each once."""
+    return tuple(one for i, one in enumerate(environments) if one != now and one not in environments[:i])
+
+
+def _check_replaceable(before: League, gone: Collection[str]) -> None:
+    """Refuse to replace tables whose runs are gone: they could not be made again.
+
+    Raises:
+        BadInput: names the tasks.
+    """
+    lost = [table.name for table in before.tasks if table.name in gone]
+    if lost:
+        raise BadInput(
+            f"the runs of {plural(len(lost), 'task')} {listed(lost)} are gone, and the tables are of other arms, versions "
+            "or rules: they would be lost",
+            where=str(before.path),
+            expected=f"the league that made them: {before.made_by}",
+            next_step="choose another `out`",
+        )
 
 
 class _Runner:

@@ -132,7 +132,7 @@ class League:
         origins: name -> distribution that offers the enforcer, with its version.
         tasks: those that are done.
         environment: versions and hardware.
-        earlier: the same of the calls that ran tasks whose tables were kept.
+        earlier: the same of earlier calls, if they differ.
     """
 
     path: Path
@@ -194,6 +194,15 @@ class League:
             )  # no fixed arm: its name is made of its table
             asked.append(toml_value(enforcer) if own else name)
         return command("league", *asked, quick=self.quick, **suite)
+
+    @property
+    def made_with(self) -> str:
+        """Versions and systems of all calls that made it, in a sentence or two."""
+        here, *others = (
+            f"idemlab {one['packages']['idemlab']}, torch {one['packages']['torch']}, {one['system']}"
+            for one in (self.environment, *self.earlier)
+        )
+        return f"{here}." + (f" Earlier calls: {'; '.join(others)}." if others else "")
 
     @property
     def note(self) -> str:
@@ -266,9 +275,7 @@ def write_league(league: League) -> None:
         for name, figure in figures.items():
             style.save(style.png(figure), path / "pictures" / f"{name}.png")
         heading = f"# League\n\n{league.summary}\n\nMade by `{league.made_by}`. {league.note}".rstrip() + "\n\n"
-        packages = league.environment["packages"]
-        ending = f"\nidemlab {packages['idemlab']}, torch {packages['torch']}, {league.environment['system']}.\n"
-        write_text(path / "README.md", heading + league.markdown() + ending)
+        write_text(path / "README.md", f"{heading}{league.markdown()}\n{league.made_with}\n")
         write_text(path / "league.html", _page(league, figures))
     except OSError as error:
         raise Failure(f"the league '{path}' cannot be written: {error}", next_step="choose another `out`") from error

@@ -39,11 +39,16 @@ def _spread(sweep: Sweep) -> list[dict[str, Any]]:
     """The first points of the Halton sequence, without the corner 0, in the order of the keys.
 
     The first key has base 2, the next one 3, and so on. So two sweeps try the same values of the keys that both begin with.
+    Fewer points than the base fill the lower part of a range only, and neighbouring bases go together: from the fourth key
+    on, base 7, the digits are scrambled.
     """
     from scipy.stats.qmc import Halton
 
     space = sweep.space()
-    shares = Halton(len(space), scramble=False).fast_forward(1).random(sweep.count)
+    plain = Halton(len(space), scramble=False)
+    shares = plain.fast_forward(1).random(sweep.count)
+    scrambled = Halton(len(space), scramble=True, seed=0).random(sweep.count)
+    shares[:, 3:] = scrambled[:, 3:]
     return [
         {
             key: values.at(share) if isinstance(values, Range) else values[int(share * len(values))]

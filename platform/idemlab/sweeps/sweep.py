@@ -140,7 +140,7 @@ class Sweep:
                 raise BadInput(
                     "a grid has as many trials as it has combinations",
                     where="trials",
-                    next_step="leave `trials` out, or let a sampler choose: `sampler = random` or `sampler = tpe`",
+                    next_step="leave `trials` out, or let a sampler choose: `sampler = random`, `halton` or `tpe`",
                 )
             self.axes()
             return
@@ -323,7 +323,7 @@ def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
             f"'{values}' has infinitely many values, and a grid tries every value",
             where=f"over, key '{key}'",
             expected="lin:LOW:HIGH:N, log:LOW:HIGH[:N] or a,b,c",
-            next_step="or let a sampler choose some values: `sampler = random` or `sampler = tpe`, with `trials = N`",
+            next_step="or let a sampler choose some values: `sampler = random`, `halton` or `tpe`, with `trials = N`",
         )
     if values.startswith("["):
         try:

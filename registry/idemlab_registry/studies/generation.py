@@ -184,7 +184,7 @@ def _rows(findings: Findings, name: str, variants: tuple[Variant, ...]) -> None:
         for variant in variants:  # pictures of earlier continuations are listed where they are
             further = f"{name}-{variant.name}"
             findings.figures[further] = generated(there) if variant in there[:1] else None
-            findings.captions[further] = "The same of variants that were added later."
+            findings.captions[further] = "f(z) of variants that were added later, named at their rows."
 
 
 def _text(material: Material, variants: list[Variant]) -> str:

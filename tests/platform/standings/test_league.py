@@ -199,10 +199,17 @@ def test_a_league_from_start_to_end(
         "task sorting: kept from the record; its runs are gone"
     ]
     assert continued.tasks == League.open(again).tasks == league.tasks
-    assert continued.earlier == (league.environment,)
-    said.clear()
-    run_league(arms[:2], again, suite=suite, resume=True, say=said.append, catalog=catalog)
-    assert "task sorting: its runs are gone, and its table is of other arms or rules: it is run again" in said
+    assert League.open(again) == continued
+    with pytest.raises(BadInput, match="the runs of task sorting are gone, and the tables are of other arms"):
+        run_league(arms[:2], again, suite=suite, resume=True, catalog=catalog)
+    assert League.open(again) == continued, "a refusal loses nothing"
+    shutil.rmtree(again / "sweeps")
+    elsewhere = {**league.environment, "system": "another"}
+    write_text(again / "league.json", strict_json.dumps(replace(continued, environment=elsewhere).as_dict()))
+    kept = run_league(arms, again, suite=suite, resume=True, catalog=catalog)
+    assert (kept.tasks, kept.earlier) == (league.tasks, (elsewhere,))
+    assert League.open(again) == kept
+    assert "Earlier calls: idemlab" in (again / "README.md").read_text()
     for path in (out / "sweeps").iterdir():  # tuning never sees the test data
         (first, *_) = path.glob("trials/*/experiment.toml")
         assert ('split = "validation"' in first.read_text()) == path.name.endswith("-tuning")

@@ -136,7 +136,10 @@ def test_halton_spreads_few_settings_evenly_and_alike_for_keys_in_common() -> No
     )  # base 2: 1/2, 1/4, 3/4, 1/8, ...
     assert [value["enforcer.step"] for value in values] == pytest.approx([3, 6, 1, 4, 7, 2, 5])  # base 3: 1/3, 2/3, 1/9
     assert [value["model.depth"] for value in values] == [2, 3, 4, 5, 1, 2, 3]  # base 5
-    assert [value["enforcer"] for value in values] == ["cubic"] * 3 + ["ign"] * 3 + ["cubic"]  # base 7
+    assert {value["enforcer"] for value in values[:4]} == {
+        "cubic",
+        "ign",
+    }  # base 7, scrambled: not the first half alone
     alone = Sweep(experiment="mlp-cubic", over={"optimizer.lr": over["optimizer.lr"]}, sampler="halton", trials=3)
     assert [setting.values["optimizer.lr"] for setting in known_settings(alone)] == rates[:3]
 
@@ -298,8 +301,8 @@ def test_what_is_worse_than_others_is_given_up(tiny: Make, tmp_path: Path, prune
             "a key with log",
         ),
         ({"trials": 5}, "a grid has as many trials as it has combinations", "`sampler = random`"),
-        ({"over": {"optimizer.lr": "uniform:0:1"}}, "infinitely many values, and a grid tries", "`sampler = tpe`"),
-        ({"over": {"model.depth": "int:1:3"}}, "infinitely many values, and a grid tries", "`sampler = tpe`"),
+        ({"over": {"optimizer.lr": "uniform:0:1"}}, "infinitely many values, and a grid tries", "`halton` or `tpe`"),
+        ({"over": {"model.depth": "int:1:3"}}, "infinitely many values, and a grid tries", "`halton` or `tpe`"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "lin:0:1:3"}}, "is a list of values", "uniform:0:1"),
         ({"sampler": "tpe", "trials": 5, "over": {"optimizer.lr": "log:1:9:3"}}, "is a list of values", "log:1:9"),
         ({"sampler": "tpe", "trials": 5, "over": {"model.depth": "int:1:2.5"}}, "is not a range", "whole numbers"),
