@@ -151,6 +151,7 @@ class United(nn.Module):
             apart.append(l2(x, y) / scale.clamp_min(torch.finfo(scale.dtype).tiny))
         return torch.stack(apart, 1)
 
+    @torch.no_grad()
     def _weights(self) -> Tensor:
         """w, [K]."""
         if not self._balanced or self.training:

@@ -199,13 +199,13 @@ _NUMBERS = {
     "plain_frechet": _Quoted(
         "generation", "(g) section by construction, long: being idempotent", "ours", r"long: ([\d.]+) \("
     ),
-    "exact_frechet": _Quoted("generation", "The best variant has a Fréchet", "ours", r"section.*: Fréchet ([\d.]+)"),
-    "exact_recall": _Quoted("generation", "The best variant recalls", "ours", r"section.*: recall ([\d.]+)"),
+    "exact_frechet": _Quoted("generation", "The best variant has a Fréchet", "ours", r"union.*: Fréchet ([\d.]+)"),
+    "exact_recall": _Quoted("generation", "The best variant recalls", "ours", r"union.*: recall ([\d.]+)"),
     "exact_readable": _Quoted(
         "generation",
         "The best variant covers ten classes, each with 6 %",
         "ours",
-        r"section.*; readable ([\d.]+)",
+        r"union.*; readable ([\d.]+)",
         percent=True,
     ),
     "asked_share": _Quoted("generation", "With the class", "ours", r"^\(h\).*?: ([\d.]+)", percent=True),
