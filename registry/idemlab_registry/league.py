@@ -8,7 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from idemlab import IdemlabError, League
+from idemlab import IdemlabError, League, installed
+from idemlab.standings.suite import find_suite
+from idemlab.wording import listed, plural
 
 __all__ = ["RECORDS", "page"]
 
@@ -29,11 +31,18 @@ def page(records: Path = RECORDS) -> str:
     if not found:
         return f"{rules}\n\n## Standings\n\nThere is no record of a league yet.\n"
     newest = next((league for league in reversed(found) if not league.quick), found[-1])
-    name, packages = newest.path.name, newest.environment["packages"]
-    told = f"Record: `{name}`, made by `{newest.made_by}` with idemlab {packages['idemlab']} and torch {packages['torch']}."
+    name = newest.path.name
+    told = f"Record: `{name}`, made by `{newest.made_by}`, with {newest.made_with}"
     pictures = f"../registry/idemlab_registry/records/{name}/pictures"
-    parts = [rules, "## Standings", _QUICK.strip() if newest.quick else "", told]
+    parts = [rules, "## Standings", _QUICK.strip() if newest.quick else _missing(newest), told]
     return "\n\n".join(filter(None, parts)) + "\n\n" + newest.markdown(pictures, level=3)
+
+
+def _missing(league: League) -> str:
+    """Which tasks of the suite have no table yet, in a sentence; empty if all have one."""
+    done = {table.name for table in league.tasks}
+    lacking = [f"`{name}`" for name in find_suite(league.suite, installed()).task if name not in done]
+    return f"**Not run yet:** {plural(len(lacking), 'the task')} {listed(lacking)}." if lacking else ""
 
 
 if __name__ == "__main__":
