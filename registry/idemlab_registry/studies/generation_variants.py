@@ -80,8 +80,8 @@ MATCHED = tuple(name for name in VARIANTS if name.startswith(("imle", "transport
 """With it."""
 PUBLISHED = ("ign", "ign-faster", "ign-long", "ign-fourier")
 """IGN itself: what the best variant is compared with."""
-CURVES = ("ign-256-longest", "ign-256", "cubic-both-long", "soft-long", *FREE, *CONSTRUCTED, *CONDITIONAL)
-"""Those that are drawn along their training."""
+CURVES = tuple(name for name in LATER if name.endswith(("-long", "-longest")) or name == "section-union")
+"""Those that are drawn along their training: the long ones. Short trials have one point each, in the table `quality`."""
 BUDGETS_AGREE = 1.01
 """Budgets are whole numbers of steps: how far equal ones may differ."""
 SHARE_OF_IGN, SHARE_READABLE, CHANGE, NEARER = 0.25, 0.85, 0.03, 0.10
