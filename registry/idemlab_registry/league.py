@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
-from idemlab import IdemlabError, League, installed
-from idemlab.standings.suite import find_suite
+from idemlab import IdemlabError, League
 from idemlab.wording import listed, plural
 
 __all__ = ["RECORDS", "page"]
@@ -41,7 +41,8 @@ def page(records: Path = RECORDS) -> str:
 def _missing(league: League) -> str:
     """Which tasks of the suite have no table yet, in a sentence; empty if all have one."""
     done = {table.name for table in league.tasks}
-    lacking = [f"`{name}`" for name in find_suite(league.suite, installed()).task if name not in done]
+    file = Path(__file__).parent / "suites" / f"{league.suite}.toml"
+    lacking = [f"`{name}`" for name in tomllib.loads(file.read_text(encoding="utf-8"))["task"] if name not in done]
     return f"**Not run yet:** {plural(len(lacking), 'the task')} {listed(lacking)}." if lacking else ""
 
 

@@ -59,6 +59,11 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "linearizer": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3}},
     "linearizer, learned": COUPLING | {"enforcer": {"name": "linearizer", "rank": 3, "learned": True}},
     "section": {"enforcer": {"name": "section", "rank": 3}},
+    "union": {
+        "dataset": {"name": "digits", "condition": "training"},
+        "model": {"name": "mlp", "width": 8, "depth": 1},
+        "enforcer": {"name": "hybrid", "enforcers": [{"name": "section", "rank": 3}, {"name": "union"}]},
+    },
     "truncation": CODED | {"enforcer": {"name": "truncation", "rank": 3}},
     "limit, depth 2": {"enforcer": {"name": "limit", "depth": 2}},
     "limit": {"enforcer": {"name": "limit", "most": 5, "terms": 3}},

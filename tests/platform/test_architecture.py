@@ -34,7 +34,7 @@ STUDIES = {"studies.record.", "reports.style.", "sharing.rounding.", "wording."}
 """What the studies and shipped operators of the registry are made of, and what they draw with."""
 
 ROOMS = [
-    *("errors", "wording", "system", "contracts", "catalog", "certificate", "purification", "experiment"),
+    *("errors", "wording", "arguments", "system", "contracts", "catalog", "certificate", "purification", "experiment"),
     *(
         "objective",
         "runs",

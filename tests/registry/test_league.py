@@ -27,7 +27,9 @@ def test_a_whole_league_counts_before_a_quick_one_and_the_newest_first(tmp_path:
         (tmp_path / f"{date}_league" / "league.json").write_text(json.dumps(content | {"quick": quick}))
     assert "Record: `2026-02-01_league`" in page(tmp_path)
     assert "This is a record of the quick version" not in page(tmp_path)
-    assert "**Not run yet:** the tasks `torus`, `sphere`, `ball`, `sorting`, `repair` and `generation`." in page(tmp_path)
+    assert "**Not run yet:** the tasks `torus`, `sphere`, `ball`, `sorting`, `repair` and `generation`." in page(
+        tmp_path
+    )
     for name in ("2026-01-01_league", "2026-02-01_league"):
         (tmp_path / name / "league.json").unlink()
     assert "This is a record of the quick version" in page(tmp_path)

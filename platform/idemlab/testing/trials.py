@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,9 @@ def shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
     }
 
 
+CLASSES = 3
+"""Of an operator f(x, c) of the kit."""
+
 # -- operators --------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +111,52 @@ class _Near(Coded):
         return y
 
 
+class Scaled(Coded):
+    """g(s x) of an operator g, with a factor s for each class. It encodes, decodes and inverts as g does.
+
+    Args:
+        operator: g.
+        fixed: the class of all samples, for an operator f(x); None for f(x, c).
+    """
+
+    factors: Tensor
+
+    def __init__(self, operator: Operator, fixed: int | None = None) -> None:
+        super().__init__()
+        self.g, self._fixed = operator, fixed
+        self.register_buffer("factors", torch.tensor([1.0, 1.25, 0.75]))
+        self.classes = CLASSES if fixed is None else None
+
+    def __getattr__(self, name: str) -> Any:
+        """What an enforcer may look at, such as `shape`, is that of g."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or name == "g":
+                raise
+            return getattr(self.g, name)
+
+    def _factor(self, like: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
+        if self._fixed is not None:
+            return self.factors[self._fixed].to(like.dtype)
+        (classes,) = condition
+        return self.factors[classes].to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        y: Tensor = self.g(self._factor(x, condition) * x)
+        return y
+
+    def encode(self, x: Tensor, *condition: Tensor) -> Tensor:
+        return self(x, *condition)  # type: ignore[no-any-return]
+
+    def decode(self, h: Tensor, *condition: Tensor) -> Tensor:
+        return h
+
+    def inverse(self, z: Tensor, *condition: Tensor) -> Tensor:
+        x: Tensor = self.g.inverse(z)  # type: ignore[operator]
+        return x / self._factor(z, condition)
+
+
 class _Shear(nn.Module):
     """An invertible network: one half of the entries moves by a function of the other half, and then the other way."""
 
@@ -148,10 +198,27 @@ class _Mixer(nn.Module):
 
 
 def generic(subject: Subject, shape: tuple[int, ...]) -> Operator:
-    """A fixed operator on samples of this shape in float64: a small network, or a linear map for `linear_only` enforcers."""
+    """A fixed operator on samples of this shape in float64: a small network, or a linear map for `linear_only` enforcers.
+
+    It is f(x, c) if the enforcer wraps such operators only.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return _drawn(subject, shape)
+        operator = _drawn(subject, shape)
+        conditional = Scaled(operator).double()
+        if _refused(subject, operator) and not _refused(subject, conditional):
+            return conditional
+        return operator
+
+
+def _refused(subject: Subject, operator: Operator) -> bool:
+    if EnforcerKind.ARCHITECTURE not in subject.traits.kinds:
+        return False
+    try:
+        subject.enforcer().wrap(copy.deepcopy(operator))
+    except (BadInput, ValueError):
+        return True
+    return False
 
 
 def _drawn(subject: Subject, shape: tuple[int, ...]) -> Operator:

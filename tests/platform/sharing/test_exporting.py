@@ -84,7 +84,8 @@ def test_the_table_has_every_shipped_model_and_every_enforcer_that_wraps_one() -
     assert ours == {model["name"] for _, model, _ in MODELS.values()}
     enforcers = [e for e in idemlab.installed().entries("enforcer") if e.plugin.distribution == "idemlab"]
     wrapping = {e.spec.name for e in enforcers if EnforcerKind.ARCHITECTURE in getattr(e.spec.traits, "kinds", ())}
-    assert wrapping == {enforcer["name"] for _, _, enforcer in MODELS.values() if enforcer}
+    shown = [each for _, _, enforcer in MODELS.values() for each in enforcer.get("enforcers", [enforcer])]
+    assert wrapping == {each["name"] for each in shown if each}
 
 
 # -- files ------------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -15,61 +13,12 @@ from ...errors import BadInput
 from ..callables import is_called
 from ..kit import at_most, check, must
 from ..subject import Subject
-from ..trials import Coded, Pass, Trial, begun, draws, has_loss, one_pass, suitable
+from ..trials import CLASSES, Pass, Scaled, Trial, begun, draws, has_loss, one_pass, suitable
 from .models import taken
 from .settings import ROWS, batch_of, conditioned, operator_for, step
 from .sources import fitted
 
 __all__: list[str] = []
-
-_CLASSES = 3
-
-
-class _Scaled(Coded):
-    """g(s x) of an operator g, with a factor s for each class. It encodes, decodes and inverts as g does.
-
-    Args:
-        operator: g.
-        fixed: the class of all samples, for an operator f(x); None for f(x, c).
-    """
-
-    factors: Tensor
-
-    def __init__(self, operator: Operator, fixed: int | None = None) -> None:
-        super().__init__()
-        self.g, self._fixed = operator, fixed
-        self.register_buffer("factors", torch.tensor([1.0, 1.25, 0.75]))
-        self.classes = _CLASSES if fixed is None else None
-
-    def __getattr__(self, name: str) -> Any:
-        """What an enforcer may look at, such as `shape`, is that of g."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or name == "g":
-                raise
-            return getattr(self.g, name)
-
-    def _factor(self, like: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
-        if self._fixed is not None:
-            return self.factors[self._fixed].to(like.dtype)
-        (classes,) = condition
-        return self.factors[classes].to(like.dtype).view(-1, *[1] * (like.ndim - 1))
-
-    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        y: Tensor = self.g(self._factor(x, condition) * x)
-        return y
-
-    def encode(self, x: Tensor, *condition: Tensor) -> Tensor:
-        return self(x, *condition)  # type: ignore[no-any-return]
-
-    def decode(self, h: Tensor, *condition: Tensor) -> Tensor:
-        return h
-
-    def inverse(self, z: Tensor, *condition: Tensor) -> Tensor:
-        x: Tensor = self.g.inverse(z)  # type: ignore[operator]
-        return x / self._factor(z, condition)
-
 
 # -- enforcers ----------------------------------------------------------------------------------------------------------
 
@@ -87,24 +36,37 @@ def a_condition_goes_with_its_samples(subject: Subject) -> None:
     for shape, operator in suitable(subject):
         x = draws(shape, 6)
         same = torch.ones(len(x), dtype=torch.long)
+        if isinstance(operator, Scaled):  # the enforcer takes no f(x)
+            _each_under_its_own(begun(subject, operator)[1], x)
+            continue
         if EnforcerKind.ARCHITECTURE in subject.traits.kinds:
             with torch.no_grad():
-                y, expected = begun(subject, _Scaled(operator))[1](x, same), begun(subject, _Scaled(operator, 1))[1](x)
+                y, expected = begun(subject, Scaled(operator))[1](x, same), begun(subject, Scaled(operator, 1))[1](x)
             at_most(_off(y, expected), 1e-9, "|wrapped f(x, c) - wrapped f(., c) at x|, as a share")
         if not has_loss(subject.traits):
             continue
-        under, alone = _enforced(subject, _Scaled(operator), x, same), _enforced(subject, _Scaled(operator, 1), x)
+        under, alone = _enforced(subject, Scaled(operator), x, same), _enforced(subject, Scaled(operator, 1), x)
         at_most(_off(under.loss, alone.loss), 1e-9, "|losses under one class - losses of f(., c)|, as a share")
         at_most(_off(under.flat, alone.flat), 1e-8, "|gradient under one class - gradient of f(., c)|, as a share")
         if subject.traits.batch_coupled:
             continue
-        mixed = torch.arange(len(x)) * _CLASSES // len(x)
-        whole = _enforced(subject, _Scaled(operator), x, mixed).loss
+        mixed = torch.arange(len(x)) * CLASSES // len(x)
+        whole = _enforced(subject, Scaled(operator), x, mixed).loss
         halves = [
-            _enforced(subject, _Scaled(operator), part, own, half).loss
+            _enforced(subject, Scaled(operator), part, own, half).loss
             for half, (part, own) in enumerate(zip(x.chunk(2), mixed.chunk(2), strict=True))
         ]
         at_most(_off(torch.cat(halves), whole), 1e-8, "|losses in halves - losses in the whole|, as a share")
+
+
+@torch.no_grad()
+def _each_under_its_own(f: Operator, x: Tensor) -> None:
+    """Check that f(x, c) differs by class, and that a batch of several classes is as its samples one by one."""
+    mixed = torch.arange(len(x)) % CLASSES
+    together, other = f(x, mixed), f(x, (mixed + 1) % CLASSES)
+    alone = torch.cat([f(x[i : i + 1], mixed[i : i + 1]) for i in range(len(x))])
+    at_most(_off(alone, together), 1e-9, "|wrapped f(batch, c) - one by one|, as a share")
+    must(bool((other != together).flatten(1).any(1).all()), "another class gives the same wrapped f(x, c)")
 
 
 def _enforced(
@@ -137,8 +99,8 @@ def takes_a_condition(subject: Subject) -> None:
     """A conditional model f(x, c) keeps the shape, differs by class, and treats each sample under its own class alone."""
     if not subject.conditional:
         return
-    for shape, f in taken(subject, _CLASSES):
-        x, c = draws(shape, 6), torch.arange(6) % _CLASSES
+    for shape, f in taken(subject, CLASSES):
+        x, c = draws(shape, 6), torch.arange(6) % CLASSES
         y = f(x, c)
         must(y.shape == x.shape, f"samples {list(x.shape)} became {list(y.shape)}")
         y.square().mean().backward()
@@ -148,7 +110,7 @@ def takes_a_condition(subject: Subject) -> None:
             f.eval()
             together, alone = f(x, c), torch.cat([f(x[i : i + 1], c[i : i + 1]) for i in range(len(x))])
             at_most(_off(alone, together), 1e-9, "|f(batch) - f(one by one)| / |f(batch)|")
-            other = f(x, (c + 1) % _CLASSES)
+            other = f(x, (c + 1) % CLASSES)
         must(bool((other != together).flatten(1).any(1).all()), "another class gives the same f(x)")
 
 
@@ -166,7 +128,7 @@ def conditions_go_with_the_points(subject: Subject) -> None:
         dataset = conditioned(plain)
         source: Source = subject.build()
         source.fit(dataset)
-        operator = _Scaled(operator_for(dataset))
+        operator = Scaled(operator_for(dataset))
         batch = batch_of(dataset)
 
         def sampled(start: int, rows: int, at: Step) -> Points:
