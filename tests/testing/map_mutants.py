@@ -206,3 +206,44 @@ class SoftDiagonal(Enforcer):
 
     def wrap(self, operator: nn.Module) -> nn.Module:
         return self.Soft(operator)
+
+
+class _Classed(nn.Module):
+    """f(x, c) of an operator with classes, or f(x, 0)."""
+
+    def __init__(self, operator: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(getattr(operator, "classes", None), int):
+            raise ValueError("an operator with classes")
+        self.operator = operator
+
+    def chosen(self, condition: Tensor) -> Tensor:
+        return condition
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        c = torch.zeros(len(x), dtype=torch.long) if condition is None else self.chosen(condition)
+        return self.operator(x, c)
+
+
+@mutant("classes-of-other-samples", Traits(kinds=ARCHITECTURE), "a-condition-goes-with-its-samples")
+class Reordered(Enforcer):
+    """It wraps f(x, c) only, and gives each sample the class of another."""
+
+    def wrap(self, operator: nn.Module) -> nn.Module:
+        class Flipped(_Classed):
+            def chosen(self, condition: Tensor) -> Tensor:
+                return condition.flip(0)
+
+        return Flipped(operator)
+
+
+@mutant("class-that-is-ignored", Traits(kinds=ARCHITECTURE), "a-condition-goes-with-its-samples")
+class Ignored(Enforcer):
+    """It wraps f(x, c) only, and takes class 0 whatever is asked."""
+
+    def wrap(self, operator: nn.Module) -> nn.Module:
+        class Constant(_Classed):
+            def chosen(self, condition: Tensor) -> Tensor:
+                return 0 * condition
+
+        return Constant(operator)
