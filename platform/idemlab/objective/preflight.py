@@ -169,9 +169,10 @@ def planned_steps(training: TrainingSettings, steps_per_epoch: int, flops_per_st
         steps = max(1, round(value / max(flops_per_step, 1)))
     if steps > _MOST_STEPS:
         raise BadInput(
-            f"{given} = {min(value, 1e300):.6g} is a run of {min(steps, 10**300):.1e} steps, which never ends",
+            f"a run with {given} = {min(value, 1e300):.6g} never ends: the number of steps is {min(steps, 10**300):.1e}",
             where=f"[training], key '{given}'",
-            expected=f"at most {_MOST_STEPS:.0e} steps" + (f" of {flops_per_step:.3g} FLOPs each" * (given == "flops")),
+            expected=f"a number of steps up to {_MOST_STEPS:.0e}"
+            + f", of {flops_per_step:.3g} FLOPs each" * (given == "flops"),
             next_step=f"lower training.{given}",
         )
     return steps
