@@ -100,7 +100,7 @@ class Sectioned(nn.Module):
         _, spreads, components = torch.linalg.svd(x - m, full_matrices=False)
         rank, found = len(self.scale), min(len(self.scale), len(spreads))
         # Fewer samples than coordinates: the others are the columns of the random start, made orthogonal to those found.
-        A, triangle = torch.linalg.qr(torch.cat([components[:found].T, self.basis[:, found:].double().cpu()], 1))
+        A, triangle = torch.linalg.qr(torch.cat([components[:found].T, self.basis[:, found:].cpu().double()], 1))
         A = A * triangle.diagonal().sign()
         deviation = spreads.new_zeros(rank)
         deviation[:found] = spreads[:found] / math.sqrt(count)

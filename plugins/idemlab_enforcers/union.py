@@ -69,7 +69,8 @@ class United(nn.Module):
 
     The weights are such that f sends standard normal inputs to the classes as often as these occur in the data. They follow
     from the parameters of the operator and are no part of its state: f finds them when it is first called without a class
-    in evaluation mode, and again after training or loading. In training mode all w are 1.
+    in evaluation mode, and again after training, loading, or a change in place. It does not see changes that torch does not
+    count, such as `p.data = ...`: call `train()`, then `eval()`. In training mode all w are 1.
 
     Args:
         operator: f(x, c).
@@ -139,7 +140,7 @@ class United(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         if condition is None:
             with torch.no_grad():
-                condition = (self._apart(x) * self._weights().to(x.device)).argmin(1)
+                condition = (self._apart(x) * self._weights().to(x.device, torch.float32)).argmin(1)
         return self.operator(x, condition)  # type: ignore[no-any-return]
 
     def _apart(self, x: Tensor) -> Tensor:
@@ -161,9 +162,8 @@ class United(nn.Module):
         like = next((p for p in self.operator.parameters()), self.shares)
         z = np.random.default_rng(_SEED).standard_normal((_POINTS, *self.shape), dtype=np.float32)
         parts = torch.from_numpy(z).to(like).chunk(_POINTS // _CHUNK)
-        w = _balancing(
-            torch.cat([self._apart(part) for part in parts]).double().cpu(), self.shares.double().cpu()
-        ).exp()
+        apart = torch.cat([self._apart(part) for part in parts]).cpu().double()  # not all devices have float64
+        w = _balancing(apart, self.shares.cpu().double()).exp()
         self._found = w, self._versions()
         return w
 
@@ -175,6 +175,9 @@ class United(nn.Module):
 
 def _balancing(apart: Tensor, shares: Tensor) -> Tensor:
     """log w [K], with which argmin_c w_c apart_c is each c as often as the shares say, as nearly as points allow."""
+    apart = apart[apart.isfinite().all(1)]
+    if not len(apart):
+        return torch.zeros_like(shares)
     logs = apart.clamp_min(1e-6 * apart.median().clamp_min(1e-30)).log()
     scale = (logs - logs.mean(1, keepdim=True)).std()
     log_w = torch.zeros_like(shares)

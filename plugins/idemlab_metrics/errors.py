@@ -74,8 +74,8 @@ class ProjectionDistance(Metric):
     def __call__(self, orbit: Orbit, batch: Batch) -> dict[str, Tensor]:
         exact = self._projection(orbit.input).flatten(1)
         off = (orbit.ahead(0).flatten(1) - exact).norm(dim=1)
-        self._off.append(off.double().cpu())
-        self._exact.append(exact.double().cpu())
+        self._off.append(off.cpu().double())
+        self._exact.append(exact.cpu().double())
         return {"projection_distance": off}
 
     def compute(self) -> dict[str, float]:

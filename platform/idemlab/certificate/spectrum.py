@@ -252,7 +252,7 @@ def _sketched(f: Map, y: Tensor, jvp: Callable[[Map, Tensor, Tensor], Tensor]) -
 def _vjp(f: Map, y: Tensor, v: Tensor) -> Tensor:
     """Rows v J, [q, n]."""
     copies, out = _taped(f, y, len(v))
-    return _pulled_back(out, copies, v).reshape(len(v), -1).double().cpu()
+    return _pulled_back(out, copies, v).reshape(len(v), -1).cpu().double()
 
 
 def _jvp(f: Map, y: Tensor, v: Tensor) -> Tensor:
@@ -262,4 +262,4 @@ def _jvp(f: Map, y: Tensor, v: Tensor) -> Tensor:
     linear = _pulled_back(out, copies, u, create_graph=True)
     if not linear.requires_grad:  # zero, as for `torch.round`
         return torch.zeros(v.shape, dtype=torch.float64)
-    return _pulled_back(linear, u, v).reshape(len(v), -1).double().cpu()
+    return _pulled_back(linear, u, v).reshape(len(v), -1).cpu().double()

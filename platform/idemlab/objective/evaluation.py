@@ -260,7 +260,7 @@ def _measured(
         for metric in metrics:
             for key, values in metric(orbit, part).items():
                 totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
-                samples.setdefault(key, []).append(values.double().cpu())
+                samples.setdefault(key, []).append(values.cpu().double())
     measured = {key: float(total) / len(batch) for key, total in totals.items()}
     for metric in metrics:
         measured |= metric.compute()

@@ -19,6 +19,7 @@ from ..sweeps.folder import is_begun
 from ..sweeps.results import Results
 from ..sweeps.runner import run_sweep
 from ..sweeps.sweep import Sweep
+from ..system import strict_json
 from ..system.files import as_path, folder_for
 from ..system.lock import exclusive
 from ..wording import command, counted, listed, nothing_to_resume, plural
@@ -106,12 +107,13 @@ def run_league(
         )
         runner = _Runner(path, jobs, storage, say, own)
         done = {} if before is None else _comparable(before, league, tasks)
-        gone = {name for name in tasks if not runner.begun(entries[name])}
+        gone = {name for name in done if not runner.begun(name, arms)}
         if before is not None:
-            _check_replaceable(before, gone - done.keys())
+            lost = [t for t in before.tasks if t.name not in done and not runner.begun(t.name, before.arms)]
+            _check_replaceable(before, lost)
             league = replace(league, earlier=_others([*before.earlier, before.environment], league.environment))
         for name, task in tasks.items():
-            if name in gone and name in done:
+            if name in gone:
                 say(f"task {name}: kept from the record; its runs are gone")
                 continue
             say(f"task {name}: {task.title}")
@@ -121,8 +123,9 @@ def run_league(
             done[name] = replace(_table(name, task, quick=quick), rows=ordered)
             league = replace(league, tasks=tuple(done[each] for each in tasks if each in done))
             write_league(league)  # after every task: what is done can be read
-        if len(league.tasks) < len(done):  # all were kept
-            league = replace(league, tasks=tuple(done[each] for each in tasks if each in done))
+        if before is not None and gone == tasks.keys():  # nothing was run
+            kept = tuple(done[each] for each in tasks)
+            league = replace(league, tasks=kept, environment=before.environment, earlier=before.earlier)
             write_league(league)
     return league
 
@@ -201,6 +204,7 @@ def _table(name: str, task: Task, *, quick: bool) -> TaskTable:
         columns=dict(task.columns),
         true_rank=task.true_rank,
         rows=(),
+        rules=blake2b(strict_json.dumps(task.model_dump()).encode(), digest_size=8).hexdigest(),
     )
 
 
@@ -209,13 +213,13 @@ def _others(environments: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -
     return tuple(one for i, one in enumerate(environments) if one != now and one not in environments[:i])
 
 
-def _check_replaceable(before: League, gone: Collection[str]) -> None:
+def _check_replaceable(before: League, tables: Sequence[TaskTable]) -> None:
     """Refuse to replace tables whose runs are gone: they could not be made again.
 
     Raises:
         BadInput: names the tasks.
     """
-    lost = [table.name for table in before.tasks if table.name in gone]
+    lost = [table.name for table in tables if any(row.state != "refused" for row in table.rows)]
     if lost:
         raise BadInput(
             f"the runs of {plural(len(lost), 'task')} {listed(lost)} are gone, and the tables are of other arms, versions "
@@ -244,22 +248,20 @@ class _Runner:
         final = None if chosen is None else self._run(entry, "final", entry.final(chosen[0], seeds))
         return standing_of(entry, task, tuning, final)
 
-    def begun(self, entries: Sequence[Entry]) -> bool:
-        """Whether there are runs of a task."""
-        return any(self._folder(entry, phase).is_dir() for entry in entries for phase in ("tuning", "final"))
+    def begun(self, task: str, arms: Collection[str]) -> bool:
+        """Whether there are runs of one of these arms in a task."""
+        return any(self._folder(task, arm, phase).is_dir() for arm in arms for phase in ("tuning", "final"))
 
-    def _folder(self, entry: Entry, phase: str) -> Path:
-        """The folder of a sweep. Its name is its key in a database, so it names the league, too."""
-        arm = "".join(c if c.isalnum() else "-" for c in entry.arm)
-        if (
-            arm != entry.arm or len(arm) > _LONGEST
-        ):  # arms whose names differ in signs only are two, and tables may be long
-            arm = f"{arm[:_LONGEST]}-{blake2b(entry.arm.encode(), digest_size=4).hexdigest()}"
-        return self._path / "sweeps" / f"{self._path.resolve().name}-{entry.task}-{arm}-{phase}"
+    def _folder(self, task: str, name: str, phase: str) -> Path:
+        """The folder of a sweep of an arm. Its name is its key in a database, so it names the league, too."""
+        arm = "".join(c if c.isalnum() else "-" for c in name)
+        if arm != name or len(arm) > _LONGEST:  # arms whose names differ in signs only are two, and tables may be long
+            arm = f"{arm[:_LONGEST]}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
+        return self._path / "sweeps" / f"{self._path.resolve().name}-{task}-{arm}-{phase}"
 
     def _run(self, entry: Entry, phase: str, sweep: Sweep) -> Results:
         self._say(f"{entry.task}, {entry.arm}: {phase}")
-        folder = self._folder(entry, phase)
+        folder = self._folder(entry.task, entry.arm, phase)
         return run_sweep(
             sweep,
             folder,

@@ -38,6 +38,7 @@ class TaskTable:
         flops: budget of each trial.
         relative, deviation, columns, true_rank: as in the suite.
         rows: the arms, the best first.
+        rules: a hash of the task as the suite has it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TaskTable:
     columns: Mapping[str, str]
     true_rank: float | None
     rows: tuple[Standing, ...]
+    rules: str = ""
 
     @property
     def budget(self) -> str:

@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 from idemlab import BadInput, Failure, League, Standing, Stat, TaskTable, installed, run_league
-from idemlab.standings.entry import Entry
 from idemlab.standings.league import _check_folder, _resumed, _Runner
 from idemlab.standings.record import write_league
-from idemlab.sweeps.sweep import Sweep
 from idemlab.system import strict_json
 from idemlab.system.files import write_text
 
@@ -117,9 +115,8 @@ def test_a_league_is_resumed_however_its_suite_is_called_and_arms_have_folders_o
         _check_folder(tmp_path, str(tmp_path / "t.toml"), quick=False, resume=True)
 
     runner = _Runner(tmp_path, 1, None, print, installed())
-    sweep = Sweep(experiment="tiny")
     names = ["a", f"a ({300 * 'x'} 1)", f"a ({300 * 'x'} 2)", "a (x [1])", "a (x -1-)"]
-    folders = [runner._folder(Entry(arm=name, task="t", settings={}, tuning=sweep), "final") for name in names]
+    folders = [runner._folder("t", name, "final") for name in names]
     assert len(set(folders)) == len(names)
     assert all(len(folder.name) < 255 and folder.parent == tmp_path / "sweeps" for folder in folders)
 
@@ -203,13 +200,19 @@ def test_a_league_from_start_to_end(
     with pytest.raises(BadInput, match="the runs of task sorting are gone, and the tables are of other arms"):
         run_league(arms[:2], again, suite=suite, resume=True, catalog=catalog)
     assert League.open(again) == continued, "a refusal loses nothing"
+    other = tuple(replace(table, rules="x") for table in continued.tasks)  # the rules of its tasks have changed
+    write_text(again / "league.json", strict_json.dumps(replace(continued, tasks=other).as_dict()))
+    with pytest.raises(BadInput, match="the runs of task sorting are gone"):
+        run_league(arms, again, suite=suite, resume=True, catalog=catalog)
+    others = run_league(["none", "gradient"], out, suite=suite, resume=True, catalog=catalog)
+    assert list(others.arms) == ["none", "gradient"], "other arms, where the runs are there"
     shutil.rmtree(again / "sweeps")
     elsewhere = {**league.environment, "system": "another"}
     write_text(again / "league.json", strict_json.dumps(replace(continued, environment=elsewhere).as_dict()))
     kept = run_league(arms, again, suite=suite, resume=True, catalog=catalog)
-    assert (kept.tasks, kept.earlier) == (league.tasks, (elsewhere,))
+    assert (kept.tasks, kept.environment) == (league.tasks, elsewhere), "nothing was run"
     assert League.open(again) == kept
-    assert "Earlier calls: idemlab" in (again / "README.md").read_text()
+    assert "Earlier calls: idemlab" in replace(kept, earlier=(league.environment,)).made_with
     for path in (out / "sweeps").iterdir():  # tuning never sees the test data
         (first, *_) = path.glob("trials/*/experiment.toml")
         assert ('split = "validation"' in first.read_text()) == path.name.endswith("-tuning")

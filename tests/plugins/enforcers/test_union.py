@@ -158,3 +158,14 @@ def test_an_operator_that_changes_nothing_is_united_as_well(classes):
     assert torch.equal(f(x), x)
     assert torch.isfinite(f._weights()).all()
     assert torch.equal(f(0 * x), 0 * x)
+
+
+def test_a_point_of_noise_without_a_result_is_left_out_of_the_balance():
+    class Overflowing(Planes):
+        def forward(self, x: Tensor, c: Tensor) -> Tensor:
+            return super().forward(x, c) / (x[:, :1] < 3)
+
+    torch.manual_seed(0)
+    f = united(Overflowing())
+    assert torch.isfinite(f._weights()).all()
+    assert len(f._weights().unique()) == 3
