@@ -163,7 +163,7 @@ def _no_copies(best: Variant) -> Claim | None:
         return None
     holds = all(share <= margin for share, margin in measured)
     return Claim(
-        claim="Generated digits are nearest to training images no more often than chance has it.",
+        claim="Generated digits are nearest to training images no more often than chance allows.",
         ours=f"{best.label}: "
         + "; ".join(
             f"copied share by {kind} {share:.3f} (by chance up to {margin:.3f})"
@@ -172,7 +172,8 @@ def _no_copies(best: Variant) -> Claim | None:
         ),
         conclusion="They are no copies by this test."
         if holds
-        else "They are more often than that, be it as copies or as the hands that wrote the training digits.",
+        else "They are, more often than chance allows: some may be copies, or they resemble the handwriting of the "
+        "training set.",
         holds=holds,
     )
 
