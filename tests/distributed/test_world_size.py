@@ -62,6 +62,10 @@ ENFORCERS: dict[str, dict[str, Any]] = {
     "union": {
         "dataset": {"name": "digits", "condition": "training"},
         "model": {"name": "mlp", "width": 8, "depth": 1},
+        "optimizer": {
+            "name": "adam",
+            "lr": 3e-4,
+        },  # at a higher rate f is constant to rounding, which nothing can compare
         "enforcer": {"name": "hybrid", "enforcers": [{"name": "section", "rank": 3}, {"name": "union"}]},
     },
     "truncation": CODED | {"enforcer": {"name": "truncation", "rank": 3}},
