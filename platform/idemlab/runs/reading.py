@@ -29,6 +29,8 @@ class _Inputs(_Whole):
     absolute: Annotated[list[float], MinLen(1)]
     spread: float
     input_spread: float
+    displacement: Number
+    verdict: str
     dimension: Count
     rank: Number
     trace: Number

@@ -23,7 +23,7 @@ EVIL = "<script>alert('x')</script>&\""
 
 ONE: dict[str, Any] = {
     "relative": [0.0512, float("nan")], "absolute": [0.01, 0.009], "rank": 2, "trace": 2.1, "spread": 0.5, "dimension": 4,
-    "input_spread": 1.0, "verdict": "genuine", "figures": {}, "thresholds": {},
+    "input_spread": 1.0, "displacement": 0.5, "verdict": "genuine", "figures": {}, "thresholds": {},
     "spectra": [{"exact": True, "singular_values": [1.2, 1.0, 0.3, 0.0], "eigenvalue_moduli": []}],
 }  # fmt: skip
 

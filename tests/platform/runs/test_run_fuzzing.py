@@ -154,3 +154,15 @@ def test_a_report_of_a_damaged_run_is_written_or_refused(
         assert {path: after.get(path) for path in before if "report.html" not in path and "figures/" not in path} == {
             path: content for path, content in before.items() if "report.html" not in path and "figures/" not in path
         }
+
+
+@pytest.mark.parametrize("key", ["verdict", "displacement", "relative", "spread", "figures"])
+def test_a_certificate_without_a_value_that_the_report_shows_is_damaged(whole: Path, tmp_path: Path, key: str) -> None:
+    def without(content: bytes) -> bytes:
+        table = json.loads(content)
+        del table["inputs"]["data"][key]
+        return json.dumps(table).encode()
+
+    run = damaged(whole, tmp_path, "certificate.json", without)
+    with pytest.raises(IdemlabError, match=rf"damaged: inputs\.data\.{key}: field required"):
+        _ = Run.open(run).certificate

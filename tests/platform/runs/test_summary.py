@@ -35,6 +35,8 @@ def test_a_finished_run_shows_its_certificate(tmp_path: Path) -> None:
         "trace": 3.1,
         "spread": 0.5,
         "input_spread": 1.0,
+        "displacement": 0.5,
+        "verdict": "genuine",
         "figures": {"error": 0.2},
         "dimension": 4,
         "thresholds": {},
