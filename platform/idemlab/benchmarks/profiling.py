@@ -243,7 +243,7 @@ class _Events(Watcher):
 def _profile(entire: Experiment, events: _Events, watch: Stopwatch, outside: Mapping[str, float]) -> Profile:
     import torch
 
-    from ..objective.preflight import planned_steps
+    from ..objective.length import planned_steps
     from ..training.schedule import Schedule
 
     plan, totals = events.plan, watch.totals | dict(outside) | {"between": sum(events.between)}

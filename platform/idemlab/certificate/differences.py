@@ -67,7 +67,7 @@ def contradicts(f: Map, y: Tensor, v: Tensor, product: Tensor, eps: float) -> bo
         return False
     h = eps**0.5 * _size(y)
     step = h * v.to(y).view(y.shape)
-    middle, up, down = f(torch.stack([y, y + step, y - step])).double().reshape(3, -1).cpu()
+    middle, up, down = f(torch.stack([y, y + step, y - step])).reshape(3, -1).cpu().double()
     after, before, claimed = (up - middle) / h, (middle - down) / h, product.cpu().double()
     noise = 16 * eps / h * 2 * middle.norm()
     if (after - before).norm() > _KINK * (after.norm() + before.norm()) + noise:

@@ -97,7 +97,8 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train one experiment with many settings and seeds: all combinations, or settings that a sampler chooses."""
-    from ..sweeps.sweep import Sweep, parse_over
+    from ..sweeps.sweep import Sweep
+    from ..sweeps.values import parse_over
 
     axes = [parse_over(text, sampler) for text in over or []]
     repeated = next((key for key, _ in axes if [k for k, _ in axes].count(key) > 1), None)
@@ -137,7 +138,7 @@ def sweep(
 
 def _set(text: str) -> tuple[str, object]:
     """(key, value) of ``key=value``; the key is checked when the experiment is resolved."""
-    from ..sweeps.sweep import parse_value
+    from ..sweeps.values import parse_value
 
     key, equals, value = text.partition("=")
     if not equals:

@@ -259,7 +259,7 @@ def _measured(
         start += len(part)
         for metric in metrics:
             for key, values in metric(orbit, part).items():
-                totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.double().sum().cpu()
+                totals[key] = totals.get(key, torch.zeros((), dtype=torch.float64)) + values.cpu().double().sum()
                 samples.setdefault(key, []).append(values.cpu().double())
     measured = {key: float(total) / len(batch) for key, total in totals.items()}
     for metric in metrics:

@@ -18,10 +18,10 @@ from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
 from ..experiment.experiment import Experiment
-from ..experiment.settings import TrainingSettings
 from ..wording import clipped, counted, with_article
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients, without_batch_norm
 from .engines import Engine, Single
+from .length import planned_steps
 from .measured import check_metric, measured
 from .modules import (
     check_condition,
@@ -41,10 +41,7 @@ from .projection import square_maps
 from .rejection import check_rejection
 from .returned import answerable, enforcer_at_fault
 
-__all__ = ["Plan", "planned_steps", "preflight"]
-
-_MOST_STEPS = 10**12
-"""A thousand steps a second make so many in thirty years."""
+__all__ = ["Plan", "preflight"]
 
 ALONE = Single()
 
@@ -151,31 +148,6 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         device=str(device),
         joins=trial.joins,
     )
-
-
-def planned_steps(training: TrainingSettings, steps_per_epoch: int, flops_per_step: int) -> int:
-    """Optimiser steps of a run, whichever way its length is given.
-
-    Raises:
-        BadInput: if it would not end in a lifetime, which is a typing error.
-    """
-    value: float
-    if training.epochs is not None:
-        given, value, steps = "epochs", training.epochs, training.epochs * steps_per_epoch
-    elif training.steps is not None:
-        given, value, steps = "steps", training.steps, training.steps
-    else:
-        given, value = "flops", training.flops or 0.0
-        steps = max(1, round(value / max(flops_per_step, 1)))
-    if steps > _MOST_STEPS:
-        raise BadInput(
-            f"a run with {given} = {min(value, 1e300):.6g} never ends: the number of steps is {min(steps, 10**300):.1e}",
-            where=f"[training], key '{given}'",
-            expected=f"a number of steps up to {_MOST_STEPS:.0e}"
-            + f", of {flops_per_step:.3g} FLOPs each" * (given == "flops"),
-            next_step=f"lower training.{given}",
-        )
-    return steps
 
 
 def _check_chosen(experiment: Experiment, parts: Parts, operator: nn.Module, device: torch.device) -> None:

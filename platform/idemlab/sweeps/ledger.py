@@ -15,7 +15,8 @@ from ..errors import BadInput, Failure, nearest_match
 from ..experiment import toml
 from ..wording import AGAIN
 from . import journal, privates, storage
-from .sweep import Range, Setting, Sweep
+from .sweep import Setting, Sweep
+from .values import Range
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..experiment.toml import toml_value
-from .sweep import Range, Setting, Sweep
+from .sweep import Setting, Sweep
+from .values import Range
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

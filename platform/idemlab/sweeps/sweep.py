@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,59 +15,16 @@ from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..experiment.start import pinned
 from ..experiment.toml import toml_value
-from ..wording import counted, plural, shown, with_article
+from ..wording import counted, shown, with_article
+from .values import MOST_VALUES, RANGES, SEED, Range, distinct, listed_values, sampled
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    pass
 
-__all__ = ["PRUNERS", "SAMPLERS", "Range", "Setting", "Sweep", "parse_over", "parse_value"]
+__all__ = ["PRUNERS", "SAMPLERS", "Setting", "Sweep"]
 
-SEED = "training.seed"
 SAMPLERS = ("grid", "random", "halton", "tpe")
 PRUNERS = ("none", "median", "halving")
-_RANGES = ("log:", "lin:", "uniform:", "int:")
-_MOST_VALUES = 10_000
-"""Largest number of values in a range, and of trials; more is taken for a typing error."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """A range from which a sampler chooses a value.
-
-    Args:
-        kind: "uniform"; "log", uniform in the logarithm; or "int", whole numbers.
-        low, high: its ends, both included.
-    """
-
-    kind: str
-    low: float
-    high: float
-
-    def distribution(self) -> BaseDistribution:
-        """As Optuna has it."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        if self.kind == "int":
-            return IntDistribution(int(self.low), int(self.high))
-        return FloatDistribution(self.low, self.high, log=self.kind == "log")
-
-    def rounded(self, value: float) -> float:
-        """The value rounded to six significant digits, inside the range."""
-        return value if self.kind == "int" else min(self.high, max(self.low, float(f"{value:.6g}")))
-
-    def at(self, share: float) -> float:
-        """The value at a share of the range, from 0 to less than 1: in its logarithm, if it is uniform there."""
-        if self.kind == "int":
-            return int(self.low) + int(share * (int(self.high) - int(self.low) + 1))
-        if self.kind == "log":
-            return self.rounded(math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low))))
-        return self.rounded(self.low + share * (self.high - self.low))
-
-    def some(self) -> list[float]:
-        """Sample values for checking a key: both ends, and for real numbers one that is not whole."""
-        if self.kind == "int":
-            return [int(self.low), int(self.high)]
-        return [self.low, self.high, self.low + (self.high - self.low) * (math.sqrt(5) - 1) / 2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +89,8 @@ class Sweep:
                     choices=choices,
                     nearest=nearest_match(value, choices),
                 )
-        if not 1 <= self.seeds <= _MOST_VALUES:
-            raise BadInput(counted(self.seeds, "seed"), where="seeds", expected=f"a number from 1 to {_MOST_VALUES}")
+        if not 1 <= self.seeds <= MOST_VALUES:
+            raise BadInput(counted(self.seeds, "seed"), where="seeds", expected=f"a number from 1 to {MOST_VALUES}")
         if self.sampler == "grid":
             if self.trials is not None:
                 raise BadInput(
@@ -144,13 +100,13 @@ class Sweep:
                 )
             self.axes()
             return
-        if self.trials is None or not 1 <= self.trials <= _MOST_VALUES:
+        if self.trials is None or not 1 <= self.trials <= MOST_VALUES:
             raise BadInput(
                 f"sampler '{self.sampler}' needs a number of settings"
                 if self.trials is None
                 else counted(self.trials, "trial"),
                 where="trials",
-                expected=f"`trials = N`, a whole number from 1 to {_MOST_VALUES}",
+                expected=f"`trials = N`, a whole number from 1 to {MOST_VALUES}",
             )
         if not self.space():
             raise BadInput(
@@ -166,7 +122,7 @@ class Sweep:
             BadInput: if a key has none, or one twice, or is set for all trials, too, or the seed is among the keys.
         """
         self._check_set()
-        return {key: _distinct(key, _listed(key, values)) for key, values in self.over.items()}
+        return {key: distinct(key, listed_values(key, values)) for key, values in self.over.items()}
 
     def space(self) -> dict[str, Range | list[Any]]:
         """The search space of a sampler: a range or values for each key.
@@ -177,8 +133,8 @@ class Sweep:
         self._check_set()
         space: dict[str, Range | list[Any]] = {}
         for key, values in self.over.items():
-            is_range = isinstance(values, str) and values.startswith(_RANGES)
-            space[key] = _distinct(key, _sampled(key, str(values)) if is_range else _listed(key, values))
+            is_range = isinstance(values, str) and values.startswith(RANGES)
+            space[key] = distinct(key, sampled(key, str(values)) if is_range else listed_values(key, values))
         return space
 
     def _check_types(self) -> None:
@@ -286,124 +242,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (Sequence, ValuesView, Iterator)) and not isinstance(value, (str, bytes)):
         return [_plain(item) for item in value]
     return value
-
-
-def parse_over(text: str, sampler: str = "grid") -> tuple[str, list[Any] | str]:
-    """``KEY=VALUES`` as (key, values).
-
-    VALUES are ``a,b,c``; a TOML array ``[{name = "cubic"}, {name = "gradient"}]``; ``lin:LOW:HIGH:N``, N values at
-    equal distances; ``log:LOW:HIGH:N``, N values at equal ratios; or ``log:LOW:HIGH``, one value per decade.
-
-    For a sampler other than the grid, a range is ``log:LOW:HIGH``, ``uniform:LOW:HIGH`` or ``int:LOW:HIGH``, and stays text.
-
-    Raises:
-        BadInput: says what cannot be read.
-    """
-    key, equals, values = (part.strip() for part in text.partition("="))
-    if not equals or not key or not values:
-        raise BadInput(
-            f"'{text}' does not say what to try",
-            where="over",
-            expected="KEY=VALUES, for instance enforcer.name=cubic,gradient or optimizer.lr=log:1e-5:1",
-        )
-    if sampler != "grid" and values.startswith(_RANGES):
-        _sampled(key, values)
-        return key, values
-    return key, _listed(key, values)
-
-
-def _listed(key: str, values: Sequence[Any] | str) -> list[Any]:
-    """The values that a text describes; a list stays as it is."""
-    if not isinstance(values, str):
-        return list(values)
-    if values.startswith(("log:", "lin:")):
-        return _range(key, values)
-    if values.startswith(("uniform:", "int:")):
-        raise BadInput(
-            f"'{values}' has infinitely many values, and a grid tries every value",
-            where=f"over, key '{key}'",
-            expected="lin:LOW:HIGH:N, log:LOW:HIGH[:N] or a,b,c",
-            next_step="or let a sampler choose some values: `sampler = random`, `halton` or `tpe`, with `trials = N`",
-        )
-    if values.startswith("["):
-        try:
-            array = tomllib.loads(f"value = {values}")["value"]
-        except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"not a TOML array: {error}", where=f"over, key '{key}', {values}") from None
-        return list(array)
-    return [parse_value(item.strip()) for item in values.split(",")]
-
-
-def parse_value(text: str) -> Any:
-    """A TOML value; otherwise the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _range(key: str, text: str) -> list[float]:
-    kind, *numbers = text.split(":")
-    expected = "log:LOW:HIGH, log:LOW:HIGH:N or lin:LOW:HIGH:N"
-    wrong = BadInput(f"'{text}' is not a range", where=f"over, key '{key}'", expected=expected)
-    if len(numbers) not in ((3,) if kind == "lin" else (2, 3)):
-        raise wrong
-    try:
-        low, high, *count = (float(number) for number in numbers)
-    except ValueError:
-        raise wrong from None
-    if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
-        raise BadInput(
-            f"'{text}' is not a range", where=f"over, key '{key}'", expected="LOW < HIGH, and LOW > 0 with log"
-        )
-    if count and not (2 <= count[0] <= _MOST_VALUES and count[0].is_integer()):
-        raise BadInput(
-            f"'{text}' has {numbers[2]} {plural(count[0], 'value')}",
-            where=f"over, key '{key}'",
-            expected=f"N, a whole number from 2 to {_MOST_VALUES}",
-        )
-    steps = int(count[0]) - 1 if count else max(1, round(math.log10(high / low)))
-    if kind == "lin":
-        return [low + (high - low) * i / steps for i in range(steps + 1)]
-    return [float(f"{low * (high / low) ** (i / steps):.12g}") for i in range(steps + 1)]
-
-
-def _distinct(key: str, values: Any) -> Any:
-    """Check that the values can be tried, and return them."""
-    where = f"over, key '{key}'"
-    if key == SEED:
-        raise BadInput("the seed cannot be varied this way", where=where, next_step="`seeds = N`")
-    if isinstance(values, Range):
-        return values
-    texts = [toml_value(value) for value in values]
-    if not values:
-        raise BadInput("there is nothing to try", where=where, expected=f"{key}=VALUE,VALUE")
-    if len(set(texts)) < len(texts):
-        twice = next(text for text in texts if texts.count(text) > 1)
-        raise BadInput(f"{twice} is given twice", where=where, next_step="give each value once")
-    return values
-
-
-def _sampled(key: str, text: str) -> Range:
-    """``KIND:LOW:HIGH`` as a range for a sampler."""
-    kind, *ends = text.split(":")
-    expected = "log:LOW:HIGH, uniform:LOW:HIGH or int:LOW:HIGH"
-    if kind == "lin" or len(ends) == 3:
-        raise BadInput(
-            f"'{text}' is a list of values, as a grid takes it",
-            where=f"over, key '{key}'",
-            expected=expected,
-            next_step=f"{key}={'uniform' if kind == 'lin' else kind}:{':'.join(ends[:2])}, or `sampler = grid`",
-        )
-    wrong = BadInput(f"'{text}' is not a range", where=f"over, key '{key}'", expected=expected)
-    try:
-        low, high = (float(end) for end in ends)
-    except ValueError:
-        raise wrong from None
-    if kind == "int" and not (low.is_integer() and high.is_integer()):
-        wrong.expected = "int:LOW:HIGH with whole numbers"
-        raise wrong
-    if not low < high or (kind == "log" and low <= 0) or not math.isfinite(high - low):
-        wrong.expected = "LOW < HIGH, and LOW > 0 with log"
-        raise wrong
-    return Range(kind, low, high)

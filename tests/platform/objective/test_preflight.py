@@ -16,8 +16,9 @@ from idemlab.catalog.named import Named
 from idemlab.errors import BadInput
 from idemlab.experiment.settings import TrainingSettings
 from idemlab.objective.given import resolved
+from idemlab.objective.length import planned_steps
 from idemlab.objective.parts import Parts, assemble
-from idemlab.objective.preflight import Plan, blame, planned_steps, preflight
+from idemlab.objective.preflight import Plan, blame, preflight
 
 Make = Callable[..., dict[str, Any]]
 CPU = torch.device("cpu")

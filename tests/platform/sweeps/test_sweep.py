@@ -11,7 +11,7 @@ import torch
 
 import idemlab
 from idemlab import BadInput, Study, Sweep, resolve
-from idemlab.sweeps.sweep import parse_over
+from idemlab.sweeps.values import parse_over
 
 
 @pytest.mark.parametrize(
