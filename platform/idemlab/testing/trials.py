@@ -1,4 +1,4 @@
-"""Test material for enforcers: small operators of several shapes, points, and a step that records how it is used.
+"""Test material for enforcers: operators that suit them, points, and a step that records how it is used.
 
 Shapes: B samples of shape `*shape`, n entries each; K, P, Q are matrices [n, n].
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +18,11 @@ from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step, generator
 from ..errors import BadInput
 from .kit import CheckFailed, must
+from .operators import Linear, Mixer, Near, Scaled, Shear
 from .subject import Subject
 
 __all__ = [
     "SHAPES",
-    "Coded",
-    "Linear",
     "Pass",
     "Trial",
     "begun",
@@ -61,140 +59,7 @@ def shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
     }
 
 
-CLASSES = 3
-"""Of an operator f(x, c) of the kit."""
-
 # -- operators --------------------------------------------------------------------------------------------------------
-
-
-class Coded(nn.Module):
-    """An operator that encodes and decodes: the code of x is f(x), which decodes to itself."""
-
-    def encode(self, x: Tensor) -> Tensor:
-        h: Tensor = self(x)
-        return h
-
-    def decode(self, h: Tensor) -> Tensor:
-        return h
-
-
-class Linear(Coded):
-    """x -> K x on flattened samples of any shape."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__()
-        n = len(matrix)
-        # Keep the global generator unchanged. (`skip_init` draws nothing, but makes torch load its tracer and sympy.)
-        with torch.random.fork_rng(devices=[]):
-            self.linear = nn.Linear(n, n, bias=False, dtype=matrix.dtype)
-        with torch.no_grad():
-            self.linear.weight.copy_(matrix)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.linear(x.flatten(1))
-        return y.view_as(x)
-
-
-class _Near(Coded):
-    """f(x) = P x + g(x) / 10 with a projector P that keeps every other entry: nonlinear and nearly idempotent."""
-
-    keep: Tensor
-
-    def __init__(self, shape: tuple[int, ...], network: nn.Module) -> None:
-        super().__init__()
-        keep = (torch.arange(torch.Size(shape).numel()) % 2 == 0).to(torch.float64).view(shape)
-        self.register_buffer("keep", keep)
-        self.network, self.shape = network, shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.keep * x + 0.1 * self.network(x)
-        return y
-
-
-class Scaled(Coded):
-    """g(s x) of an operator g, with a factor s for each class. It encodes, decodes and inverts as g does.
-
-    Args:
-        operator: g.
-        fixed: the class of all samples, for an operator f(x); None for f(x, c).
-    """
-
-    factors: Tensor
-
-    def __init__(self, operator: Operator, fixed: int | None = None) -> None:
-        super().__init__()
-        self.g, self._fixed = operator, fixed
-        self.register_buffer("factors", torch.tensor([1.0, 1.25, 0.75]))
-        self.classes = CLASSES if fixed is None else None
-
-    def __getattr__(self, name: str) -> Any:
-        """What an enforcer may look at, such as `shape`, is that of g."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name.startswith("_") or name == "g":
-                raise
-            return getattr(self.g, name)
-
-    def _factor(self, like: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
-        if self._fixed is not None:
-            return self.factors[self._fixed].to(like.dtype)
-        (classes,) = condition
-        return self.factors[classes].to(like.dtype).view(-1, *[1] * (like.ndim - 1))
-
-    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        y: Tensor = self.g(self._factor(x, condition) * x)
-        return y
-
-    def encode(self, x: Tensor, *condition: Tensor) -> Tensor:
-        return self(x, *condition)  # type: ignore[no-any-return]
-
-    def decode(self, h: Tensor, *condition: Tensor) -> Tensor:
-        return h
-
-    def inverse(self, z: Tensor, *condition: Tensor) -> Tensor:
-        x: Tensor = self.g.inverse(z)  # type: ignore[operator]
-        return x / self._factor(z, condition)
-
-
-class _Shear(nn.Module):
-    """An invertible network: one half of the entries moves by a function of the other half, and then the other way."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.shape = shape
-        n = torch.Size(shape).numel()
-        self._sizes = [n // 2, n - n // 2]
-        a, b = self._sizes
-        self.there = nn.Sequential(nn.Linear(a, 9), nn.Tanh(), nn.Linear(9, b))
-        self.back = nn.Sequential(nn.Linear(b, 9), nn.Tanh(), nn.Linear(9, a))
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = torch.split(x.flatten(1), self._sizes, 1)
-        with torch.autocast(x.device.type, enabled=False):
-            second = second + self.there(first)
-            first = first + self.back(second)
-        return torch.cat([first, second], 1).view_as(x)
-
-    def inverse(self, z: Tensor) -> Tensor:
-        first, second = torch.split(z.flatten(1), self._sizes, 1)
-        with torch.autocast(z.device.type, enabled=False):
-            first = first - self.back(second)
-            second = second - self.there(first)
-        return torch.cat([first, second], 1).view_as(z)
-
-
-class _Mixer(nn.Module):
-    """A network on [B, tokens, entries] that mixes tokens, then entries."""
-
-    def __init__(self, tokens: int, entries: int) -> None:
-        super().__init__()
-        self.tokens = nn.Linear(tokens, tokens)
-        self.entries = nn.Sequential(nn.Linear(entries, 8), nn.Tanh(), nn.Linear(8, entries))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.entries(self.tokens(x.transpose(1, 2)).transpose(1, 2))
-        return y
 
 
 def generic(subject: Subject, shape: tuple[int, ...]) -> Operator:
@@ -225,18 +90,18 @@ def _drawn(subject: Subject, shape: tuple[int, ...]) -> Operator:
     if subject.traits.linear_only:
         return Linear(inside(subject.traits, torch.Size(shape).numel()))
     if "inverse" in subject.traits.wraps:
-        return _Shear(shape).double()
+        return Shear(shape).double()
     network: nn.Module
     if len(shape) == 1:
         network = nn.Sequential(nn.Linear(shape[0], 9), nn.Tanh(), nn.Linear(9, shape[0]))
     elif len(shape) == 2:
-        network = _Mixer(*shape)
+        network = Mixer(*shape)
     else:
         c = shape[0]
         network = nn.Sequential(
             nn.Conv2d(c, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.SiLU(), nn.Conv2d(4, c, 3, padding=1)
         )
-    return _Near(shape, network).double()
+    return Near(shape, network).double()
 
 
 def inside(traits: Traits, n: int) -> Tensor:

@@ -12,8 +12,9 @@ from ...contracts.step import Step
 from ...errors import BadInput
 from ..callables import is_called
 from ..kit import at_most, check, must
+from ..operators import CLASSES, Scaled
 from ..subject import Subject
-from ..trials import CLASSES, Pass, Scaled, Trial, begun, draws, has_loss, one_pass, suitable
+from ..trials import Pass, Trial, begun, draws, has_loss, one_pass, suitable
 from .models import taken
 from .settings import ROWS, batch_of, conditioned, operator_for, step
 from .sources import fitted

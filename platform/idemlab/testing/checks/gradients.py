@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ...contracts.orbit import Operator, Orbit
 from ..kit import CheckFailed, at_most, check, must
+from ..operators import Coded
 from ..subject import Subject
-from ..trials import Coded, Trial, begun, draws, enforce, generic, has_loss, one_pass, shapes, suitable
+from ..trials import Trial, begun, draws, enforce, generic, has_loss, one_pass, shapes, suitable
 
 __all__: list[str] = []
 

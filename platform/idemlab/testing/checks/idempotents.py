@@ -20,12 +20,11 @@ from ...contracts.specs import EnforcerKind, Traits
 from ..bases import exact_bases, oblique_bases
 from ..kit import CheckFailed, at_most, check, must
 from ..linear_map import Block
+from ..operators import Coded, Linear
 from ..spectrum import eigenvalues, spectra
 from ..strategies import idempotents, linear_maps, near_idempotents
 from ..subject import Subject
 from ..trials import (
-    Coded,
-    Linear,
     Trial,
     begun,
     draws,

@@ -19,9 +19,9 @@ from ...contracts.step import Step
 from ...wording import counted
 from ..exactness import exact_whatever_the_weights
 from ..kit import at_most, check, must
+from ..operators import Linear
 from ..subject import Subject
 from ..trials import (
-    Linear,
     Trial,
     begun,
     draws,

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ...contracts.orbit import Operator
 from ...contracts.step import Shard, Step, generator
-from ..trials import Linear
+from ..operators import Linear
 
 __all__ = ["ROWS", "batch_of", "conditioned", "data", "operator_for", "step"]
 
