@@ -51,7 +51,7 @@ class Union(Enforcer):
                 where="[enforcer] and [dataset], key 'condition'",
                 expected="data with labels as the condition, and a model that takes them; a model of your own tells their "
                 "number by its attribute 'classes'",
-                next_step="set dataset.condition = training",
+                next_step="set dataset.condition = training, or clusters for data without labels",
             )
         return United(operator, shape_of("union", operator), classes, balanced=self._balanced)
 

@@ -53,7 +53,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders in the form of MNIST and of CelebA, with random pictures."""
     random = np.random.default_rng(0)
     mnist, celeba = tmp_path_factory.mktemp("mnist"), tmp_path_factory.mktemp("celeba")
-    for split, count in (("train", 60), ("t10k", 20)):
+    for split, count in (("train", 150), ("t10k", 20)):
         _idx(mnist / f"{split}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28), dtype=np.uint8))
         _idx(mnist / f"{split}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
     for number in range(30):

@@ -11,10 +11,13 @@ from ..contracts.specs import DatasetSpec, ModelSpec
 from ..errors import BadInput, nearest_match
 from ..wording import shown
 
-__all__ = ["Condition", "check_condition", "split"]
+__all__ = ["IN_TRAINING", "Condition", "check_condition", "split"]
 
-Condition = Literal["none", "label", "training"]
-"""What of a data set is the condition: nothing; the labels of its samples; or these in training only."""
+Condition = Literal["none", "label", "training", "clusters"]
+"""What of a data set is the condition: nothing; the labels of its samples; these in training only; or, in training only, the
+clusters of its samples, which are found without labels."""
+IN_TRAINING: tuple[Condition, ...] = ("training", "clusters")
+"""Those under which the operator is trained as f(x, c), and measured and used as f(x)."""
 
 _CHOICES: tuple[Condition, ...] = get_args(Condition)
 _KEY = "condition"
@@ -37,7 +40,7 @@ def split(table: Any, where: str) -> tuple[Any, Condition]:
             where=f"{where}, key '{_KEY}'",
             choices=_CHOICES,
             nearest=nearest_match(condition, _CHOICES) if isinstance(condition, str) else None,
-            next_step="set 'label', or 'training' for labels in training only, or leave the key out",
+            next_step="set 'label'; 'training' or 'clusters', for labels or clusters in training only; or leave the key out",
         )
     return {key: value for key, value in table.items() if key != _KEY}, condition
 
@@ -50,13 +53,13 @@ def check_condition(condition: Condition, dataset: Named, model: Named, where: s
     """
     if condition == "none":
         return
-    if isinstance(dataset.spec, DatasetSpec) and not dataset.spec.labels:
+    if condition != "clusters" and isinstance(dataset.spec, DatasetSpec) and not dataset.spec.labels:
         specs = [entry.spec for entry in catalog.entries("dataset")]
         raise BadInput(
             f"{dataset} has no labels to take as the condition",
             where=f"{where}, [dataset], key '{_KEY}'",
             choices=[spec.name for spec in specs if isinstance(spec, DatasetSpec) and spec.labels],
-            next_step=f"choose another data set, or leave '{_KEY}' out",
+            next_step=f"choose another data set, set dataset.{_KEY} = clusters, or leave '{_KEY}' out",
         )
     if isinstance(model.spec, ModelSpec) and not model.spec.conditional and not model.given:
         models = [entry.spec for entry in catalog.entries("model")]

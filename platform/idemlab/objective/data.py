@@ -11,9 +11,10 @@ from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
 from ..wording import counted
+from .clusters import clusters_of
 from .held_out import spared
 
-__all__ = ["build_dataset", "classes_of", "conditioned"]
+__all__ = ["build_dataset", "classes_of", "clustered", "conditioned"]
 
 _WHERE = "[dataset], key 'condition'"
 
@@ -29,13 +30,17 @@ def build_dataset(experiment: Experiment) -> Dataset:
     dataset = spared(experiment, experiment.dataset.build_as(Dataset))
     if experiment.condition == "none":
         return dataset
+    if experiment.condition == "clusters":
+        return clustered(dataset, str(experiment.dataset))
     both = conditioned(dataset, str(experiment.dataset))
     return replace(both, test=dataset.test) if experiment.condition == "training" else both
 
 
 def classes_of(experiment: Experiment, dataset: Dataset) -> int | None:
     """Number of classes of the condition, be it in training only; None for an operator f(x)."""
-    return None if experiment.condition == "none" else dataset.classes
+    if experiment.condition == "none":
+        return None
+    return dataset.classes if dataset.conditions is None else dataset.conditions
 
 
 def conditioned(dataset: Dataset, name: str) -> Dataset:
@@ -48,20 +53,14 @@ def conditioned(dataset: Dataset, name: str) -> Dataset:
         BadInput: if labels or the number of classes are missing, or labels are not class numbers below it.
     """
     for side, rows in (("train", dataset.train), ("test", dataset.test)):
-        batch = rows.__getitems__([0])
-        if batch.condition is not None:
-            raise BadInput(
-                f"{name} gives conditions of its own, in {side}",
-                where=_WHERE,
-                next_step="leave 'condition' out: the operator receives the conditions of the data set",
-            )
-        if batch.label is None:
+        _check_none(rows, side, name)
+        if rows.__getitems__([0]).label is None:
             raise BadInput(
                 f"{name} has no labels to take as the condition, in {side}",
                 where=_WHERE,
                 expected="a class number for each sample",
-                next_step="give the data labels (idemlab.Dataset, or pairs of samples and class numbers), or leave "
-                "'condition' out",
+                next_step="give the data labels (idemlab.Dataset, or pairs of samples and class numbers), set "
+                "dataset.condition = clusters, or leave 'condition' out",
             )
     if dataset.classes is None:
         raise BadInput(
@@ -72,6 +71,55 @@ def conditioned(dataset: Dataset, name: str) -> Dataset:
         )
     train, test = (_conditioned(rows, dataset.classes, name) for rows in (dataset.train, dataset.test))
     return replace(dataset, train=train, test=test)
+
+
+def clustered(dataset: Dataset, name: str) -> Dataset:
+    """The same data. The condition of a training sample is the number of its cluster; test samples have none.
+
+    Args:
+        name: of the data set, for messages.
+
+    Raises:
+        BadInput: if the data have conditions of their own; from `clusters_of`.
+    """
+    for side, rows in (("train", dataset.train), ("test", dataset.test)):
+        _check_none(rows, side, name)
+    found = clusters_of(dataset.train, name)
+    sizes = torch.bincount(found)
+    told = (
+        f"the condition in training: the {len(sizes)} clusters of the training samples, found without labels, "
+        f"from {counted(int(sizes[-1]), 'sample')} to {int(sizes[0])}"
+    )
+    train = _numbered(dataset.train, found)
+    return replace(dataset, train=train, conditions=len(sizes), description=(*dataset.description, told))
+
+
+def _check_none(rows: MapStyle, side: str, name: str) -> None:
+    if rows.__getitems__([0]).condition is not None:
+        raise BadInput(
+            f"{name} gives conditions of its own, in {side}",
+            where=_WHERE,
+            next_step="leave 'condition' out: the operator receives the conditions of the data set",
+        )
+
+
+def _numbered(rows: MapStyle, numbers: Tensor) -> MapStyle:
+    if type(rows) is not TensorRows:  # a subclass may give its samples in a way of its own
+        return _Numbered(rows, numbers)
+    return TensorRows(rows.input, rows.target, numbers, rows.label)
+
+
+class _Numbered:
+    """A map-style set whose samples have given numbers as condition."""
+
+    def __init__(self, rows: MapStyle, numbers: Tensor) -> None:
+        self._rows, self._numbers = rows, numbers
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self._rows.__getitems__(indices).replace(condition=self._numbers[indices])
 
 
 def _conditioned(rows: MapStyle, classes: int, name: str) -> MapStyle:

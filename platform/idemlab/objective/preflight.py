@@ -17,6 +17,7 @@ from ..contracts.specs import EnforcerKind, Traits
 from ..contracts.step import Shard, Step
 from ..errors import BadInput, Failure
 from ..experiment.blame import blame, suspects
+from ..experiment.condition import IN_TRAINING
 from ..experiment.experiment import Experiment
 from ..wording import clipped, counted, with_article
 from .cutting import check_buffers, check_combination, check_coupling, check_gradients, without_batch_norm
@@ -113,7 +114,7 @@ def preflight(experiment: Experiment, parts: Parts, *, device: torch.device, eng
         blame(experiment, lambda: trial.enforcer.on_start(trial.operator), "the enforcer's on_start")
         _check_weights(experiment, trial.operator)
         _check_operator(experiment, trial.operator, batch)
-        if experiment.condition == "training":
+        if experiment.condition in IN_TRAINING:
             _check_without_class(experiment, trial.operator, parts, device)
         check_trained(trial, experiment.model.name)
         if traits.exact or getattr(experiment.model.spec, "exact", False):
@@ -223,7 +224,7 @@ def _check_without_class(experiment: Experiment, operator: nn.Module, parts: Par
     except Exception as error:  # whatever the model of a caller raises without its class
         reason = error.what if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
         raise BadInput(
-            "with dataset.condition = training, the operator is used without a class, and fails without one: "
+            f"with dataset.condition = {experiment.condition}, the operator is used without a class, and fails without one: "
             + clipped(" ".join(reason.split()), 200),
             where="[dataset], key 'condition', and [enforcer]",
             expected="an operator f(x, c) whose c may be left out, such as the enforcer 'union' makes",

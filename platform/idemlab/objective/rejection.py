@@ -100,16 +100,16 @@ def slopes(apply: Callable[..., Tensor], orbits: Sequence[Orbit], *, eps: float 
     """
     inputs = [orbit.input for orbit in orbits]
     shape, dtype = inputs[0].shape[1:], inputs[0].dtype
-    size = float(torch.stack([x.double().square().mean() for x in inputs]).mean().sqrt()) or 1.0
+    size = float(torch.stack([x.cpu().double().square().mean() for x in inputs]).mean().sqrt()) or 1.0
     h = (eps or torch.finfo(dtype).eps) ** (1 / 3) * size
     directions = torch.randn(_PROBES, *shape, generator=generator(0, "rejection"), dtype=torch.float64)
     found = []
     for orbit in orbits:
-        x, y = orbit.input, orbit.output.double()
+        x, y = orbit.input, orbit.output.cpu().double()  # not all devices have float64
         total = torch.zeros(len(x), dtype=torch.float64)
         for v in directions:
             moved = x + h * v.to(x)
             after = apply(moved) if orbit.condition is None else apply(moved, orbit.condition)
-            total += ((after.double() - y) / h).flatten(1).square().sum(1).cpu()
+            total += ((after.cpu().double() - y) / h).flatten(1).square().sum(1)
         found.append((total / _PROBES).sqrt())
     return torch.cat(found)

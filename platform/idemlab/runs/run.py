@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..catalog.catalog import Catalog, installed, or_installed
 from ..errors import BadInput, Failure, nearest_match
+from ..experiment.condition import IN_TRAINING
 from ..experiment.experiment import Experiment
 from ..experiment.operators import WEIGHTS, find_operator
 from ..experiment.resolution import resolve
@@ -270,8 +271,8 @@ class Run:
 
     @property
     def needs_class(self) -> bool:
-        """Whether f is f(x, c) and nothing else. An operator with labels in training only is f(x), or f(x, c)."""
-        return self.classes is not None and self.experiment.condition != "training"
+        """Whether f is f(x, c) and nothing else. An operator with a condition in training only is f(x), or f(x, c)."""
+        return self.classes is not None and self.experiment.condition not in IN_TRAINING
 
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, errors, spectra, and the pictures of the report."""

@@ -51,6 +51,7 @@ VARIANTS = {
     "section-class-8": "(h) section by class, rank 8, short",
     "section-class-long": "(h) section by class, rank 8, long",
     "section-union": "(i) union of sections, labels in training",
+    "section-clusters": "(i) union of sections, clusters, no labels",
     "ign-256": "(b) IGN, batch 256",
     "ign-256-batch-norm": "(b) IGN, batch 256, BatchNorm",
     "ign-256-fourier": "(b) IGN, batch 256, Fourier noise",
@@ -60,7 +61,8 @@ VARIANTS = {
 }
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
 SECTIONS = ("section", "section-64", "section-32", "section-16", "section-8", "section-long")
-CONSTRUCTED = (*SECTIONS, "section-union", "linearizer-long", "biorthogonal-long", "quantised-long")
+UNIONS = ("section-union", "section-clusters")
+CONSTRUCTED = (*SECTIONS, *UNIONS, "linearizer-long", "biorthogonal-long", "quantised-long")
 """Idempotent by construction."""
 TWINS = {"section-16": "section-free", "section-long": "section-free-long", "soft-long": "soft-free-long"}
 """Variant -> the one with nothing enforced, on the same network, for the same FLOPs."""
@@ -80,7 +82,7 @@ MATCHED = tuple(name for name in VARIANTS if name.startswith(("imle", "transport
 """With it."""
 PUBLISHED = ("ign", "ign-faster", "ign-long", "ign-fourier")
 """IGN itself: what the best variant is compared with."""
-CURVES = tuple(name for name in LATER if name.endswith(("-long", "-longest")) or name == "section-union")
+CURVES = tuple(name for name in LATER if name.endswith(("-long", "-longest")) or name in UNIONS)
 """Those that are drawn along their training: the long ones. Short trials have one point each, in the table `quality`."""
 BUDGETS_AGREE = 1.01
 """Budgets are whole numbers of steps: how far equal ones may differ."""

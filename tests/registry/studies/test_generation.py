@@ -69,7 +69,7 @@ def test_the_variants_of_a_round_have_one_network_one_data_set_and_budgets_on_bo
     budgets = {name: table["training"].pop("flops") for name, table in tables.items()}
     long = {name for name in sweeps if name.endswith("-long")}
     assert budgets.pop("section-class") == 2e13
-    assert budgets.pop("section-union") == 4e13
+    assert [budgets.pop(name) for name in generation_variants.UNIONS] == [4e13, 4e13]
     assert {name: budgets[name] for name in budgets if name not in long} == {
         name: 2e14 if name.endswith("-longest") else 1e13 for name in budgets if name not in long
     }
@@ -79,8 +79,8 @@ def test_the_variants_of_a_round_have_one_network_one_data_set_and_budgets_on_bo
     for name, table in tables.items():
         base = tables["soft"] if name in later else tables["control"]
         conditional = name in generation_variants.CONDITIONAL
-        given = {"condition": "label"} if conditional else {"condition": "training"} if name == "section-union" else {}
-        assert table["dataset"] == base["dataset"] | given
+        given = {"section-union": "training", "section-clusters": "clusters"}.get(name, "label" if conditional else None)
+        assert table["dataset"] == base["dataset"] | ({} if given is None else {"condition": given})
         metrics = [metric for metric in table["evaluation"]["metrics"] if metric["name"] != "asked-class"]
         assert metrics == base["evaluation"]["metrics"]
         assert conditional is (len(metrics) < len(table["evaluation"]["metrics"]))
