@@ -50,8 +50,8 @@ def union(balanced: bool = True) -> Any:
     If each f(., c) is idempotent, f is, exactly, and its image is the union of theirs. So it may have separate pieces, which
     no continuous f(x) gives to connected inputs. Use it in `hybrid`, behind the construction that makes f(x, c) idempotent:
     `enforcers = [{ name = "section", rank = 8 }, { name = "union" }]`. With `dataset.condition = "training"` the operator
-    is trained with the labels and used without them; with `"clusters"` it needs no labels at all. There is no loss. With K classes, f costs K + 1 calls of f(x, c);
-    the first call costs K further ones with 1024 samples, for the weights.
+    is trained with the labels and used without them; with `"clusters"` it needs no labels at all. There is no loss. With K
+    classes, f costs K + 1 calls of f(x, c); the first call costs K further ones with 1024 samples, for the weights.
 
     Args:
         balanced: whether the distances have weights with which f sends standard normal noise to the classes as often as

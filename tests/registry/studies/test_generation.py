@@ -79,7 +79,9 @@ def test_the_variants_of_a_round_have_one_network_one_data_set_and_budgets_on_bo
     for name, table in tables.items():
         base = tables["soft"] if name in later else tables["control"]
         conditional = name in generation_variants.CONDITIONAL
-        given = {"section-union": "training", "section-clusters": "clusters"}.get(name, "label" if conditional else None)
+        given = {"section-union": "training", "section-clusters": "clusters"}.get(
+            name, "label" if conditional else None
+        )
         assert table["dataset"] == base["dataset"] | ({} if given is None else {"condition": given})
         metrics = [metric for metric in table["evaluation"]["metrics"] if metric["name"] != "asked-class"]
         assert metrics == base["evaluation"]["metrics"]
