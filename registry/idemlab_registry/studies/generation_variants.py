@@ -43,6 +43,9 @@ VARIANTS = {
     "section-free": "(g) network of the section, free",
     "section-long": "(g) section by construction, long",
     "section-free-long": "(g) network of the section, free, long",
+    "linearizer-16": "(g) linearizer, rank 16",
+    "biorthogonal-16": "(g) biorthogonal, rank 16",
+    "quantised-16": "(g) rounded codes, 16 of them",
     "linearizer-long": "(g) linearizer by construction, long",
     "biorthogonal-long": "(g) biorthogonal by construction, long",
     "quantised-long": "(g) rounded codes by construction, long",
@@ -62,7 +65,8 @@ VARIANTS = {
 """Name of the sweep -> what a reader calls it, in the order of the figures."""
 SECTIONS = ("section", "section-64", "section-32", "section-16", "section-8", "section-long")
 UNIONS = ("section-union", "section-clusters")
-CONSTRUCTED = (*SECTIONS, *UNIONS, "linearizer-long", "biorthogonal-long", "quantised-long")
+OTHERS = ("linearizer", "biorthogonal", "quantised")
+CONSTRUCTED = (*SECTIONS, *UNIONS, *(f"{name}-{kind}" for name in OTHERS for kind in ("16", "long")))
 """Idempotent by construction."""
 TWINS = {"section-16": "section-free", "section-long": "section-free-long", "soft-long": "soft-free-long"}
 """Variant -> the one with nothing enforced, on the same network, for the same FLOPs."""
