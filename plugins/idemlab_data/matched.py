@@ -117,7 +117,7 @@ class ImleSource(MatchedSource):
 
     def fit(self, dataset: Dataset) -> None:
         super().fit(dataset)
-        self._classes = dataset.classes
+        self._classes = dataset.classes if dataset.conditions is None else dataset.conditions
 
     def sample(self, batch: Batch, step: Step, operator: Operator) -> Points:
         z = self._drawn(batch, step)
@@ -139,7 +139,7 @@ class ImleSource(MatchedSource):
             raise BadInput(
                 "source 'imle' needs the number of classes to divide its pool among them",
                 where="[source]",
-                expected="an idemlab.Dataset with `classes`",
+                expected="an idemlab.Dataset with `conditions`, the number of values of its condition",
             )
         if self.pool < count:
             raise BadInput(

@@ -145,12 +145,19 @@ class United(nn.Module):
 
     def _apart(self, x: Tensor) -> Tensor:
         """d(x, f(x, c)) for each class, [B, K]."""
-        apart = []
-        for c in range(self.classes):
-            y = self.operator(x.clone(), x.new_full(x.shape[:1], c, dtype=torch.long))
-            scale = rows(x).square().mean(1) + rows(y).square().mean(1)
-            apart.append(l2(x, y) / scale.clamp_min(torch.finfo(scale.dtype).tiny))
-        return torch.stack(apart, 1)
+        K = self.classes
+        if (
+            torch.compiler.is_compiling()
+        ):  # all classes in one call: an exported file holds the operator once, not K times
+            c = torch.arange(K, device=x.device)[None].expand(x.shape[0], K).flatten()
+            return self._apart_at(x[:, None].expand(-1, K, *x.shape[1:]).flatten(0, 1), c).view(-1, K)
+        return torch.stack([self._apart_at(x, x.new_full(x.shape[:1], c, dtype=torch.long)) for c in range(K)], 1)
+
+    def _apart_at(self, x: Tensor, c: Tensor) -> Tensor:
+        """d(x, f(x, c)), [B]."""
+        y = self.operator(x.clone(), c)
+        scale = rows(x).square().mean(1) + rows(y).square().mean(1)
+        return l2(x, y) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
 
     @torch.no_grad()
     def _weights(self) -> Tensor:

@@ -1,10 +1,11 @@
-"""Clusters of samples, found without labels: the pieces that a set of data seems to consist of."""
+"""Clusters of samples, found without labels, as the condition in training."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,15 @@ from ..wording import counted
 __all__ = ["NEIGHBOURS", "clusters_of", "communities"]
 
 NEIGHBOURS = 30
-"""Of each sample in the graph: PhenoGraph's default."""
+"""Of each sample in the graph; also the size that a cluster must exceed."""
 _DIMENSIONS = 50
 """Principal components in which distances are taken."""
 _BASIS = 2048
 """Samples, evenly spaced, that give the principal components."""
 _NODES = 60_000
 """Of the graph, at most: its cost grows with their square. The other samples follow their nearest nodes."""
+_LEVELS = 2**36
+"""Distances are rounded to this share of the largest: so equal ones stay equal on every machine."""
 _READ = 1024
 """Samples read at a time."""
 _CHUNK = 256
@@ -47,41 +50,27 @@ def clusters_of(rows: MapStyle, name: str) -> Tensor:
         name: of the data, for messages.
 
     Raises:
-        BadInput: if there are too few samples, or values that are not finite, or one cluster only.
+        BadInput: if values are not finite, or there are no two clusters of more than 30 samples.
     """
-    total = len(rows)
-    if total < 2 * (NEIGHBOURS + 1):
-        raise BadInput(
-            f"{name} has {counted(total, 'training sample')}, too few to find clusters of",
-            where="[dataset], key 'condition'",
-            expected=f"{2 * (NEIGHBOURS + 1)} or more",
-            next_step="leave 'condition' out",
-        )
-    points, digest = _projected(rows, name)
-    file = (
-        Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab").expanduser()
-        / "clusters"
-        / f"{digest[:16]}.safetensors"
-    )
-    with suppress(OSError):  # a folder that cannot be written: found, and not kept
-        file.parent.mkdir(parents=True, exist_ok=True)
+    digest = _hash(rows, name)
+    found = None
+    with suppress(OSError, RuntimeError):  # no home, or a folder that cannot be written: found, and not kept
+        folder = Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab").expanduser() / "clusters"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{digest[:16]}.safetensors"
         with FileLock(f"{file}.lock"):  # of several processes, one searches
-            found = _kept(file, total)
+            found = _kept(file, len(rows))
             if found is None:
-                found = communities(points)
-                with replacing(file) as partial:
+                found = communities(_projected(rows))
+                with suppress(SafetensorError), replacing(file) as partial:  # a full disk
                     save_file({"cluster": found}, partial)
-            return _several(found, name)
-    return _several(communities(points), name)
-
-
-def _several(found: Tensor, name: str) -> Tensor:
+    if found is None:
+        found = communities(_projected(rows))
     if int(found.max()) == 0:
         raise BadInput(
-            f"the training samples of {name} form one cluster",
+            f"the {counted(len(rows), 'training sample')} of {name} have no two clusters of more than {NEIGHBOURS}",
             where="[dataset], key 'condition'",
-            expected="two clusters or more",
-            next_step="leave 'condition' out: one piece is enough",
+            next_step="leave 'condition' out, or give more samples",
         )
     return found
 
@@ -91,96 +80,116 @@ def _kept(file: Path, total: int) -> Tensor | None:
     with suppress(OSError, SafetensorError, KeyError):
         found = load_file(file)["cluster"]
         if found.shape == (total,) and found.dtype == torch.long and int(found.min()) == 0:
-            return found
+            if bool((torch.bincount(found).diff() <= 0).all()):  # none is larger than the one before, so none is empty
+                return found
     return None
 
 
-def _projected(rows: MapStyle, name: str) -> tuple[Tensor, str]:
-    """The samples in their principal components, [N, <= 50], float64, and the hash of the samples."""
+def _read(rows: MapStyle, indices: list[int]) -> Tensor:
+    return rows.__getitems__(indices).target.detach().cpu().flatten(1)
 
-    def read(indices: list[int]) -> Tensor:
-        return rows.__getitems__(indices).target.detach().cpu().flatten(1)
 
-    total = len(rows)
-    some = min(total, _BASIS)
-    basis_rows = [i * total // some for i in range(some)]
-    sample = torch.cat([read(basis_rows[i : i + _READ]) for i in range(0, some, _READ)]).double()
-    mean = sample.mean(0)
-    basis = None
-    if sample.shape[1] > _DIMENSIONS and bool(sample.isfinite().all()):
-        basis = torch.linalg.svd(sample - mean, full_matrices=False).Vh[:_DIMENSIONS].T
-    digest = hashlib.sha256(repr((_RECIPE, NEIGHBOURS, _DIMENSIONS, _BASIS, _NODES)).encode())
-    parts = []
-    for first in range(0, total, _READ):
-        part = read(list(range(first, min(first + _READ, total))))
-        digest.update(repr((part.dtype, tuple(part.shape))).encode())
-        digest.update(part.contiguous().view(torch.uint8).numpy().data)
+def _hash(rows: MapStyle, name: str) -> str:
+    """Of all samples, and of what decides their clusters; each value is checked on the way."""
+    recipe = (_RECIPE, NEIGHBOURS, _DIMENSIONS, _BASIS, _NODES, _LEVELS, version("scikit-network"))
+    digest = hashlib.sha256(repr(recipe).encode())
+    for first in range(0, len(rows), _READ):
+        part = _read(rows, list(range(first, min(first + _READ, len(rows)))))
         if not bool(part.isfinite().all()):
             bad = first + int((~part.isfinite().all(1)).nonzero()[0])
             raise BadInput(
-                f"sample {bad} of {name} has a value that is not finite",
+                f"training sample {bad} of {name} has a value that is not finite",
                 where="[dataset]",
                 expected="finite values, to find clusters by distance",
-                next_step="remove such samples, counted from 0",
+                next_step="remove this sample; samples are counted from 0",
             )
-        values = part.double() - mean
+        digest.update(repr((part.dtype, tuple(part.shape))).encode())
+        digest.update(part.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _projected(rows: MapStyle) -> Tensor:
+    """The samples in their leading principal components, [N, <= 50], float64, the largest value of all near 1."""
+    total = len(rows)
+    some = min(total, _BASIS)
+    places = [i * total // some for i in range(some)]
+    sample = torch.cat([_read(rows, places[i : i + _READ]) for i in range(0, some, _READ)]).double()
+    scale = float(sample.abs().max()) or 1.0
+    mean = (sample / scale).mean(0)
+    basis = None
+    if sample.shape[1] > _DIMENSIONS:
+        centred = sample / scale - mean
+        variances, components = torch.linalg.eigh(centred @ centred.T)  # smaller than the covariance of large images
+        leading = variances[-_DIMENSIONS:] > 1e-10 * variances[-1].clamp_min(1e-300)
+        basis = centred.T @ (components[:, -_DIMENSIONS:] * variances[-_DIMENSIONS:].rsqrt())[:, leading]
+    parts = []
+    for first in range(0, total, _READ):
+        values = _read(rows, list(range(first, min(first + _READ, total)))).double() / scale - mean
         parts.append(values if basis is None else values @ basis)
-    return torch.cat(parts), digest.hexdigest()
+    return torch.cat(parts)
 
 
 def communities(points: Tensor) -> Tensor:
     """Points [N, n] -> the cluster of each, [N] int64, ordered by size; number 0 is the largest.
 
     The clusters are communities of the graph of 30 nearest neighbours, whose edges weigh by the neighbours that two points
-    share: those of greatest modularity, as Louvain's method finds them. Their number follows from the data. Communities of
-    30 points or fewer join their nearest neighbour.
+    share. Louvain's method finds communities of large modularity, and so their number, too. It also divides points that
+    form one piece. Points in communities of 30 or fewer join the cluster of their nearest neighbour in a larger one. Without
+    any larger one, all points are one cluster.
 
-    Source: Levine et al. 2015, Cell 162 (PhenoGraph), with its defaults, here in 50 principal components; Blondel et al.
-    2008, arXiv 0803.0476 (Louvain).
+    Source: after PhenoGraph (Levine et al. 2015, Cell 162), whose default is 30 neighbours; Blondel et al. 2008, arXiv
+    0803.0476 (Louvain).
     """
     from scipy import sparse  # here, since few runs need it and it takes a moment
     from sknetwork.clustering import Louvain
 
     total = len(points)
     nodes = min(total, _NODES)
+    if nodes < 2 * (NEIGHBOURS + 1):
+        return torch.zeros(total, dtype=torch.long)
     places = torch.arange(nodes) * total // nodes
     graph = points[places]
     near = _nearest(graph, graph, own=True)
-    shared = _shared(near).double()
-    weights = shared / (2 * NEIGHBOURS - shared)
+    weights = _jaccard(near)
     start = np.arange(0, nodes * NEIGHBOURS + 1, NEIGHBOURS)
     directed = sparse.csr_matrix((weights.flatten().numpy(), near.flatten().numpy(), start), (nodes, nodes))
     found = torch.from_numpy(Louvain(random_state=0).fit_predict((directed + directed.T).tocsr())).long()
-    sizes = torch.bincount(found)
-    large = sizes[found] > NEIGHBOURS
-    if bool(large.any()) and not bool(large.all()):
-        nearest = _nearest(graph[~large], graph[large])[:, 0]
-        found[~large] = found[large][nearest]
+    large = torch.bincount(found)[found] > NEIGHBOURS
+    if not bool(large.any()):
+        return torch.zeros(total, dtype=torch.long)
+    if not bool(large.all()):
+        found[~large] = found[large][_nearest(graph[~large], graph[large])[:, 0]]
     if nodes < total:
-        votes = torch.zeros(total, int(found.max()) + 1, dtype=torch.long)
-        voters = found[_nearest(points, graph)]
-        votes.scatter_add_(1, voters, torch.ones_like(voters))
-        votes[places] = 0
-        votes[places, found] = 1
-        found = votes.argmax(1)
-    order = torch.bincount(found).argsort(descending=True, stable=True)
+        others = torch.ones(total, dtype=torch.bool)
+        others[places] = False
+        votes = found[_nearest(points[others], graph)]
+        whole = torch.empty(total, dtype=torch.long)
+        whole[places], whole[others] = found, votes.mode(1).values
+        found = whole
+    order = torch.bincount(found).argsort(descending=True, stable=True)  # numbers that nobody has any more come last
     return order.argsort()[found]
 
 
 def _nearest(points: Tensor, others: Tensor, own: bool = False) -> Tensor:
-    """Numbers of the 30 nearest among the others, nearest first, [N, 30]; without the point itself if they are the same."""
-    squares, rows = others.square().sum(1), []
-    count = min(NEIGHBOURS, len(others))
+    """Numbers of the 30 nearest among the others, nearest first, [N, 30]; without the point itself if they are the same.
+
+    Of equally near ones the first is the nearer: each distance is rounded, and carries the number of its point.
+    """
+    squares, count = others.square().sum(1), min(NEIGHBOURS, len(others))
+    largest = 4 * float(torch.cat([squares, points.square().sum(1)]).max()) or 1.0
+    fractions, rows = torch.arange(len(others)) / 2**16, []  # 36 + 16 bits: within the 53 of a float64
     for first in range(0, len(points), _CHUNK):
         part = points[first : first + _CHUNK]
-        apart = squares - 2 * part @ others.T
+        apart = part.square().sum(1, keepdim=True) + squares - 2 * part @ others.T
+        key = apart.clamp_min_(0).mul_(_LEVELS / largest).round_().add_(fractions)
         if own:
-            apart[torch.arange(len(part)), torch.arange(first, first + len(part))] = torch.inf
-        rows.append(apart.topk(count, largest=False).indices)
+            key[torch.arange(len(part)), torch.arange(first, first + len(part))] = torch.inf
+        rows.append((key.topk(count, largest=False).values.frac() * 2**16).long())
     return torch.cat(rows)
 
 
-def _shared(near: Tensor) -> Tensor:
-    """How many neighbours each point shares with each of its neighbours, [N, 30]."""
+def _jaccard(near: Tensor) -> Tensor:
+    """|A & B| / |A | B| of the neighbours A of each point and those, B, of each of its neighbours, [N, 30] float64."""
     parts = torch.split(near, _CHUNK)
-    return torch.cat([(near[part][..., None] == part[:, None, None]).any(3).sum(2) for part in parts])
+    shared = torch.cat([(near[part][..., None] == part[:, None, None]).any(3).sum(2) for part in parts]).double()
+    return shared / (2 * NEIGHBOURS - shared)

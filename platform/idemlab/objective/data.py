@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
-from ..errors import BadInput
+from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
 from ..wording import counted
 from .clusters import clusters_of
+from .fingerprint import fingerprint
 from .held_out import spared
 
-__all__ = ["build_dataset", "classes_of", "clustered", "conditioned"]
+__all__ = ["build_dataset", "check_clusters", "classes_of", "clustered", "clusters_hash", "conditioned"]
 
 _WHERE = "[dataset], key 'condition'"
 
@@ -38,9 +40,28 @@ def build_dataset(experiment: Experiment) -> Dataset:
 
 def classes_of(experiment: Experiment, dataset: Dataset) -> int | None:
     """Number of classes of the condition, be it in training only; None for an operator f(x)."""
-    if experiment.condition == "none":
-        return None
-    return dataset.classes if dataset.conditions is None else dataset.conditions
+    return None if experiment.condition == "none" else dataset.conditions
+
+
+def clusters_hash(experiment: Experiment, dataset: Dataset) -> str | None:
+    """Hash of the clusters that are the condition in training, which another machine may find otherwise; or None."""
+    found = getattr(dataset.train, "condition", None) if experiment.condition == "clusters" else None
+    return None if found is None else fingerprint({"cluster": found})[:16]
+
+
+def check_clusters(before: str | None, experiment: Experiment, dataset: Dataset, run: Path) -> None:
+    """Refuse to resume a run under other clusters: each learned vector would serve another one.
+
+    Raises:
+        Failure: if the hash is not that of a checkpoint.
+    """
+    if before != clusters_hash(experiment, dataset):
+        raise Failure(
+            "the clusters of the training samples are no longer those that the run began with",
+            where=str(run),
+            expected="the same data; on another machine, rounding can decide which clusters are found",
+            next_step="resume where the run began, or copy the folder 'clusters' from that machine's cache (IDEMLAB_CACHE)",
+        )
 
 
 def conditioned(dataset: Dataset, name: str) -> Dataset:
@@ -70,7 +91,7 @@ def conditioned(dataset: Dataset, name: str) -> Dataset:
             next_step="give an idemlab.Dataset with `classes`",
         )
     train, test = (_conditioned(rows, dataset.classes, name) for rows in (dataset.train, dataset.test))
-    return replace(dataset, train=train, test=test)
+    return replace(dataset, train=train, test=test, conditions=dataset.classes)
 
 
 def clustered(dataset: Dataset, name: str) -> Dataset:
@@ -113,13 +134,13 @@ class _Numbered:
     """A map-style set whose samples have given numbers as condition."""
 
     def __init__(self, rows: MapStyle, numbers: Tensor) -> None:
-        self._rows, self._numbers = rows, numbers
+        self._rows, self.condition = rows, numbers
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        return self._rows.__getitems__(indices).replace(condition=self._numbers[indices])
+        return self._rows.__getitems__(indices).replace(condition=self.condition[indices])
 
 
 def _conditioned(rows: MapStyle, classes: int, name: str) -> MapStyle:

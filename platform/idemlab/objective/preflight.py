@@ -229,7 +229,8 @@ def _check_without_class(experiment: Experiment, operator: nn.Module, parts: Par
             where="[dataset], key 'condition', and [enforcer]",
             expected="an operator f(x, c) whose c may be left out, such as the enforcer 'union' makes",
             next_step='add it behind another: enforcer.name = hybrid, enforcer.enforcers = [{ name = "section", rank = 8 }, '
-            '{ name = "union" }]; or set dataset.condition = label',
+            '{ name = "union" }]; or set dataset.condition = '
+            + ("label" if experiment.condition == "training" else "none"),
         ) from error
 
 

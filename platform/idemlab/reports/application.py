@@ -131,7 +131,8 @@ def _check_condition(condition: int | None, run: Run) -> None:
                 "this operator takes no condition: it is f(x)", where="condition", next_step="leave `condition` out"
             )
         return
-    known = f"a class from 0 to {classes - 1}"
+    what = "cluster" if run.experiment.condition == "clusters" else "class"
+    known = f"a {what} from 0 to {classes - 1}"
     if condition is None:
         if not run.needs_class:
             return
@@ -142,7 +143,7 @@ def _check_condition(condition: int | None, run: Run) -> None:
             next_step="for instance `condition = 0`",
         )
     if not 0 <= condition < classes:
-        raise BadInput(f"the operator has no class {condition}", where="condition", expected=known)
+        raise BadInput(f"the operator has no {what} {condition}", where="condition", expected=known)
 
 
 # -- which files --------------------------------------------------------------------------------------------------------

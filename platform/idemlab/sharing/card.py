@@ -131,8 +131,11 @@ def _loading(run: Run, name: str) -> str:
         "```",
     ]
     if run.classes:
-        takes = "It takes a condition" if run.needs_class else "It can be given a class, too, as f(x, c)"
-        lines += ["", f"{takes}: c is a tensor [N] of class numbers, from 0 to {run.classes - 1}."]
+        takes = "It takes a condition" if run.needs_class else "It can be given a condition, too, as f(x, c)"
+        numbers = (
+            "numbers of clusters of the training samples" if run.experiment.condition == "clusters" else "class numbers"
+        )
+        lines += ["", f"{takes}: c is a tensor [N] of {numbers}, from 0 to {run.classes - 1}."]
     if object_too:
         lines += ["", "Its network was given as an object: `module` is one of the same class and size."]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from .generation_variants import (
     FAR,
     FRECHET,
     FREE,
+    LABELLED,
     LATER,
     OF_CLASS,
     READABLE,
@@ -113,9 +114,10 @@ def asked_claims(variants: list[Variant], curves: list[Curve]) -> list[Claim]:
 
 
 def _best(variants: list[Variant]) -> Variant:
-    """Of those that project at noise and digits, or else of all, the one that reaches most, then the nearest to data."""
+    """Of those that project at noise and digits, or else of all, the one that reaches most; of equal ones, one that needs no
+    labels, then the nearest to data."""
     projecting = [variant for variant in variants if variant.projects] or variants
-    return min(projecting, key=lambda variant: (-len(reached_by(variant)), variant.middle(FRECHET) or 0.0))
+    return min(projecting, key=lambda v: (-len(reached_by(v)), v.name in LABELLED, v.middle(FRECHET) or 0.0))
 
 
 def _claim(asked: Asked, best: Variant) -> Claim:

@@ -74,6 +74,8 @@ FREE = tuple(TWINS.values())
 """With nothing enforced: what the others are compared with."""
 CONDITIONAL = tuple(name for name in VARIANTS if name.startswith("section-class"))
 """They receive the class that is asked for, and so are held against claims of their own."""
+LABELLED = ("section-union", *CONDITIONAL)
+"""They need labels in training."""
 SOFT = tuple(name for name in VARIANTS if name.startswith("soft"))
 """From softly coupled noise, on the network of all others."""
 AT_ITS_BUDGET = (*(name for name in VARIANTS if name.startswith("ign-256")), "cubic-both-long")

@@ -9,14 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import idemlab
-from idemlab import BadInput, Batch, Dataset, TensorRows
+from idemlab import BadInput, Batch, Dataset, Failure, Step, TensorRows
 from idemlab.objective import clusters
 from idemlab.objective.clusters import NEIGHBOURS, clusters_of, communities
 from idemlab.objective.data import build_dataset, classes_of, clustered
 from idemlab.objective.given import resolved
+from idemlab.objective.parts import assemble
 from idemlab.runs.run import Run
 
 SIZES = (120, 90, 60)
@@ -40,7 +43,9 @@ def blobs(seed: int, dimension: int = 6, sizes: tuple[int, ...] = SIZES) -> tupl
 
 
 def mixed(found: Tensor, of: Tensor) -> int:
-    """How many clusters have points of more than one piece."""
+    """How many clusters have points of more than one piece. The clusters are few, and each has its points."""
+    assert 2 <= int(found.max()) + 1 <= len(of) / 15
+    assert torch.bincount(found).min() > NEIGHBOURS
     return sum(len(of[found == each].unique()) > 1 for each in range(int(found.max()) + 1))
 
 
@@ -73,6 +78,43 @@ def test_no_cluster_has_points_of_two_distant_pieces(seed: int, dimension: int, 
     turn = torch.linalg.qr(torch.randn(dimension, dimension, generator=torch.Generator().manual_seed(seed)).double()).Q
     found = communities(scale * x @ turn + 7)
     assert mixed(found, of) == 0
+
+
+def test_the_edges_weigh_by_the_share_of_common_neighbours() -> None:
+    x = blobs(0, sizes=(70,))[0]
+    apart = torch.cdist(x, x).fill_diagonal_(torch.inf)
+    near = clusters._nearest(x, x, own=True)
+    assert torch.equal(near, apart.argsort(1)[:, :NEIGHBOURS])
+    own = [set(row) for row in near.tolist()]
+    shares = [[len(own[i] & own[j]) / len(own[i] | own[j]) for j in near[i].tolist()] for i in range(70)]
+    assert clusters._jaccard(near).tolist() == shares
+
+
+def test_points_far_apart_in_one_graph_hold_together_by_common_neighbours() -> None:
+    # Two dense groups, and a bridge of points between them: by neighbours alone it would join both, one edge like another.
+    x, of = blobs(3, 2, sizes=(150, 150))
+    bridge = torch.stack([torch.linspace(4, 26, 20), torch.linspace(26, 4, 20)], 1).double()
+    found = communities(torch.cat([x, bridge]))[:300]
+    assert sum(len(of[found == each].unique()) > 1 for each in found.unique()) == 0
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        pytest.param(
+            torch.randint(0, 4, (400, 6), generator=torch.Generator().manual_seed(0)).double(), id="whole numbers"
+        ),
+        pytest.param(blobs(0, sizes=(20, 20, 20))[0].repeat(20, 1), id="each point twenty times"),
+    ],
+)
+def test_rounding_does_not_decide_between_equal_distances(x: Tensor) -> None:
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
+    assert torch.equal(communities(x), communities(x * (1 + 2e-16 * noise)))
+
+
+@pytest.mark.parametrize("count", [61, 62, 70, 200, 300, 500, 1000])
+def test_points_that_are_all_equal_are_one_cluster(count: int) -> None:
+    assert int(communities(torch.ones(count, 3).double()).max()) == 0
 
 
 def test_clusters_are_ordered_by_size_and_numbered_without_gaps() -> None:
@@ -108,6 +150,20 @@ def test_what_does_not_fit_into_the_graph_follows_its_neighbours(monkeypatch: py
 # -- of a set of data -----------------------------------------------------------------------------------------------------
 
 
+def test_distances_are_taken_in_the_leading_principal_components() -> None:
+    x, of = blobs(0)
+    turn = torch.linalg.qr(torch.randn(90, 90, generator=torch.Generator().manual_seed(2)).double()).Q
+    noise = 0.5 * torch.randn(len(x), 84, generator=torch.Generator().manual_seed(3)).double()
+    wide = torch.cat([x, noise], 1) @ turn + 1000
+    points = clusters._projected(TensorRows(wide))
+    assert points.shape == (len(x), 50)
+    assert points.mean(0).abs().max() < 1e-12
+    assert mixed(clusters_of(TensorRows(1e200 * wide), "mine"), of) == 0
+    apart = torch.cdist(x, x)
+    found = torch.cdist(points, points) * wide.abs().max()
+    assert torch.corrcoef(torch.stack([apart.flatten(), found.flatten()]))[0, 1] > 0.99
+
+
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32, torch.float64])
 def test_the_samples_may_be_bytes_or_numbers_in_memory_or_not(kind: torch.dtype) -> None:
     x, of = blobs(0)
@@ -133,9 +189,13 @@ def test_what_was_found_is_kept_on_disk(cache: Path, monkeypatch: pytest.MonkeyP
     file.write_bytes(b"damaged")
     assert torch.equal(clusters_of(rows, "mine"), found)
     assert calls == [len(found)]
+    for other in (found + (found == found.max()), found.max() - found, found[1:]):
+        save_file({"cluster": other}, file)
+        assert torch.equal(clusters_of(rows, "mine"), found)
+    assert calls == [len(found)] * 4
     rows.input[5, 2] += 1e-3
     clusters_of(rows, "mine")
-    assert calls == [len(found)] * 2
+    assert calls == [len(found)] * 5
 
 
 def test_without_a_folder_to_write_to_they_are_found_all_the_same(cache: Path) -> None:
@@ -144,17 +204,34 @@ def test_without_a_folder_to_write_to_they_are_found_all_the_same(cache: Path) -
     assert len(clusters_of(TensorRows(blobs(0)[0]), "mine")) == sum(SIZES)
 
 
+@pytest.mark.parametrize("error", [SafetensorError("File too large"), OSError(28, "No space left on device")])
+def test_on_a_full_disk_they_are_found_once_and_not_kept(
+    error: Exception, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def failing(*given: object) -> None:
+        raise error
+
+    find = communities
+    monkeypatch.setattr(clusters, "save_file", failing)
+    monkeypatch.setattr(clusters, "communities", lambda points: calls.append(len(points)) or find(points))
+    assert len(clusters_of(TensorRows(blobs(0)[0]), "mine")) == sum(SIZES)
+    assert calls == [sum(SIZES)]
+    assert list(cache.glob("*.safetensors")) == []
+
+
 # -- what is refused ------------------------------------------------------------------------------------------------------
 
 
 def test_faults_of_the_data_are_told() -> None:
     x = blobs(0)[0]
-    with pytest.raises(BadInput, match="mine has 61 training samples, too few"):
+    with pytest.raises(BadInput, match="the 61 training samples of mine have no two clusters of more than 30"):
         clusters_of(TensorRows(x[: 2 * NEIGHBOURS + 1]), "mine")
-    with pytest.raises(BadInput, match="the training samples of mine form one cluster"):
-        clusters_of(TensorRows(x[:1].expand(70, -1)), "mine")
+    with pytest.raises(BadInput, match="the 300 training samples of mine have no two clusters"):
+        clusters_of(TensorRows(x[:1].expand(300, -1)), "mine")
     x[203, 1] = torch.nan
-    with pytest.raises(BadInput, match="sample 203 of mine has a value that is not finite"):
+    with pytest.raises(BadInput, match="training sample 203 of mine has a value that is not finite"):
         clusters_of(TensorRows(x), "mine")
 
 
@@ -215,6 +292,50 @@ def test_a_run_is_trained_under_clusters_and_used_without(tmp_path: Path) -> Non
     torch.testing.assert_close(f(y), y, rtol=0, atol=1e-4)
     every = torch.stack([f(x, torch.full((len(x),), c)) for c in range(run.classes or 0)])
     assert bool((every == y).flatten(2).all(2).any(0).all()), "each output is that of one cluster"
+
+
+def test_a_run_is_not_resumed_under_other_clusters(cache: Path, tmp_path: Path) -> None:
+    overrides = ["dataset.condition=clusters", "training.checkpoint_every=2"]
+    run = idemlab.train(table(), tmp_path / "run", overrides=overrides, progress=False)
+    (file,) = cache.glob("*.safetensors")
+    found = load_file(file)["cluster"]
+    first, second = (found == 0).nonzero()[0], (found == 1).nonzero()[0]
+    found[first], found[second] = 1, 0
+    run.certificate_file.unlink()
+    save_file({"cluster": found}, file)
+    with pytest.raises(Failure, match="the clusters of the training samples are no longer those"):
+        idemlab.train(table(), run.path, overrides=overrides, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("classes", [None, 2, 40])
+def test_imle_divides_its_pool_among_the_clusters(classes: int | None) -> None:
+    source = {"name": "imle", "pool": 64}
+    x, of = blobs(0)
+    labels = None if classes is None else of % classes
+    experiment, _ = resolved(
+        table(source=source, dataset=data(classes=classes, train=TensorRows(x.float(), label=labels))),
+        ["dataset.condition=clusters"],
+        {},
+        idemlab.installed(),
+    )
+    parts = assemble(experiment)
+    batch = parts.dataset.train.__getitems__(list(range(90)))
+    points = parts.objective.sources[0].sample(batch, Step(seed=0), parts.objective.operator.eval())
+    assert batch.condition is not None
+    drawn = [{tuple(z.tolist()) for z in points.points[batch.condition == c]} for c in batch.condition.unique()]
+    assert all(a.isdisjoint(b) for i, a in enumerate(drawn) for b in drawn[:i])
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_it_does_not_matter_how_many_labels_there_are(split: str) -> None:
+    for classes in (2, 40):
+        x, of = blobs(0)
+        given = data(train=TensorRows(x.float(), label=of % classes), classes=classes)
+        overrides = ["dataset.condition=clusters", f"evaluation.split={split}"]
+        experiment, _ = resolved(table(dataset=given, evaluation={"metrics": []}), overrides, {}, idemlab.installed())
+        parts = assemble(experiment)
+        assert parts.objective.operator.classes == parts.dataset.conditions not in (2, 40)
+        assert parts.dataset.classes == classes
 
 
 def test_an_operator_that_needs_the_cluster_is_refused(tmp_path: Path) -> None:

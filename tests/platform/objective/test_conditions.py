@@ -303,7 +303,7 @@ def test_a_run_with_labels_in_training_only_is_used_with_and_without_a_class(tmp
         apply(run, folder, tmp_path / "out", condition=3)
     card = model_card(run, "me/points", "mit", [])
     assert "y = f(x) " in card
-    assert "It can be given a class, too, as f(x, c): c is a tensor [N] of class numbers, from 0 to 2." in card
+    assert "It can be given a condition, too, as f(x, c): c is a tensor [N] of class numbers, from 0 to 2." in card
 
 
 # -- the certificate of each f(., c) --------------------------------------------------------------------------------------

@@ -158,6 +158,14 @@ def test_the_best_is_what_reaches_most_and_each_round_is_held_against_its_own_an
         assert figure.axes[axes].get_xscale() == "log"  # although a construction does not move at all
 
 
+def test_of_equally_good_ones_the_best_needs_no_labels(tmp_path: Path) -> None:
+    nearer = trial(tmp_path, frechet_cnn_1=9.0)
+    findings = examined(section_union=nearer, section_clusters=trial(tmp_path))
+    assert "no labels" in claim(findings, "at most 12").ours
+    worse = examined(section_union=nearer, section_clusters=trial(tmp_path, recall_cnn_1=0.5))
+    assert "labels in training" in claim(worse, "at most 12").ours
+
+
 def test_ign_is_told_with_the_budget_from_which_it_covers_all_classes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
