@@ -79,9 +79,11 @@ def _kept(file: Path, total: int) -> Tensor | None:
     """What an earlier call found, or None where there is nothing, or nothing whole."""
     with suppress(OSError, SafetensorError, KeyError):
         found = load_file(file)["cluster"]
-        if found.shape == (total,) and found.dtype == torch.long and int(found.min()) == 0:
-            if bool((torch.bincount(found).diff() <= 0).all()):  # none is larger than the one before, so none is empty
-                return found
+        whole = found.shape == (total,) and found.dtype == torch.long and int(found.min()) == 0
+        if whole and bool(
+            (torch.bincount(found).diff() <= 0).all()
+        ):  # none is larger than that before it, so none is empty
+            return found
     return None
 
 
