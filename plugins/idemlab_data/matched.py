@@ -126,6 +126,12 @@ class ImleSource(MatchedSource):
         classes = self._shared_out(batch.condition)
         apart = distances(batch.target, self._images(z, step, operator, classes))
         others = batch.condition[:, None] != classes[None]
+        if bool(others.all(1).any()):
+            raise BadInput(
+                f"source 'imle' knows {self._classes} values of the condition, and the batch has another one",
+                where="[dataset] and [source]",
+                expected="whole numbers from 0, and their number as `conditions` of the idemlab.Dataset",
+            )
         return Points(z[apart.masked_fill(others, torch.inf).argmin(1)], batch.target)
 
     def _shared_out(self, condition: Tensor) -> Tensor:

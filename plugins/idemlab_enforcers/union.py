@@ -49,8 +49,8 @@ class Union(Enforcer):
             raise BadInput(
                 "enforcer 'union' needs an operator f(x, c) with classes c, and this one tells none",
                 where="[enforcer] and [dataset], key 'condition'",
-                expected="data with labels as the condition, and a model that takes them; a model of your own tells their "
-                "number by its attribute 'classes'",
+                expected="data with classes or clusters as the condition, and a model that takes them; a model of your own tells "
+                "their number by its attribute 'classes'",
                 next_step="set dataset.condition = training, or clusters for data without labels",
             )
         return United(operator, shape_of("union", operator), classes, balanced=self._balanced)
@@ -146,9 +146,8 @@ class United(nn.Module):
     def _apart(self, x: Tensor) -> Tensor:
         """d(x, f(x, c)) for each class, [B, K]."""
         K = self.classes
-        if (
-            torch.compiler.is_compiling()
-        ):  # all classes in one call: an exported file holds the operator once, not K times
+        # In one call, so that an exported file holds the operator once, not K times.
+        if torch.compiler.is_exporting():
             c = torch.arange(K, device=x.device)[None].expand(x.shape[0], K).flatten()
             return self._apart_at(x[:, None].expand(-1, K, *x.shape[1:]).flatten(0, 1), c).view(-1, K)
         return torch.stack([self._apart_at(x, x.new_full(x.shape[:1], c, dtype=torch.long)) for c in range(K)], 1)

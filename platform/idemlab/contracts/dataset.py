@@ -125,7 +125,8 @@ class Dataset:
         projection: points [B, *shape] -> their images under the exact operator, [B, *shape], if it is known: the nearest
             points of a manifold or of a convex body, or the sorted lists.
         classes: number of classes, if the batches have labels.
-        conditions: number of values of the condition, if it is a number from 0. Of labels or clusters, idemlab sets it.
+        conditions: number of values of the condition, where it is a whole number from 0. idemlab sets it for labels and
+            clusters.
         description: plain sentences on how the files were read: splits, classes, what was left out and why. A run prints
             them when it starts.
     """

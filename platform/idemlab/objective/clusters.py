@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,9 +32,9 @@ _BASIS = 2048
 _NODES = 60_000
 """Of the graph, at most: its cost grows with their square. The other samples follow their nearest nodes."""
 _LEVELS = 2**36
-"""Distances are rounded to this share of the largest: so equal ones stay equal on every machine."""
-_READ = 1024
-"""Samples read at a time."""
+"""To which distances are rounded, up to twice that of the 30th neighbour: so equal ones stay equal on every machine."""
+_READ, _VALUES = 1024, 2**24
+"""Samples, and values, read at a time."""
 _CHUNK = 256
 """Rows of the matrix of distances at a time."""
 _RECIPE = 1
@@ -52,20 +53,18 @@ def clusters_of(rows: MapStyle, name: str) -> Tensor:
     Raises:
         BadInput: if values are not finite, or there are no two clusters of more than 30 samples.
     """
-    digest = _hash(rows, name)
-    found = None
-    with suppress(OSError, RuntimeError):  # no home, or a folder that cannot be written: found, and not kept
-        folder = Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab").expanduser() / "clusters"
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{digest[:16]}.safetensors"
-        with FileLock(f"{file}.lock"):  # of several processes, one searches
+    file = _file(_hash(rows, name))
+    found = _kept(file, len(rows))
+    if found is None:
+        with ExitStack() as stack:
+            with suppress(OSError):  # a folder that cannot be written: found, and not kept
+                file.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(f"{file}.lock"))  # of several processes, one searches
             found = _kept(file, len(rows))
             if found is None:
                 found = communities(_projected(rows))
-                with suppress(SafetensorError), replacing(file) as partial:  # a full disk
+                with suppress(OSError, SafetensorError), replacing(file) as partial:
                     save_file({"cluster": found}, partial)
-    if found is None:
-        found = communities(_projected(rows))
     if int(found.max()) == 0:
         raise BadInput(
             f"the {counted(len(rows), 'training sample')} of {name} have no two clusters of more than {NEIGHBOURS}",
@@ -73,6 +72,13 @@ def clusters_of(rows: MapStyle, name: str) -> Tensor:
             next_step="leave 'condition' out, or give more samples",
         )
     return found
+
+
+def _file(digest: str) -> Path:
+    folder = Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab")
+    with suppress(RuntimeError):  # the user has no home
+        folder = folder.expanduser()
+    return folder / "clusters" / f"{digest[:16]}.safetensors"
 
 
 def _kept(file: Path, total: int) -> Tensor | None:
@@ -87,18 +93,21 @@ def _kept(file: Path, total: int) -> Tensor | None:
     return None
 
 
-def _read(rows: MapStyle, indices: list[int]) -> Tensor:
-    return rows.__getitems__(indices).target.detach().cpu().flatten(1)
+def _parts(rows: MapStyle, places: Sequence[int]) -> Iterator[Tensor]:
+    """Some samples, flat, in parts of limited size."""
+    size = max(1, rows.__getitems__([0]).target.numel())
+    step = max(1, min(_READ, _VALUES // size))
+    for first in range(0, len(places), step):
+        yield rows.__getitems__(list(places[first : first + step])).target.detach().cpu().flatten(1)
 
 
 def _hash(rows: MapStyle, name: str) -> str:
     """Of all samples, and of what decides their clusters; each value is checked on the way."""
     recipe = (_RECIPE, NEIGHBOURS, _DIMENSIONS, _BASIS, _NODES, _LEVELS, version("scikit-network"))
-    digest = hashlib.sha256(repr(recipe).encode())
-    for first in range(0, len(rows), _READ):
-        part = _read(rows, list(range(first, min(first + _READ, len(rows)))))
+    digest, seen = hashlib.sha256(repr(recipe).encode()), 0
+    for part in _parts(rows, range(len(rows))):
         if not bool(part.isfinite().all()):
-            bad = first + int((~part.isfinite().all(1)).nonzero()[0])
+            bad = seen + int((~part.isfinite().all(1)).nonzero()[0])
             raise BadInput(
                 f"training sample {bad} of {name} has a value that is not finite",
                 where="[dataset]",
@@ -107,28 +116,29 @@ def _hash(rows: MapStyle, name: str) -> str:
             )
         digest.update(repr((part.dtype, tuple(part.shape))).encode())
         digest.update(part.contiguous().view(torch.uint8).numpy().data)
+        seen += len(part)
     return digest.hexdigest()
 
 
 def _projected(rows: MapStyle) -> Tensor:
     """The samples in their leading principal components, [N, <= 50], float64, the largest value of all near 1."""
     total = len(rows)
-    some = min(total, _BASIS)
-    places = [i * total // some for i in range(some)]
-    sample = torch.cat([_read(rows, places[i : i + _READ]) for i in range(0, some, _READ)]).double()
+    size = rows.__getitems__([0]).target.numel()
+    some = min(total, _BASIS, max(2 * _DIMENSIONS, 8 * _VALUES // max(1, size)))
+    sample = torch.cat([part.double() for part in _parts(rows, [i * total // some for i in range(some)])])
     scale = float(sample.abs().max()) or 1.0
-    mean = (sample / scale).mean(0)
+    mean = sample.div_(scale).mean(0)
     basis = None
-    if sample.shape[1] > _DIMENSIONS:
-        centred = sample / scale - mean
-        variances, components = torch.linalg.eigh(centred @ centred.T)  # smaller than the covariance of large images
+    if size > _DIMENSIONS:
+        sample -= mean
+        variances, components = torch.linalg.eigh(sample @ sample.T)  # smaller than the covariance of large images
         leading = variances[-_DIMENSIONS:] > 1e-10 * variances[-1].clamp_min(1e-300)
-        basis = centred.T @ (components[:, -_DIMENSIONS:] * variances[-_DIMENSIONS:].rsqrt())[:, leading]
-    parts = []
-    for first in range(0, total, _READ):
-        values = _read(rows, list(range(first, min(first + _READ, total)))).double() / scale - mean
-        parts.append(values if basis is None else values @ basis)
-    return torch.cat(parts)
+        basis = sample.T @ (components[:, -_DIMENSIONS:] * variances[-_DIMENSIONS:].rsqrt())[:, leading]
+    points = []
+    for part in _parts(rows, range(total)):
+        values = part.double().div_(scale).sub_(mean)
+        points.append(values if basis is None else values @ basis)
+    return torch.cat(points)
 
 
 def communities(points: Tensor) -> Tensor:
@@ -178,12 +188,16 @@ def _nearest(points: Tensor, others: Tensor, own: bool = False) -> Tensor:
     Of equally near ones the first is the nearer: each distance is rounded, and carries the number of its point.
     """
     squares, count = others.square().sum(1), min(NEIGHBOURS, len(others))
-    largest = 4 * float(torch.cat([squares, points.square().sum(1)]).max()) or 1.0
-    fractions, rows = torch.arange(len(others)) / 2**16, []  # 36 + 16 bits: within the 53 of a float64
+    fractions, rows = torch.arange(len(others), dtype=torch.float64) / 2**16, []  # 36 + 16 bits, of 53 in a float64
     for first in range(0, len(points), _CHUNK):
         part = points[first : first + _CHUNK]
-        apart = part.square().sum(1, keepdim=True) + squares - 2 * part @ others.T
-        key = apart.clamp_min_(0).mul_(_LEVELS / largest).round_().add_(fractions)
+        norms = part.square().sum(1, keepdim=True)
+        apart = (norms + squares - 2 * part @ others.T).clamp_min_(0)
+        if own:
+            apart[torch.arange(len(part)), torch.arange(first, first + len(part))] = torch.inf
+        last = apart.topk(count, largest=False).values[:, -1:]
+        scale = torch.maximum(last, 1e-3 * norms).clamp_min(1e-200)  # far below the norm, differences are rounding
+        key = apart.mul_(_LEVELS / 2 / scale).round_().clamp_max_(_LEVELS).add_(fractions)
         if own:
             key[torch.arange(len(part)), torch.arange(first, first + len(part))] = torch.inf
         rows.append((key.topk(count, largest=False).values.frac() * 2**16).long())

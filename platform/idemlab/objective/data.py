@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..contracts.dataset import Batch, Dataset, MapStyle, TensorRows
 from ..errors import BadInput, Failure
+from ..experiment.condition import IN_TRAINING
 from ..experiment.experiment import Experiment
 from ..wording import counted
 from .clusters import clusters_of
+from .engines import Engine
 from .fingerprint import fingerprint
 from .held_out import spared
 
-__all__ = ["build_dataset", "check_clusters", "classes_of", "clustered", "clusters_hash", "conditioned"]
+__all__ = ["build_dataset", "classes_of", "clustered", "clusters_hash", "conditioned", "under_clusters"]
 
 _WHERE = "[dataset], key 'condition'"
 
 
-def build_dataset(experiment: Experiment) -> Dataset:
+def build_dataset(experiment: Experiment, *, trained_on: bool = True) -> Dataset:
     """The data that the experiment names. Its batches have a condition if the experiment asks for one, perhaps in training
     only, and with the split "validation" a part of the training samples stands for the test split.
+
+    Args:
+        trained_on: whether training samples need their condition, which takes time to find.
 
     Raises:
         BadInput, Failure: from the factory; names the plugin at fault.
         BadInput: if the data have no labels to take as the condition, or too few samples to hold some out.
     """
     dataset = spared(experiment, experiment.dataset.build_as(Dataset))
-    if experiment.condition == "none":
+    if experiment.condition == "none" or (experiment.condition in IN_TRAINING and not trained_on):
         return dataset
     if experiment.condition == "clusters":
         return clustered(dataset, str(experiment.dataset))
@@ -43,25 +50,41 @@ def classes_of(experiment: Experiment, dataset: Dataset) -> int | None:
     return None if experiment.condition == "none" else dataset.conditions
 
 
-def clusters_hash(experiment: Experiment, dataset: Dataset) -> str | None:
-    """Hash of the clusters that are the condition in training, which another machine may find otherwise; or None."""
-    found = getattr(dataset.train, "condition", None) if experiment.condition == "clusters" else None
-    return None if found is None else fingerprint({"cluster": found})[:16]
-
-
-def check_clusters(before: str | None, experiment: Experiment, dataset: Dataset, run: Path) -> None:
-    """Refuse to resume a run under other clusters: each learned vector would serve another one.
+def clusters_hash(experiment: Experiment, dataset: Dataset, engine: Engine) -> str | None:
+    """Hash of the clusters that are the condition in training, or None. All processes must call this.
 
     Raises:
-        Failure: if the hash is not that of a checkpoint.
+        Failure: if the processes found different clusters.
     """
-    if before != clusters_hash(experiment, dataset):
+    found = getattr(dataset.train, "condition", None) if experiment.condition == "clusters" else None
+    if found is None:
+        return None
+    own = fingerprint({"cluster": found})[:15]
+    if not engine.alone and len(set(engine.rows(torch.tensor(int(own, 16), device=engine.device)).tolist())) > 1:
         raise Failure(
-            "the clusters of the training samples are no longer those that the run began with",
-            where=str(run),
+            "the processes found different clusters of the training samples",
+            where=_WHERE,
             expected="the same data; on another machine, rounding can decide which clusters are found",
-            next_step="resume where the run began, or copy the folder 'clusters' from that machine's cache (IDEMLAB_CACHE)",
+            next_step="set IDEMLAB_CACHE to a folder that all machines share",
         )
+    return own
+
+
+def under_clusters(now: str | None, run: Path) -> Callable[[Mapping[str, Any]], None]:
+    """A check of a checkpoint's state: it refuses to resume a run under clusters with another hash, as each learned vector
+    would serve another cluster.
+    """
+
+    def check(state: Mapping[str, Any]) -> None:
+        if state.get("clusters") != now:
+            raise Failure(
+                "the checkpoint was not written under these clusters of the training samples",
+                where=str(run),
+                expected="the same data; on another machine, rounding can decide which clusters are found",
+                next_step="resume where the run began, or copy the folder 'clusters' of the cache there (IDEMLAB_CACHE)",
+            )
+
+    return check
 
 
 def conditioned(dataset: Dataset, name: str) -> Dataset:
@@ -108,8 +131,8 @@ def clustered(dataset: Dataset, name: str) -> Dataset:
     found = clusters_of(dataset.train, name)
     sizes = torch.bincount(found)
     told = (
-        f"the condition in training: the {len(sizes)} clusters of the training samples, found without labels, "
-        f"from {counted(int(sizes[-1]), 'sample')} to {int(sizes[0])}"
+        f"{len(sizes)} clusters of the training samples are the condition in training; the smallest has "
+        f"{counted(int(sizes[-1]), 'sample')}, the largest {int(sizes[0])}"
     )
     train = _numbered(dataset.train, found)
     return replace(dataset, train=train, conditions=len(sizes), description=(*dataset.description, told))

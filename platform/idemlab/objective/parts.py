@@ -123,7 +123,7 @@ def build_inputs(experiment: Experiment) -> Inputs:
     """
 
     def built() -> Inputs:
-        dataset = build_dataset(experiment)
+        dataset = build_dataset(experiment, trained_on=False)
         torch.manual_seed(experiment.training.seed)
         dtype: torch.dtype = getattr(torch, experiment.training.dtype)
         inputs = {name: named.build_as(Source) for name, named in experiment.inputs.items()}

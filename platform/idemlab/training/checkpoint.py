@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +116,24 @@ def _fault(path: Path) -> str | None:
     return None if expected <= set(manifest) else f"{_MANIFEST} does not list {', '.join(expected - set(manifest))}"
 
 
-def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Stateful]) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path,
+    objective: Stateful,
+    optimizers: Sequence[Stateful],
+    check: Callable[[Mapping[str, Any]], None] = lambda state: None,
+) -> dict[str, Any]:
     """Put a checkpoint back into the objective and the optimisers; returns its `state`.
+
+    Args:
+        check: raises if the `state` does not allow it.
 
     Raises:
         Failure: if the checkpoint belongs to another model or optimiser.
     """
     plain = json.loads((path / "state.json").read_text())
     unpacked = _unpack(plain, read_weights(path / "optimizer.safetensors"))
+    state: dict[str, Any] = unpacked["state"]
+    check(state)
     try:
         objective.load_state_dict(read_weights(path / "objective.safetensors"))
         for optimizer, values in zip(optimizers, unpacked["optimizers"], strict=True):
@@ -136,7 +146,6 @@ def load_checkpoint(path: Path, objective: Stateful, optimizers: Sequence[Statef
             where=str(path),
             next_step="resume it with the experiment and the versions that the run began with, or start a new run",
         ) from error
-    state: dict[str, Any] = unpacked["state"]
     return state
 
 

@@ -20,7 +20,7 @@ from ..errors import BadInput, Failure, IdemlabError, Interrupted
 from ..experiment.blame import blame
 from ..experiment.experiment import Experiment
 from ..experiment.start import pinned
-from ..objective.data import check_clusters, clusters_hash
+from ..objective.data import clusters_hash, under_clusters
 from ..objective.engines import Engine, Stateful, whole
 from ..objective.given import check_agreement, parts_of, resolved
 from ..objective.objective import Objective
@@ -192,6 +192,7 @@ class _Loop:
         # Projections, followers and averages change after a bad step, too: with them, every step is checked.
         self.latch = Latch(engine, [] if self.projects or self.follows or experiment.training.ema else optimizers)
         self.sums, self.clock = Sums(), Clock()
+        self.clusters = clusters_hash(experiment, parts.dataset, engine)
         self.trackers = Trackers(accelerator, experiment, run, self.watcher, engine.main)
         self.evaluations = Evaluations(experiment, run, parts, plan, engine, self.watcher, self)
 
@@ -212,8 +213,7 @@ class _Loop:
         if checkpoint is None:
             self.watcher.message(begun_anew(self.run))
             return 0
-        state = load_checkpoint(checkpoint, *self._stateful())
-        check_clusters(state.get("clusters"), self.experiment, self.parts.dataset, self.run.path)
+        state = load_checkpoint(checkpoint, *self._stateful(), under_clusters(self.clusters, self.run.path))
         self.sums.load(state["sums"], self.engine)
         self.clock = Clock(state["logged_at"])
         self.evaluations.load(state)
@@ -388,7 +388,7 @@ class _Loop:
     def _save(self, done: int) -> None:
         objective, optimizers = self._stateful()
         state = {"step": done, "sums": self.sums.state(self.engine), "logged_at": self.clock.logged_at}
-        state |= self.evaluations.state() | {"clusters": clusters_hash(self.experiment, self.parts.dataset)}
+        state |= self.evaluations.state() | {"clusters": self.clusters}
         if self.engine.main:
             keep = self.experiment.training.keep
             path = save_checkpoint(self.run.checkpoints, done, objective, optimizers, state, keep=keep)

@@ -17,9 +17,10 @@ import idemlab
 from idemlab import BadInput, Batch, Dataset, Failure, Step, TensorRows
 from idemlab.objective import clusters
 from idemlab.objective.clusters import NEIGHBOURS, clusters_of, communities
-from idemlab.objective.data import build_dataset, classes_of, clustered
+from idemlab.objective.data import build_dataset, classes_of, clustered, clusters_hash
+from idemlab.objective.engines import Single
 from idemlab.objective.given import resolved
-from idemlab.objective.parts import assemble
+from idemlab.objective.parts import assemble, build_inputs
 from idemlab.runs.run import Run
 
 SIZES = (120, 90, 60)
@@ -110,6 +111,13 @@ def test_points_far_apart_in_one_graph_hold_together_by_common_neighbours() -> N
 def test_rounding_does_not_decide_between_equal_distances(x: Tensor) -> None:
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).double()
     assert torch.equal(communities(x), communities(x * (1 + 2e-16 * noise)))
+
+
+def test_a_distant_sample_hides_no_cluster() -> None:
+    x, of = blobs(0)
+    for far in (1e5, 1e7):
+        found = communities(torch.cat([x, torch.full((1, 6), far).double()]))[:-1]
+        assert sum(len(of[found == each].unique()) > 1 for each in found.unique()) == 0
 
 
 @pytest.mark.parametrize("count", [61, 62, 70, 200, 300, 500, 1000])
@@ -269,7 +277,7 @@ def test_training_samples_have_their_cluster_and_test_samples_nothing(one_by_one
     assert batch.label is not None, "the labels stay what they are"
     assert built.test.__getitems__([0]).condition is None
     assert classes_of(experiment, built) == built.conditions == int(found.max()) + 1
-    assert "found without labels" in built.description[-1]
+    assert "clusters of the training samples are the condition in training" in built.description[-1]
 
 
 def test_a_data_set_that_has_no_labels_has_clusters() -> None:
@@ -300,11 +308,37 @@ def test_a_run_is_not_resumed_under_other_clusters(cache: Path, tmp_path: Path) 
     (file,) = cache.glob("*.safetensors")
     found = load_file(file)["cluster"]
     first, second = (found == 0).nonzero()[0], (found == 1).nonzero()[0]
-    found[first], found[second] = 1, 0
+    swapped = found.clone()
+    swapped[first], swapped[second] = 1, 0
     run.certificate_file.unlink()
+    for others in (swapped, found.clamp_max(int(found.max()) - 1)):
+        order = torch.bincount(others).argsort(descending=True, stable=True).argsort()
+        save_file({"cluster": order[others]}, file)
+        with pytest.raises(Failure, match="the checkpoint was not written under these clusters"):
+            idemlab.train(table(), run.path, overrides=overrides, resume=True, progress=False)
     save_file({"cluster": found}, file)
-    with pytest.raises(Failure, match="the clusters of the training samples are no longer those"):
-        idemlab.train(table(), run.path, overrides=overrides, resume=True, progress=False)
+    assert idemlab.train(table(), run.path, overrides=overrides, resume=True, progress=False).certificate is not None
+
+
+@pytest.mark.parametrize("difference", [0, 1])
+def test_processes_must_have_found_the_same(difference: int) -> None:
+    class Two(Single):
+        def rows(self, t: Tensor) -> Tensor:
+            return torch.stack([t, t + difference])
+
+    experiment, _ = resolved(table(), ["dataset.condition=clusters"], {}, idemlab.installed())
+    built, engine = build_dataset(experiment), Two(world=2)
+    if difference:
+        with pytest.raises(Failure, match="the processes found different clusters"):
+            clusters_hash(experiment, built, engine)
+    else:
+        assert clusters_hash(experiment, built, engine) == clusters_hash(experiment, built, Single())
+
+
+def test_pictures_and_exports_need_no_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "communities", lambda points: 1 / 0)
+    experiment, _ = resolved(table(), ["dataset.condition=clusters"], {}, idemlab.installed())
+    assert build_inputs(experiment).dataset.conditions is None
 
 
 @pytest.mark.parametrize("classes", [None, 2, 40])

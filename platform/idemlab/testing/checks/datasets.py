@@ -152,6 +152,9 @@ def labels_and_distance_are_true(subject: Subject) -> None:
             must(some.label.shape == (len(some),), f"labels of {part} are {list(some.label.shape)}, not [B]")
             inside = bool((some.label >= 0).all() and (some.label < dataset.classes).all())
             must(inside, f"labels of {part} are not in 0 ... {dataset.classes - 1}")
+        if dataset.conditions is not None and some.condition is not None:
+            inside = bool((some.condition >= 0).all() and (some.condition < dataset.conditions).all())
+            must(inside, f"conditions of {part} are not in 0 ... {dataset.conditions - 1}")
         if dataset.distance is not None:
             x = some.to("cpu", torch.float32, dataset.range).input
             far, near = dataset.distance(x + 1), dataset.distance(x)
