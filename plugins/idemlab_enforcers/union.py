@@ -49,8 +49,8 @@ class Union(Enforcer):
             raise BadInput(
                 "enforcer 'union' needs an operator f(x, c) with classes c, and this one tells none",
                 where="[enforcer] and [dataset], key 'condition'",
-                expected="data with classes or clusters as the condition, and a model that takes them; a model of your own tells "
-                "their number by its attribute 'classes'",
+                expected="data with classes or clusters as the condition, and a model that takes them; a model of your own "
+                "tells their number by its attribute 'classes'",
                 next_step="set dataset.condition = training, or clusters for data without labels",
             )
         return United(operator, shape_of("union", operator), classes, balanced=self._balanced)
