@@ -75,9 +75,8 @@ no gradient. On networks, at the paper's own learning rates, we also find the pa
   construction (enforcer `section`, at a low rank). On MNIST this reaches 10 of 10 classes with a Fréchet distance of
   {plain_frechet}. To make the digits readable, give f an image in separate pieces, one for each cluster of the data
   (enforcer `union`). It needs no labels. A classifier can then read {exact_readable} of the digits. The price is a Fréchet
-  distance of {exact_frechet}, a recall of {exact_recall}, and one failed test for copies. With the class as a condition, it
-  can read {asked_readable}, and {asked_share} are of the class that was requested:
-  [details](studies.md#results-of-the-second-round-so-far).
+  distance of {exact_frechet} and a recall of {exact_recall}. With the class as a condition, it can read {asked_readable},
+  and {asked_share} are of the class that was requested: [details](studies.md#results-of-the-second-round-so-far).
 - To generate on any other network, penalise the relative error (enforcer `relative`). On MNIST this reaches
   {classes_best} of 10 classes, and a classifier can read {readable} of the digits. The Fréchet distance is {frechet}; the
   best IGN has {frechet_ign}. We chose this variant by its results on the test digits and confirmed it on a second seed:
