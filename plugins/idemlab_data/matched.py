@@ -128,9 +128,9 @@ class ImleSource(MatchedSource):
         others = batch.condition[:, None] != classes[None]
         if bool(others.all(1).any()):
             raise BadInput(
-                f"source 'imle' knows {self._classes} values of the condition, and the batch has another one",
+                "source 'imle' met a condition that it does not know",
                 where="[dataset] and [source]",
-                expected="whole numbers from 0, and their number as `conditions` of the idemlab.Dataset",
+                expected=f"whole numbers below {self._classes}, from 0, or their number as `conditions` of the idemlab.Dataset",
             )
         return Points(z[apart.masked_fill(others, torch.inf).argmin(1)], batch.target)
 

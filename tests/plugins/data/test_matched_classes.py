@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -71,6 +73,16 @@ def test_a_pool_has_noise_for_every_class_or_is_refused():
     with pytest.raises(BadInput, match="a pool of 2 has no noise for some of 3 classes") as caught:
         source.sample(data.train.__getitems__([0, 1]), Step(), Moved())
     assert "'pool' of the source to 96" in caught.value.next_step
+
+
+def test_imle_refuses_a_condition_that_its_pool_has_no_noise_for():
+    source, data = ImleSource(30, GaussianSource(1.0)), by_class()
+    source.fit(data)
+    b = data.train.__getitems__(list(range(7)))
+    with pytest.raises(BadInput, match="'imle' met a condition that it does not know"):
+        source.sample(b.replace(condition=b.condition + 1), Step(seed=2), Moved())
+    source.fit(replace(data, conditions=4))
+    source.sample(b.replace(condition=b.condition + 1), Step(seed=2), Moved())
 
 
 def test_the_objective_trains_each_point_under_its_own_class():
