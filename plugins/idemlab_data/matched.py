@@ -130,7 +130,8 @@ class ImleSource(MatchedSource):
             raise BadInput(
                 "source 'imle' met a condition that it does not know",
                 where="[dataset] and [source]",
-                expected=f"whole numbers below {self._classes}, from 0, or their number as `conditions` of the idemlab.Dataset",
+                expected=f"whole numbers, each at least 0 and below {self._classes}",
+                next_step="give the number of values of the condition as `conditions` of the idemlab.Dataset",
             )
         return Points(z[apart.masked_fill(others, torch.inf).argmin(1)], batch.target)
 

@@ -50,11 +50,13 @@ def _idx(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders in the form of MNIST and of CelebA, with random pictures."""
+    """Folders in the form of MNIST and of CelebA, with random pictures, dark and bright ones."""
     random = np.random.default_rng(0)
     mnist, celeba = tmp_path_factory.mktemp("mnist"), tmp_path_factory.mktemp("celeba")
     for split, count in (("train", 150), ("t10k", 20)):
-        _idx(mnist / f"{split}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+        images = random.integers(0, 128, (count, 28, 28), dtype=np.uint8)
+        images[::2] += 128  # two clusters, for the experiments that look for them
+        _idx(mnist / f"{split}-images-idx3-ubyte.gz", images)
         _idx(mnist / f"{split}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
     for number in range(30):
         picture = Image.fromarray(random.integers(0, 256, (218, 178, 3), dtype=np.uint8))
