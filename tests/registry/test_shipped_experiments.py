@@ -71,12 +71,16 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         *(pytest.param(name, True, marks=pytest.mark.long) for name in EXPERIMENTS if name not in END_TO_END),
     ],
 )
-def test_it_runs(name: str, whole: bool, tmp_path: Path, roots: dict[str, Path]) -> None:
+def test_it_runs(
+    name: str, whole: bool, tmp_path: Path, roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     overrides = [
         "training.steps=2", "training.batch_size=4", "training.log_every=1",
         "evaluation.every=1", "evaluation.points=12", "evaluation.rank_points=1",
     ]  # fmt: skip
     experiment = idemlab.resolve(name)
+    if experiment.condition == "clusters":
+        monkeypatch.setenv("IDEMLAB_CACHE", str(tmp_path / "cache"))
     dataset = experiment.dataset.name
     if dataset in roots:
         overrides += [f"dataset.root={str(roots[dataset])!r}"]
