@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idemlab import Catalog
+from idemlab import Batch, Catalog, TensorRows
 
 OWN = runpy.run_path(str(Path(__file__).with_name("own_parts.py")), run_name="own_parts")
 
@@ -88,3 +88,20 @@ def catalog(site: Path) -> Callable[..., Catalog]:
         return Catalog(sorted(points, key=lambda point: point.name), strict=strict)
 
     return load
+
+
+class _OneByOne:
+    def __init__(self, inside: TensorRows) -> None:
+        self.inside = inside
+
+    def __len__(self) -> int:
+        return len(self.inside)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self.inside.__getitems__(indices)
+
+
+@pytest.fixture
+def elsewhere() -> Callable[[Any], Any]:
+    """A function that gives a set in memory as a map-style set that is not."""
+    return _OneByOne

@@ -99,6 +99,12 @@ def labels_from_one() -> Any:
 
 
 @mutant("dataset", "labels-and-distance-are-true")
+def conditions_from_one() -> Any:
+    train, test = (TensorRows(rows, condition=torch.arange(len(rows)) % 2 + 1) for rows in (ROWS[:16], ROWS[16:]))
+    return of(train, test, conditions=2)
+
+
+@mutant("dataset", "labels-and-distance-are-true")
 def labels_against_the_spec() -> Any:
     train, test = (TensorRows(rows, label=torch.arange(len(rows)) % 2) for rows in (ROWS[:16], ROWS[16:]))
     return of(train, test, classes=2)

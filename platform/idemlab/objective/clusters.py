@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
@@ -75,9 +76,10 @@ def clusters_of(rows: MapStyle, name: str) -> Tensor:
 
 
 def _file(digest: str) -> Path:
-    folder = Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab")
-    with suppress(RuntimeError):  # the user has no home
-        folder = folder.expanduser()
+    try:
+        folder = Path(os.environ.get("IDEMLAB_CACHE") or "~/.cache/idemlab").expanduser()
+    except RuntimeError:  # the user has no home
+        folder = Path(tempfile.gettempdir()) / "idemlab"
     return folder / "clusters" / f"{digest[:16]}.safetensors"
 
 
@@ -85,12 +87,14 @@ def _kept(file: Path, total: int) -> Tensor | None:
     """What an earlier call found, or None where there is nothing, or nothing whole."""
     with suppress(OSError, SafetensorError, KeyError):
         found = load_file(file)["cluster"]
-        whole = found.shape == (total,) and found.dtype == torch.long and int(found.min()) == 0
-        if whole and bool(
-            (torch.bincount(found).diff() <= 0).all()
-        ):  # none is larger than that before it, so none is empty
+        if found.shape == (total,) and found.dtype == torch.long and int(found.min()) == 0 and _by_size(found):
             return found
     return None
+
+
+def _by_size(found: Tensor) -> bool:
+    """Whether no cluster is larger than the one before it. Then none is empty."""
+    return bool((torch.bincount(found).diff() <= 0).all())
 
 
 def _parts(rows: MapStyle, places: Sequence[int]) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
-from idemlab import BadInput, Batch, Dataset, TensorRows, Verdict
+from idemlab import BadInput, Dataset, TensorRows, Verdict
 from idemlab.certificate.goal import Goal
 from idemlab.contracts.orbit import Orbit
 from idemlab.objective.data import build_dataset, classes_of, conditioned
@@ -47,19 +47,6 @@ def points(**changes: Any) -> Dataset:
         "classes": CLASSES,
     }
     return Dataset(**{**made, **changes})
-
-
-class OneByOne:
-    """A map-style set that is not in memory."""
-
-    def __init__(self, inside: TensorRows) -> None:
-        self.inside = inside
-
-    def __len__(self) -> int:
-        return len(self.inside)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        return self.inside.__getitems__(indices)
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
@@ -103,8 +90,8 @@ def test_the_resolved_file_says_it_and_another_data_set_keeps_it() -> None:
 # -- the labels of the data -----------------------------------------------------------------------------------------------
 
 
-def test_labels_become_the_condition_in_memory_and_elsewhere() -> None:
-    data = points(test=OneByOne(points().test))  # type: ignore[arg-type]
+def test_labels_become_the_condition_in_memory_and_elsewhere(elsewhere: Callable[[Any], Any]) -> None:
+    data = points(test=elsewhere(points().test))
     made = conditioned(data, "data set 'mine'")
     for before, after in ((data.train, made.train), (data.test, made.test)):
         batch = after.__getitems__([4, 2])
@@ -127,12 +114,12 @@ FAULTS: dict[str, tuple[Dataset, str]] = {
 
 
 @pytest.mark.parametrize("name", list(FAULTS))
-def test_labels_that_are_no_classes_are_refused(name: str) -> None:
+def test_labels_that_are_no_classes_are_refused(name: str, elsewhere: Callable[[Any], Any]) -> None:
     data, message = FAULTS[name]
     with pytest.raises(BadInput, match=message) as caught:
         conditioned(data, "data set 'mine'")
     assert "condition" in str(caught.value.where)
-    away = Dataset(**{**vars(data), "train": OneByOne(data.train), "test": OneByOne(data.test)})  # type: ignore[arg-type]
+    away = Dataset(**{**vars(data), "train": elsewhere(data.train), "test": elsewhere(data.test)})
     with pytest.raises(BadInput, match=message.replace("45", "1")):
         [conditioned(away, "data set 'mine'").test.__getitems__([row]) for row in range(3)]
 
