@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
@@ -11,10 +13,11 @@ from ..errors import BadInput, Failure
 from ..experiment.experiment import Experiment
 from ..objective.engines import DDP, FSDP2, Engine, Single, expected_processes
 from ..runs.run import Run
+from ..system.neighbours import Neighbours, crowded
 from ..wording import counted
 from .trackers import chosen_trackers
 
-__all__ = ["start_engine"]
+__all__ = ["competition", "start_engine"]
 
 
 def start_engine(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]:
@@ -53,3 +56,10 @@ def start_engine(experiment: Experiment, run: Run) -> tuple[Accelerator, Engine]
         )
     engine = FSDP2 if sharded else DDP if world > 1 else Single
     return accelerator, engine(accelerator.device, world=world, rank=rank)
+
+
+def competition(engine: Engine, beside: Neighbours) -> str:
+    """What a process that trains alone on a CPU is told if other programs need its cores; empty otherwise."""
+    if not engine.alone or engine.device.type != "cpu":
+        return ""
+    return crowded(torch.get_num_threads(), beside.cores(), os.cpu_count() or 1)

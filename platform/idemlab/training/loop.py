@@ -34,13 +34,14 @@ from ..runs.run import Run
 from ..runs.writing import append_entry
 from ..system.files import as_path
 from ..system.garbage import uncollected
+from ..system.neighbours import Neighbours
 from ..system.phases import phase, timed
 from ..system.signals import stop_signals
 from ..system.threads import SPINNING, spinning
 from ..watching.progress import watching
-from ..watching.watcher import Watcher, Watchers
-from ..wording import counted, with_article
-from .accelerator import start_engine
+from ..watching.watcher import Watcher, Watchers, check_watchers
+from ..wording import counted
+from .accelerator import competition, start_engine
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .evaluations import Evaluations
@@ -122,14 +123,16 @@ def train(
             f"the run in '{run.path}' began differently: " + "; ".join(changed),
             next_step="resume it unchanged, start a new run in another folder, or allow the changes (`allow_changes`)",
         )
-    _check_watchers(watchers)
+    check_watchers(watchers)
     with watching() if progress else nullcontext(Watcher()) as shown:
+        beside = Neighbours()
         loop = built(experiment, run, [shown, *watchers])
         engine = loop.engine
         check_agreement(experiment, engine)
         with held(run, engine, resume=resume):
             for remark in [
                 engine.remark,
+                competition(engine, beside),
                 *loop.parts.dataset.description,
                 "" if resume else loop.parts.remark,
                 *(f"changed since the run began: {change}" for change in changed),
@@ -142,15 +145,6 @@ def train(
             engine.wait()
             loop.run_from(first)
     return run
-
-
-def _check_watchers(watchers: object) -> None:
-    wrong = (
-        [each for each in watchers if not isinstance(each, Watcher)] if isinstance(watchers, Sequence) else [watchers]
-    )
-    for each in wrong:
-        given = f"the class {each.__name__}" if isinstance(each, type) else with_article(type(each).__name__)
-        raise BadInput(f"watchers cannot be {given}", where="watchers", expected="a list of idemlab.Watcher objects")
 
 
 @uncollected()  # torch's compiler is loaded here

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from ..catalog.faults import one_line
-from ..errors import Interrupted
+from ..errors import BadInput, Interrupted
+from ..wording import with_article
 
 if TYPE_CHECKING:
     from ..experiment.experiment import Experiment
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..objective.preflight import Plan
     from ..runs.run import Run
 
-__all__ = ["Watcher", "Watchers"]
+__all__ = ["Watcher", "Watchers", "check_watchers"]
 
 
 class Watcher:
@@ -105,3 +106,13 @@ class Watchers(Watcher):
             self.message(text)
         else:  # nobody would hear it
             warnings.warn(text, stacklevel=2)
+
+
+def check_watchers(watchers: object) -> None:
+    """Refuse what is not a sequence of watchers."""
+    wrong = (
+        [each for each in watchers if not isinstance(each, Watcher)] if isinstance(watchers, Sequence) else [watchers]
+    )
+    for each in wrong:
+        given = f"the class {each.__name__}" if isinstance(each, type) else with_article(type(each).__name__)
+        raise BadInput(f"watchers cannot be {given}", where="watchers", expected="a list of idemlab.Watcher objects")

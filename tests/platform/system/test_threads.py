@@ -36,10 +36,10 @@ LOOK = (
     "import idemlab\ntry: idemlab.certify\nexcept Exception: pass\nimport os; print(os.environ.get('GOMP_SPINCOUNT'))"
 )
 SCRIPTS = {
-    LOOK: "1000",
+    LOOK: "2000",
     BEFORE + LOOK: "None",
     "import sys; from idemlab.cli import main; sys.argv = ['idemlab', '--version']\n"
-    "try: main()\nexcept SystemExit: pass\nimport os; print(os.environ['GOMP_SPINCOUNT'])": "1000",
+    "try: main()\nexcept SystemExit: pass\nimport os; print(os.environ['GOMP_SPINCOUNT'])": "2000",
 }
 
 
