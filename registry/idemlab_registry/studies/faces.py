@@ -20,6 +20,8 @@ __all__ = ["examine", "study"]
 VARIANTS = {
     "projector": "noise matched one to one + relative, repairing too",
     "augmented": "noise coupled softly + relative, repairing augmented faces",
+    "section": "section of rank 16 by construction, noise coupled softly, repairing augmented faces",
+    "section-64": "the same at rank 64",
     "ign": "IGN as published",
 }
 """Name of the sweep -> what a reader calls it."""
@@ -27,6 +29,7 @@ _COLUMNS = {
     "relative error": "noise/relative",
     "absolute error": "noise/absolute",
     "f to f³": "noise/drift_3",
+    "f to f⁵⁰": "noise/drift_50",
     "rank": "noise/rank",
     "standard deviation": "noise/spread",
     "at faces": "data/relative",
@@ -39,6 +42,8 @@ _COLUMNS = {
     "restoration error": "corrupted/restoration_error",
     "nearest training": "noise/nearest_training",
     "of test faces, nearest": "noise/nearest_training_of_test",
+    "copied share beyond chance": "noise/copied_hog",
+    "margin of chance": "noise/copied_hog_margin",
 }
 """Heading of a column -> metric of the runs."""
 _NEAREST = 10
@@ -163,8 +168,8 @@ def _told(trials: list[Trial], figure: str) -> str:
 def _text(material: Material, variants: Mapping[str, list[Trial]]) -> str:
     seeds = sorted({len(trials) for trials in variants.values()})
     text = (
-        "320 faces of 32 people to train on, 80 of eight others to test on (ORL/AT&T); the same network and budget for each "
-        f"variant, {' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}."
+        "320 faces of 32 people to train on, 80 of eight others to test on (ORL/AT&T); the same budget for each "
+        f"variant, and the same network but for `section`, {' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}."
     )
     if material.quick:
         text += " This is the small version: 32 x 32 pixels, some hundred steps."

@@ -67,9 +67,11 @@ def test_nothing_completed_is_said() -> None:
     assert not findings.figures
 
 
-def test_the_sweeps_resolve_to_one_network_and_budget() -> None:
+def test_the_sweeps_resolve_to_one_budget_and_one_network_but_for_the_construction() -> None:
     study = faces.study()
-    experiments = [sweep.resolve(sweep.settings()[0]) for sweep in study.sweeps.values()]
-    assert len({str(experiment.model.table()) for experiment in experiments}) == 1
-    assert len({str(experiment.training) for experiment in experiments}) == 1
+    experiments = {name: sweep.resolve(sweep.settings()[0]) for name, sweep in study.sweeps.items()}
+    networks = {name: str(experiment.model.table()) for name, experiment in experiments.items()}
+    assert len({networks[name] for name in networks if not name.startswith("section")}) == 1
+    assert networks["section"] == networks["section-64"] == str(idemlab.resolve("generation-section").model.table())
+    assert len({str(experiment.training) for experiment in experiments.values()}) == 1
     assert set(study.sweeps) == set(study.quick) == set(faces.VARIANTS)
