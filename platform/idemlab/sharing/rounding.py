@@ -50,9 +50,8 @@ def write_rounded(run: Run, folder: Path, *, largest: int) -> Run:
         raise BadInput(f"run '{run.path}' is not finished", expected="a run with a certificate", next_step=run.resuming)
     experiment = replace(run.experiment, start=Start())  # its weights replace all that it started from
     parts = assemble(experiment)
-    operator = parts.objective.operator
+    operator = run.operator()  # not that of the parts: clusters of data, found anew, may be of another number
     operator.load_state_dict(weights)
-    parts.objective.eval()
     rank_points = experiment.evaluation.rank_points
     evaluation = evaluate(experiment, parts, operator, torch.device("cpu"), rank_points=rank_points)
     if evaluation.verdict.value != before["verdict"]:

@@ -46,7 +46,7 @@ def pareto_figure(title: str, rows: Sequence[Standing], arms: Sequence[str]) -> 
     if drawn:
         style.logarithmic(axes.xaxis)
         style.logarithmic(axes.yaxis)
-    missing = len(rows) - drawn
+    missing = sum(row.state != "refused" for row in rows) - drawn
     told = f"\n{missing} arm{'s' * (missing > 1)} without a finite result: not drawn" if missing else ""
     axes.set(xlabel=f"deviation from the right answer{told}", ylabel="relative error")
     style.panel_legend(axes, title)

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["stop_signals"]
+__all__ = ["Stop", "stop_signals"]
+
+
+class Stop:
+    """Whether Ctrl-C or SIGTERM has arrived. The caller asks between steps and stops where the work can be resumed.
+
+    A second Ctrl-C raises KeyboardInterrupt at once.
+
+    Attributes:
+        at_once: whether the first one does, because there are no more steps between which the caller could ask.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = False
+        self._arrived = threading.Event()
+
+    def __call__(self) -> bool:
+        return self._arrived.is_set()
+
+    def arrived(self, number: int, frame: FrameType | None) -> None:
+        """The handler of both signals."""
+        if number == signal.SIGINT and (self.at_once or self()):
+            raise KeyboardInterrupt
+        self._arrived.set()
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether Ctrl-C or SIGTERM has arrived. A second Ctrl-C stops at once.
-
-    The caller asks between steps and stops where the work can be resumed.
-    """
-    asked = threading.Event()
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
+def stop_signals() -> Iterator[Stop]:
+    """Watch for stop signals in the block. Outside the main thread, none arrive."""
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield stop
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop.arrived) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield stop
     finally:
         for number, old in before.items():
             signal.signal(number, old)

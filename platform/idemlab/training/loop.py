@@ -248,7 +248,11 @@ class _Loop:
                     break
                 if stop and done < self.plan.steps:
                     raise self._stopped(done)
-            self._finish(done)
+            asked.at_once = True  # the final evaluation may be long, and a resumed run repeats it
+            try:
+                self._finish(done)
+            except KeyboardInterrupt:
+                raise self._stopped(done) from None
             self.trackers.finish(done)
 
     def _stopped(self, done: int) -> Interrupted:

@@ -13,6 +13,7 @@ import pytest
 
 from idemlab import BadInput, Failure, League, Standing, Stat, TaskTable, installed, run_league
 from idemlab.standings.league import _check_folder, _resumed, _Runner
+from idemlab.standings.pictures import pareto_figure
 from idemlab.standings.record import write_league
 from idemlab.system import strict_json
 from idemlab.system.files import write_text
@@ -45,6 +46,13 @@ def made_up(path: Path) -> League:
         path=path, suite="league", summary="Tasks.", quick=True, trials=2, seeds=2, arms=arms,
         origins=dict.fromkeys(arms, "mine 1.0"), tasks=(task,), environment=environment,
     )  # fmt: skip
+
+
+def test_a_picture_counts_the_arms_without_a_result_but_not_those_that_do_not_take_part(tmp_path: Path) -> None:
+    rows = made_up(tmp_path).tasks[0].rows
+    arms = [row.arm for row in rows]
+    assert "1 arm without a finite result" in pareto_figure("", rows, arms).axes[0].get_xlabel()
+    assert "arm" not in pareto_figure("", [row for row in rows if row.state != "failed"], arms).axes[0].get_xlabel()
 
 
 def test_the_record_is_read_back_and_its_pages_tell_every_row(tmp_path: Path, undrawn: None) -> None:

@@ -122,6 +122,20 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, tiny: Make,
     assert _figures(cut) == _figures(whole)
 
 
+def test_the_first_ctrl_c_ends_the_final_evaluation(tmp_path: Path, tiny: Make) -> None:
+    class Impatient(Watcher):
+        def evaluated(self, step: int, evaluation: object) -> None:
+            if step == 12:
+                signal.raise_signal(signal.SIGINT)
+
+    whole = idemlab.train(tiny(), tmp_path / "whole")
+    with pytest.raises(Interrupted, match="after step 12 of 12; the state is saved"):
+        idemlab.train(tiny(), tmp_path / "cut", watchers=[Impatient()])
+    cut = idemlab.train(tiny(), tmp_path / "cut", resume=True)
+    assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
+    assert _figures(cut) == _figures(whole)
+
+
 def test_resuming_falls_back_when_the_newest_checkpoint_is_damaged(tmp_path: Path, tiny: Make) -> None:
     whole = idemlab.train(tiny(), tmp_path / "whole")
     with pytest.raises(Interrupted):
