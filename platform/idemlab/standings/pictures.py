@@ -38,7 +38,7 @@ def pareto_figure(title: str, rows: Sequence[Standing], arms: Sequence[str]) -> 
         axes.plot(ends, [y] * len(ends), color=looks["color"], lw=1)
         ends = [max(v, _LEAST) for v in (row.relative.low, row.relative.high) if math.isfinite(v)]
         axes.plot([x] * len(ends), ends, color=looks["color"], lw=1)
-        axes.plot([x], [y], **looks, label=row.arm)
+        axes.plot([x], [y], **looks, label=row.arm, zorder=3 + len(rows) - drawn)  # the best on top
         front += [(x, y)] if row.pareto else []
     if len(front) > 1:
         axes.plot(*zip(*sorted(front), strict=True), color=style.GREY, lw=1, ls=":", zorder=0)
