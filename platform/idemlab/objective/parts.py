@@ -22,7 +22,7 @@ from .modules import check_methods, check_model, start_from
 from .objective import Objective
 from .start import freeze, load_added, load_start
 
-__all__ = ["Inputs", "Parts", "assemble", "build_inputs", "build_operator"]
+__all__ = ["Inputs", "Parts", "assemble", "build_inputs", "build_operator", "check_metrics"]
 
 SHARED_ORBIT = "data"
 """The source whose points are the reconstruction's own inputs."""
@@ -133,6 +133,21 @@ def build_inputs(experiment: Experiment) -> Inputs:
         return Inputs(dataset, inputs)
 
     return blame(experiment, built, "building the evaluation inputs")
+
+
+def check_metrics(experiment: Experiment) -> None:
+    """Read the data, and let the sources and metrics of the evaluation take them.
+
+    Raises:
+        BadInput, Failure: if one does not.
+    """
+    dataset = build_inputs(experiment).dataset
+
+    def fitted() -> None:
+        for named in experiment.metrics:
+            named.build_as(Metric).fit(dataset)
+
+    blame(experiment, fitted, "building the metrics")
 
 
 def build_operator(experiment: Experiment, shape: tuple[int, ...], classes: int | None = None) -> Operator:

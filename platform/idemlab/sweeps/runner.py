@@ -95,6 +95,7 @@ def run_sweep(
     if jobs > 1:
         check_portable(probed)
     _check_optimizers(probed)
+    _check_evaluation(probed)
     _check_metric(sweep, probed)
 
     place = place_of(path)
@@ -127,6 +128,18 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
     different = {repr((experiment.optimizer, experiment.method)): experiment for experiment in experiments}
     for experiment in different.values():
         build_optimizers(experiment.optimizer, list(nn.Linear(1, 1).parameters()), experiment.method)
+
+
+def _check_evaluation(experiments: Sequence[Experiment]) -> None:
+    """Check that metrics and data fit each other, if all trials have the same: then no trial could succeed."""
+    from ..objective.parts import check_metrics
+
+    first = experiments[0]
+    if all(
+        (each.dataset, each.inputs, each.metrics) == (first.dataset, first.inputs, first.metrics)
+        for each in experiments
+    ):
+        check_metrics(first)
 
 
 def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:

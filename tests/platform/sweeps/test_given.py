@@ -66,6 +66,14 @@ def test_an_argument_that_the_function_does_not_have_is_refused(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_metric_that_does_not_take_the_data_is_refused_before_any_trial(
+    file: str, data: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="needs images with labels"):
+        run_sweep(Sweep(experiment=file, seeds=2), tmp_path / "sweep", dataset=data, metrics=["class-coverage"])
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_a_module_is_one_start_for_all_trials(file: str, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     module = network()
     sweep = Sweep(experiment=file, set={"optimizer.lr": 0.0}, seeds=2)
