@@ -20,7 +20,7 @@ RUNS = Path("runs")
 
 
 class Stopped(IdemlabError):
-    """Raised by Ctrl-C outside the training loop, or by a second Ctrl-C in it."""
+    """Raised by Ctrl-C outside the training loop and its final evaluation, or by a second Ctrl-C in the loop."""
 
     exit_code = 130
 

@@ -17,7 +17,7 @@ class Stop:
     A second Ctrl-C raises KeyboardInterrupt at once.
 
     Attributes:
-        at_once: whether the first one does, because there are no more steps between which the caller could ask.
+        at_once: whether the first signal of either kind does, as there are no more steps between which the caller asks.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Stop:
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
         """The handler of both signals."""
-        if number == signal.SIGINT and (self.at_once or self()):
+        if self.at_once or (number == signal.SIGINT and self()):
             raise KeyboardInterrupt
         self._arrived.set()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
@@ -62,4 +60,4 @@ def competition(engine: Engine, beside: Neighbours) -> str:
     """What a process that trains alone on a CPU is told if other programs need its cores; empty otherwise."""
     if not engine.alone or engine.device.type != "cpu":
         return ""
-    return crowded(torch.get_num_threads(), beside.cores(), os.cpu_count() or 1)
+    return crowded(torch.get_num_threads(), beside.busy(), beside.cores)

@@ -132,7 +132,7 @@ def train(
         with held(run, engine, resume=resume):
             for remark in [
                 engine.remark,
-                competition(engine, beside),
+                competition(engine, beside) if progress else "",  # a sweep divides the cores
                 *loop.parts.dataset.description,
                 "" if resume else loop.parts.remark,
                 *(f"changed since the run began: {change}" for change in changed),
@@ -250,9 +250,13 @@ class _Loop:
                     raise self._stopped(done)
             asked.at_once = True  # the final evaluation may be long, and a resumed run repeats it
             try:
-                self._finish(done)
+                if engine.stops(asked(), now=True):
+                    raise self._stopped(done)
+                self.evaluations.finish(done, self.projected.sentence if self.projected else "")
             except KeyboardInterrupt:
                 raise self._stopped(done) from None
+            finally:
+                asked.at_once = False
             self.trackers.finish(done)
 
     def _stopped(self, done: int) -> Interrupted:
@@ -378,9 +382,6 @@ class _Loop:
         return f"the state before it is saved as step-{step}"
 
     # -- the end, and checkpoints --------------------------------------------------------------------------------------
-
-    def _finish(self, done: int) -> None:
-        self.evaluations.finish(done, self.projected.sentence if self.projected else "")
 
     @timed("checkpoint")
     def _save(self, done: int) -> None:

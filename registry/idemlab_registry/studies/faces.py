@@ -21,7 +21,7 @@ VARIANTS = {
     "projector": "noise matched one to one + relative, repairing too",
     "augmented": "noise coupled softly + relative, repairing augmented faces",
     "section": "section of rank 16 by construction, noise coupled softly, repairing augmented faces",
-    "section-64": "the same at rank 64",
+    "section-64": "section of rank 64 by construction, noise coupled softly, repairing augmented faces",
     "ign": "IGN as published",
 }
 """Name of the sweep -> what a reader calls it."""
@@ -168,8 +168,9 @@ def _told(trials: list[Trial], figure: str) -> str:
 def _text(material: Material, variants: Mapping[str, list[Trial]]) -> str:
     seeds = sorted({len(trials) for trials in variants.values()})
     text = (
-        "320 faces of 32 people to train on, 80 of eight others to test on (ORL/AT&T); the same budget for each "
-        f"variant, and the same network but for `section`, {' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}."
+        "320 faces of 32 people to train on, 80 of eight others to test on (ORL/AT&T); the same budget for each variant, the "
+        "same network but for those by construction, which share another one, "
+        f"{' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}."
     )
     if material.quick:
         text += " This is the small version: 32 x 32 pixels, some hundred steps."

@@ -122,15 +122,24 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, tiny: Make,
     assert _figures(cut) == _figures(whole)
 
 
-def test_the_first_ctrl_c_ends_the_final_evaluation(tmp_path: Path, tiny: Make) -> None:
+@pytest.mark.parametrize("event", ["stepped", "evaluated"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_in_the_last_step_or_after_it_stops_the_run(
+    tmp_path: Path, tiny: Make, event: str, number: int
+) -> None:
     class Impatient(Watcher):
+        def stepped(self, step: int) -> None:
+            if (event, step) == ("stepped", 12):
+                signal.raise_signal(number)
+
         def evaluated(self, step: int, evaluation: object) -> None:
-            if step == 12:
-                signal.raise_signal(signal.SIGINT)
+            if (event, step) == ("evaluated", 12):
+                signal.raise_signal(number)
 
     whole = idemlab.train(tiny(), tmp_path / "whole")
     with pytest.raises(Interrupted, match="after step 12 of 12; the state is saved"):
         idemlab.train(tiny(), tmp_path / "cut", watchers=[Impatient()])
+    assert not (tmp_path / "cut" / "certificate.json").exists()
     cut = idemlab.train(tiny(), tmp_path / "cut", resume=True)
     assert cut.weights_file.read_bytes() == whole.weights_file.read_bytes()
     assert _figures(cut) == _figures(whole)
