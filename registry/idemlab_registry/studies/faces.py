@@ -168,8 +168,8 @@ def _told(trials: list[Trial], figure: str) -> str:
 def _text(material: Material, variants: Mapping[str, list[Trial]]) -> str:
     seeds = sorted({len(trials) for trials in variants.values()})
     text = (
-        "320 faces of 32 people to train on, 80 of eight others to test on (ORL/AT&T); the same budget for each variant, the "
-        "same network but for those by construction, which share another one, "
+        "320 faces of 32 people to train on, 80 of eight others to test on (ORL/AT&T); the same budget for each variant, "
+        "the same network but for those by construction, which share another one, "
         f"{' or '.join(map(str, seeds))} seed{'s' if seeds != [1] else ''}."
     )
     if material.quick:
