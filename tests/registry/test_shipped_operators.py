@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 import idemlab
 from idemlab import BadInput, Run
+from idemlab.objective.parts import Parts
+from idemlab.sharing import rounding
 from idemlab.sharing.rounding import packed_size, write_rounded
 from idemlab_registry import shipped
 from idemlab_registry.plugin import OPERATORS
@@ -62,6 +64,21 @@ def test_one_command_makes_it(
     assert certificate["steps"] == run.certificate["steps"]
     assert shipped.main([str(run.path)]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_the_operator_is_that_of_the_run_even_if_these_data_would_make_another(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clusters of data, found anew, may be of another number."""
+    assemble = rounding.assemble
+
+    def of_other_clusters(experiment: idemlab.Experiment) -> Parts:
+        parts = assemble(experiment)
+        parts.objective.operator = torch.nn.Linear(3, 3)
+        return parts
+
+    monkeypatch.setattr(rounding, "assemble", of_other_clusters)
+    assert write_rounded(run, tmp_path / "small", largest=10**7).certificate
 
 
 def test_what_cannot_be_shipped_is_refused_and_leaves_nothing(run: Run, tmp_path: Path) -> None:

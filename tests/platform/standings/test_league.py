@@ -55,6 +55,14 @@ def test_a_picture_counts_the_arms_without_a_result_but_not_those_that_do_not_ta
     assert "arm" not in pareto_figure("", [row for row in rows if row.state != "failed"], arms).axes[0].get_xlabel()
 
 
+def test_a_picture_has_the_best_arms_on_top() -> None:
+    one = Stat(0.1, 0.1, 0.1)
+    rows = [Standing(arm=arm, state="complete", relative=one, deviation=one) for arm in ("best", "second", "third")]
+    lines = pareto_figure("", rows, ["third", "second", "best"]).axes[0].lines
+    depth = {line.get_label(): line.get_zorder() for line in lines}
+    assert depth["best"] > depth["second"] > depth["third"]
+
+
 def test_the_record_is_read_back_and_its_pages_tell_every_row(tmp_path: Path, undrawn: None) -> None:
     league = made_up(tmp_path)
     write_league(league)
