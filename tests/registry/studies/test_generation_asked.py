@@ -107,10 +107,7 @@ def test_a_section_is_compared_with_its_own_network(tmp_path: Path) -> None:
     assert claim(findings, "unconstrained autoencoder").holds is True
 
 
-def test_a_construction_is_compared_at_equal_budgets_and_with_its_own_network_only(tmp_path: Path) -> None:
-    other = trial(tmp_path, flops=4e13)
-    unequal = examined(soft_long=trial(tmp_path), section_long=other)
-    assert claim(unequal, "as well as a trained").holds is None
+def test_the_price_of_a_construction_is_told_on_its_own_network_only(tmp_path: Path) -> None:
     linear = examined(linearizer_long=trial(tmp_path), soft_free_long=trial(tmp_path))
     assert not [one for one in linear.claims if "unconstrained" in one.claim]  # that is another network
 
@@ -128,6 +125,26 @@ def test_a_condition_has_its_own_claim_and_is_not_the_best_of_the_unconditional(
     missed = examined(section_class=trial(tmp_path, asked_class=0.979))
     assert claim(missed, "of the class asked for").holds is False
     assert claim(examined(section_class=trial(tmp_path)), "of the class asked for").holds is None
+
+
+@pytest.mark.parametrize(
+    ("flops", "distance", "holds", "said"),
+    [
+        (6e13, 10.0, True, "0.91 times that of the trained one."),
+        (6e13, 12.0, False, "1.09 times that of the trained one."),
+        (4e13, 10.0, True, "0.91 times that of the trained one, with fewer FLOPs."),
+        (8e13, 12.0, False, "1.09 times that of the trained one, with more FLOPs."),
+        (4e13, 12.0, None, "Open"),
+        (8e13, 10.0, None, "Open"),
+    ],
+)
+def test_of_unequal_budgets_only_the_smaller_can_win(
+    tmp_path: Path, flops: float, distance: float, holds: bool | None, said: str
+) -> None:
+    exact = trial(tmp_path, flops=flops, frechet_cnn_1=distance)
+    found = claim(examined(soft_long=trial(tmp_path), section_long=exact), "as well as a trained projection")
+    assert found.holds is holds
+    assert said in found.conclusion
 
 
 def test_what_is_not_measured_or_not_comparable_is_open(tmp_path: Path) -> None:
