@@ -24,10 +24,11 @@ import idemlab
 from idemlab.objective.engines import FSDP2, Engine, Whole, shard_all
 from idemlab.objective.fingerprint import fingerprint
 from idemlab.training import loop
+from idemlab.training.evaluations import Evaluations
 from idemlab.watching.watcher import Watcher
 
 alone = loop.start_engine
-finished = loop._Loop._finish
+finished = Evaluations.finish
 prints: list[str] = []
 
 
@@ -72,15 +73,16 @@ def share_out(objective: nn.Module, *optimizers: torch.optim.Optimizer) -> tuple
     return objective, *optimizers
 
 
-def finish(run: Any, done: int) -> None:
+def finish(evaluations: Any, done: int, remark: str) -> None:
     """Note what this process holds at the end: weights and buffers, and the optimisers' state."""
+    run = evaluations._loop
     shard_all(run.bare)
     state = Whole(run.bare).state_dict()
     for number, optimizer in enumerate(run.optimizers):
         for index, values in Whole(optimizer).state_dict()["state"].items():
             state |= {f"{number} {index} {key}": torch.as_tensor(value) for key, value in values.items()}
     prints.append(fingerprint(state))
-    finished(run, done)
+    finished(evaluations, done, remark)
 
 
 given = globals()
@@ -90,7 +92,7 @@ log = Path(given["log"]).open("a")  # noqa: SIM115 -- to the end of the process
 os.dup2(log.fileno(), sys.stderr.fileno())
 sys.stderr = log
 os.environ.update(given["environment"])
-loop._Loop._finish = finish
+Evaluations.finish = finish  # type: ignore[method-assign]
 notes: list[dict[str, Any]] = []
 for job in given["jobs"]:
     loop.start_engine = sharded if job.get("sharded") else alone

@@ -70,6 +70,6 @@ def crowded(threads: int, busy: float, cores: int, environment: Mapping[str, str
     if "OMP_NUM_THREADS" in environment or free > _SHORT * min(threads, cores):
         return ""
     return (
-        f"other programs keep {number(busy)} of the {cores} cores busy, so the {threads} threads of this run wait for each "
-        f"other. Started with OMP_NUM_THREADS={free}, it may be faster, and its results differ by rounding only"
+        f"other programs keep {number(busy)} of the {cores} cores busy, so the threads of this run wait for each other. "
+        f"Started with OMP_NUM_THREADS={free}, it may be faster, and its results differ by rounding only"
     )
