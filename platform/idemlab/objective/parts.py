@@ -97,13 +97,10 @@ def _assembled(experiment: Experiment, dataset: Dataset | None) -> Parts:
     for each in sources:
         each.to(dtype)
         each.fit(dataset)
-    metrics = []
     for named in experiment.metrics:
         assert isinstance(named.spec, MetricSpec)
         check_methods(objective.operator, named.spec.calls, named, experiment.model)
-        metric = named.build_as(Metric)
-        metric.fit(dataset)
-        metrics.append((named.spec.inputs, metric))
+    metrics = _metrics(experiment, dataset)
     return Parts(dataset, objective, inputs, metrics, remark)
 
 
@@ -142,12 +139,18 @@ def check_metrics(experiment: Experiment) -> None:
         BadInput, Failure: if one does not.
     """
     dataset = build_inputs(experiment).dataset
+    blame(experiment, lambda: _metrics(experiment, dataset), "building the metrics")
 
-    def fitted() -> None:
-        for named in experiment.metrics:
-            named.build_as(Metric).fit(dataset)
 
-    blame(experiment, fitted, "building the metrics")
+def _metrics(experiment: Experiment, dataset: Dataset) -> list[tuple[tuple[str, ...], Metric]]:
+    """(inputs, metric) for each metric, which has taken the data."""
+    metrics = []
+    for named in experiment.metrics:
+        assert isinstance(named.spec, MetricSpec)
+        metric = named.build_as(Metric)
+        metric.fit(dataset)
+        metrics.append((named.spec.inputs, metric))
+    return metrics
 
 
 def build_operator(experiment: Experiment, shape: tuple[int, ...], classes: int | None = None) -> Operator:

@@ -95,7 +95,8 @@ def run_sweep(
     if jobs > 1:
         check_portable(probed)
     _check_optimizers(probed)
-    _check_evaluation(probed)
+    if not is_begun(path):  # a finished sweep needs no data
+        _check_evaluation(probed)
     _check_metric(sweep, probed)
 
     place = place_of(path)
@@ -131,7 +132,7 @@ def _check_optimizers(experiments: Sequence[Experiment]) -> None:
 
 
 def _check_evaluation(experiments: Sequence[Experiment]) -> None:
-    """Check that metrics and data fit each other, if all trials have the same: then no trial could succeed."""
+    """Check that the metrics take the data, where all trials have the same of both: otherwise no trial could succeed."""
     from ..objective.parts import check_metrics
 
     first = experiments[0]

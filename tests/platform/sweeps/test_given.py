@@ -16,6 +16,7 @@ from torch import Tensor
 
 import idemlab
 from idemlab import BadInput, Sweep, run_sweep
+from idemlab.objective import parts
 
 _OWN = runpy.run_path(str(Path(__file__).parents[1] / "own_parts.py"), run_name="own_parts")
 Pull, network = (_OWN[name] for name in ("Pull", "network"))
@@ -72,6 +73,21 @@ def test_a_metric_that_does_not_take_the_data_is_refused_before_any_trial(
     with pytest.raises(BadInput, match="needs images with labels"):
         run_sweep(Sweep(experiment=file, seeds=2), tmp_path / "sweep", dataset=data, metrics=["class-coverage"])
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_finished_sweep_is_read_without_its_data(
+    file: str, data: tuple[Tensor, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(experiment=file, seeds=1)
+    run_sweep(sweep, tmp_path / "sweep", dataset=data)
+
+    def gone(experiment: idemlab.Experiment) -> None:
+        raise BadInput("the data are gone")
+
+    monkeypatch.setattr(parts, "check_metrics", gone)
+    assert run_sweep(sweep, tmp_path / "sweep", dataset=data, resume=True).trials[0].state == "complete"
+    with pytest.raises(BadInput, match="the data are gone"):
+        run_sweep(sweep, tmp_path / "other", dataset=data)
 
 
 def test_a_module_is_one_start_for_all_trials(file: str, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
