@@ -26,6 +26,7 @@ from ..experiment.experiment import Experiment
 from ..experiment.resolution import resolve
 from ..objective.parts import build_operator
 from ..runs.environment import describe_environment
+from ..system.neighbours import own_cores
 from ..training.stepping import Steps, on_device
 from ..wording import counted
 from .alone import check_alone
@@ -159,7 +160,7 @@ def _checked(
     shape: Sequence[int],
 ) -> str:
     """The kind of device; refuses numbers and devices that cannot be."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(own_cores())
     if threads is not None and threads > cores:  # they would wait for each other; ten thousands crash the process
         raise BadInput(
             f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
@@ -243,7 +244,7 @@ def _threads(count: int | None) -> Iterator[None]:
 def _machine(device: torch.device, load: float) -> dict[str, Any]:
     facts = describe_environment(installed(), device, 1)
     kept = {key: facts[key] for key in ("system", "cores", "threads", "device")}
-    return kept | {"torch": torch.__version__, "load": load, "busy": load > 0.3 * (os.cpu_count() or 1)}
+    return kept | {"torch": torch.__version__, "load": load, "busy": load > 0.3 * len(own_cores())}
 
 
 # -- what is timed ------------------------------------------------------------------------------------------------------

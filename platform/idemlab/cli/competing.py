@@ -24,7 +24,7 @@ LEAGUES = Path("leagues")
     epilog=example(
         "idemlab league --quick",
         "idemlab league mine --quick",
-        "idemlab league none gradient relative mine --jobs 2",
+        "idemlab league none gradient relative mine",
         "idemlab league none '{ name = \"mine\", weight = 0.3 }' --quick",
     )
 )
@@ -42,7 +42,7 @@ def league(
     ] = False,
     suite: Annotated[str, typer.Option(metavar="NAME", help="Name of a suite, or path of its TOML file.")] = "league",
     storage: Storage = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to make. Default: leagues/NAME, or leagues/NAME-quick.", show_default=False),

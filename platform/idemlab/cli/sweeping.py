@@ -27,7 +27,15 @@ Out = Annotated[
     Path | None, typer.Option(help="Folder to make. Default: sweeps/NAME, or studies/NAME.", show_default=False)
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue: run the trials that are not finished.")]
-Jobs = Annotated[int, typer.Option(metavar="N", help="Number of worker processes.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of worker processes, which share the cores. By default one for each core, but one alone with a "
+        "GPU, a pruner or tpe.",
+        show_default=False,
+    ),
+]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -90,7 +98,7 @@ def sweep(
         ),
     ] = "none",
     storage: Storage = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     out: Out = None,
     resume: Resume = False,
     retry: Annotated[bool, typer.Option("--retry", help="With --resume: also run failed trials again.")] = False,
@@ -224,7 +232,7 @@ def status(
         show("", table(["trial", "setting", "state", "worker", "since", "step"], rows, right=["trial", "step"]))
 
 
-@app.command(epilog=example("idemlab study basin", "idemlab study learning-rates --quick --jobs 2"))
+@app.command(epilog=example("idemlab study basin", "idemlab study learning-rates --quick"))
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.", show_default=False)],
     quick: Annotated[bool, typer.Option("--quick", help="Run the small version, which takes a few minutes.")] = False,
@@ -234,7 +242,7 @@ def study(
             metavar="SWEEP", help="Run only this sweep, then evaluate all results so far.", show_default=False
         ),
     ] = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     out: Out = None,
     resume: Resume = False,
     as_json: Json = False,

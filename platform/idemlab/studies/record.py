@@ -13,7 +13,7 @@ from ..errors import BadInput, Failure, nearest_match
 from ..runs.environment import describe_environment
 from ..sweeps.folder import check_kept, is_begun, is_kept
 from ..sweeps.reading import open_sweep
-from ..sweeps.runner import run_sweep
+from ..sweeps.runner import run_sweeps
 from ..system import strict_json
 from ..system.files import as_path, folder_for
 from ..wording import command, counted, nothing_to_resume, number, plural
@@ -40,7 +40,7 @@ def run_study(
     quick: bool = False,
     resume: bool = False,
     only: tuple[str, ...] = (),
-    jobs: int = 1,
+    jobs: int | None = 1,
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
 ) -> Findings:
@@ -55,14 +55,15 @@ def run_study(
         quick: run the small version.
         resume: run the trials that are not finished. A sweep whose table the record keeps counts as finished.
         only: names of the sweeps to run; empty for all. The examination uses the existing results of the other sweeps.
-        jobs: number of worker processes.
+        jobs: number of worker processes for the trials of all sweeps; 1 trains in this process, None chooses a number.
         say: called with each line of progress.
 
     Raises:
         BadInput: if there is no such study or sweep, or the folder is taken.
         Interrupted: after Ctrl-C or SIGTERM; the study can be resumed.
     """
-    own, jobs = or_installed(catalog), whole(jobs, "jobs")
+    own = or_installed(catalog)
+    jobs = None if jobs is None else whole(jobs, "jobs")
     entry, made = find_study(name, own)
     path = as_path(out, "out")
     _check_folder(path, name, resume=resume)
@@ -79,7 +80,7 @@ def run_study(
     _check_same_size(path, quick=quick)
     made_in, kept = environments_of(path), tables_in(path)
     results: dict[str, Results] = {}
-    ran: list[str] = []
+    wanted: dict[Path, Sweep] = {}
     missing: list[str] = []
     for title, plan in sweeps.items():
         folder = path / "sweeps" / title
@@ -88,14 +89,16 @@ def run_study(
             results[title], lacking = _kept(plan, folder, own)
             missing += [f"{title} ({lacking} of {counted(plan.count * plan.seeds, 'trial')})"] if lacking else []
         elif not only or title in only:
-            say(f"sweep {title}")
-            before = open_sweep(folder).trials if is_begun(folder) else ()
-            results[title] = run_sweep(plan, folder, resume=is_begun(folder), jobs=jobs, say=say, catalog=own)
-            ran += [title] if results[title].trials != before else []
+            wanted[folder] = plan
         elif is_begun(folder):
             results[title] = open_sweep(folder)
         else:
             missing.append(title)
+    before = {folder: open_sweep(folder).trials for folder in wanted if is_begun(folder)}
+    done = run_sweeps(wanted, jobs=jobs, say=say, catalog=own)
+    ran = [folder.name for folder, found in done.items() if found.trials != before.get(folder, ())]
+    results |= {folder.name: found for folder, found in done.items()}
+    results = {title: results[title] for title in sweeps if title in results}
     say("examining")
     findings = made.examine(Material(results, quick, say, kept))
     heading = {

@@ -1,4 +1,4 @@
-"""Runs the trials of a sweep: chooses the next one, hands it to a worker, and keeps its result."""
+"""The trials of a sweep while it runs: which comes next, and what became of it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..catalog.catalog import Catalog
-from ..errors import BadInput, IdemlabError, Interrupted
+from ..errors import BadInput, IdemlabError
 from ..experiment.experiment import Experiment
 from ..runs.run import Run
 from ..runs.summary import summarise
-from ..system.signals import stop_signals
-from ..wording import AGAIN, number
-from .jobs import Job, Outcome, Task, work
+from ..wording import number
+from .jobs import Job, Outcome, Task
 from .ledger import Ledger, folder_of
 from .samplers import Tried, propose
 from .storage import HEARTBEAT
 from .sweep import Setting, Sweep
-from .workers import Workers
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -43,13 +42,12 @@ class Course:
         settings: dict[str, Setting],
         experiments: dict[str, Experiment],
         catalog: Catalog,
-        jobs: int,
         say: Callable[[str], None],
         parts: Mapping[str, Any],
+        label: str = "",
     ) -> None:
-        self.sweep, self.path, self.ledger, self.catalog, self.jobs, self.say = sweep, path, ledger, catalog, jobs, say
-        self.apart = jobs > 1
-        self.settings, self.experiments, self.parts = settings, experiments, parts
+        self.sweep, self.path, self.ledger, self.catalog, self.say = sweep, path, ledger, catalog, say
+        self.settings, self.experiments, self.parts, self.label = settings, experiments, parts, label
         self.total = sweep.count * sweep.seeds
         self.ended: set[str] = set()
         self.running: dict[int, FrozenTrial] = {}
@@ -57,57 +55,48 @@ class Course:
         self.sizes: dict[str, int] = {}
         self.kinds: dict[str, str] = {}
         self.stackable: dict[str, bool] = {}
-        self.remarks: set[str] = set()
 
-    def all(self, *, retry: bool) -> None:
-        """Run every trial that is not done yet."""
+    @contextmanager
+    def open(self, *, retry: bool) -> Iterator[Course]:
+        """Find out which trials are not done yet; in the end, free those that were claimed and have not ended."""
         self._look(retry=retry)
         known = len(self.ended)
-        self.jobs = min(self.jobs, max(1, self.total - known))  # no worker without a trial, and more threads for each
         self.say(f"trials: {self.total}" + (f", {known} of them done before" if known else ""))
-        with stop_signals() as stopped, self.ledger.alive():
+        with self.ledger.alive():
             try:
-                for outcome in self._outcomes(stopped):
-                    self._end(outcome)
+                yield self
             finally:
                 self.ledger.release()
 
+    @property
+    def left(self) -> int:
+        """Number of trials that have not ended."""
+        return self.total - len(self.ended)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do, here or on other machines, as far as this process knows."""
+        return not self.running and (not self.ledger.shared or self.left <= 0)
+
     # -- the work -----------------------------------------------------------------------------------------------------
 
-    def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
-        """The outcome of each trial, as soon as it has ended."""
-        if self.apart:
-            with Workers(self.jobs, stopped, self.say, self.catalog, self._remark) as workers:
-                yield from workers.run(self._next_job, self._passing, self._others)
-            return
-        while True:
-            job = self._next_job(0)
-            if job is not None:
-                yield from work(job, self.catalog, stopped, self.say, self._passing, self._remark)
-            elif not self._others():
-                return
-            elif stopped():
-                raise Interrupted("stopped; finished trials are kept", next_step=AGAIN)
-            else:
-                time.sleep(0.5)
-
-    def _next_job(self, worker: int) -> Job | None:
-        """The next trials for an idle worker; None if no trial waits now."""
+    def next_job(self, worker: int, workers: int) -> Job | None:
+        """The next trials for one of the workers, which is idle; None if no trial waits now."""
         if self.ledger.shared and time.monotonic() > self.looked + HEARTBEAT:
             self._look()
         while waiting := self._waiting() or self._proposed():
-            claimed = [trial for trial in self._together(waiting) if self.ledger.claim(trial, worker)]
+            claimed = [trial for trial in self._together(waiting, workers) if self.ledger.claim(trial, worker)]
             tasks = []
             for trial in claimed:
                 self.running[trial.number] = trial
                 try:
                     experiment = self._experiment(trial)
                 except BadInput as error:  # a sampler chose values that do not fit together
-                    self._end(Outcome(trial.number, error.what))
+                    self.end(Outcome(trial.number, error.what))
                 else:
                     tasks.append(Task(trial.number, str(self.path / folder_of(trial)), experiment))
             if tasks:
-                return Job(tasks, watched=self.sweep.pruner != "none")
+                return Job(tasks, watched=self.sweep.pruner != "none", label=self.label)
         return None
 
     def _waiting(self) -> list[FrozenTrial]:
@@ -162,7 +151,7 @@ class Course:
             self.experiments[key] = self.sweep.resolve(setting, self.catalog, self.parts)
         return self.experiments[key]
 
-    def _together(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def _together(self, waiting: Sequence[FrozenTrial], workers: int) -> list[FrozenTrial]:
         """The first waiting trial, with those that can be trained as one program with it."""
         if self.sweep.pruner != "none" or len(waiting) == 1:  # pruning one of a program saves no time
             return [waiting[0]]
@@ -175,7 +164,7 @@ class Course:
         if not self.stackable[kind]:
             return [waiting[0]]
         # On a grid, each worker takes its share and leaves as much again for other machines.
-        shares = 1 if self.sweep.sampler == "tpe" else self.jobs * (2 if self.ledger.shared else 1)
+        shares = 1 if self.sweep.sampler == "tpe" else workers * (2 if self.ledger.shared else 1)
         return alike[: self.sizes.setdefault(kind, min(_STACK, math.ceil(len(alike) / shares)))]
 
     def _kind(self, trial: FrozenTrial) -> str:
@@ -198,12 +187,6 @@ class Course:
             return stackable(self._experiment(trial))
         except IdemlabError:
             return False  # it cannot be built: each of its trials reports that, and the others run
-
-    def _remark(self, text: str) -> None:
-        """Say once what many trials say, such as what was understood of the data."""
-        if text not in self.remarks:
-            self.remarks.add(text)
-            self.say(text)
 
     # -- the ledger ---------------------------------------------------------------------------------------------------
 
@@ -232,17 +215,17 @@ class Course:
         alive = {trial.user_attrs["point"] for trial in trials if not trial.state.is_finished()}
         self.ended = {trial.user_attrs["point"] for trial in trials if "row" in trial.user_attrs} - alive
 
-    def _others(self) -> bool:
+    def others(self) -> bool:
         """Whether other machines still run trials of this sweep. One of them may die, so this process waits."""
         if not self.ledger.shared or len(self.ended) >= self.total:
             return False
         self._look()
         return len(self.ended) < self.total
 
-    def _passing(self, trial: int, step: int, metrics: Mapping[str, float], verdict: str) -> bool:
+    def passing(self, trial: int, step: int, metrics: Mapping[str, float], verdict: str) -> bool:
         return self.ledger.passing(trial, step, self.sweep.goal.of_run(metrics, verdict))
 
-    def _end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome) -> None:
         """Store the result of a trial as a row; its folder keeps the run."""
         trial = self.running.pop(outcome.number)
         attributes = trial.user_attrs

@@ -35,10 +35,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """Tasks that one worker runs; several tasks are `stackable`. Tasks of a `watched` job may be pruned."""
+    """Tasks that one worker runs; several tasks are `stackable`. Tasks of a `watched` job may be pruned.
+
+    The `label` stands before the lines of its progress, where trials of several sweeps run side by side.
+    """
 
     tasks: list[Task]
     watched: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from ..catalog.catalog import Catalog
 from ..errors import Failure, Interrupted
-from ..system.threads import rest_while_waiting
+from ..system.neighbours import own_cores
+from ..system.threads import rest_while_waiting, shared_out
 from ..wording import AGAIN, counted, plural
 from .jobs import Job, Outcome, Passing
 from .portable import portable
@@ -49,11 +50,14 @@ class Workers:
     """Processes that run jobs side by side.
 
     Args:
-        count: number of processes; each gets an equal share of the cores.
+        count: number of processes; each gets an equal share of the cores, or fewer threads if OMP_NUM_THREADS says so.
         stopped: polled; as soon as it returns True, the workers are stopped.
         say: called with each line of progress.
         catalog: sent to each worker, without the entries that cannot be sent.
         remark: called with each line that a run says at its start.
+
+    Attributes:
+        threads: of each process.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Workers:
     ) -> None:
         self._count, self._stopped, self._say, self._remark = count, stopped, say, remark
         self._catalog = portable(catalog)
-        self._threads = max(1, (os.cpu_count() or 1) // count)
+        self.threads = shared_out(len(own_cores()), count)
         self._running: dict[Connection, _Worker] = {}
         self._deaths: dict[int, int] = {}
 
@@ -123,7 +127,7 @@ class Workers:
     def _start(self, place: int) -> None:
         rest_while_waiting()
         ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=_serve, args=(theirs, self._threads, self._catalog), daemon=True)
+        process = _SPAWN.Process(target=_serve, args=(theirs, self.threads, self._catalog), daemon=True)
         process.start()
         theirs.close()
         self._running[ours] = _Worker(process, place)
@@ -144,7 +148,7 @@ class Workers:
         if kind == "ready":
             worker.ready = True
         elif kind == "say":
-            self._say(content)
+            self._say((worker.job.label if worker.job else "") + content)
         elif kind == "remark":
             self._remark(content)
         elif kind == "passing":

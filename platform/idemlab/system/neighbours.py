@@ -11,7 +11,7 @@ import psutil
 
 from ..wording import number
 
-__all__ = ["Neighbours", "crowded"]
+__all__ = ["Neighbours", "crowded", "own_cores"]
 
 _SHORTEST = 0.5
 """Seconds below which nothing is measured: the clock of CPU time ticks a hundred times a second."""
@@ -27,7 +27,7 @@ class Neighbours:
     """
 
     def __init__(self) -> None:
-        self._own = _allowed()
+        self._own = own_cores()
         self.cores = len(self._own)
         self._began = self._now()
 
@@ -50,10 +50,10 @@ class Neighbours:
         return time.perf_counter(), machine, time.process_time() + sum(t.user + t.system for t in children)
 
 
-def _allowed() -> list[int]:
+def own_cores() -> list[int]:
     """Numbers of the cores that this process may use."""
     try:
-        return psutil.Process().cpu_affinity() or []
+        return psutil.Process().cpu_affinity() or list(range(os.cpu_count() or 1))
     except (AttributeError, OSError, psutil.Error):  # macOS has no such thing
         return list(range(os.cpu_count() or 1))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
-__all__ = ["SPINNING", "rest_while_waiting", "spinning"]
+__all__ = ["SPINNING", "rest_while_waiting", "shared_out", "spinning"]
 
 _CHOSEN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Environment variables by which the user may have chosen how threads wait."""
@@ -41,3 +41,10 @@ def rest_while_waiting(environment: MutableMapping[str, str] = os.environ) -> No
     """
     if spinning(environment):
         environment.update(_RESTFUL)
+
+
+def shared_out(cores: int, processes: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Threads of each of several processes that share the cores; fewer if OMP_NUM_THREADS says so, and at least 1."""
+    chosen = environment.get("OMP_NUM_THREADS", "")
+    share = max(cores // processes, 1)
+    return min(share, int(chosen)) if chosen.isdecimal() and int(chosen) > 0 else share

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader
 from ..contracts.dataset import Batch, Dataset, TensorRows
 from ..contracts.step import Shard, generator
 from ..experiment.settings import TrainingSettings
+from ..system.neighbours import own_cores
 
 __all__ = ["batches"]
 
@@ -53,7 +53,7 @@ def batches(dataset: Dataset, training: TrainingSettings, steps: range, *, rank:
             dataset.train,  # type: ignore[arg-type]
             batch_sampler=lists,
             collate_fn=_whole,
-            num_workers=0 if isinstance(dataset.train, TensorRows) else min(4, os.cpu_count() or 1),
+            num_workers=0 if isinstance(dataset.train, TensorRows) else min(4, len(own_cores())),
             pin_memory=torch.cuda.is_available(),
         )
     )

@@ -21,6 +21,7 @@ from idemlab import (
     Claim,
     Failure,
     Findings,
+    Interrupted,
     Material,
     Study,
     StudySpec,
@@ -331,3 +332,43 @@ def test_a_figure_that_needs_runs_which_are_not_there_stays_as_it_is(
     assert "![Error curve](figures/error-curve.png)" in page
     assert "never-drawn" not in page
     assert (out / "figures/error-curve.png").read_bytes() == drawn
+
+
+def test_trials_of_several_sweeps_run_side_by_side_and_give_the_same(catalog: Catalog, tmp_path: Path) -> None:
+    said: list[str] = []
+    run_study("mine", tmp_path / "beside", jobs=2, say=said.append, catalog=catalog)
+    run_study("mine", tmp_path / "alone", catalog=catalog)
+    assert any(line.startswith("2 workers with") for line in said)
+    assert sum(line.startswith("rates: ") and "/4  " in line for line in said) == 4
+    assert sum(line.startswith("plain: 1/1  ") for line in said) == 1
+    for name in ("rates", "plain"):
+        beside, alone = (
+            pandas.read_csv(tmp_path / record / f"sweeps/{name}/table.csv") for record in ("beside", "alone")
+        )
+        keys = ["seed", "optimizer.lr"] if name == "rates" else ["seed"]
+        both = [table.sort_values(keys)["noise/relative"].to_list() for table in (beside, alone)]
+        assert both[0] == pytest.approx(both[1], rel=1e-4)
+    assert not list((tmp_path / "beside/sweeps").glob("*/.lock.json")), "a folder is still locked"
+
+
+def test_every_sweep_is_checked_before_the_first_is_run(catalog: Catalog, tmp_path: Path) -> None:
+    (entry,) = [entry for entry in catalog._provided["study"] if entry.spec.name == "mine"]
+    study = entry.spec.factory()
+    study.sweeps["plain"] = replace(study.sweeps["plain"], over={"model.depth": [-1]})
+    with pytest.raises(BadInput, match="depth"):
+        run_study("mine", tmp_path / "record", catalog=catalog)
+    assert not (tmp_path / "record/sweeps").exists()
+
+
+def test_a_sweep_whose_turn_has_not_come_leaves_no_folder(catalog: Catalog, tmp_path: Path) -> None:
+    """A stopped study must not take it for one that ran without results."""
+
+    def stop(line: str) -> None:
+        if line.startswith("1/4"):
+            raise Interrupted("here")
+
+    with pytest.raises(Interrupted):
+        run_study("mine", tmp_path / "record", say=stop, catalog=catalog)
+    assert [folder.name for folder in (tmp_path / "record/sweeps").iterdir()] == ["rates"]
+    run_study("mine", tmp_path / "record", resume=True, catalog=catalog)
+    assert len(open_sweep(tmp_path / "record/sweeps/rates").trials) == 4

@@ -168,7 +168,7 @@ def test_no_worker_is_started_without_a_trial(plan: Sweep, tmp_path: Path, monke
     def started(count: int, *_: Any) -> Any:
         raise Interrupted(f"{count} workers")
 
-    monkeypatch.setattr("idemlab.sweeps.course.Workers", started)
+    monkeypatch.setattr("idemlab.sweeps.turns.Workers", started)
     with pytest.raises(Interrupted, match=r"^8 workers"):
         run_sweep(plan, tmp_path / "jobs", jobs=10**6)
     for jobs in (0, True, 1.5):

@@ -49,7 +49,11 @@ def test_the_status_tells_of_what_was_left_running(plan: Sweep, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("sweep", "what"),
-    [("nowhere", "holds no sweep"), ("sqlite:///nowhere.db", "there is no file 'nowhere.db'"), ("x://y", "no kind of")],
+    [
+        ("nowhere", "holds no sweep"),
+        ("sqlite:///nowhere.db", "there is no file 'nowhere.db'"),
+        ("x://y", "no database of"),
+    ],
 )
 def test_the_status_of_what_is_no_sweep(sweep: str, what: str) -> None:
     with pytest.raises(BadInput, match=what):
