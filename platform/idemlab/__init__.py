@@ -195,6 +195,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'idemlab' has no attribute {name!r}")
+    importlib.import_module(".system.heap", __name__).keep_freed_memory()
     if "torch" not in sys.modules:  # what OpenMP, torch, triton and pydantic read when they are loaded
         importlib.import_module(".system.threads", __name__).rest_while_waiting()
         for broken in importlib.import_module(".catalog.unreadable", __name__).spare_imports():

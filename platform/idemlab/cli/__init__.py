@@ -8,6 +8,7 @@ import os
 import sys
 from io import TextIOWrapper
 
+from ..system.heap import keep_freed_memory
 from ..system.threads import rest_while_waiting
 from . import (  # noqa: F401  (each registers its commands)
     browsing,
@@ -30,6 +31,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """The command `idemlab`; ends the process with its exit code."""
     rest_while_waiting()  # before any command loads torch
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not crash the command

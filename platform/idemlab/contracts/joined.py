@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from .orbit import Operator, Orbit
 
-__all__ = ["joined"]
+__all__ = ["Joined", "Point"]
+
+Point = tuple[Tensor, Tensor | None, bool, bool]
+"""x [B, *shape], its condition, whether an enforcer sees its orbit, and whether f(x) is needed whatever that one does."""
 
 
-class _Joined(Orbit):
+class _Orbit(Orbit):
     """An orbit that asks its group for f^k(x). Everything else it does alone: `apply`, `frozen`, `jvp`."""
 
-    group: list[_Joined]
-    """The orbits that share the call for f^k(x), this one among them; from k = 2 on only those that are enforced."""
+    group: Joined
     enforced: bool
+    needed: bool
 
     def _go_on(self, points: list[Tensor]) -> None:
         depth, live = len(points), points is self._live
-        members = [o for o in self.group if o is self or ((depth == 1 or o.enforced) and o._waits(depth, live))]
+        members = [o for o in self.group.orbits if o is self or (o._joins(depth) and o._waits(depth, live))]
         before = [o._live[depth - 1] if live else o.ahead(depth - 2) for o in members]
         conditions = [o.condition for o in members if o.condition is not None]
         # `cat` copies, so that an operator in place overwrites nothing that is used again.
@@ -27,24 +33,42 @@ class _Joined(Orbit):
         for orbit, point in zip(members, torch.split(after, [len(x) for x in before]), strict=True):
             orbit._live.append(point) if live else orbit._still.append(point.detach())
 
+    def _joins(self, depth: int) -> bool:
+        """Whether f^depth(x) of this orbit is wanted, too, if another orbit of the group is asked for its own."""
+        return (self.enforced and self.group._enforcing) or (self.needed and depth == 1)
+
     def _waits(self, depth: int, live: bool) -> bool:
         """Whether f^depth(x) is what this orbit lacks, and f^(depth-1)(x) is there."""
         return depth == (len(self._live) if live else max(len(self._live), len(self._still)))
 
 
-def joined(operator: Operator, orbits: list[tuple[Tensor, Tensor | None, bool]]) -> list[Orbit]:
-    """The orbits of several inputs, for an operator that keeps samples apart. Each is lazy and looks like any other.
+class Joined:
+    """The orbits of several points, for an operator that keeps samples apart. Each is lazy and looks like any other.
 
-    The values and gradients are those of single orbits, to rounding. A point that one of them asks for is computed for all,
-    as enforcers do the same at each of them.
+    The values and gradients are those of single orbits, to rounding. What an enforcer asks of one orbit is computed for all
+    that it sees, as enforcers do the same at each of them. An enforcer that asks for nothing costs nothing.
 
     Args:
-        orbits: for each its input [B, *shape], its condition, and whether an enforcer sees it. One that no enforcer sees
-            is needed for f(x) alone.
+        operator: f.
+        points: one for each orbit.
+
+    Attributes:
+        orbits: in the order of the points.
     """
-    group: list[_Joined] = []
-    for x, condition, enforced in orbits:
-        orbit = _Joined(operator, x, condition)
-        orbit.group, orbit.enforced = group, enforced
-        group.append(orbit)
-    return list(group)
+
+    def __init__(self, operator: Operator, points: list[Point]) -> None:
+        self._enforcing = False
+        self.orbits: list[_Orbit] = []
+        for x, condition, enforced, needed in points:
+            orbit = _Orbit(operator, x, condition)
+            orbit.group, orbit.enforced, orbit.needed = self, enforced, needed
+            self.orbits.append(orbit)
+
+    @contextmanager
+    def enforced(self) -> Iterator[None]:
+        """A block in which the enforcer asks for points."""
+        self._enforcing = True
+        try:
+            yield
+        finally:
+            self._enforcing = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -99,6 +100,7 @@ class Step:
         self.autocast: torch.dtype | None = None
         self._draws = 0
         self._reconstruction: Tensor | None = None
+        self._reconstructed: Callable[[], Tensor] | None = None
 
     @property
     def reconstruction(self) -> Tensor:
@@ -108,6 +110,8 @@ class Step:
             RuntimeError: in an objective without a reconstruction term; say `needs_reconstruction` in the traits and the
                 preflight refuses the combination.
         """
+        if self._reconstruction is None and self._reconstructed is not None:
+            self._reconstruction = self._reconstructed()
         if self._reconstruction is None:
             raise RuntimeError(
                 "this objective has no reconstruction term: declare `needs_reconstruction` in the traits"
@@ -117,6 +121,10 @@ class Step:
     @reconstruction.setter
     def reconstruction(self, value: Tensor) -> None:
         self._reconstruction = value
+
+    def reconstruct_by(self, compute: Callable[[], Tensor]) -> None:
+        """Let the reconstruction term be computed when it is read for the first time."""
+        self._reconstructed = compute
 
     def normal(self, like: Tensor) -> Tensor:
         """N(0, 1) in the shape [B, ...], dtype and device of `like`."""

@@ -7,14 +7,15 @@ one forward per micro-step. In a distributed run, only the objective calls the o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
 
 from ..contracts.dataset import Batch
 from ..contracts.enforcer import Distance, Enforcer, rows
-from ..contracts.joined import joined
+from ..contracts.joined import Joined
 from ..contracts.orbit import Operator, Orbit
 from ..contracts.source import Points, Source
 from ..contracts.step import Step
@@ -98,23 +99,25 @@ class Objective(nn.Module):
             x, target, condition = self._sampled(source, batch, step)  # type: ignore[arg-type]
             points.append((x, batch.condition if condition is None else condition, True))
             targets.append(target)
-        together = self.joins and len(points) > 1
-        orbits = joined(self.operator, points) if together else [Orbit(self.operator, x, c) for x, c, _ in points]
-        terms = [
-            self._distance(orbit.output, target)
-            for orbit, target in zip(orbits, targets, strict=True)
-            if target is not None and self._weight > 0
-        ]
+        goals = [target if self._weight > 0 else None for target in targets]
+        needed = [goal is not None for goal in goals]
+        orbits, enforcing = self._orbits(points, needed)
         enforced = [orbit for orbit, (_, _, enforced) in zip(orbits, points, strict=True) if enforced]
+        pairs = [(orbit, goal) for orbit, goal in zip(orbits, goals, strict=True) if goal is not None]
+        if pairs:
+            step.reconstruct_by(partial(self._reconstruction, pairs, torch.is_grad_enabled()))
+        if pairs and (all(needed) or not self.joins):
+            _ = step.reconstruction  # before the enforcer's loss, as in the formulas: the order decides the rounding
+        # Otherwise the enforcer comes first. What it asks for, f computes in one call with what the reconstruction needs.
+        with enforcing:
+            enforcements = [self.enforcer(orbit, step) for orbit in enforced]
         values: Values = {}
         losses: list[Tensor] = []
-        if terms:
-            reconstruction = _total(terms)
-            step.reconstruction = reconstruction
+        if pairs:
+            reconstruction = step.reconstruction
             losses.append(reconstruction if self._weight == 1 else self._weight * reconstruction)
             values["reconstruction"] = self._mean(reconstruction.detach())
-        for orbit in enforced:
-            enforcement = self.enforcer(orbit, step)
+        for enforcement in enforcements:
             if enforcement.loss is not None:
                 losses.append(enforcement.loss)
             for name, value in enforcement.reported.items():
@@ -124,6 +127,20 @@ class Objective(nn.Module):
         if step.measured:
             values |= self._idempotence(enforced, step)
         return loss if self._replicas is None else loss.sum(), values
+
+    def _reconstruction(self, pairs: Sequence[tuple[Orbit, Tensor]], graded: bool) -> Tensor:
+        """D(f(u), t) of orbits and their targets, summed, [B]; with its gradient even where an enforcer reads it without."""
+        with torch.set_grad_enabled(graded):
+            return _total([self._distance(orbit.output, target) for orbit, target in pairs])
+
+    def _orbits(
+        self, points: list[tuple[Tensor, Tensor | None, bool]], needed: list[bool]
+    ) -> tuple[Sequence[Orbit], AbstractContextManager[None]]:
+        """The orbits of points, joined where that is possible, and the block in which the enforcer uses them."""
+        if not self.joins or len(points) == 1:
+            return [Orbit(self.operator, x, condition) for x, condition, _ in points], nullcontext()
+        group = Joined(self.operator, [(*point, need) for point, need in zip(points, needed, strict=True)])
+        return group.orbits, group.enforced()
 
     def _inputs(self, batch: Batch, step: Step) -> Batch:
         """The batch as the reconstruction sees it, after any corruption."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from ..catalog.catalog import Catalog
 from ..errors import Failure, Interrupted
+from ..system.heap import keep_freed_memory
 from ..system.neighbours import own_cores
 from ..system.threads import rest_while_waiting, shared_out
 from ..wording import AGAIN, counted, plural
@@ -204,6 +205,7 @@ def _serve(connection: Connection, threads: int, catalog: Catalog) -> None:
     from .jobs import work
 
     torch.set_num_threads(threads)
+    keep_freed_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(kind: str, content: Any = None) -> None:

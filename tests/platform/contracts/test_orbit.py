@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from idemlab import Orbit
-from idemlab.contracts.joined import joined
+from idemlab.contracts.joined import Joined
 
 
 class _Counting(nn.Module):
@@ -131,7 +131,11 @@ def test_without_gradient_there_is_one_kind_of_point() -> None:
 @pytest.mark.parametrize("together", [False, True])
 def test_points_ahead_have_no_gradient_though_the_operator_returns_what_it_trains(together: bool) -> None:
     b = nn.Parameter(torch.ones(3, 5))
-    orbit = joined(lambda x: b, [(X[:3], None, True)])[0] if together else Orbit(lambda x: b, X)  # type: ignore[arg-type]
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return b
+
+    orbit = Joined(f, [(X[:3], None, True, False)]).orbits[0] if together else Orbit(f, X)  # type: ignore[arg-type]
     assert not orbit.ahead(0).requires_grad
     assert not orbit.ahead(1).requires_grad
     assert orbit.live(1).requires_grad

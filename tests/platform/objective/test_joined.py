@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import idemlab
+from idemlab import Enforcement, Enforcer, Orbit, l2
 from idemlab.contracts.dataset import Batch
-from idemlab.contracts.joined import joined
+from idemlab.contracts.joined import Joined
 from idemlab.contracts.step import Step
 from idemlab.objective.modules import keeps_samples_apart
 from idemlab.objective.objective import Objective
@@ -77,24 +78,72 @@ def test_they_share_the_calls_and_an_orbit_without_an_enforcer_asks_for_its_outp
         return x.square()
 
     x = torch.arange(1.0, 7.0)[:, None]
-    one, two, three = joined(f, [(x[:3], None, True), (x[3:5], None, True), (x[5:], None, False)])  # type: ignore[arg-type]
-    assert torch.equal(two.output, x[3:5] ** 2)
-    assert torch.equal(one.ahead(1), x[:3] ** 4)
-    assert torch.equal(two.ahead(1), x[3:5] ** 4)
-    assert torch.equal(three.ahead(1), x[5:] ** 4)
-    assert sizes == [6, 5, 1]
-    one.note(3, x[:3])
-    assert torch.equal(two.ahead(2), x[3:5] ** 8)
-    assert torch.equal(one.ahead(2), x[:3])
-    assert sizes == [6, 5, 1, 2]
-    assert torch.equal(two.live(2), x[3:5] ** 4)
-    assert torch.equal(one.live(2), x[:3] ** 4)
+    points = [(x[:3], None, True, False), (x[3:5], None, True, False), (x[5:], None, False, True)]
+    group = Joined(f, points)  # type: ignore[arg-type]
+    one, two, three = group.orbits
+    with group.enforced():
+        assert torch.equal(two.output, x[3:5] ** 2)
+        assert torch.equal(one.ahead(1), x[:3] ** 4)
+        assert torch.equal(two.ahead(1), x[3:5] ** 4)
+        assert torch.equal(three.ahead(1), x[5:] ** 4)
+        assert sizes == [6, 5, 1]
+        one.note(3, x[:3])
+        assert torch.equal(two.ahead(2), x[3:5] ** 8)
+        assert torch.equal(one.ahead(2), x[:3])
+        assert sizes == [6, 5, 1, 2]
+        assert torch.equal(two.live(2), x[3:5] ** 4)
+        assert torch.equal(one.live(2), x[:3] ** 4)
+
+
+@pytest.mark.parametrize(
+    ("enforcer", "calls"),
+    [("none", [12]), ("relative", [24, 12]), ("idle", [12]), ("late", [12, 24, 12]), ("scaled", [24, 12])],
+)
+def test_points_for_which_no_enforcer_asks_are_not_computed(enforcer: str, calls: list[int]) -> None:
+    """Otherwise a control would pay for orbits that nobody uses, and train half as long with the same counted FLOPs."""
+    objective, batch = objective_for({"name": "none" if enforcer in OWN else enforcer}, ["gaussian"])
+    if enforcer in OWN:
+        objective.enforcer = OWN[enforcer]()
+    objective.joins = True
+    sizes: list[int] = []
+    objective.operator.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    values, gradients = outcome(objective, batch)
+    assert sizes == calls
+    assert all(gradient is not None for gradient in gradients)
+    if enforcer == "scaled":  # what was read without gradient trains all the same
+        alone, batch = objective_for({"name": "none"}, ["gaussian"])
+        alone.enforcer = OWN[enforcer]()
+        torch.testing.assert_close(outcome(alone, batch), (values, gradients), rtol=1e-10, atol=1e-12)
+
+
+class Idle(Enforcer):
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        return Enforcement()
+
+
+class Late(Enforcer):
+    """It looks at other points first, and asks for its orbit in the end."""
+
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        other = orbit.apply(orbit.input + step.normal(orbit.input))
+        return Enforcement(loss=l2(orbit.output, other) + l2(orbit.ahead(1), orbit.output))
+
+
+class Scaled(Enforcer):
+    def forward(self, orbit: Orbit, step: Step) -> Enforcement:
+        with torch.no_grad():
+            scale = step.reconstruction.clamp(0, 1)
+        return Enforcement(loss=scale * l2(orbit.ahead(1), orbit.output))
+
+
+OWN: dict[str, type[Enforcer]] = {"idle": Idle, "late": Late, "scaled": Scaled}
 
 
 def test_conditions_go_with_their_samples() -> None:
     x, c = torch.arange(4.0)[:, None], torch.arange(4)
-    orbits = joined(lambda x, c: x + c[:, None], [(x[:3], c[:3], True), (x[3:], c[3:], True)])  # type: ignore[arg-type]
-    assert [orbit.live(2).flatten().tolist() for orbit in orbits] == [[0.0, 3.0, 6.0], [9.0]]
+    group = Joined(lambda x, c: x + c[:, None], [(x[:3], c[:3], True, False), (x[3:], c[3:], True, False)])  # type: ignore[arg-type]
+    with group.enforced():
+        assert [orbit.live(2).flatten().tolist() for orbit in group.orbits] == [[0.0, 3.0, 6.0], [9.0]]
 
 
 class Centred(nn.Module):
