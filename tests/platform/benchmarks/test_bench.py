@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_benchmark(tmp_path:
 
 
 def test_threads_are_at_most_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    monkeypatch.setattr(benchmark, "own_cores", lambda: [3])
     with pytest.raises(BadInput, match="threads cannot be 2 on 1 core"):
         bench(["cubic"], **TINY | {"threads": 2})
 

@@ -94,7 +94,7 @@ def test_a_run_says_it_before_its_first_step_and_a_sweep_does_not(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(neighbours, "_allowed", lambda: [0, 1])
+    monkeypatch.setattr(neighbours, "own_cores", lambda: [0, 1])
     monkeypatch.setattr(Neighbours, "busy", lambda self: 1.3)
 
     class Heard(Watcher):
