@@ -11,7 +11,7 @@ from .app import app, example
 from .console import loading, note, show, show_json, table
 from .measuring import thing
 from .options import Json
-from .sweeping import Jobs, Resume, Storage, stoppable
+from .sweeping import Resume, Storage, stoppable
 
 if TYPE_CHECKING:
     from ..standings.record import League
@@ -24,7 +24,7 @@ LEAGUES = Path("leagues")
     epilog=example(
         "idemlab league --quick",
         "idemlab league mine --quick",
-        "idemlab league none gradient relative mine",
+        "idemlab league none gradient relative mine --jobs 2",
         "idemlab league none '{ name = \"mine\", weight = 0.3 }' --quick",
     )
 )
@@ -42,7 +42,7 @@ def league(
     ] = False,
     suite: Annotated[str, typer.Option(metavar="NAME", help="Name of a suite, or path of its TOML file.")] = "league",
     storage: Storage = None,
-    jobs: Jobs = None,
+    jobs: Annotated[int, typer.Option(metavar="N", help="Number of worker processes, which share the cores.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to make. Default: leagues/NAME, or leagues/NAME-quick.", show_default=False),

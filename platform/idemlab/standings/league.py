@@ -41,7 +41,7 @@ def run_league(
     suite: str | Path = "league",
     quick: bool = False,
     resume: bool = False,
-    jobs: int | None = 1,
+    jobs: int = 1,
     storage: str | None = None,
     say: Callable[[str], None] = lambda text: None,
     catalog: Catalog | None = None,
@@ -60,7 +60,7 @@ def run_league(
         quick: the quick version: few tasks, few trials, small budgets.
         resume: run the trials that are not finished. The arms may differ from before; finished trials are kept. If the runs
             of a task are gone, as in a record, its table is kept, provided that nothing else has changed.
-        jobs: number of worker processes; 1 trains in this process, None chooses a number.
+        jobs: number of worker processes.
         storage: URL of a database through which machines that make the same call share the trials, as in `run_sweep`.
         say: called with each line of progress.
         catalog: where names are looked up; default: the installed plugins.
@@ -71,7 +71,7 @@ def run_league(
         Failure: if the storage cannot be reached, or the folder not written.
         Interrupted: after Ctrl-C or SIGTERM; the league can be resumed.
     """
-    jobs = None if jobs is None else whole(jobs, "jobs")
+    jobs = whole(jobs, "jobs")
     enforcers = several(enforcers, (), "enforcers", "names, or tables with a name and arguments")
     suite, own = str(suite), or_installed(catalog)
     rules = find_suite(suite, own)
@@ -234,7 +234,7 @@ class _Runner:
     """Runs the two sweeps of each entry."""
 
     def __init__(
-        self, path: Path, jobs: int | None, storage: str | None, say: Callable[[str], None], catalog: Catalog
+        self, path: Path, jobs: int, storage: str | None, say: Callable[[str], None], catalog: Catalog
     ) -> None:
         self._path, self._jobs, self._storage, self._say, self._catalog = path, jobs, storage, say, catalog
 

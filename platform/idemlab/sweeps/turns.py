@@ -67,9 +67,14 @@ class Turns:
     def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
         """The outcome of each trial, as soon as it has ended. Its number is the ticket."""
         if self._jobs > 1:
+            begun = [job for job in [self._next_job(0)] if job is not None]
+            if not begun and not self._others():
+                return  # nothing is left to do: no worker is started for it
             with Workers(self._workers, stopped, self._say, self._catalog, self._remark) as workers:
                 self._say(f"{counted(self._workers, 'worker')} with {counted(workers.threads, 'thread')} each")
-                yield from workers.run(self._next_job, self._passing, self._others)
+                yield from workers.run(
+                    lambda place: begun.pop() if begun else self._next_job(place), self._passing, self._others
+                )
             return
         while True:
             job = self._next_job(0)
