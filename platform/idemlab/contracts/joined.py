@@ -25,7 +25,7 @@ class _Orbit(Orbit):
 
     def _go_on(self, points: list[Tensor]) -> None:
         depth, live = len(points), points is self._live
-        members = [o for o in self.group.orbits if o is self or (o._joins(depth) and o._waits(depth, live))]
+        members = [o for o in self.group.orbits if o is self or (o._joins(depth, live) and o._waits(depth, live))]
         before = [o._live[depth - 1] if live else o.ahead(depth - 2) for o in members]
         conditions = [o.condition for o in members if o.condition is not None]
         # `cat` copies, so that an operator in place overwrites nothing that is used again.
@@ -33,9 +33,16 @@ class _Orbit(Orbit):
         for orbit, point in zip(members, torch.split(after, [len(x) for x in before]), strict=True):
             orbit._live.append(point) if live else orbit._still.append(point.detach())
 
-    def _joins(self, depth: int) -> bool:
+    def ahead(self, k: int) -> Tensor:
+        if self.needed and len(self._live) == 1 and torch.is_grad_enabled():
+            self.live(1)  # it will be needed with gradient: without, it would be computed twice
+        return super().ahead(k)
+
+    def _joins(self, depth: int, live: bool) -> bool:
         """Whether f^depth(x) of this orbit is wanted, too, if another orbit of the group is asked for its own."""
-        return (self.enforced and self.group._enforcing) or (self.needed and depth == 1)
+        if self.needed and depth == 1:
+            return live
+        return self.enforced and self.group._enforcing
 
     def _waits(self, depth: int, live: bool) -> bool:
         """Whether f^depth(x) is what this orbit lacks, and f^(depth-1)(x) is there."""

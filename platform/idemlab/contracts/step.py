@@ -111,7 +111,8 @@ class Step:
                 preflight refuses the combination.
         """
         if self._reconstruction is None and self._reconstructed is not None:
-            self._reconstruction = self._reconstructed()
+            compute, self._reconstructed = self._reconstructed, None  # it holds orbits, which nobody needs any more
+            self._reconstruction = compute()
         if self._reconstruction is None:
             raise RuntimeError(
                 "this objective has no reconstruction term: declare `needs_reconstruction` in the traits"
@@ -124,7 +125,7 @@ class Step:
 
     def reconstruct_by(self, compute: Callable[[], Tensor]) -> None:
         """Let the reconstruction term be computed when it is read for the first time."""
-        self._reconstructed = compute
+        self._reconstruction, self._reconstructed = None, compute
 
     def normal(self, like: Tensor) -> Tensor:
         """N(0, 1) in the shape [B, ...], dtype and device of `like`."""

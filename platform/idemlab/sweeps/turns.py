@@ -63,6 +63,8 @@ class Turns:
                 course.end(replace(outcome, number=number))
             for course in list(self._open):
                 self._close(course)
+            if stopped():
+                raise Interrupted("stopped; finished trials are kept", next_step=AGAIN)
 
     def _outcomes(self, stopped: Callable[[], bool]) -> Iterator[Outcome]:
         """The outcome of each trial, as soon as it has ended. Its number is the ticket."""

@@ -23,12 +23,12 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> None:
     3000 page faults and 7 % of the time of a step of the main job, and on two threads half the time in which f maps 1024
     digits. Tensors above 32 MB are still given back at once. Other C libraries have no such setting.
     """
-    if any(name in environment for name in _CHOSEN):
+    if any(name in environment for name in _CHOSEN) or "glibc.malloc." in environment.get("GLIBC_TUNABLES", ""):
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # macOS, Windows, musl
         return
-    # The first call alone would be enough to stop glibc from adapting the other value.
+    # Setting either value stops glibc from adapting both, so both are set.
     mallopt(_MMAP, _LARGEST)
     mallopt(_TRIM, _KEPT)

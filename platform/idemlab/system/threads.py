@@ -44,7 +44,7 @@ def rest_while_waiting(environment: MutableMapping[str, str] = os.environ) -> No
 
 
 def shared_out(cores: int, processes: int, environment: Mapping[str, str] = os.environ) -> int:
-    """Threads of each of several processes that share the cores; fewer if OMP_NUM_THREADS says so, and at least 1."""
+    """Threads of each of several processes that share the cores, or the threads that OMP_NUM_THREADS allows; at least 1."""
     chosen = environment.get("OMP_NUM_THREADS", "")
-    share = max(cores // processes, 1)
-    return min(share, int(chosen)) if chosen.isdecimal() and int(chosen) > 0 else share
+    all_of_them = min(cores, int(chosen)) if chosen.isdecimal() and int(chosen) > 0 else cores
+    return max(all_of_them // processes, 1)

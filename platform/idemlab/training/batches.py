@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from multiprocessing import current_process
 from typing import Any
 
 import torch
@@ -48,12 +49,14 @@ def batches(dataset: Dataset, training: TrainingSettings, steps: range, *, rank:
     if isinstance(dataset.train, TensorRows) and not torch.cuda.is_available():
         # A subclass may take a list only. To make one costs more than the rows of a small batch.
         return map(dataset.train.__getitems__, order if type(dataset.train) is TensorRows else lists)
+    # The worker of a sweep may not start processes, and has its share of the cores already.
+    alone = isinstance(dataset.train, TensorRows) or current_process().daemon
     return iter(
         DataLoader(
             dataset.train,  # type: ignore[arg-type]
             batch_sampler=lists,
             collate_fn=_whole,
-            num_workers=0 if isinstance(dataset.train, TensorRows) else min(4, len(own_cores())),
+            num_workers=0 if alone else min(4, len(own_cores())),
             pin_memory=torch.cuda.is_available(),
         )
     )

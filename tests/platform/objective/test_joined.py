@@ -97,11 +97,20 @@ def test_they_share_the_calls_and_an_orbit_without_an_enforcer_asks_for_its_outp
 
 @pytest.mark.parametrize(
     ("enforcer", "calls"),
-    [("none", [12]), ("relative", [24, 12]), ("idle", [12]), ("late", [12, 24, 12]), ("scaled", [24, 12])],
+    [
+        ("none", [12]),
+        ("relative", [24, 12]),
+        ("idle", [12]),
+        ("late", [12, 24, 12]),
+        ("scaled", [24, 12]),
+        ("outer", [12, 12, 12]),
+    ],
 )
 def test_points_for_which_no_enforcer_asks_are_not_computed(enforcer: str, calls: list[int]) -> None:
     """Otherwise a control would pay for orbits that nobody uses, and train half as long with the same counted FLOPs."""
-    objective, batch = objective_for({"name": "none" if enforcer in OWN else enforcer}, ["gaussian"])
+    named = {"name": "none"} if enforcer in OWN else {"name": enforcer}
+    named |= {"name": "gradient", "routing": "outer"} if enforcer == "outer" else {}
+    objective, batch = objective_for(named, ["gaussian"])
     if enforcer in OWN:
         objective.enforcer = OWN[enforcer]()
     objective.joins = True

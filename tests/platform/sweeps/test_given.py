@@ -13,6 +13,7 @@ import pytest
 import tomli_w
 import torch
 from torch import Tensor
+from torch.utils.data import ConcatDataset, TensorDataset
 
 import idemlab
 from idemlab import BadInput, Sweep, run_sweep
@@ -143,3 +144,10 @@ def test_workers_get_what_was_given(file: str, data: tuple[Tensor, Tensor], tmp_
         for one, other in zip(both[0].trials, both[1].trials, strict=True):  # trained as one program, or side by side
             assert one.metrics == pytest.approx(other.metrics, rel=1e-4)
         assert _sizes(both[0]) == _sizes(both[1])
+
+
+@pytest.mark.long
+def test_workers_read_map_style_data_without_processes_of_their_own(file: str, tmp_path: Path) -> None:
+    rows = ConcatDataset([TensorDataset(torch.randn(32, 4)), TensorDataset(torch.randn(32, 4))])
+    results = run_sweep(Sweep(experiment=file, seeds=2), tmp_path / "sweep", jobs=2, dataset=(rows, rows))
+    assert [(trial.state, trial.error) for trial in results.trials] == [("complete", "")] * 2

@@ -72,7 +72,8 @@ def test_the_workers_of_a_sweep_have_its_catalog(
     def none() -> Catalog:
         raise AssertionError("the installed catalog is none of its business")
 
-    monkeypatch.setattr("idemlab.catalog.catalog.installed", none)
+    for module in ("catalog.catalog", "runs.run"):
+        monkeypatch.setattr(f"idemlab.{module}.installed", none)
     results = run_sweep(sweep, tmp_path / "sweep", jobs=2, catalog=given)
     assert [(trial.state, trial.error) for trial in results.trials] == [("complete", "")] * 2
     for trial in results.trials:

@@ -34,7 +34,7 @@ def test_one_for_each_core_if_they_fit(
 
 @pytest.mark.parametrize(
     ("cores", "processes", "chosen", "threads"),
-    [(8, 2, None, 4), (2, 4, None, 1), (8, 2, "1", 1), (8, 2, "6", 4), (8, 1, "", 8), (8, 1, "0", 8), (8, 1, "4,2", 8)],
+    [(8, 2, None, 4), (2, 4, None, 1), (8, 2, "1", 1), (8, 2, "6", 3), (8, 1, "", 8), (8, 1, "0", 8), (8, 1, "4,2", 8)],
 )
 def test_workers_share_the_cores(cores: int, processes: int, chosen: str | None, threads: int) -> None:
     assert shared_out(cores, processes, {} if chosen is None else {"OMP_NUM_THREADS": chosen}) == threads

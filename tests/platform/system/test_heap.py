@@ -39,6 +39,7 @@ PAGES = 10 * 4 * 2**22 // os.sysconf("SC_PAGE_SIZE")
         (KEEP, {}, True),
         (LAZY, {}, True),
         (KEEP, {"MALLOC_TRIM_THRESHOLD_": "131072"}, False),
+        (KEEP, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}, False),
     ],
 )
 def test_pages_are_touched_for_the_first_time_once(before: str, chosen: dict[str, str], kept: bool) -> None:
