@@ -21,16 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..arguments import several, whole
 from ..catalog.catalog import Catalog, installed, or_installed
 from ..contracts.dataset import Dataset
-from ..errors import BadInput, nearest_match
 from ..experiment.experiment import Experiment
-from ..experiment.resolution import resolve
 from ..objective.parts import build_operator
 from ..runs.environment import describe_environment
-from ..system.neighbours import own_cores
 from ..training.stepping import Steps, on_device
-from ..wording import counted
-from .alone import check_alone
-from .by_hand import NOISE, ByHand, ways_of
+from .asked import checked_device, experiment_for, labels
+from .by_hand import ByHand, ways_of
 from .faults import without_files
 from .memory import check_memory, most_bytes, total_bytes
 from .result import Benchmark, BenchmarkRow, ByHandRow
@@ -46,9 +42,6 @@ _PEAK = {
     "cpu": "weights, optimiser and copies, and the bytes of all further tensors alive at once in a step (no workspaces)",
     "cuda": "weights, optimiser and copies, and what torch allocates at most in a step (max_memory_allocated)",
 }
-_OWN = {"dataset": "shape", "training.batch_size": "batch", "enforcer.name": "enforcers"}
-_OWN |= dict.fromkeys(("training.steps", "training.epochs", "training.flops"), "steps")
-"""Keys of an experiment that the benchmark sets itself, and the arguments to give in their place."""
 
 
 def bench(
@@ -96,7 +89,7 @@ def bench(
     threads = None if threads is None else whole(threads, "threads")
     sides = several(shape, (), "shape", "whole numbers, such as 1,28,28")
     shape = [whole(side, "a side of the shape", where="shape") for side in sides]
-    kind = _checked(enforcers, threads=threads, device=device, shape=shape)
+    kind = checked_device(enforcers, threads=threads, device=device, shape=shape)
     if out is not None:
         check_path(Path(out))
     base = {
@@ -105,7 +98,7 @@ def bench(
         "training": {"steps": 2 + _WARM_UP + steps, "batch_size": batch, "checkpoint_every": 10**9},
         "evaluation": {"inputs": {}, "points": 2, "rank_points": 0},
     }
-    experiments = [_experiment(base, enforcer, overrides, or_installed(catalog)) for enforcer in enforcers]
+    experiments = [experiment_for(base, enforcer, overrides, or_installed(catalog)) for enforcer in enforcers]
     trainings = sum(1 + 2 * len(ways_of(experiment)) for experiment in experiments)
     place = torch.device(kind)
     check_memory(experiments[0], tuple(shape), batch, trainings, place)
@@ -117,7 +110,7 @@ def bench(
         machine = _machine(place, load)
         data = torch.randn(4 * batch, *shape, dtype=getattr(torch, experiments[0].training.dtype))
         contenders = []
-        for number, (label, experiment) in enumerate(zip(_labels(enforcers), experiments, strict=True)):
+        for number, (label, experiment) in enumerate(zip(labels(enforcers), experiments, strict=True)):
             message(f"building {label}")
             contenders.append(_enforced(label, experiment, data, folder / str(number), place))
             for way, make in ways_of(experiment).items():
@@ -149,87 +142,6 @@ def bench(
     return result
 
 
-# -- the arguments --------------------------------------------------------------------------------------------------
-
-
-def _checked(
-    enforcers: Sequence[str | Mapping[str, Any]],
-    *,
-    threads: int | None,
-    device: str | None,
-    shape: Sequence[int],
-) -> str:
-    """The kind of device; refuses numbers and devices that cannot be."""
-    cores = len(own_cores())
-    if threads is not None and threads > cores:  # they would wait for each other; ten thousands crash the process
-        raise BadInput(
-            f"threads cannot be {threads} on {counted(cores, 'core')}", where="threads", expected=f"at most {cores}"
-        )
-    if not shape:
-        raise BadInput("a sample cannot have no numbers", where="shape", expected="whole numbers, such as 1,28,28")
-    if not enforcers:
-        raise BadInput("there is no enforcer to time", next_step="idemlab list enforcers")
-    for number, enforcer in enumerate(enforcers):
-        if enforcer in enforcers[:number]:
-            raise BadInput(f"enforcer {enforcer!r} is given twice", next_step="name each enforcer once")
-    check_alone()
-    if device not in (None, "cpu", "cuda"):
-        raise BadInput(
-            f"there is no device '{device}'",
-            where="device",
-            choices=["cpu", "cuda"],
-            nearest=nearest_match(str(device), ["cpu", "cuda"]),
-        )
-    if device == "cuda" and not torch.cuda.is_available():
-        built = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no GPU"
-        raise BadInput(
-            f"CUDA is not there: {built}",
-            where="device",
-            expected="cpu on this machine",
-            next_step="leave `device` out, or install a torch for CUDA; idemlab doctor describes this machine",
-        )
-    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes", "on", "y", "t")
-    return device or ("cuda" if wanted and torch.cuda.is_available() else "cpu")
-
-
-def _experiment(
-    base: Mapping[str, Any], enforcer: str | Mapping[str, Any], overrides: Sequence[str], catalog: Catalog
-) -> Experiment:
-    """The experiment that times one enforcer."""
-    for override in overrides:
-        given = f"{override.partition('=')[0].strip()}."
-        if given.startswith("evaluation."):
-            raise BadInput(
-                f"a benchmark evaluates nothing, so '{override}' would have no effect",
-                where=f"the override '{override}'",
-                next_step="leave it out; the time of evaluations is measured by: idemlab profile EXPERIMENT",
-            )
-        for key, argument in _OWN.items():
-            if given.startswith(f"{key}.") or f"{key}.".startswith(given):  # the key, a part of it, or its whole table
-                raise BadInput(
-                    f"a benchmark does not take '{override}'",
-                    where=f"the override '{override}'",
-                    expected=f"`{argument}` in place of {key}",
-                    next_step=f"give `{argument}`",
-                )
-    table = dict(base) | {"enforcer": enforcer}
-    experiment = resolve(table, overrides, catalog=catalog)
-    traits = experiment.enforcer.traits()
-    if traits.needs_reconstruction or traits.expands:
-        experiment = resolve(table | {"source": NOISE}, overrides, catalog=catalog)
-    return experiment
-
-
-def _labels(enforcers: Sequence[str | Mapping[str, Any]]) -> Iterator[str]:
-    """Each name, with the arguments that were given."""
-    for enforcer in enforcers:
-        if isinstance(enforcer, str):
-            yield enforcer
-            continue
-        given = ", ".join(f"{key} = {value}" for key, value in enforcer.items() if key != "name")
-        yield f"{enforcer['name']} ({given})" if given else str(enforcer["name"])
-
-
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """Compute with this many threads in the block."""
@@ -244,7 +156,7 @@ def _threads(count: int | None) -> Iterator[None]:
 def _machine(device: torch.device, load: float) -> dict[str, Any]:
     facts = describe_environment(installed(), device, 1)
     kept = {key: facts[key] for key in ("system", "cores", "threads", "device")}
-    return kept | {"torch": torch.__version__, "load": load, "busy": load > 0.3 * len(own_cores())}
+    return kept | {"torch": torch.__version__, "load": load, "busy": load > 0.3 * (os.cpu_count() or 1)}
 
 
 # -- what is timed ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import whole
 from ..catalog.catalog import Catalog, or_installed
 from ..errors import BadInput, Failure, nearest_match
 from ..runs.environment import describe_environment
@@ -63,7 +62,6 @@ def run_study(
         Interrupted: after Ctrl-C or SIGTERM; the study can be resumed.
     """
     own = or_installed(catalog)
-    jobs = None if jobs is None else whole(jobs, "jobs")
     entry, made = find_study(name, own)
     path = as_path(out, "out")
     _check_folder(path, name, resume=resume)

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..arguments import whole
 from ..catalog.catalog import Catalog, or_installed
-from ..catalog.given import check_present
 from ..errors import BadInput
-from ..experiment.experiment import Experiment
 from ..system.files import as_path
-from ..system.lock import exclusive
 from ..system.memory import free_memory
 from ..system.neighbours import own_cores
 from ..system.threads import shared_out
-from ..wording import nothing_to_resume, with_article
-from .course import Course
-from .folder import check_folder, check_same, content_of, is_begun, open_folder, place_of
-from .ledger import Ledger
+from .folder import is_begun
+from .plan import Plan
 from .portable import check_portable
-from .reading import open_sweep, results_of, write_summaries
+from .reading import open_sweep
 from .results import Results
-from .samplers import known_settings
-from .storage import located, masked
 from .sweep import Sweep
 from .turns import Turns
 
@@ -76,12 +68,12 @@ def run_sweep(
         Failure: if the storage cannot be reached.
         Interrupted: after Ctrl-C or SIGTERM; the sweep can be resumed.
     """
-    own, jobs = or_installed(catalog), None if jobs is None else whole(jobs, "jobs")
+    own = or_installed(catalog)
     from ..objective.given import offered, parts_of
 
     parts = parts_of(model=model, dataset=dataset, source=source, enforcer=enforcer, metrics=metrics)
     parts, own = offered(parts, own)
-    plan = _Plan(sweep, as_path(out, "out"), own, parts, storage, resume=resume, say=say)
+    plan = Plan(sweep, as_path(out, "out"), own, parts, storage, resume=resume, say=say)
     plan.check()
     jobs = _jobs_for([plan], jobs)
     Turns([partial(plan.opened, retry=retry)], 0, jobs, own, say).run()
@@ -108,9 +100,9 @@ def run_sweeps(
     Raises:
         BadInput, Failure, Interrupted: as `run_sweep`.
     """
-    own, jobs = or_installed(catalog), None if jobs is None else whole(jobs, "jobs")
+    own = or_installed(catalog)
     plans = [
-        _Plan(sweep, path, own, {}, None, resume=is_begun(path), say=say, label=path.name)
+        Plan(sweep, path, own, {}, None, resume=is_begun(path), say=say, label=path.name)
         for path, sweep in sweeps.items()
     ]
     for plan in plans:
@@ -126,7 +118,7 @@ def workers_for(cores: int, memory: int | None, *, depend: bool, accelerators: i
     """The number of workers if the caller leaves it open: one for each core, which is the fastest on a CPU.
 
     Small networks gain little from a second thread. On two cores, two trainings of the main job with one thread each make
-    1.6 times as many steps together as one with two threads.
+    1.4 times as many steps together as one with two threads.
 
     Args:
         cores: threads that the process may use.
@@ -144,14 +136,15 @@ _MEMORY = 2 * 1024**3
 """Bytes of memory that a worker needs, with room to spare: those of the main job take 0.6 GB."""
 
 
-def _jobs_for(plans: Sequence[_Plan], jobs: int | None) -> int:
+def _jobs_for(plans: Sequence[Plan], jobs: int | None) -> int:
     """The number of workers: the one that was asked for, or one at which all can run.
 
     Raises:
-        BadInput: if several were asked for, and something cannot be sent to them.
+        BadInput: if the number is none, or if several were asked for, and something cannot be sent to them.
     """
     import torch
 
+    jobs = None if jobs is None else whole(jobs, "jobs")
     try:
         if jobs != 1:
             check_portable(experiment for plan in plans for experiment in plan.probed)
@@ -165,136 +158,3 @@ def _jobs_for(plans: Sequence[_Plan], jobs: int | None) -> int:
     accelerators = torch.cuda.device_count() + torch.backends.mps.is_available()
     most = workers_for(shared_out(len(own_cores()), 1), free_memory(), depend=depend, accelerators=accelerators)
     return min(most, max(1, sum(plan.trials for plan in plans)))
-
-
-class _Plan:
-    """A sweep that is to be run in a folder.
-
-    Args:
-        label: name of the sweep in lines of progress, where it is one of several.
-
-    Attributes:
-        overlaps: whether its trials run beside those of other sweeps.
-    """
-
-    def __init__(
-        self,
-        sweep: Sweep,
-        path: Path,
-        catalog: Catalog,
-        parts: Mapping[str, Any],
-        storage: str | None,
-        *,
-        resume: bool,
-        say: Callable[[str], None],
-        label: str = "",
-    ) -> None:
-        if not isinstance(sweep, Sweep):
-            raise BadInput(
-                f"a sweep cannot be {with_article(type(sweep).__name__)}",
-                where="sweep",
-                expected="an idemlab.Sweep, for instance Sweep(experiment='mlp-cubic', seeds=3)",
-            )
-        sweep.check()
-        self.sweep, self.path, self.catalog, self.parts = sweep, path, catalog, parts
-        self.storage = None if storage is None else located(storage)
-        self.resume, self.say, self.label, self.overlaps = resume, say, label, False
-
-    @property
-    def trials(self) -> int:
-        """Number of its trials, done or not."""
-        return self.sweep.count * self.sweep.seeds
-
-    def check(self) -> None:
-        """Check everything that can be checked before training, except whether workers can run it. Writes nothing."""
-        sweep, storage = self.sweep, self.storage
-        settings = known_settings(sweep)
-        self.settings = {setting.key: setting for setting in settings}
-        self.experiments = {setting.key: sweep.resolve(setting, self.catalog, self.parts) for setting in settings}
-        probes = [] if self.experiments else sweep.probes()
-        self.probed = probed = [
-            *self.experiments.values(),
-            *(sweep.resolve(setting, self.catalog, self.parts) for setting in probes),
-        ]
-        self.first = probed[0]
-        check_present(self.first.things)
-        check_folder(sweep, self.path, self.first, storage, resume=self.resume)
-        if self.resume and storage is None and not is_begun(self.path):
-            self.say(nothing_to_resume(self.path))
-        _check_optimizers(probed)
-        if not is_begun(self.path):  # a finished sweep needs no data
-            _check_evaluation(probed)
-        _check_metric(sweep, probed)
-
-    @contextmanager
-    def opened(self, *, retry: bool = False) -> Iterator[Course]:
-        """Lock the folder, and open its trials. At the end, the table is written, unless an error ends it."""
-        place = place_of(self.path)
-        say = self._labelled if self.overlaps else self.say
-        if self.label:
-            self.say(f"sweep {self.label}")
-
-        def ledger() -> Ledger:
-            every, goal = self.first.evaluation.every, self.sweep.goal
-            name, key, pruner = place.name, place.key, self.sweep.pruner
-            return Ledger(
-                self.path, self.storage, name, key=key, goal=goal, pruner=pruner, every=every, make=True, say=say
-            )
-
-        shared = (
-            None if self.storage is None else ledger()
-        )  # first of all: if it cannot be reached, nothing is written here
-        if shared is not None:
-            where = f"storage '{masked(self.storage or '')}'"
-            check_same(shared.agreed(content_of(self.sweep, self.first)), self.sweep, self.first, where)
-            shared.grow(self.sweep)
-        with exclusive(self.path):
-            open_folder(self.sweep, self.path, self.first, self.storage, place)
-            kept = shared or ledger()
-            label = f"{self.label}: " if self.overlaps else ""
-            course = Course(
-                self.sweep, self.path, kept, self.settings, self.experiments, self.catalog, say, self.parts, label
-            )
-            with course.open(retry=retry):
-                yield course
-            write_summaries(results_of(self.sweep, self.path, kept))
-
-    def _labelled(self, line: str) -> None:
-        self.say(f"{self.label}: {line}")
-
-
-def _check_optimizers(experiments: Sequence[Experiment]) -> None:
-    """Check that each optimiser takes the values of its arguments, which resolving cannot know."""
-    from torch import nn
-
-    from ..objective.optimizers import build_optimizers
-
-    different = {repr((experiment.optimizer, experiment.method)): experiment for experiment in experiments}
-    for experiment in different.values():
-        build_optimizers(experiment.optimizer, list(nn.Linear(1, 1).parameters()), experiment.method)
-
-
-def _check_evaluation(experiments: Sequence[Experiment]) -> None:
-    """Check that the metrics take the data, where all trials have the same of both: otherwise no trial could succeed."""
-    from ..objective.parts import check_metrics
-
-    first = experiments[0]
-    if all(
-        (each.dataset, each.inputs, each.metrics) == (first.dataset, first.inputs, first.metrics)
-        for each in experiments
-    ):
-        check_metrics(first)
-
-
-def _check_metric(sweep: Sweep, experiments: Sequence[Experiment]) -> None:
-    """Check that evaluations give the metric. One evaluation of the untrained operator shows what plugins measure."""
-    import torch
-
-    from ..objective.measured import check_metric, measured
-    from ..objective.parts import assemble
-
-    def names() -> set[str]:
-        parts = assemble(experiments[0])
-        return measured(experiments[0], parts, parts.objective.operator, torch.device("cpu"))
-
-    check_metric(sweep.metric, experiments, names, "metric")

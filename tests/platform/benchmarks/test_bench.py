@@ -12,7 +12,7 @@ import torch
 
 import idemlab
 from idemlab import BadInput, Enforcement, Enforcer, EnforcerSpec, Failure, bench
-from idemlab.benchmarks import benchmark, memory
+from idemlab.benchmarks import asked, benchmark, memory
 from idemlab.benchmarks.saving import save
 
 TINY: dict[str, Any] = {"model": {"name": "mlp", "width": 8, "depth": 2}, "shape": (8,), "batch": 4, "steps": 2}
@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_benchmark(tmp_path:
 
 
 def test_threads_are_at_most_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "own_cores", lambda: [3])
+    monkeypatch.setattr(asked, "own_cores", lambda: [3])
     with pytest.raises(BadInput, match="threads cannot be 2 on 1 core"):
         bench(["cubic"], **TINY | {"threads": 2})
 

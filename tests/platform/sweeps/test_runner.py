@@ -225,7 +225,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(plan: Sweep, tmp_path:
 
 def test_resuming_what_never_began_is_told(plan: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.delattr("idemlab.sweeps.runner._check_optimizers")  # stop before any training
+    monkeypatch.delattr("idemlab.sweeps.plan._check_optimizers")  # stop before any training
     with pytest.raises(NameError):
         run_sweep(plan, tmp_path / "misspelt", resume=True, say=said.append)
     assert said == [f"there is nothing to resume in '{tmp_path / 'misspelt'}': starting from the beginning"]
