@@ -11,12 +11,12 @@ from ..catalog.catalog import Catalog
 from ..catalog.given import check_present
 from ..errors import BadInput
 from ..experiment.experiment import Experiment
-from ..system.lock import exclusive
+from ..system.lock import check_free, exclusive
 from ..wording import nothing_to_resume, with_article
 from .course import Course
 from .folder import check_folder, check_same, content_of, is_begun, open_folder, place_of
 from .ledger import Ledger
-from .reading import results_of, write_summaries
+from .reading import open_sweep, results_of, write_summaries
 from .samplers import known_settings
 from .storage import located, masked
 from .sweep import Sweep
@@ -62,6 +62,11 @@ class Plan:
         """Number of its trials, done or not."""
         return self.sweep.count * self.sweep.seeds
 
+    @property
+    def left(self) -> int:
+        """Number of its trials that have not ended."""
+        return self.trials - (len(open_sweep(self.path).trials) if is_begun(self.path) else 0)
+
     def check(self) -> None:
         """Check everything that can be checked before training, except whether workers can run it. Writes nothing."""
         sweep, storage = self.sweep, self.storage
@@ -76,6 +81,7 @@ class Plan:
         self.first = probed[0]
         check_present(self.first.things)
         check_folder(sweep, self.path, self.first, storage, resume=self.resume)
+        check_free(self.path)  # the lock may be asked for only when trials of other sweeps are running
         if self.resume and storage is None and not is_begun(self.path):
             self.say(nothing_to_resume(self.path))
         _check_optimizers(probed)

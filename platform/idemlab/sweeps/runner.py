@@ -110,7 +110,7 @@ def run_sweeps(
     jobs = _jobs_for(plans, jobs)
     for plan in plans:
         plan.overlaps = jobs > 1 and len(plans) > 1
-    Turns([plan.opened for plan in plans], sum(plan.trials for plan in plans[1:]), jobs, own, say).run()
+    Turns([plan.opened for plan in plans], sum(plan.left for plan in plans[1:]), jobs, own, say).run()
     return {plan.path: open_sweep(plan.path, catalog=own) for plan in plans}
 
 

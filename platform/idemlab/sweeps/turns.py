@@ -26,11 +26,12 @@ class Turns:
     """Hands the trials of sweeps to workers, sweep by sweep.
 
     An idle worker gets a trial of the first sweep that has one. A sweep is opened when those before it have no trial left
-    to begin, and closed as soon as its last trial has ended: the end of one sweep and the beginning of the next overlap.
+    to begin, and closed when a worker asks for a trial after the last one has ended: the end of one sweep and the beginning
+    of the next overlap.
 
     Args:
         sweeps: opens each, in this order.
-        trials: number of trials of all sweeps but the first. No more workers are started than there are trials.
+        trials: number of trials that all sweeps but the first have left. No more workers are started than there are trials.
         jobs: number of worker processes; 1 trains in this process.
         catalog: sent to the workers.
         say: called with each line of progress.

@@ -19,9 +19,9 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> None:
     """Let this process keep up to 512 MB that it has freed, unless the user has chosen otherwise.
 
     Each training step frees its tensors and asks for the same sizes again. By default, glibc gives the memory back to the
-    system in between, and the system fills each page with zeros when it is touched again. On two AVX-512 cores, that took
-    3000 page faults and 7 % of the time of a step of the main job, and on two threads half the time in which f maps 1024
-    digits. Tensors above 32 MB are still given back at once. Other C libraries have no such setting.
+    system in between, and the system fills each page with zeros when it is touched again. On two AVX-512 cores, that cost
+    some 3000 page faults and 1 to 9 % of the time of a step of the main job. Tensors above 32 MB are still given back at
+    once. Other C libraries have no such setting.
     """
     if any(name in environment for name in _CHOSEN) or "glibc.malloc." in environment.get("GLIBC_TUNABLES", ""):
         return

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import BadInput, Failure
 
-__all__ = ["exclusive", "held_by"]
+__all__ = ["check_free", "exclusive", "held_by"]
 
 _LOCK = ".lock"
 _HOLDER = ".lock.json"
@@ -36,10 +36,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise BadInput(
-            f"'{folder}' is being written to by {_holder(folder)}",
-            next_step="wait until it ends, stop it, or give another folder",
-        ) from None
+        raise _taken(folder, _holder(folder)) from None
     except OSError as error:
         raise Failure(
             f"the output folder '{folder}' cannot be written: {error}", next_step="give another folder"
@@ -64,6 +61,24 @@ def held_by(folder: Path) -> str | None:
         return _holder(folder)
     lock.release()
     return None
+
+
+def check_free(folder: Path) -> None:
+    """Check, without making the folder or its lock, that nobody writes to it.
+
+    Raises:
+        BadInput: if somebody does.
+    """
+    holder = held_by(folder)
+    if holder is not None:
+        raise _taken(folder, holder)
+
+
+def _taken(folder: Path, holder: str) -> BadInput:
+    return BadInput(
+        f"'{folder}' is being written to by {holder}",
+        next_step="wait until it ends, stop it, or give another folder",
+    )
 
 
 def _sign(folder: Path) -> None:

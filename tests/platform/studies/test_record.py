@@ -37,6 +37,7 @@ from idemlab.catalog.provided import Provided
 from idemlab.studies.environments import environments_of, note_environment
 from idemlab.studies.record import _check_folder, markdown, tables_in
 from idemlab.sweeps.results import Results, Trial, read_table, write_table
+from idemlab.system.lock import exclusive
 
 Make = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.long
@@ -376,3 +377,9 @@ def test_a_sweep_whose_turn_has_not_come_leaves_no_folder(catalog: Catalog, tmp_
     assert [folder.name for folder in (tmp_path / "record/sweeps").iterdir()] == ["rates"]
     run_study("mine", tmp_path / "record", resume=True, catalog=catalog)
     assert len(open_sweep(tmp_path / "record/sweeps/rates").trials) == 4
+
+
+def test_a_sweep_that_somebody_else_writes_is_refused_before_the_first_is_run(catalog: Catalog, tmp_path: Path) -> None:
+    with exclusive(tmp_path / "record/sweeps/plain"), pytest.raises(BadInput, match="is being written to by process"):
+        run_study("mine", tmp_path / "record", resume=True, catalog=catalog)
+    assert not (tmp_path / "record/sweeps/rates").exists()
