@@ -96,21 +96,25 @@ def test_they_share_the_calls_and_an_orbit_without_an_enforcer_asks_for_its_outp
 
 
 @pytest.mark.parametrize(
-    ("enforcer", "calls"),
+    ("enforcer", "sources", "calls"),
     [
-        ("none", [12]),
-        ("relative", [24, 12]),
-        ("idle", [12]),
-        ("late", [12, 24, 12]),
-        ("scaled", [24, 12]),
-        ("outer", [12, 12, 12]),
+        ("none", ["gaussian"], [12]),
+        ("none", ["data", "gaussian"], [12]),
+        ("relative", ["gaussian"], [24, 12]),
+        ("idle", ["gaussian"], [12]),
+        ("late", ["gaussian"], [12, 24, 12]),
+        ("scaled", ["gaussian"], [24, 12]),
+        ("outer", ["gaussian"], [12, 12, 12]),
+        ("outer", ["data", "gaussian"], [24, 12, 12]),
     ],
 )
-def test_points_for_which_no_enforcer_asks_are_not_computed(enforcer: str, calls: list[int]) -> None:
+def test_points_for_which_no_enforcer_asks_are_not_computed(
+    enforcer: str, sources: list[str], calls: list[int]
+) -> None:
     """Otherwise a control would pay for orbits that nobody uses, and train half as long with the same counted FLOPs."""
     named = {"name": "none"} if enforcer in OWN else {"name": enforcer}
     named |= {"name": "gradient", "routing": "outer"} if enforcer == "outer" else {}
-    objective, batch = objective_for(named, ["gaussian"])
+    objective, batch = objective_for(named, sources)
     if enforcer in OWN:
         objective.enforcer = OWN[enforcer]()
     objective.joins = True

@@ -344,6 +344,9 @@ def test_trials_of_several_sweeps_run_side_by_side_and_give_the_same(
     assert any(line.startswith("2 workers with") for line in said)
     assert sum(line.startswith("rates: ") and "/4  " in line for line in said) == 4
     assert sum(line.startswith("plain: 1/1  ") for line in said) == 1
+    together = [line for line in said if "as one program" in line]
+    assert together
+    assert all(line.startswith("rates: ") for line in together)
     for name in ("rates", "plain"):
         beside, alone = (
             pandas.read_csv(tmp_path / record / f"sweeps/{name}/table.csv") for record in ("beside", "alone")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -118,6 +120,19 @@ def test_an_error_at_the_opening_of_a_sweep_leaves_those_before_unclosed(seen: l
     with pytest.raises(Interrupted, match="taken"):
         Turns([Sweep("a", 1, seen).opened, taken], 1, 2, Catalog([]), lambda line: None).run()
     assert seen == ["a opens"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_last_table_is_written_is_not_lost(number: int, seen: list[str]) -> None:
+    class Stopped(Sweep):
+        @contextmanager
+        def opened(self) -> Iterator[Course]:
+            yield cast("Course", self)
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted, match="finished trials are kept"):
+        run([Stopped("a", 1, seen)])
+    assert seen == ["a0 passes", "a0 ends"]
 
 
 def test_a_sweep_that_is_done_is_closed_and_no_worker_is_started(
